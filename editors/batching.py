@@ -1,0 +1,159 @@
+"""Several edits at once: their parameters as rows of one tensor, their losses from one vectorised forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from editors.contract import EditError, EditResult, Request, call
+
+_CACHE_BYTES = 32 * 2**20  # of a CPU's last level; beyond it, batches are slower than single edits
+_BYTES_PER_PARAMETER = 12  # a float32 value, its gradient and its update
+_MOST_ROWS = 64
+
+
+def batches(requests: Sequence[Request], parameters: Mapping[str, Tensor], single: bool) -> Iterator[list[int]]:
+    """Rows of ``requests`` that are worth editing together: inputs alike, and small enough for the cache."""
+    first = next(iter(parameters.values()))
+    size = sum(value.numel() for value in parameters.values()) * _BYTES_PER_PARAMETER * first.element_size() // 4
+    fitting = _MOST_ROWS if first.device.type != "cpu" else max(1, min(_MOST_ROWS, _CACHE_BYTES // size))
+    alike: dict[Any, list[int]] = {}
+    for row, request in enumerate(requests):
+        alike.setdefault(_signature(request), []).append(row)
+    for rows in alike.values():
+        most = 1 if single else fitting
+        yield from (rows[begin : begin + most] for begin in range(0, len(rows), most))
+
+
+class Batch:
+    """Requests on one model, with the layout of its edited parameters as a vector."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        requests: Sequence[Request],
+        names: Sequence[str] = ("the request",),
+    ) -> None:
+        for name, (_, constraint) in zip(names, requests, strict=True):
+            if not callable(constraint):
+                raise EditError(f"the constraint of {name} must be a callable outputs -> l_e, not {constraint!r}")
+        self.model = model
+        self.names = names
+        self.requests = [Request(_usable(request.inputs), request.constraint) for request in requests]
+        self._edited = parameters
+        self._sizes = [value.numel() for value in parameters.values()]
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def start(self, differentiable: bool) -> Tensor:
+        """The unedited parameters ``(E, P)``, a row for each request."""
+        vector = torch.cat([value.reshape(-1) for value in self._edited.values()])
+        return (vector if differentiable else vector.detach()).expand(len(self), -1)
+
+    def losses(self, vectors: Tensor, rows: list[int], differentiable: bool) -> Tensor:
+        """``l_e`` ``(A,)`` of the requests ``rows``, each with its row of ``vectors (A, P)`` as parameters."""
+        fixed = self._buffers if differentiable else self._fixed
+        if len(rows) == 1:
+            inputs, constraint = self.requests[rows[0]]
+            outputs = call(self.model, {**fixed, **self._named(vectors[0])}, inputs)
+            return _scalar(constraint(outputs)).reshape(1)
+        inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
+        outputs = vmap(lambda vector, one: call(self.model, {**fixed, **self._named(vector)}, one))(vectors, inputs)
+        return self._constrain(outputs, rows)
+
+    def edit(self, vector: Tensor, loss: Tensor, succeeded: bool, steps: int, differentiable: bool) -> EditResult:
+        """The edit that ended at parameters ``vector (P,)``."""
+        if not differentiable:
+            vector, loss = vector.detach().clone(), loss.detach()
+        return EditResult(self.model, self._named(vector), succeeded, steps, loss)
+
+    @cached_property
+    def _buffers(self) -> dict[str, Tensor]:
+        # Copies, so that a model that counts or averages in its forward pass stays as it is.
+        return {name: value.clone() for name, value in self.model.named_buffers()}
+
+    @cached_property
+    def _fixed(self) -> dict[str, Tensor]:
+        edited = {id(value) for value in self._edited.values()}  # a tied parameter has several names
+        others = {name: value for name, value in self.model.named_parameters() if id(value) not in edited}
+        return {**self._buffers, **{name: _usable(value.detach()) for name, value in others.items()}}
+
+    @cached_property
+    def _inputs(self) -> Any:
+        return _stack([request.inputs for request in self.requests])
+
+    def _named(self, vector: Tensor) -> dict[str, Tensor]:
+        parts = vector.split(self._sizes)
+        named = zip(self._edited.items(), parts, strict=True)
+        return {name: part.view_as(value).to(value.dtype) for (name, value), part in named}
+
+    def _constrain(self, outputs: Any, rows: list[int]) -> Tensor:
+        constraints = [self.requests[row].constraint for row in rows]
+        kind = type(constraints[0])
+        if hasattr(kind, "stack") and all(type(constraint) is kind for constraint in constraints):
+            together = kind.stack(constraints)
+            if together is not None:
+                return together(outputs)
+        return torch.stack([_scalar(one(_at(outputs, place))) for place, one in enumerate(constraints)])
+
+
+def _usable(inputs: Any) -> Any:
+    # Tensors made under inference_mode cannot take part in a graph; a copy can.
+    return _map(lambda value: value.clone() if value.is_inference() else value, inputs)
+
+
+def _scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise EditError(f"a constraint must return one number as a tensor, not {found}")
+    if not loss.requires_grad and loss > 0:
+        raise EditError("the constraint does not depend on the edited parameters, so no step can satisfy it")
+    return loss.reshape(())
+
+
+def _map(function: Any, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _map(function, part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return _tuple_like(value, [_map(function, part) for part in value])
+    return value
+
+
+def _tuple_like(value: tuple, parts: list[Any]) -> tuple:
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+
+def _at(value: Any, rows: int | list[int]) -> Any:
+    return _map(lambda tensor: tensor[rows], value)
+
+
+def _stack(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, Tensor):
+        return torch.stack(values)
+    if isinstance(first, Mapping):
+        return {key: _stack([value[key] for value in values]) for key in first}
+    return _tuple_like(first, [_stack([value[place] for value in values]) for place in range(len(first))])
+
+
+def _signature(request: Request) -> Any:
+    return (_shape(request.inputs), type(request.constraint))
+
+
+def _shape(inputs: Any) -> Any:
+    if isinstance(inputs, Tensor):
+        return (tuple(inputs.shape), inputs.dtype, inputs.device)
+    if isinstance(inputs, Mapping):
+        return tuple((key, _shape(value)) for key, value in inputs.items())
+    if isinstance(inputs, tuple):
+        return tuple(_shape(value) for value in inputs)
+    return object()  # not a tensor, so not to be stacked: alike with nothing

@@ -1,0 +1,155 @@
+"""The contract between editors and everything that uses them: ``Editor``, ``Request`` and the resulting ``Edit``."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Constraint = Callable[[Any], Tensor]
+"""``constraint(outputs) -> l_e``: a scalar tensor, satisfied iff ``l_e <= 0``."""
+
+Layers = str | Sequence[str] | None
+"""What may change: a module name, several, a glob, or None for the whole model."""
+
+
+class EditError(ValueError):
+    """A request that no editor can carry out; its message is one sentence that names the cause."""
+
+
+class Request(NamedTuple):
+    """One thing to correct: the inputs that the model got wrong, and the constraint on its outputs for them.
+
+    ``inputs`` is what the model takes: a tensor with a leading batch dimension, a tuple of positional arguments, or
+    a mapping of keyword arguments.
+    """
+
+    inputs: Any
+    constraint: Constraint
+
+
+class Edit(ABC):
+    """What came of one request. Methods that change no weights implement ``predict`` in their own way.
+
+    :ivar succeeded: whether the constraint holds after the edit (``l_e <= 0``).
+    :ivar steps: gradient steps taken; 0 when the model already satisfied the constraint.
+    :ivar loss: ``l_e`` after the edit, a scalar tensor; it carries the graph if the edit was differentiable.
+    """
+
+    succeeded: bool
+    steps: int
+    loss: Tensor
+
+    @property
+    @abstractmethod
+    def unchanged(self) -> bool:
+        """Whether the model certainly answers as before, so that nothing need be evaluated again."""
+
+    @abstractmethod
+    def predict(self, inputs: Any) -> Any:
+        """The edited model's outputs for ``inputs``, in evaluation mode."""
+
+
+@dataclass(frozen=True, eq=False)
+class EditResult(Edit):
+    """An edit that replaced some of a model's parameters.
+
+    :ivar parameters: ``{name: changed tensor}``, only those that were allowed to change.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    succeeded: bool
+    steps: int
+    loss: Tensor
+
+    @property
+    def unchanged(self) -> bool:
+        return self.steps == 0
+
+    def predict(self, inputs: Any) -> Any:
+        """The edited model's outputs for ``inputs``, in evaluation mode, without copying the model."""
+        with evaluation_mode(self.model):
+            return call(self.model, self.parameters, inputs)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A new module: a copy of ``model`` with the edited parameters in place; ``model`` stays as it is."""
+        with torch.inference_mode(False), torch.no_grad():
+            patched = copy.deepcopy(model)
+            slots = dict(patched.named_parameters(remove_duplicate=False))
+            for name, value in self.parameters.items():
+                if name not in slots:
+                    raise EditError(f"the model to patch has no parameter {name!r}; was another model edited?")
+                if slots[name].shape != value.shape:
+                    raise EditError(
+                        f"parameter {name!r} of the model to patch has shape {tuple(slots[name].shape)}, "
+                        f"the edit's has {tuple(value.shape)}"
+                    )
+                slots[name].copy_(value)
+        return patched
+
+
+class Editor(ABC):
+    """Something that turns a model and a request into an :class:`Edit`, leaving the model bit-identical."""
+
+    @abstractmethod
+    def edit(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        constraint: Constraint,
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> Edit:
+        """Change ``model``'s answer for ``inputs`` until ``constraint(outputs) <= 0``.
+
+        :param inputs: what the model takes (see :class:`Request`).
+        :param layers: what may change: a module name, several, a glob, or None for everything.
+        :param differentiable: keep the graph through every step, back to the model's parameters and to
+            hyperparameters given as tensors.
+        :raises EditError: for unknown layers or a loss that is not a number before the first step.
+        """
+
+    def edit_many(
+        self,
+        model: nn.Module,
+        requests: Sequence[Request | tuple[Any, Constraint]],
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> list[Edit]:
+        """Independent edits, each of the original ``model``, in the order of ``requests``."""
+        return [self.edit(model, *request, layers=layers, differentiable=differentiable) for request in requests]
+
+
+def call(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Any) -> Any:
+    """``model``'s outputs for ``inputs`` with some parameters replaced."""
+    positional = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, Mapping) else (inputs,)
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    try:
+        return functional_call(model, dict(parameters), positional, named)
+    except RuntimeError as error:
+        given = {str(value.device) for value in (*positional, *named.values()) if isinstance(value, Tensor)}
+        there = {str(value.device) for value in model.parameters()}
+        if given <= there:
+            raise
+        raise EditError(f"the inputs are on {', '.join(given)}, the model is on {', '.join(there)}") from error
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Run a block with ``model`` in evaluation mode; every submodule gets its own mode back."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,134 @@
+"""The descent loop of formula (1), shared by every editor that follows a gradient: single, batched, differentiable."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editors.batching import Batch, batches
+from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
+from editors.selection import select_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentEditor(Editor):
+    """Follow an update rule until the constraint holds, for at most ``max_steps`` gradient steps.
+
+    ``l_e`` is checked before each step and once after the last. A subclass is one update rule: a pair of pure
+    functions over a tensor ``(..., P)`` whose last dimension runs over all edited parameters, one edit a row. They must
+    treat rows independently and be differentiable; that is all that batching and Editable Training need.
+
+    :ivar max_steps: k in the paper; 0 only checks the constraint.
+    """
+
+    max_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 0:
+            raise EditError(f"max_steps must be a whole number >= 0, not {self.max_steps!r}")
+
+    @abstractmethod
+    def init(self, parameters: Tensor) -> Any:
+        """The state before the first step: a named tuple of tensors ``(..., n)``, or None."""
+
+    @abstractmethod
+    def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """What to add to the parameters ``(..., P)``, and the next state."""
+
+    def edit(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        constraint: Constraint,
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> EditResult:
+        parameters = select_parameters(model, layers)
+        return self._edit_batch(Batch(model, parameters, [Request(inputs, constraint)]), differentiable)[0]
+
+    def edit_many(
+        self,
+        model: nn.Module,
+        requests: Sequence[Request | tuple[Any, Constraint]],
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> list[EditResult]:
+        """Independent edits in the order of ``requests``, as batches where that is faster.
+
+        Results equal those of :meth:`edit` within floating-point tolerance. A model that cannot be vectorised over
+        edits, or a batch that does not fit into memory, is edited one by one.
+        """
+        parameters = select_parameters(model, layers)
+        asked = [Request(*request) for request in requests]
+        edits: list[EditResult | None] = [None] * len(asked)
+        for rows in batches(asked, parameters, single=differentiable):
+            names = [f"request {row}" for row in rows]
+            together = Batch(model, parameters, [asked[row] for row in rows], names)
+            done = self._edit_together(together, differentiable)
+            if done is None:
+                alone = [Batch(model, parameters, [asked[row]], [name]) for row, name in zip(rows, names, strict=True)]
+                done = [self._edit_batch(one, differentiable)[0] for one in alone]
+            for row, edit in zip(rows, done, strict=True):
+                edits[row] = edit
+        return edits  # type: ignore[return-value]  # every row belongs to exactly one batch
+
+    def _edit_together(self, batch: Batch, differentiable: bool) -> list[EditResult] | None:
+        if len(batch) == 1:
+            return self._edit_batch(batch, differentiable)
+        try:
+            return self._edit_batch(batch, differentiable)
+        except EditError:
+            raise
+        except (RuntimeError, ValueError, TypeError, AttributeError):
+            # What vmap cannot do fails in many ways; a mistake of the model or the constraint fails again alone.
+            return None
+
+    def _edit_batch(self, batch: Batch, differentiable: bool) -> list[EditResult]:
+        with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(batch.model):
+            return self._descend(batch, differentiable)
+
+    def _descend(self, batch: Batch, differentiable: bool) -> list[EditResult]:
+        edits: list[EditResult | None] = [None] * len(batch)
+        rows = list(range(len(batch)))
+        current = batch.start(differentiable)
+        state = self.init(current)
+        for step in range(self.max_steps + 1):
+            if not (differentiable and current.requires_grad):
+                current = current.detach().requires_grad_()
+            losses = batch.losses(current, rows, differentiable)
+            if step == 0:
+                _refuse_nan(losses, batch.names)
+            satisfied = (losses <= 0).tolist()
+            going_on = [place for place, done in enumerate(satisfied) if not done and step < self.max_steps]
+            for place in set(range(len(rows))).difference(going_on):
+                edits[rows[place]] = batch.edit(current[place], losses[place], satisfied[place], step, differentiable)
+            if not going_on:
+                break
+            (gradients,) = torch.autograd.grad(losses[going_on].sum(), current, create_graph=differentiable)
+            if len(going_on) < len(rows):
+                rows = [rows[place] for place in going_on]
+                current, gradients, state = current[going_on], gradients[going_on], _take(state, going_on)
+            with torch.set_grad_enabled(differentiable):
+                updates, state = self.update(gradients, state)
+                current = current + updates
+        return edits  # type: ignore[return-value]  # the last step leaves no row without an edit
+
+
+def _take(state: Any, rows: list[int]) -> Any:
+    if isinstance(state, Tensor):
+        return state[rows]
+    if isinstance(state, tuple):
+        return type(state)(*(_take(part, rows) for part in state))
+    return state
+
+
+def _refuse_nan(losses: Tensor, names: Sequence[str]) -> None:
+    for name, loss in zip(names, losses.tolist(), strict=True):
+        if math.isnan(loss):
+            raise EditError(f"the constraint of {name} is nan before the first step; check its inputs and the model")

@@ -1,0 +1,69 @@
+"""Hyperparameters that say for themselves what values they take and over which range they are tuned."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from editors.contract import EditError
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values a hyperparameter may take, with the words that an error message uses for them."""
+
+    description: str
+    contains: Callable[[float], bool]
+
+
+POSITIVE = Domain("a number > 0", lambda value: 0 < value < math.inf)
+NON_NEGATIVE = Domain("a number >= 0", lambda value: 0 <= value < math.inf)
+FRACTION = Domain("a number >= 0 and < 1", lambda value: 0 <= value < 1)
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One tunable value of an editor: its default, its domain and its search range ``[low, high]``."""
+
+    name: str
+    default: float
+    low: float
+    high: float
+    log: bool
+    domain: Domain
+
+    def check(self, value: float | torch.Tensor, where: str) -> None:
+        """Raise :class:`EditError` unless ``value`` (a number or a tensor of one element) lies in the domain."""
+        if isinstance(value, bool) or not isinstance(value, int | float | torch.Tensor):
+            raise EditError(f"{where}.{self.name} must be {self.domain.description}, not {value!r}")
+        if isinstance(value, torch.Tensor) and (value.numel() != 1 or value.dim() > 1):
+            raise EditError(f"{where}.{self.name} must hold one number, not a tensor of shape {tuple(value.shape)}")
+        number = value.detach().item() if isinstance(value, torch.Tensor) else value
+        if not self.domain.contains(number):
+            raise EditError(f"{where}.{self.name} must be {self.domain.description}, not {number:g}")
+
+
+def hyperparameter(default: float, *, low: float, high: float, log: bool = False, domain: Domain = POSITIVE) -> Any:
+    """Declare a dataclass field as a tunable hyperparameter.
+
+    :param default: the value used when none is given.
+    :param low, high: the range that tuning searches, both ends included.
+    :param log: whether tuning samples the logarithm.
+    :param domain: the values that are valid at all, tuned or not.
+    """
+    declared = {"default": default, "low": low, "high": high, "log": log, "domain": domain}
+    return dataclasses.field(default=default, metadata={"hyperparameter": declared})
+
+
+def declared(editor_class: type) -> tuple[Hyperparameter, ...]:
+    """The hyperparameters of an editor class, in the order in which its file declares them."""
+    return tuple(
+        Hyperparameter(name=field.name, **field.metadata["hyperparameter"])
+        for field in dataclasses.fields(editor_class)
+        if "hyperparameter" in field.metadata
+    )

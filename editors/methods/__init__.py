@@ -1,0 +1,1 @@
+"""One editor a file, found by name. See ``gd.py`` for the shortest."""

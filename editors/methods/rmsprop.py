@@ -1,0 +1,42 @@
+"""RMSProp as the paper writes it: the running mean square starts at the first gradient's square, not at zero."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from editors.descent import DescentEditor
+from editors.hyperparameters import FRACTION, hyperparameter
+from editors.registry import register
+
+
+class State(NamedTuple):
+    """``mean_square (..., P)`` of the gradients so far; ``started (..., 1)``: whether there was a step already."""
+
+    mean_square: Tensor
+    started: Tensor
+
+
+@register("rmsprop")
+@dataclass(frozen=True, kw_only=True)
+class RMSProp(DescentEditor):
+    """θ ← θ − α g / √(v + ε), with v₀ = g₀² and v ← β v + (1 − β) g² afterwards, so the first step is about α sign(g).
+
+    Source: Sinitsin et al., ICLR 2020, section 4.1; Tieleman & Hinton 2012
+    """
+
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+    beta: float | Tensor = hyperparameter(0.5, low=0.0, high=0.99, domain=FRACTION)
+    eps: float | Tensor = hyperparameter(1e-6, low=1e-10, high=1e-2, log=True)
+
+    def init(self, parameters: Tensor) -> State:
+        started = torch.zeros_like(parameters[..., :1], dtype=torch.bool)
+        return State(mean_square=torch.zeros_like(parameters), started=started)
+
+    def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
+        square = gradients.square()
+        averaged = self.beta * state.mean_square + (1 - self.beta) * square
+        mean_square = torch.where(state.started, averaged, square)
+        updates = -self.lr * gradients / (mean_square + self.eps).sqrt()
+        return updates, State(mean_square=mean_square, started=torch.ones_like(state.started))

@@ -1,0 +1,210 @@
+"""Bad input gets one clear sentence that names the thing and what is allowed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import editors
+from editors import EditError
+from editors.constraints import predicts
+
+
+def message_of(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    with pytest.raises(EditError) as caught:
+        action(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def impossible(outputs: Tensor) -> Tensor:
+    return outputs.square().sum() + 1
+
+
+def test_unknown_editor_is_named_with_those_there_are() -> None:
+    message = message_of(lambda: editors.build("rmsprob"))
+    assert message == f"unknown editor 'rmsprob'; available: {', '.join(editors.available())}"
+    assert message_of(lambda: editors.describe("rmsprob")) == message
+
+
+def test_unknown_hyperparameter_is_named_with_those_there_are(name: str) -> None:
+    message = message_of(lambda: editors.build(name, learning_rate=1.0))
+    assert f"{name!r} has no hyperparameter 'learning_rate'" in message
+    for parameter in editors.describe(name).hyperparameters:
+        assert parameter.name in message
+    assert "max_steps" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "allowed"),
+    [
+        ("gd", "lr", 0.0, "a number > 0, not 0"),
+        ("gd", "lr", -1e-3, "a number > 0, not -0.001"),
+        ("gd", "lr", float("nan"), "a number > 0, not nan"),
+        ("gd", "lr", float("inf"), "a number > 0, not inf"),
+        ("gd", "lr", torch.tensor(-2.0), "a number > 0, not -2"),
+        ("gd", "lr", "0.1", "a number > 0, not '0.1'"),
+        ("gd", "lr", None, "a number > 0, not None"),
+        ("gd", "lr", True, "a number > 0, not True"),
+        ("gd", "lr", torch.ones(2), "one number, not a tensor of shape (2,)"),
+        ("gd", "lr", torch.ones(1, 1, 1), "one number, not a tensor of shape (1, 1, 1)"),
+        ("rmsprop", "beta", 1.0, "a number >= 0 and < 1, not 1"),
+        ("rmsprop", "eps", 0, "a number > 0, not 0"),
+        ("momentum", "mu", -0.1, "a number >= 0 and < 1, not -0.1"),
+        ("adam", "beta1", 0.05, "a number >= 0.1 and < 1, not 0.05"),
+        ("adam", "beta2", 1.5, "a number >= 0 and < 1, not 1.5"),
+    ],
+)
+def test_hyperparameter_out_of_its_domain_is_named_with_the_domain(
+    name: str, key: str, value: Any, allowed: str
+) -> None:
+    message = message_of(lambda: editors.build(name, **{key: value}))
+    assert message.startswith(f"{name}.{key} must ")
+    assert message.endswith(allowed)
+
+
+@pytest.mark.parametrize("steps", [-1, 2.0, "3", True, None])
+def test_max_steps_must_be_a_whole_number(name: str, steps: Any) -> None:
+    message = message_of(lambda: editors.build(name, max_steps=steps))
+    assert message == f"max_steps must be a whole number >= 0, not {steps!r}"
+
+
+@pytest.mark.parametrize("layers", ["chain9", ["head", "chain9"], "chain9.*"])
+def test_unknown_layer_is_named_with_those_there_are(
+    editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any
+) -> None:
+    for action in (
+        lambda: editor.edit(model, images[0], impossible, layers=layers),
+        lambda: editor.edit_many(model, [(images[0], impossible)], layers=layers),
+    ):
+        message = message_of(action)
+        assert "unknown layer 'chain9" in message
+        assert "stem, chain1, head" in message
+
+
+def test_unknown_layer_of_a_single_layer_is_answered_with_its_parameters(editor: editors.Editor) -> None:
+    message = message_of(lambda: editor.edit(nn.Linear(2, 2), torch.eye(2), impossible, layers="head"))
+    assert "unknown layer 'head'; the model has: weight, bias" in message
+
+
+def test_layer_without_parameters_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    message = message_of(lambda: editor.edit(model, images[0], impossible, layers="dropout"))
+    assert message == "layers 'dropout' hold no parameters that could be edited"
+
+
+@pytest.mark.parametrize("layers", [[], ()])
+def test_empty_list_of_layers_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any) -> None:
+    message = message_of(lambda: editor.edit(model, images[0], impossible, layers=layers))
+    assert "layers is an empty list" in message
+    assert "None for the whole model" in message
+
+
+@pytest.mark.parametrize("layers", [3, [3], nn.Linear(1, 1), ["head", None]])
+def test_layers_of_another_type_are_refused(
+    editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any
+) -> None:
+    message = message_of(lambda: editor.edit(model, images[0], impossible, layers=layers))
+    assert message.startswith("layers must be a name, several names or None, not ")
+
+
+def test_label_outside_the_classes_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    requests = [(images[0], predicts(1)), (images[1], predicts(5))]
+    expected = "label 5 is outside the model's 5 classes (0 to 4)"
+    assert message_of(lambda: editor.edit(model, *requests[1])) == expected
+    assert message_of(lambda: editor.edit_many(model, requests)) == expected
+
+
+def test_nan_input_is_refused_before_the_first_step(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    images[4, 0, 0, 2, 2] = torch.nan
+    message = message_of(lambda: editor.edit(model, images[4], predicts(1)))
+    assert message == "the constraint of the request is nan before the first step; check its inputs and the model"
+
+
+def test_nan_input_among_many_is_named_by_its_place_in_the_list(
+    editor: editors.Editor, model: nn.Module, images: Tensor
+) -> None:
+    images[4, 0, 0, 2, 2] = torch.nan
+    other_shape = (images[:2].flatten(0, 1), predicts(1))
+    requests = [
+        other_shape,
+        *((one, predicts(1)) for one in images[:3]),
+        other_shape,
+        (images[4], predicts(1)),
+    ]
+    assert "of request 5 is nan" in message_of(lambda: editor.edit_many(model, requests))
+    assert "of request 1 is nan" in message_of(lambda: editor.edit_many(model, [requests[0], (images[4], impossible)]))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "found"),
+    [
+        (lambda outputs: outputs, r"(1, 5)"),
+        (lambda outputs: outputs[0], r"(5,)"),
+        (lambda outputs: 1.0, "float"),
+        (lambda outputs: None, "NoneType"),
+    ],
+)
+def test_constraint_that_returns_no_number_is_refused(
+    editor: editors.Editor, model: nn.Module, images: Tensor, constraint: Any, found: str
+) -> None:
+    expected = f"a constraint must return one number as a tensor, not {found}"
+    assert message_of(lambda: editor.edit(model, images[0], constraint)) == expected
+    assert message_of(lambda: editor.edit_many(model, [(one, constraint) for one in images[:3]])) == expected
+
+
+def test_constraint_that_is_no_callable_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    message = message_of(lambda: editor.edit(model, images[0], 3))
+    assert message == "the constraint of the request must be a callable outputs -> l_e, not 3"
+    requests = [(images[0], impossible), (images[1], 3)]
+    assert "of request 1 must be" in message_of(lambda: editor.edit_many(model, requests))
+
+
+def test_constraint_that_no_step_can_change_is_refused(
+    editor: editors.Editor, model: nn.Module, images: Tensor
+) -> None:
+    expected = "the constraint does not depend on the edited parameters, so no step can satisfy it"
+    for constraint in (lambda outputs: outputs.detach().sum() ** 2, lambda outputs: torch.tensor(1.0)):
+        requests = [(images[0], constraint), (images[1], impossible), (images[2], constraint)]
+        assert message_of(editor.edit, model, *requests[0]) == expected
+        assert message_of(editor.edit_many, model, requests) == expected
+
+
+def test_layer_that_the_model_does_not_use_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    model.register_module("spare", nn.Linear(2, 2).double())
+    for constraint in (impossible, predicts([0]), predicts([1])):
+        requests = [(one, constraint) for one in images[:5]]
+        if all(editor.edit(model, *request).steps == 0 for request in requests):
+            continue
+        message = message_of(editor.edit_many, model, requests, layers="spare")
+        assert message == "the constraint does not depend on the edited parameters, so no step can satisfy it"
+
+
+def test_inputs_on_another_device_are_named_with_both_devices(
+    editor: editors.Editor, model: nn.Module, images: Tensor
+) -> None:
+    for inputs in (images[0].to("meta"), (images[0].to("meta"),), {"images": images[0].to("meta")}):
+        message = message_of(editor.edit, model, inputs, impossible)
+        assert message == "the inputs are on meta, the model is on cpu"
+
+
+def test_errors_of_the_model_itself_are_not_hidden(editor: editors.Editor, model: nn.Module) -> None:
+    wrong_size = torch.zeros(1, 3, 6, 6, dtype=torch.float64)
+    for action in (
+        lambda: editor.edit(model, wrong_size, impossible),
+        lambda: editor.edit_many(model, [(wrong_size, impossible)] * 3),
+    ):
+        with pytest.raises(RuntimeError, match="channels"):
+            action()
+
+
+def test_edit_of_another_model_cannot_be_applied(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    edit = editor.edit(model, images[0], impossible, layers="head")
+    assert "no parameter 'head.weight'" in message_of(lambda: edit.apply(nn.Linear(2, 2)))
+    model.head = nn.Linear(36, 7)
+    message = message_of(lambda: edit.apply(model))
+    assert "'head.weight'" in message
+    assert "(7, 36)" in message
+    assert "(5, 36)" in message
