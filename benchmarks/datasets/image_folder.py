@@ -1,0 +1,150 @@
+"""Images sorted into one folder per class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*`."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.augmentation import Augmentation
+from benchmarks.dataset import Dataset, Split, channel_statistics
+from benchmarks.datasets import register
+from benchmarks.errors import InputError
+from benchmarks.splitting import hold_out
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # the only decoders that a file can reach
+_SECONDS_BETWEEN_REPORTS = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Two class-per-folder trees with the same classes; `suffixes` are those of the files read, sorted."""
+
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    suffixes: tuple[str, ...]
+
+
+@register("image_folder")
+def image_folder(
+    folder: str,
+    tuning_size: int = 1000,
+    image_size: int | None = None,
+    crop_padding: int = 4,
+    flip: bool = True,
+) -> Dataset:
+    """Any images in class-per-folder trees, as RGB `(3, H, W)`; the tuning split is taken from the training
+    images.
+
+    `image_size`: side in pixels of the square that every image is resized to; needed when sizes differ.
+    Raises InputError for what `read_tree` refuses and for a `tuning_size` that the training images cannot
+    give.
+    """
+    tree = read_tree(folder, image_size)
+    train, tuning = hold_out(tree.train.labels, tuning_size, "image_folder", "tuning", option="tuning_size")
+    training = tree.train.select(train)
+    mean, std = channel_statistics(training.images)
+    resized = f", resized to {image_size}x{image_size}" if image_size is not None else ""
+    return Dataset(
+        name="image_folder",
+        classes=tree.classes,
+        train=training,
+        tuning=tree.train.select(tuning),
+        test=tree.test,
+        mean=mean,
+        std=std,
+        augmentation=Augmentation(crop_padding=crop_padding, flip=flip),
+        source=f"A folder of {', '.join(tree.suffixes)} images sorted by class{resized}.",
+    )
+
+
+def read_tree(folder: str | Path, image_size: int | None = None, train: str = "train", test: str = "test") -> Tree:
+    """Reads `<folder>/<train>/<class>/*` and `<folder>/<test>/<class>/*`, classes and files in the order of
+    their names.
+
+    Images are converted to RGB, and resized to `image_size` squared if that is given. Files of other suffixes
+    and hidden ones are passed over. Raises InputError, naming the folder or file, when a folder is missing or
+    has no images, the class names of the two trees differ, an image cannot be decoded, or has another size
+    than the first one.
+    """
+    if image_size is not None and (type(image_size) is not int or image_size < 1):
+        raise InputError(f"image_size must be an integer of at least 1, found {image_size!r}")
+    listings = {part: _list_images(Path(folder) / part) for part in (train, test)}
+    classes = tuple(listings[train])
+    if classes != tuple(listings[test]):
+        only = sorted(set(listings[train]) ^ set(listings[test]))
+        raise InputError(
+            f"{folder}: {train} has {len(classes)} class folders and {test} has {len(listings[test])}, "
+            f"they must be the same; in only one of them: {', '.join(only[:5])}"
+        )
+    files = [file for listing in listings.values() for listed in listing.values() for file in listed]
+    images = _decode(files, image_size)
+    train_labels, test_labels = (_labels(listing) for listing in listings.values())
+    return Tree(
+        classes=classes,
+        train=Split(images[: len(train_labels)], train_labels),
+        test=Split(images[len(train_labels) :], test_labels),
+        suffixes=tuple(sorted({file.suffix.lower().lstrip(".") for file in files})),
+    )
+
+
+def _labels(listing: dict[str, list[Path]]) -> torch.Tensor:
+    """The class of every listed file, int64 `(N,)`."""
+    counts = torch.tensor([len(listed) for listed in listing.values()])
+    return torch.arange(len(listing)).repeat_interleave(counts)
+
+
+def _list_images(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each class folder, both in the order of their names."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: images are read from {folder}/<class>/*")
+    listing = {}
+    for inner in sorted(folder.iterdir()):
+        if inner.name.startswith(".") or not inner.is_dir():
+            continue
+        listing[inner.name] = sorted(
+            file for file in inner.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+        if not listing[inner.name]:
+            raise InputError(f"{inner} holds no images; read are files that end in {', '.join(SUFFIXES)}")
+    if not listing:
+        raise InputError(f"{folder} holds no class folders: images are read from {folder}/<class>/*")
+    return listing
+
+
+def _decode(files: list[Path], image_size: int | None) -> torch.Tensor:
+    """All images as uint8 `(N, 3, H, W)`, written into one array as they are read."""
+    first = _decode_one(files[0], image_size)
+    images = np.empty((len(files), *first.shape), dtype=np.uint8)
+    started = reported = time.monotonic()
+    for index, file in enumerate(files):
+        image = _decode_one(file, image_size)
+        if image.shape != first.shape:
+            found, expected = (f"{each.shape[1]}x{each.shape[0]}" for each in (image, first))
+            raise InputError(
+                f"{file} is {found} pixels and {files[0]} is {expected}: "
+                "give images of one size, or image_size where the dataset has that option"
+            )
+        images[index] = image
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            _log.info("%d of %d images, %.0f/s", index + 1, len(files), (index + 1) / (reported - started))
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _decode_one(file: Path, image_size: int | None) -> np.ndarray:
+    """One image as uint8 `(H, W, 3)`."""
+    try:
+        with Image.open(file, formats=_FORMATS) as opened:
+            image = opened.convert("RGB")
+    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+        raise InputError(f"{file} is not a readable image: {error}") from error
+    if image_size is not None and image.size != (image_size, image_size):
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(image)

@@ -1,0 +1,5 @@
+"""What a user gets for bad input: one sentence instead of a traceback."""
+
+
+class InputError(ValueError):
+    """Bad input: one clear sentence that names the file or value, what was found, and what is allowed."""

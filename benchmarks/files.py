@@ -1,0 +1,53 @@
+"""Files that are either the old one or the new one, never half of either."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path to write to; when the block ends it becomes `path`, replacing what was there.
+
+    The temporary file lies in the same folder (made if missing) and ends in the same suffix, because some
+    writers choose their format by it. The content is on disk (fsync) before it takes the name. When the block
+    raises, the temporary file is removed, `path` is untouched and the exception goes on. Raises OSError when
+    the file system refuses, FileNotFoundError when the block wrote nothing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".partial-{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _synchronise_folder(path.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Makes `content` (text as UTF-8) the whole of `path`; raises what `atomic_path` raises."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """The hexadecimal hash of a file's bytes, read in pieces; raises OSError when it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _synchronise_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder, and records the rename itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

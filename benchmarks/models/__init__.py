@@ -1,0 +1,55 @@
+"""Models by name. Every module in this folder is found by itself: adding an architecture means adding one file."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from benchmarks.errors import InputError
+
+_registered: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Decorator for a function ``(channels, classes, **options) -> nn.Module``."""
+
+    def decorate(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        _registered[name] = make
+        return make
+
+    return decorate
+
+
+def available() -> list[str]:
+    """The names of all architectures, sorted."""
+    _discover()
+    return sorted(_registered)
+
+
+def make(name: str, *, channels: int, classes: int, **options: Any) -> nn.Module:
+    """An untrained model.
+
+    :param channels: colour channels of the input images.
+    :param classes: number of classes.
+    :raises InputError: for an unknown architecture or option.
+    """
+    _discover()
+    if name not in _registered:
+        raise InputError(f"unknown architecture {name!r}; available: {', '.join(sorted(_registered))}")
+    known = [key for key in inspect.signature(_registered[name]).parameters if key not in ("channels", "classes")]
+    for key in options:
+        if key not in known:
+            raise InputError(f"architecture {name!r} has no option {key!r}; it has: {', '.join(known)}")
+    return _registered[name](channels=channels, classes=classes, **options)
+
+
+@cache
+def _discover() -> None:
+    for module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
+        importlib.import_module(module.name)

@@ -1,0 +1,65 @@
+"""ResNet-18 for small images (3x3 stem, no max-pooling) as six named parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.errors import InputError
+from benchmarks.models import register
+
+
+@register("resnet18")
+def resnet18(channels: int, classes: int, width: int = 64) -> nn.Sequential:
+    """``stem``, ``chain1`` … ``chain4`` (two residual blocks each) and ``head``, one after the other.
+
+    The architecture of section 4.1: He et al. 2015 with the usual changes for 32x32 images. At
+    ``width=64``, with 3 channels and 10 classes, it has 11,173,962 parameters.
+
+    :param width: channels of the stem and of chain 1; chains 2, 3 and 4 have 2, 4 and 8 times as many.
+    :returns: a module from images ``(N, channels, H, W)`` to logits ``(N, classes)``.
+    :raises InputError: if ``width`` is not a positive whole number.
+    """
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise InputError(f"width must be a whole number >= 1, not {width!r}")
+    parts = OrderedDict(stem=_stem(channels, width))
+    before = width
+    for number, after in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):
+        first = BasicBlock(before, after, stride=1 if number == 1 else 2)
+        parts[f"chain{number}"] = nn.Sequential(first, BasicBlock(after, after))
+        before = after
+    parts["head"] = _head(before, classes)
+    return nn.Sequential(parts)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut around them (He et al. 2015)."""
+
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or before != after:
+            self.shortcut.append(nn.Conv2d(before, after, 1, stride=stride, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(after))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(N, before, H, W)`` to ``(N, after, H / stride, W / stride)``."""
+        hidden = F.relu(self.bn1(self.conv1(images)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+
+
+def _stem(channels: int, width: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=convolution, bn=nn.BatchNorm2d(width), relu=nn.ReLU()))
+
+
+def _head(features: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), linear=nn.Linear(features, classes))
+    )

@@ -1,0 +1,203 @@
+"""Running edits and writing down, for each one, what it changed. Aggregates are made from these records later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import editors
+from benchmarks.dataset import Dataset, Split
+from benchmarks.parts import activations, layers_of, split
+from benchmarks.requests import EditRequests, control_images
+from benchmarks.seeds import generator
+
+VIEWS = 5
+"""Fresh augmentations of the edited image on which generality is counted."""
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """What one edit did. Counts are kept as counts, so that every metric can be recomputed exactly.
+
+    :ivar edit: number of the request.
+    :ivar image: position of the edited image in its split; ``label`` its true class.
+    :ivar predicted: the model's answer before the edit; the request is ``trivial`` if that is the target already.
+    :ivar loss: ``l_e`` after the edit.
+    :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
+        ``flips`` of them with another answer than before.
+    :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
+    :ivar views_before, views_after: how many of the ``views`` augmented copies were assigned to the target.
+    """
+
+    edit: int
+    image: int
+    label: int
+    target: int
+    predicted: int
+    trivial: bool
+    succeeded: bool
+    steps: int
+    loss: float
+    control_size: int
+    wrong_before: int
+    wrong_after: int
+    flips: int
+    kl: float
+    views: int
+    views_before: int
+    views_after: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's answers on the control images: ``labels (N,)`` and ``log_probabilities (N, C)``."""
+
+    labels: Tensor
+    log_probabilities: Tensor
+
+
+class Scorer:
+    """Edits of one model on one split, and what they do to the rest of that split.
+
+    Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
+    images, their augmented copies and the control images, and the model's answers before.
+
+    :param layers: name of the editable part, ``all`` for the whole model.
+    :param control_size: control images per edit, a fresh subset for each; None for the whole split.
+    :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str,
+        dataset: Dataset,
+        images: Split,
+        requests: EditRequests,
+        *,
+        control_size: int | None = None,
+        cache_bytes: int = 4 * 2**30,
+        chunk: int = 500,
+    ) -> None:
+        device = next(model.parameters()).device
+        self.layers = layers_of(layers)
+        self.requests = requests
+        self._chunk = chunk
+        self._control_size = control_size
+        prefix, suffix = split(model, self.layers)
+        if _cache_size(prefix, dataset.inputs(images.images[:1].to(device)), len(images)) > cache_bytes:
+            prefix, suffix = nn.Identity(), model
+        self.model = suffix
+        inputs = dataset.inputs(images.images.to(device))
+        self._labels = images.labels.to(device)
+        self._control = activations(prefix, inputs, chunk)
+        self._before = self._answers(suffix)
+        self._wrong = self._before.labels != self._labels
+        self._edited = activations(prefix, inputs[requests.images.to(device)], chunk)
+        self._views = activations(prefix, _augmented(dataset, images, requests, device), chunk).unflatten(
+            0, (-1, VIEWS)
+        )
+        self._views_before = self._predict(suffix, self._views.flatten(0, 1)).argmax(dim=1).view(-1, VIEWS)
+
+    def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
+        """Carry out the requests ``rows``; also returns milliseconds per edit."""
+        asked = [
+            editors.Request(self._edited[row : row + 1], editors.constraints.predicts(self.requests.targets[row]))
+            for row in rows
+        ]
+        began = time.perf_counter()
+        edits = editor.edit_many(self.model, asked, layers=self.layers)
+        if self._labels.is_cuda:
+            torch.cuda.synchronize()
+        return edits, 1e3 * (time.perf_counter() - began) / len(rows)
+
+    @property
+    def wrong_before(self) -> int:
+        """How many images of the whole split the unedited model gets wrong."""
+        return int(self._wrong.sum())
+
+    def record(self, row: int, edit: editors.Edit, views: bool = True) -> EditRecord:
+        """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
+
+        :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
+        """
+        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
+        chosen = control_images(len(self._labels), self._control_size, self.requests.seeds[row])
+        if chosen is not None:
+            chosen = chosen.to(self._labels.device)
+        before, labels, wrong = (
+            _pick(self._before, chosen),
+            _at(self._labels, chosen),
+            _at(self._wrong, chosen),
+        )
+        views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
+        after, divergence = before, 0.0
+        if not edit.unchanged:
+            after = self._answers(edit, chosen)
+            ratio = before.log_probabilities - after.log_probabilities
+            divergence = float((before.log_probabilities.exp() * ratio).sum(dim=1).mean())
+            if views:
+                views_after = int((self._predict(edit, self._views[row]).argmax(dim=1) == target).sum())
+        predicted = int(self._before.labels[image])
+        return EditRecord(
+            edit=row,
+            image=image,
+            label=int(self._labels[image]),
+            target=target,
+            predicted=predicted,
+            trivial=predicted == target,
+            succeeded=edit.succeeded,
+            steps=edit.steps,
+            loss=float(edit.loss),
+            control_size=len(labels),
+            wrong_before=int(wrong.sum()),
+            wrong_after=int((after.labels != labels).sum()),
+            flips=int((after.labels != before.labels).sum()),
+            kl=divergence,
+            views=VIEWS if views else 0,
+            views_before=views_before,
+            views_after=views_after,
+        )
+
+    def _answers(self, edited: nn.Module | editors.Edit, chosen: Tensor | None = None) -> Outputs:
+        logits = self._predict(edited, _at(self._control, chosen))
+        return Outputs(logits.argmax(dim=1), logits.log_softmax(dim=1))
+
+    def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor) -> Tensor:
+        if isinstance(edited, nn.Module):
+            return activations(edited, inputs, self._chunk)
+        with torch.no_grad():
+            return torch.cat([edited.predict(part) for part in inputs.split(self._chunk)])
+
+
+def shards(count: int, size: int) -> Iterator[range]:
+    """Numbers below ``count`` in runs of ``size``: what is kept when an evaluation is interrupted."""
+    yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
+
+
+def _augmented(dataset: Dataset, images: Split, requests: EditRequests, device: torch.device) -> Tensor:
+    copies = [
+        dataset.augmentation.apply(
+            images.images[image].expand(VIEWS, *images.images.shape[1:]).to(device),
+            generator(request_seed, "views"),
+        )
+        for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)
+    ]
+    return dataset.inputs(torch.cat(copies))
+
+
+def _cache_size(prefix: nn.Module, one: Tensor, count: int) -> int:
+    sample = activations(prefix, one)
+    return sample.numel() * sample.element_size() * count
+
+
+def _at(values: Tensor, chosen: Tensor | None) -> Tensor:
+    return values if chosen is None else values[chosen]
+
+
+def _pick(outputs: Outputs, chosen: Tensor | None) -> Outputs:
+    return Outputs(_at(outputs.labels, chosen), _at(outputs.log_probabilities, chosen))
