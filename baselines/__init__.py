@@ -1,0 +1,1 @@
+"""How the models to be edited are made."""

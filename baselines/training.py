@@ -1,0 +1,193 @@
+"""The training loop: epochs, checkpoints to resume from, and the choice of the best epoch."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from baselines.checkpoints import load_state, save_state
+from baselines.objectives import Objective, Step
+from benchmarks.dataset import Dataset, Split
+from benchmarks.errors import InputError
+from benchmarks.parts import activations
+from benchmarks.seeds import generator, seed
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how fast to train. Adam with its default moments (section 4.1).
+
+    :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: str = "constant"
+
+    def factor(self, progress: float) -> float:
+        """What multiplies the learning rate after a share ``progress`` (0 to 1) of all steps."""
+        return 1.0 if self.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Averages of one epoch. Errors in percent, losses in nats.
+
+    :ivar epoch: counted from 1.
+    :ivar train_loss, train_error: over the epoch's augmented batches, while the weights change.
+    :ivar tuning_loss, tuning_error: on the tuning split, at the end of the epoch.
+    :ivar parts: what else the objective logs, averaged over the epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    train_error: float
+    tuning_loss: float
+    tuning_error: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model as it was after its best epoch, and the epochs that led there.
+
+    :ivar seconds: wall time of the epochs run by this process.
+    """
+
+    model: nn.Module
+    best: Epoch
+    history: tuple[Epoch, ...]
+    seconds: float
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    folder: Path,
+    axes: tuple[str | int, ...],
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[int], None] = lambda done: None,
+) -> Trained:
+    """Train ``model`` in place and return it as it was after the epoch with the smallest error on the tuning split.
+
+    After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and ends
+    with the same weights as an unbroken one (a checkpoint made with other settings is not used). Ties between epochs go
+    to the smaller tuning loss.
+
+    :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
+    :param on_epoch: called for each epoch, those restored from a checkpoint included.
+    :param on_step: called with the number of steps done in this epoch.
+    :raises InputError: if the loss stops being a number, or if the checkpoint cannot be read.
+    """
+    device = next(model.parameters()).device
+    images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
+    trained = nn.ModuleList([model, objective.to(device)])
+    optimizer = torch.optim.Adam(trained.parameters(), lr=plan.lr)
+    steps = -(-len(images) // plan.batch_size)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
+    identity = _identity(model, dataset, plan, axes)
+    restored = _restore(folder / CHECKPOINT, identity)
+    history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
+    best = restored["best"] if restored else trained.state_dict()
+    if restored:
+        trained.load_state_dict(restored["trained"])
+        optimizer.load_state_dict(restored["optimizer"])
+        scheduler.load_state_dict(restored["scheduler"])
+    for epoch in history:
+        on_epoch(epoch)
+    began = time.perf_counter()
+    for number in range(len(history) + 1, plan.epochs + 1):
+        batches = _batches(dataset, images, plan.batch_size, (*axes, "epoch", number))
+        loss, error, parts = _run_epoch(model, objective, batches, plan, optimizer, scheduler, on_step)
+        history.append(Epoch(number, loss, error, *evaluate(model, dataset, dataset.tuning), parts))
+        if _best(history) is history[-1]:
+            best = copy.deepcopy(trained.state_dict())
+        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "best": best}
+        state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
+        save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
+        on_epoch(history[-1])
+    trained.load_state_dict(best)
+    return Trained(model.eval(), _best(history), tuple(history), time.perf_counter() - began)
+
+
+def evaluate(model: nn.Module, dataset: Dataset, images: Split, chunk: int = 500) -> tuple[float, float]:
+    """Mean cross-entropy in nats and error in percent of ``model`` on a split."""
+    device = next(model.parameters()).device
+    logits = activations(model, dataset.inputs(images.images.to(device)), chunk)
+    labels = images.labels.to(device)
+    loss = nn.functional.cross_entropy(logits, labels)
+    return float(loss), 100.0 * float((logits.argmax(dim=1) != labels).double().mean())
+
+
+def _run_epoch(
+    model: nn.Module,
+    objective: Objective,
+    steps: Iterable[Step],
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    on_step: Callable[[int], None],
+) -> tuple[float, float, dict[str, float]]:
+    """Mean loss, error in percent and means of the objective's parts over one pass through the training images."""
+    model.train()
+    total, wrong, count = 0.0, 0, 0
+    parts: dict[str, float] = {}
+    for done, step in enumerate(steps, start=1):
+        optimizer.zero_grad(set_to_none=True)
+        losses = objective(model, step)
+        loss = float(losses.total.detach())
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the training loss became {loss} at step {done} of its epoch; lower the learning rate "
+                f"(now {plan.lr:g}); the checkpoint of the last complete epoch is kept"
+            )
+        losses.total.backward()
+        optimizer.step()
+        scheduler.step()
+        total += loss * len(step.labels)
+        wrong += int((losses.logits.detach().argmax(dim=1) != step.labels).sum())
+        count += len(step.labels)
+        for name, value in losses.parts.items():
+            parts[name] = parts.get(name, 0.0) + float(value.detach()) * len(step.labels)
+        on_step(done)
+    return total / count, 100.0 * wrong / count, {name: value / count for name, value in parts.items()}
+
+
+def _batches(dataset: Dataset, images: Split, batch_size: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
+    source = generator(*axes, "batches")
+    order = torch.randperm(len(images), generator=source)
+    for number, chosen in enumerate(order.split(batch_size)):
+        batch = images.select(chosen.to(images.labels.device))
+        augmented = dataset.augmentation.apply(batch.images, source)
+        yield Step(dataset.inputs(augmented), batch.labels, seed(*axes, "step", number))
+
+
+def _best(history: list[Epoch]) -> Epoch:
+    return min(history, key=lambda epoch: (epoch.tuning_error, epoch.tuning_loss))
+
+
+def _identity(model: nn.Module, dataset: Dataset, plan: TrainingPlan, axes: tuple[str | int, ...]) -> str:
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    described = json.dumps([shapes, dataset.fingerprint(), asdict(plan), list(axes)])
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _restore(path: Path, identity: str) -> dict[str, Any] | None:
+    """The checkpoint at ``path`` if it belongs to this training; one of other settings is started over."""
+    state = load_state(path)
+    return state if state is not None and state["identity"] == identity else None
