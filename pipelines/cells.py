@@ -1,0 +1,101 @@
+"""A cell of the leaderboard: one editor on one part of one trained model, and what identifies its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import benchmarks
+import editors
+from baselines.checkpoints import WEIGHTS, load_model
+from benchmarks import dataset
+from benchmarks.dataset import Dataset, Split
+from benchmarks.errors import InputError
+from benchmarks.files import file_hash
+from benchmarks.requests import draw_requests
+from benchmarks.scoring import Scorer
+from pipelines.layout import Layout, cell
+from pipelines.settings import Settings
+
+PROTOCOL = 1
+"""Version of how edits are drawn and scored; results of different versions are not comparable."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one study tunes and one file of records holds."""
+
+    benchmark: str
+    training: str
+    editor: str
+    layers: str
+
+    def __str__(self) -> str:
+        return f"{self.benchmark} {self.training}/{self.editor}/{self.layers}"
+
+    @property
+    def file(self) -> str:
+        """Name of the cell's files, without a suffix."""
+        return cell(self.training, self.layers)
+
+    @property
+    def layout(self) -> Layout:
+        """Where its files lie."""
+        return Layout(self.benchmark)
+
+
+def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
+    """The cells of one editor on one benchmark, those of trainings that are not listed left out."""
+    settings.benchmark(benchmark)
+    subsets = settings.editor(editor).subsets
+    return [
+        Cell(benchmark, training, editor, layers)
+        for training, parts in subsets.items()
+        if training in settings.trainings
+        for layers in parts
+    ]
+
+
+def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size: int | None) -> tuple[Scorer, Dataset]:
+    """The cell's model with ``edits`` requests on the ``tuning`` or ``test`` split.
+
+    The requests depend on the suite's seed, the benchmark and the split alone: every editor and every training meets
+    the same ones.
+
+    :raises InputError: for missing or broken files, or a model that was trained on other data.
+    """
+    data = dataset.load(cell.layout.data)
+    folder = cell.layout.model(cell.training)
+    model, description = load_model(folder, settings.torch_device())
+    if description.dataset != data.fingerprint():
+        raise InputError(f"{folder} was trained on other data than {cell.layout.data} holds: train it again")
+    images: Split = getattr(data, split)
+    requests = draw_requests(images, len(data.classes), edits, settings.seed, cell.benchmark, split)
+    return Scorer(model, cell.layers, data, images, requests, control_size=control_size), data
+
+
+def fingerprint(cell: Cell, inputs: Sequence[Any]) -> str:
+    """A hash of all that a cell's result depends on: its model, its data, code and settings (``inputs``)."""
+    digest = hashlib.sha256(json.dumps([PROTOCOL, str(cell), inputs], sort_keys=True, default=str).encode())
+    for path in (
+        cell.layout.model(cell.training) / WEIGHTS,
+        cell.layout.data / "dataset.json",
+        *_code(cell.editor),
+    ):
+        try:
+            digest.update(file_hash(path).encode())
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: run the stage that makes it first") from error
+    return digest.hexdigest()
+
+
+def _code(editor: str) -> list[Path]:
+    """The files that decide how an edit is made and scored."""
+    method = Path(inspect.getfile(type(editors.build(editor))))
+    rooms = (Path(inspect.getfile(editors)).parent, Path(inspect.getfile(benchmarks)).parent)
+    return [method, *(path for room in rooms for path in sorted(room.glob("*.py")))]

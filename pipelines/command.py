@@ -1,0 +1,42 @@
+"""From a stage's function to a command: arguments by typer, mistakes as one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.errors import InputError
+from editors import EditError
+from pipelines.settings import PARAMS
+
+Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+DEFAULT_PARAMS = PARAMS
+
+
+def run(stage: Callable[..., None]) -> None:
+    """Run ``stage`` with the arguments of the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+    @functools.wraps(stage)
+    def careful(*arguments: object, **options: object) -> None:
+        try:
+            stage(*arguments, **options)
+        except (InputError, EditError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except OSError as error:
+            typer.echo(f"error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted; run the same command again to go on", err=True)
+            raise typer.Exit(130) from None
+
+    application.command()(careful)
+    application()

@@ -1,0 +1,126 @@
+"""Stage 4: carry out edits of the test split with the chosen hyperparameters and write one record per edit."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+import editors
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+from benchmarks.scoring import Scorer, shards
+from pipelines import command
+from pipelines import settings as parameters
+from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer
+from pipelines.layout import Layout
+from pipelines.progress import Progress
+from pipelines.settings import Settings
+from pipelines.workers import share_out
+
+
+def evaluate(
+    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    editor: Annotated[str, typer.Argument(help="A name under `editors` in the parameter file.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Edit test images with a tuned editor and record what each edit did to the rest of the test split."""
+    settings = parameters.load(params)
+    cells = cells_of(settings, benchmark, editor)
+    folder = Layout(benchmark).edits(editor)
+    share_out(partial(_evaluate_cell, settings), cells, settings.processes, settings.torch_device())
+    wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv")}
+    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+        stale.unlink()
+    shutil.rmtree(Layout(benchmark).shards(editor), ignore_errors=True)
+
+
+def _evaluate_cell(settings: Settings, cell: Cell) -> None:
+    """Evaluate one cell unless it is done already, shard by shard."""
+    chosen = settings.benchmark(cell.benchmark).evaluation
+    tuned = _read_tuned(cell)
+    identity = fingerprint(cell, [settings.seed, chosen.model_dump(), tuned["hyperparameters"], tuned["max_steps"]])
+    result = cell.layout.edits(cell.editor) / f"{cell.file}.json"
+    progress = Progress(f"evaluate {cell}", chosen.edits, "edits")
+    if _finished(result, identity):
+        progress.finish("unchanged")
+        return
+    editor = editors.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
+    images, data = scorer(settings, cell, "test", chosen.edits, chosen.control_size)
+    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{identity[:12]}"
+    tables = []
+    for number, rows in enumerate(shards(chosen.edits, chosen.shard)):
+        path = folder / f"{number:05d}.csv"
+        if not path.exists():
+            write_atomically(path, _csv(_run_shard(images, editor, rows)))
+        tables.append(pd.read_csv(path))
+        progress.advance(len(rows))
+    records = pd.concat(tables, ignore_index=True)
+    timing = records[["edit", "milliseconds"]]
+    records = records.drop(columns="milliseconds")
+    wrong = images.wrong_before
+    description = {
+        "benchmark": cell.benchmark,
+        "training": cell.training,
+        "editor": cell.editor,
+        "layers": cell.layers,
+        "hyperparameters": tuned["hyperparameters"],
+        "max_steps": tuned["max_steps"],
+        "feasible": tuned["feasible"],
+        "min_success": tuned["min_success"],
+        "tuning": tuned["tuning"],
+        "edits": len(records),
+        "test_images": len(data.test),
+        "test_images_wrong_before_editing": wrong,
+        "dataset": data.fingerprint(),
+        "protocol": PROTOCOL,
+        "fingerprint": identity,
+    }
+    write_atomically(result.with_suffix(".csv"), _csv(records))
+    write_atomically(result.with_suffix(".timing.csv"), _csv(timing))
+    write_atomically(result, json.dumps(description, indent=2) + "\n")
+    succeeded = 100 * records["succeeded"].mean()
+    progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
+
+
+def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFrame:
+    edits, milliseconds = images.edit(editor, rows)
+    records = [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
+    return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
+
+
+def _read_tuned(cell: Cell) -> dict[str, Any]:
+    path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing: run `python -m pipelines.tune {cell.benchmark} {cell.editor}` first"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}): remove it and tune again") from error
+
+
+def _finished(result: Path, identity: str) -> bool:
+    try:
+        same = json.loads(result.read_text())["fingerprint"] == identity
+        return same and all(result.with_suffix(suffix).exists() for suffix in (".csv", ".timing.csv"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = io.StringIO()
+    frame.to_csv(text, index=False, float_format="%.7g", lineterminator="\n")
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    command.run(evaluate)

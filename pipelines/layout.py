@@ -1,0 +1,59 @@
+"""Where everything lies: one place that knows the folders of data, models and results."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below the repository's root (the working directory, as for DVC)."""
+
+    benchmark: str
+    root: Path = Path()
+
+    @property
+    def data(self) -> Path:
+        """The prepared dataset."""
+        return self.root / "data" / self.benchmark
+
+    def model(self, training: str) -> Path:
+        """A trained model with its description and history."""
+        return self.root / "models" / self.benchmark / training
+
+    def checkpoints(self, training: str) -> Path:
+        """What an unfinished training resumes from; not an output."""
+        return self.root / "unfinished" / self.benchmark / "training" / training
+
+    def studies(self, editor: str) -> Path:
+        """Journals of Optuna studies, which an unfinished tuning resumes from; not an output."""
+        return self.root / "unfinished" / self.benchmark / "studies" / editor
+
+    def shards(self, editor: str) -> Path:
+        """Records of an unfinished evaluation; not an output."""
+        return self.root / "unfinished" / self.benchmark / "shards" / editor
+
+    @property
+    def results(self) -> Path:
+        """Tables, records and figures."""
+        return self.root / "results" / self.benchmark
+
+    def tuned(self, editor: str) -> Path:
+        """Chosen hyperparameters and the trials that led to them."""
+        return self.results / "tuned" / editor
+
+    def edits(self, editor: str) -> Path:
+        """One record per edit."""
+        return self.results / "edits" / editor
+
+    @property
+    def figures(self) -> Path:
+        """Plots as PNG and SVG."""
+        return self.results / "figures"
+
+
+def cell(training: str, layers: str) -> str:
+    """The file name of one cell of an editor's results, such as ``plain-chain3``."""
+    return re.sub(r"[^\w.-]", "_", f"{training}-{layers}")

@@ -1,0 +1,28 @@
+"""Stage 1: bring a benchmark's data into the form that all other stages read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmarks import dataset, datasets
+from pipelines import command, settings
+from pipelines.layout import Layout
+
+
+def prepare(
+    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Load, split and check a benchmark's data and write it to data/<benchmark>."""
+    chosen = settings.load(params).benchmark(benchmark).data
+    made = datasets.make(chosen.dataset, **chosen.options)
+    dataset.save(made, Layout(benchmark).data)
+    shape = "x".join(str(size) for size in made.train.images.shape[1:])
+    counts = f"{len(made.train)} training, {len(made.tuning)} tuning and {len(made.test)} test images"
+    print(f"prepare {benchmark}: {counts}, {shape}, {len(made.classes)} classes")
+
+
+if __name__ == "__main__":
+    command.run(prepare)

@@ -1,0 +1,20 @@
+"""All figures in one place: functions from a frame to a figure, and ``save`` to write one."""
+
+from pipelines.presentation.bar_figures import table1_bars, table2_bars
+from pipelines.presentation.saving import save
+from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
+from pipelines.presentation.style import editor_colour
+from pipelines.presentation.training_figures import training_curves
+from pipelines.presentation.tuning_figures import importances, tradeoff
+
+__all__ = [
+    "editor_colour",
+    "error_drawdown_scatter",
+    "importances",
+    "save",
+    "scatter",
+    "table1_bars",
+    "table2_bars",
+    "tradeoff",
+    "training_curves",
+]

@@ -1,0 +1,96 @@
+"""The paper's tables as data, and how they come to stand beside measured ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "results" / "published"
+
+NAMES = ("architecture", "training", "editor", "layers", "source")
+PERCENTAGES = ("test_error", "drawdown", "success_rate", "similar_accuracy")
+METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
+
+_IDENTITY = ("training", "editor", "layers")
+_CLASSIFICATION = (*_IDENTITY, "test_error", "drawdown", "success_rate", "num_steps", "source")
+SCHEMAS = {
+    "table1": _CLASSIFICATION,
+    "table2": _CLASSIFICATION,
+    "table3": _CLASSIFICATION,
+    "table4": ("architecture", *_CLASSIFICATION),
+    "table5": _CLASSIFICATION,
+    "table5_similar": (*_IDENTITY, "similar_accuracy", "source"),
+    "table6": (*_IDENTITY, "lr", "bleu", "bleu_drawdown", "success_rate", "num_steps", "source"),
+}
+
+
+def load(table: str, directory: Path = DIRECTORY) -> pd.DataFrame:
+    """Read one published table, ``"table1"`` … ``"table6"`` or ``"table5_similar"``, and check it.
+
+    Names are strings, empty where the paper names nothing; metrics are floats (%, percentage points, steps,
+    BLEU), NaN where the paper has no number.
+
+    Raises:
+        ValueError: for an unknown table, other columns, text in place of a number, a percentage outside 0 to
+            100, a row without a source, or two rows with the same names.
+        FileNotFoundError: when the file is not in ``directory``.
+    """
+    if table not in SCHEMAS:
+        raise ValueError(f"unknown published table {table!r}; there are {', '.join(SCHEMAS)}")
+    path = Path(directory) / f"{table}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"the published table {path} does not exist")
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if tuple(cells.columns) != SCHEMAS[table]:
+        raise ValueError(f"{path}: columns {', '.join(cells.columns)} instead of {', '.join(SCHEMAS[table])}")
+    frame = cells.assign(**{name: _numbers(cells[name], path) for name in cells if name not in NAMES})
+    _check(frame, path)
+    return frame
+
+
+def beside(measured: pd.DataFrame, published: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
+    """Add the published metrics to measured rows as ``published_<metric>``, NaN where there is none.
+
+    ``on`` names the columns that identify a row in both frames: ``["editor"]`` for Table 1, whose rows do not
+    say which layers they edit, else ``["training", "editor", "layers"]`` and what the table has besides. Rows
+    and index of ``measured`` stay as they are.
+
+    Raises:
+        ValueError: when a column of ``on`` is missing, or when several published rows share the same names.
+    """
+    on = list(on)
+    for frame, which in ((measured, "measured"), (published, "published")):
+        missing = [column for column in on if column not in frame.columns]
+        if missing:
+            raise ValueError(f"the {which} table has no column {', '.join(missing)} to join on")
+    metrics = {metric: f"published_{metric}" for metric in published if metric in METRICS}
+    cells = _joinable(published[on + list(metrics)], on).rename(columns=metrics)
+    if cells.duplicated(on).any():
+        twice = cells.loc[cells.duplicated(on), on].iloc[0].to_dict()
+        raise ValueError(f"several published rows have {twice}; join on more columns than {', '.join(on)}")
+    found = _joinable(measured[on], on).merge(cells, how="left", on=on)
+    return measured.assign(**{name: found[name].to_numpy() for name in metrics.values()})
+
+
+def _joinable(frame: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+    """Make "no layers" equal in both: measured tables may hold NaN where the published ones are empty."""
+    return frame.assign(**{name: frame[name].astype(object).fillna("").astype(str) for name in on if name in NAMES})
+
+
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    try:
+        return pd.to_numeric(column.replace("", None)).astype(float)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: column {column.name} holds something that is no number ({error})") from error
+
+
+def _check(frame: pd.DataFrame, path: Path) -> None:
+    for name in frame.columns.intersection(PERCENTAGES):
+        outside = frame[name].notna() & ~frame[name].between(0, 100)
+        if outside.any():
+            raise ValueError(f"{path}: {name} is {frame.loc[outside, name].iloc[0]}, allowed is 0 to 100")
+    if (frame["source"].str.strip() == "").any():
+        raise ValueError(f"{path}: a row has no source")
+    identity = [name for name in ("architecture", *_IDENTITY, "lr") if name in frame.columns]
+    if frame.duplicated(identity).any():
+        raise ValueError(f"{path}: two rows have the same {', '.join(identity)}")

@@ -1,0 +1,173 @@
+"""Leaderboard entries as points: drawdown against test error, steps or whatever else tells them apart."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
+
+from pipelines.presentation.checks import require
+from pipelines.presentation.labels import place_labels
+from pipelines.presentation.style import (
+    INK,
+    SOFT,
+    axis_title,
+    editor_colour,
+    editor_title,
+    layers_title,
+    new_figure,
+    styled,
+)
+from pipelines.presentation.tables import REQUIRED_SUCCESS
+
+_MARKERS = "osD^vP*Xhp<>"
+_FRONT = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+_BETTER_HIGH = ("success_rate", "generality", "bleu")
+# From this ratio of largest to smallest drawdown on, a linear axis presses the good editors into one line.
+_LOGARITHMIC = 5.0
+# Up to this many entries each has its name beside it; of more, the front has, and a key tells the colours.
+_LABELS = 16
+
+
+def error_drawdown_scatter(frame: pd.DataFrame) -> Figure:
+    """Drawdown against test error; against the number of steps while all entries share one trained model."""
+    require(frame, ["test_error", "drawdown"], "error-against-drawdown figure")
+    return scatter(frame, x="test_error" if frame["test_error"].nunique() > 1 else "num_steps")
+
+
+@styled
+def scatter(frame: pd.DataFrame, x: str = "num_steps", y: str = "drawdown") -> Figure:
+    """Entries as labelled points with 95 % intervals and the Pareto front of those with enough success.
+
+    ``frame`` has the columns ``training, editor, layers``, ``x``, ``y`` and, where known, their ``_low`` and
+    ``_high`` and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour tells the editor, shape
+    the training. Points below 95 % success are hollow. Of more than 16 entries only the front is labelled.
+
+    Raises:
+        ValueError: when a column is missing or no row has both values.
+    """
+    what = f"figure of {y} against {x}"
+    require(frame, ["training", "editor", "layers", x, y], what)
+    rows = frame.dropna(subset=[x, y])
+    require(rows, [], what)
+    figure = new_figure()
+    axes = figure.subplots()
+    values = rows[y].to_numpy(dtype=float)
+    if values.min() > 0 and values.max() / values.min() > _LOGARITHMIC:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    enough = _enough(rows)
+    shapes = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(dict.fromkeys(rows["training"]))}
+
+    whiskers = _whisker_lines(rows, x, y)
+    front = _on_front(rows, x, y)
+    stair = _draw_front(axes, rows.loc[front, [x, y]].to_numpy(dtype=float), x)
+    for (_, row), filled in zip(rows.iterrows(), enough, strict=True):
+        colour = editor_colour(row["editor"])
+        axes.errorbar(
+            row[x],
+            row[y],
+            xerr=_error(row, x),
+            yerr=_error(row, y),
+            color=colour,
+            marker=shapes[row["training"]],
+            markerfacecolor=colour if filled else "white",
+            markeredgecolor=colour,
+            markersize=8,
+            markeredgewidth=1.5,
+            elinewidth=0.9,
+            alpha=1.0,
+            linestyle="none",
+        )
+    axes.set_xlabel(axis_title(x))
+    axes.set_ylabel(axis_title(y))
+    axes.margins(x=0.15, y=0.12)
+    _key(figure, shapes, rows, bool(whiskers))
+    labelled = rows if len(rows) <= _LABELS else rows[front]
+    texts = [_name(row) for _, row in labelled.iterrows()]
+    points, markers = (part[[x, y]].to_numpy(dtype=float) for part in (labelled, rows))
+    place_labels(figure, axes, points, texts, markers=markers, avoid=[*stair, *whiskers])
+    return figure
+
+
+def pareto_front(points: np.ndarray) -> np.ndarray:
+    """Which of the points (N, 2) no other point beats: smaller is better in both columns. Boolean (N,)."""
+    no_worse = (points[None, :, :] <= points[:, None, :]).all(axis=2)
+    better = (points[None, :, :] < points[:, None, :]).any(axis=2)
+    return ~(no_worse & better).any(axis=1)
+
+
+def _on_front(rows: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """Which rows no other row with enough success beats; those below 95 % are never among them."""
+    enough = _enough(rows)
+    signs = np.array([-1.0 if name in _BETTER_HIGH else 1.0 for name in (x, y)])
+    front = np.zeros(len(rows), dtype=bool)
+    front[enough] = pareto_front(rows.loc[enough, [x, y]].to_numpy(dtype=float) * signs)
+    return front
+
+
+def _draw_front(axes: Axes, points: np.ndarray, x: str) -> list[np.ndarray]:
+    """Draw the front through its points (N, 2) as a stair and return the stair's corners."""
+    if len(points) == 0:
+        return []
+    columns, heights = points[np.lexsort((points[:, 1], points[:, 0]))].T
+    if x in _BETTER_HIGH:
+        stair = np.column_stack([np.repeat(columns, 2)[:-1], np.repeat(heights, 2)[1:]])
+    else:
+        stair = np.column_stack([np.repeat(columns, 2)[1:], np.repeat(heights, 2)[:-1]])
+    axes.plot(*stair.T, zorder=1, label="Pareto front", **_FRONT)
+    return [stair]
+
+
+def _whisker_lines(rows: pd.DataFrame, x: str, y: str) -> list[np.ndarray]:
+    lines = []
+    for _, row in rows.iterrows():
+        if _error(row, x) is not None:
+            lines.append(np.array([[row[f"{x}_low"], row[y]], [row[f"{x}_high"], row[y]]], dtype=float))
+        if _error(row, y) is not None:
+            lines.append(np.array([[row[x], row[f"{y}_low"]], [row[x], row[f"{y}_high"]]], dtype=float))
+    return lines
+
+
+def _enough(rows: pd.DataFrame) -> np.ndarray:
+    if "success_rate" not in rows.columns:
+        return np.ones(len(rows), dtype=bool)
+    return (rows["success_rate"] >= REQUIRED_SUCCESS).to_numpy()
+
+
+def _error(row: pd.Series, metric: str) -> list[list[float]] | None:
+    low, high = row.get(f"{metric}_low", math.nan), row.get(f"{metric}_high", math.nan)
+    if pd.isna(low) or pd.isna(high):
+        return None
+    return [[max(row[metric] - low, 0.0)], [max(high - row[metric], 0.0)]]
+
+
+def _name(row: pd.Series) -> str:
+    return ", ".join(part for part in (editor_title(row["editor"]), layers_title(row["layers"])) if part)
+
+
+def _key(figure: Figure, shapes: dict[str, str], rows: pd.DataFrame, lines: bool) -> None:
+    enough = _enough(rows)
+    handles = []
+    if len(shapes) > 1:
+        looks = {"linestyle": "none", "color": SOFT, "markersize": 7}
+        handles += [Line2D([], [], marker=shape, label=name, **looks) for name, shape in shapes.items()]
+    if len(rows) > _LABELS:
+        handles += [Patch(color=editor_colour(e), label=editor_title(e)) for e in dict.fromkeys(rows["editor"])]
+    if not enough.all():
+        label = f"success below {REQUIRED_SUCCESS:.0f} %"
+        hollow = {"markerfacecolor": "white", "markeredgecolor": INK, "markersize": 7}
+        handles.append(Line2D([], [], linestyle="none", marker="o", label=label, **hollow))
+    if enough.any():
+        handles.append(Line2D([], [], label="Pareto front", **_FRONT))
+    if lines:
+        label = "95 % interval"
+        handles.append(Line2D([], [], linestyle="none", marker="|", color=INK, markersize=11, label=label))
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 4), columnspacing=1.4)

@@ -1,0 +1,52 @@
+"""Progress of long work as plain lines, which several processes and a log file can share."""
+
+from __future__ import annotations
+
+import time
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts finished pieces of work and says now and then how fast they come and how long it will take.
+
+    :param label: what is being done, such as ``evaluate digits plain/gd/chain3``.
+    :param total: how many pieces there are; ``done`` of them were finished by an earlier run.
+    :param unit: what a piece is called, such as ``edits``.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done, self._resumed = done, done
+        self._began = self._said = time.monotonic()
+        if done:
+            print(f"{label}: resuming after {done} of {total} {unit}", flush=True)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the start of this process's share of the work."""
+        return time.monotonic() - self._began
+
+    def advance(self, count: int = 1) -> None:
+        """``count`` more pieces are finished."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._said = now
+            rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            print(
+                f"{self._label}: {self._done} of {self._total} {self._unit}, "
+                f"{rate:.3g} {self._unit}/s, {_duration(left)} left",
+                flush=True,
+            )
+
+    def finish(self, outcome: str) -> None:
+        """Say what came out."""
+        print(f"{self._label}: {outcome} ({_duration(self.seconds)})", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

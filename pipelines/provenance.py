@@ -1,0 +1,101 @@
+"""run.json: what made a benchmark's results - code, packages, hardware, data, seeds, time."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import dataset
+from pipelines.cells import PROTOCOL
+from pipelines.layout import Layout
+from pipelines.settings import Settings
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "optuna",
+    "mlflow",
+    "dvc",
+    "matplotlib",
+)
+
+
+def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
+    """Everything needed to say where the numbers come from, and the command that makes them again."""
+    layout = Layout(benchmark)
+    data = dataset.load(layout.data)
+    return {
+        "benchmark": benchmark,
+        "command": f"dvc repro report@{benchmark}",
+        "protocol": PROTOCOL,
+        "seed": settings.seed,
+        "git_commit": git_commit(),
+        "data": {"source": data.source, "fingerprint": data.fingerprint()},
+        "hardware": _hardware(settings),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "seconds": _seconds(settings, layout),
+    }
+
+
+def git_commit() -> str:
+    """The commit that is checked out, with ``-dirty`` if code or parameters differ from it; ``unknown`` without git."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    code = ("editors", "benchmarks", "baselines", "pipelines", "params.yaml", "dvc.yaml")
+    return commit + ("-dirty" if _git("status", "--porcelain", "--", *code) else "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ("git", *arguments), capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _hardware(settings: Settings) -> dict[str, Any]:
+    device = settings.torch_device()
+    found = {"device": str(device), "cpu": _cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
+    found |= {"threads": settings.threads, "processes": settings.processes}
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
+    """Wall time of trainings and studies, as their stages wrote it down."""
+    files = {f"train/{name}": layout.model(name) / "timing.json" for name in settings.trainings}
+    files |= {f"tune/{name}": layout.tuned(name) / "timing.json" for name in settings.leaderboard}
+    return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}

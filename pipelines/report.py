@@ -1,0 +1,174 @@
+"""Stage 5: tables, figures, leaderboard and MLflow runs of a benchmark, from the files of the other stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from benchmarks.files import write_atomically
+from pipelines import command, leaderboard, provenance
+from pipelines import settings as parameters
+from pipelines.index import write_index
+from pipelines.layout import Layout
+from pipelines.leaderboard import CellResult
+from pipelines.presentation import figures
+from pipelines.presentation.leaderboard import leaderboard_html
+from pipelines.presentation.tables import Column, to_markdown
+from pipelines.runs import run_records
+from pipelines.settings import Settings
+from pipelines.tracking import Unreachable, rebuild
+from pipelines.tracking import uri as tracking_uri
+
+PAPER_COLUMNS = [
+    Column("test_error", "Test error", "%", 2),
+    Column("drawdown", "Drawdown", "points", 2),
+    Column("success_rate", "Success", "%", 1),
+    Column("num_steps", "Steps", "", 2),
+]
+FURTHER_COLUMNS = [
+    Column("drawdown_signed", "Signed drawdown", "points", 2),
+    Column("flip_rate", "Flips", "%", 2),
+    Column("generality", "Generality", "%", 1),
+    Column("generality_before", "before the edit", "%", 1),
+]
+_INTERVALS = (
+    "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
+    "they say nothing of other trainings."
+)
+
+
+def report(
+    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Write results/<benchmark> and results/README.md, and make MLflow's runs equal to them."""
+    settings = parameters.load(params)
+    layout = Layout(benchmark)
+    results = leaderboard.read(settings, benchmark)
+    board = leaderboard.leaderboard(results)
+    tables = {"table1": leaderboard.table1(results), "table2": leaderboard.table2(results)}
+    _write_tables(settings, layout, results, board, tables)
+    _draw(settings, layout, results, board, tables)
+    _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
+    _write_json(layout.results / "metrics.json", _metrics(board))
+    warning = _fill_mlflow(settings, layout, results, board)
+    write_index(layout.root / "results", settings, warning)
+    best = board.iloc[0]
+    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best['drawdown']:.2f} points: ", end="")
+    print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
+
+
+def _write_tables(
+    settings: Settings,
+    layout: Layout,
+    results: list[CellResult],
+    board: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    scale_note = settings.benchmark(layout.benchmark).note
+    edits = f"{board['edits'].iloc[0]} edits of test images, targets drawn from all classes. {_INTERVALS}"
+    titles = {
+        "table1": (
+            f"Table 1 on {layout.benchmark}: editors on the plain model",
+            f"Each editor on the part of the network where it had the smallest drawdown on the tuning split. {edits}",
+            PAPER_COLUMNS,
+        ),
+        "table2": (f"Table 2 on {layout.benchmark}: which layers to edit", f"{edits}", PAPER_COLUMNS),
+        "leaderboard": (
+            f"Leaderboard of {layout.benchmark}",
+            f"Smallest drawdown first; rows below the required success rate last. {edits}",
+            [*PAPER_COLUMNS, *FURTHER_COLUMNS],
+        ),
+    }
+    for name, frame in (tables | {"leaderboard": board}).items():
+        title, caption, columns = titles[name]
+        text = to_markdown(frame, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+        write_atomically(layout.results / f"{name}.md", text)
+        write_atomically(layout.results / f"{name}.csv", _csv(frame))
+    title, caption, columns = titles["leaderboard"]
+    page = leaderboard_html(board, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+    write_atomically(layout.results / "leaderboard.html", page)
+    write_atomically(layout.results / "timings.csv", _csv(leaderboard.timings(results)))
+
+
+def _draw(
+    settings: Settings,
+    layout: Layout,
+    results: list[CellResult],
+    board: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    drawn = {"steps-drawdown": figures.scatter(board, x="num_steps")}
+    if board["training"].nunique() > 1:
+        drawn["error-drawdown"] = figures.error_drawdown_scatter(board)
+    if not tables["table1"].empty:
+        drawn["table1"] = figures.table1_bars(tables["table1"])
+    if not tables["table2"].empty:
+        drawn["table2"] = figures.table2_bars(tables["table2"])
+    for result in results:
+        cell = result.cell
+        trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
+        title = f"{cell.editor} on {cell.layers} of the {cell.training} model"
+        threshold = result.description["min_success"]
+        drawn[f"tuning-{cell.editor}-{cell.file}"] = figures.tradeoff(trials, threshold, title=title)
+    for editor, series in _importances(layout, results).items():
+        drawn[f"importances-{editor}"] = figures.importances(series)
+    for training in dict.fromkeys(result.cell.training for result in results):
+        history = pd.read_csv(layout.model(training) / "history.csv")
+        kept = json.loads((layout.model(training) / "model.json").read_text())["epoch"]
+        drawn[f"training-{training}"] = figures.training_curves(history, kept, title=f"{training} training")
+    for name, figure in drawn.items():
+        figures.save(figure, layout.figures / name)
+    for stale in [path for path in layout.figures.iterdir() if path.stem not in drawn]:
+        stale.unlink()
+
+
+def _importances(layout: Layout, results: list[CellResult]) -> dict[str, dict[str, pd.Series]]:
+    """By editor and study, for those that tuned more than one hyperparameter."""
+    found: dict[str, dict[str, pd.Series]] = {}
+    for result in results:
+        cell = result.cell
+        tuned = json.loads((layout.tuned(cell.editor) / f"{cell.file}.json").read_text())
+        values = pd.Series(tuned["importances"], dtype=float)
+        if len(values) > 1 and values.notna().all():
+            found.setdefault(cell.editor, {})[f"{cell.training}, {cell.layers}"] = values
+    return found
+
+
+def _metrics(board: pd.DataFrame) -> dict:
+    """The leaderboard's main numbers, nested as ``dvc metrics show`` likes them."""
+    nested: dict = {}
+    for row in board.to_dict("records"):
+        values = {column.metric: round(float(row[column.metric]), 4) for column in PAPER_COLUMNS}
+        nested.setdefault(row["training"], {}).setdefault(row["editor"], {})[row["layers"]] = values
+    return nested
+
+
+def _fill_mlflow(settings: Settings, layout: Layout, results: list[CellResult], board: pd.DataFrame) -> str:
+    """Make the experiment's runs equal to the results; returns a warning if the server does not answer."""
+    marker = Path("mlflow") / f"{layout.benchmark}.json"
+    warning, counts = "", {}
+    try:
+        rebuilt = rebuild(layout.benchmark, run_records(settings, layout.benchmark, results, board))
+        counts = {"created": rebuilt.created, "kept": rebuilt.kept, "removed": rebuilt.removed}
+    except Unreachable as error:
+        warning = f"MLflow was not filled: {error}"
+        typer.echo(f"warning: {warning}", err=True)
+    _write_json(marker, {"tracking_uri": tracking_uri(), "runs": len(board), **counts, "warning": warning})
+    return warning
+
+
+def _write_json(path: Path, content: dict) -> None:
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+if __name__ == "__main__":
+    command.run(report)

@@ -1,0 +1,83 @@
+"""What MLflow shows: one run per leaderboard entry and one per training, made from result files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.cells import PROTOCOL
+from pipelines.layout import Layout
+from pipelines.leaderboard import CellResult
+from pipelines.provenance import git_commit
+from pipelines.settings import Settings
+from pipelines.tracking import RunRecord
+
+_EPOCH = "epoch"
+
+
+def run_records(
+    settings: Settings, benchmark: str, results: Sequence[CellResult], table: pd.DataFrame
+) -> list[RunRecord]:
+    """The runs of one benchmark's experiment.
+
+    :param table: the leaderboard, from which metrics and published values come.
+    """
+    commit = git_commit()
+    layout = Layout(benchmark)
+    rows = {(row["training"], row["editor"], row["layers"]): row for row in table.to_dict("records")}
+    cells = [
+        _cell_run(result, rows[result.cell.training, result.cell.editor, result.cell.layers], layout, commit)
+        for result in results
+    ]
+    trainings = dict.fromkeys(result.cell.training for result in results)
+    return cells + [_training_run(settings, layout, training, commit) for training in trainings]
+
+
+def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> RunRecord:
+    cell = result.cell
+    described = ("training", "editor", "layers", "note", "edits")
+    metrics = {name: float(value) for name, value in row.items() if name not in described}
+    figures = sorted(layout.figures.glob(f"tuning-{cell.editor}-{cell.file}.png"))
+    return RunRecord(
+        key=f"{cell.training}/{cell.editor}/{cell.layers}",
+        parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},
+        metrics={**metrics, "milliseconds": float(result.milliseconds.mean())},
+        series={},
+        tags={
+            **_tags(layout, commit),
+            "training": cell.training,
+            "editor": cell.editor,
+            "layers": cell.layers,
+            "kind": "edits",
+            "feasible": str(result.description["feasible"]).lower(),
+            **({"note": row["note"]} if row["note"] else {}),
+        },
+        artifacts=[*figures, *_shared(layout), layout.edits(cell.editor) / f"{cell.file}.csv"],
+    )
+
+
+def _training_run(settings: Settings, layout: Layout, training: str, commit: str) -> RunRecord:
+    history = pd.read_csv(layout.model(training) / "history.csv")
+    curves = [name for name in history.columns if name != _EPOCH]
+    figure = layout.figures / f"training-{training}.png"
+    return RunRecord(
+        key=f"training/{training}",
+        parameters=settings.training(layout.benchmark, training).model_dump(),
+        metrics={},
+        series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
+        tags={**_tags(layout, commit), "training": training, "kind": "training"},
+        artifacts=[path for path in (figure, layout.model(training) / "model.json") if path.exists()],
+    )
+
+
+def _tags(layout: Layout, commit: str) -> dict[str, str]:
+    return {"benchmark": layout.benchmark, "git_commit": commit, "protocol": str(PROTOCOL)}
+
+
+def _shared(layout: Layout) -> list[Path]:
+    names = ("table1.md", "table2.md", "leaderboard.md", "leaderboard.html")
+    figures = ("table1.png", "table2.png", "steps-drawdown.png")
+    found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
+    return [path for path in found if path.exists()]

@@ -1,0 +1,109 @@
+"""Stage 3: choose an editor's hyperparameters on the tuning split."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import editors
+from benchmarks.files import write_atomically
+from pipelines import command
+from pipelines import settings as parameters
+from pipelines.cells import Cell, cells_of, fingerprint, scorer
+from pipelines.layout import Layout
+from pipelines.progress import Progress
+from pipelines.search import Space, search
+from pipelines.settings import Settings
+from pipelines.workers import share_out
+
+
+def tune(
+    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    editor: Annotated[str, typer.Argument(help="A name under `editors` in the parameter file.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Tune one editor on every part of every model it edits: smallest drawdown at the required success rate."""
+    settings = parameters.load(params)
+    cells = cells_of(settings, benchmark, editor)
+    folder = Layout(benchmark).tuned(editor)
+    seconds = share_out(partial(_tune_cell, settings), cells, settings.processes, settings.torch_device())
+    timing = {cell.file: round(taken, 1) for cell, taken in zip(cells, seconds, strict=True)}
+    write_atomically(folder / "timing.json", json.dumps(timing, indent=2) + "\n")
+    wanted = {"timing.json"} | {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv")}
+    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+        stale.unlink()
+    shutil.rmtree(Layout(benchmark).studies(editor), ignore_errors=True)
+
+
+def _tune_cell(settings: Settings, cell: Cell) -> float:
+    """Tune one cell unless it is done already; returns the seconds it took."""
+    tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
+    space = Space(
+        hyperparameters=editors.describe(cell.editor).hyperparameters,
+        ranges={name: (low, high) for name, (low, high) in chosen.ranges.items()},
+        fixed=chosen.fixed,
+        max_steps=chosen.max_steps,
+    )
+    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), chosen.trials, repr(space)])
+    result = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    progress = Progress(f"tune {cell}", chosen.trials, "trials")
+    if _finished(result, identity):
+        progress.finish("unchanged")
+        return 0.0
+    images, _ = scorer(settings, cell, "tuning", tuning.edits, tuning.control_size)
+    trials, importances = search(
+        cell.editor,
+        space,
+        images,
+        chosen.trials,
+        tuning.min_success,
+        cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
+        (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
+        progress,
+    )
+    best = trials[trials["chosen"]].iloc[0]
+    names = [parameter.name for parameter in space.hyperparameters]
+    content = {
+        "benchmark": cell.benchmark,
+        "training": cell.training,
+        "editor": cell.editor,
+        "layers": cell.layers,
+        "hyperparameters": {name: float(best[name]) for name in names},
+        "max_steps": chosen.max_steps,
+        "feasible": bool(best["feasible"]),
+        "min_success": tuning.min_success,
+        "tuning": {
+            "trial": int(best["number"]),
+            "trials": len(trials),
+            "edits": int(best["edits"]),
+            "success_rate": float(best["success_rate"]),
+            "drawdown": float(best["drawdown"]),
+        },
+        "importances": {name: round(value, 6) for name, value in importances.items()},
+        "fingerprint": identity,
+    }
+    write_atomically(result.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
+    write_atomically(result, json.dumps(content, indent=2) + "\n")
+    note = "" if content["feasible"] else f"; no trial reached {tuning.min_success:g} % success"
+    progress.finish(
+        f"drawdown {best['drawdown']:.2f} points at {best['success_rate']:.0f} % success with "
+        + ", ".join(f"{name}={best[name]:.3g}" for name in names)
+        + note
+    )
+    return progress.seconds
+
+
+def _finished(result: Path, identity: str) -> bool:
+    try:
+        return json.loads(result.read_text())["fingerprint"] == identity and result.with_suffix(".csv").exists()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+if __name__ == "__main__":
+    command.run(tune)

@@ -1,0 +1,176 @@
+"""Figures of tuning studies and training, and how figures are written."""
+
+import os
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+
+from pipelines.presentation import figures
+
+
+@pytest.fixture
+def trials() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "number": range(6),
+            "success_rate": [99.0, 96.0, 95.0, 90.0, 80.0, 20.0],
+            "drawdown": [6.0, 3.0, 2.0, 1.5, np.nan, np.nan],
+            "lr": [1e-1, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4],
+            "feasible": [True, True, True, False, False, False],
+            "chosen": [False, False, True, False, False, False],
+        }
+    )
+
+
+@pytest.fixture
+def history() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3, 4],
+            "train_loss": [2.0, 1.0, 0.5, 0.4],
+            "train_error": [60.0, 30.0, 10.0, 8.0],
+            "tuning_error": [61.0, 33.0, 15.0, 17.0],
+        }
+    )
+
+
+def points(axes) -> list[np.ndarray]:
+    return [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
+
+
+def words(figure) -> str:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return " ".join(found + [text.get_text() for legend in figure.legends for text in legend.get_texts()])
+
+
+def test_tradeoff_separates_feasible_infeasible_unevaluated_and_chosen(trials):
+    figure = figures.tradeoff(trials)
+    feasible, infeasible, ring = points(figure.axes[0])
+    assert feasible.tolist() == [[99.0, 6.0], [96.0, 3.0], [95.0, 2.0]]
+    assert infeasible.tolist() == [[90.0, 1.5]]
+    assert ring.tolist() == [[95.0, 2.0]]
+    ticks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    assert ticks == [80.0]
+    for text in (
+        "feasible: success ≥ 95 %",
+        "← 1 more below",
+        "infeasible trial",
+        "not evaluated",
+        "chosen",
+        "2.00",
+    ):
+        assert text in words(figure)
+
+
+def test_tradeoff_colours_by_learning_rate_on_a_logarithmic_scale(trials):
+    figure = figures.tradeoff(trials)
+    first = next(c for c in figure.axes[0].collections if isinstance(c, PathCollection))
+    assert isinstance(first.norm, matplotlib.colors.LogNorm)
+    assert (first.norm.vmin, first.norm.vmax) == (1e-4, 1e-1)
+    assert first.get_array().tolist() == [1e-1, 1e-2, 5e-3]
+    assert figure.axes[1].get_ylabel() == "Learning rate"
+    assert len(figures.tradeoff(trials.drop(columns="lr")).axes) == 1
+
+
+def test_tradeoff_moves_with_the_threshold(trials):
+    (line,) = [line for line in figures.tradeoff(trials, threshold=90).axes[0].lines if line.get_linestyle() == "--"]
+    assert list(line.get_xdata()) == [90, 90]
+
+
+def test_tradeoff_without_any_evaluated_trial_says_so(trials):
+    nothing = trials.assign(drawdown=np.nan, feasible=False, chosen=False)
+    figure = figures.tradeoff(nothing)
+    figure.canvas.draw()
+    assert "no trial succeeded often enough" in words(figure)
+    assert all(len(offsets) == 0 for offsets in points(figure.axes[0]))
+
+
+def test_importances_are_bars_sorted_from_the_top():
+    studies = {"RMSProp": pd.Series({"beta": 0.1, "lr": 0.7, "eps": 0.2}), "GD": pd.Series({"lr": 1.0})}
+    figure = figures.importances(studies)
+    first, second = (axes for axes in figure.axes if axes.get_visible())
+    from_top = sorted(first.patches, key=lambda bar: -bar.get_y())
+    assert [bar.get_width() for bar in from_top] == [0.7, 0.2, 0.1]
+    assert [text.get_text() for text in first.get_yticklabels()][::-1] == ["lr", "eps", "beta"]
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("RMSProp", "GD")
+    assert len(figures.importances({str(i): studies["GD"] for i in range(4)}).axes) == 6
+
+
+def test_training_curves_mark_the_epoch_with_the_smallest_tuning_error(history):
+    figure = figures.training_curves(history)
+    loss, error = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == history["train_loss"].tolist()
+    assert error.lines[1].get_ydata().tolist() == history["tuning_error"].tolist()
+    assert "chosen: epoch 3\ntuning error 15.00 %" in words(figure)
+    assert "chosen: epoch 4\ntuning error 17.00 %" in words(figures.training_curves(history, chosen_epoch=4))
+    with pytest.raises(ValueError, match="epoch 9 is not among the epochs 1 to 4"):
+        figures.training_curves(history, chosen_epoch=9)
+
+
+def test_nothing_to_show_is_refused(trials, history):
+    with pytest.raises(ValueError, match="no rows"):
+        figures.tradeoff(trials.iloc[:0])
+    with pytest.raises(ValueError, match="no rows"):
+        figures.training_curves(history.iloc[:0])
+    with pytest.raises(ValueError, match="no epoch has a tuning error"):
+        figures.training_curves(history.assign(tuning_error=np.nan))
+    with pytest.raises(ValueError, match="no studies"):
+        figures.importances({})
+    with pytest.raises(ValueError, match="'GD' has no hyperparameters"):
+        figures.importances({"GD": pd.Series(dtype=float)})
+
+
+def test_the_same_data_gives_the_same_bytes(tmp_path, table1, trials, history):
+    drawn = {
+        "bars": lambda: figures.table1_bars(table1),
+        "points": lambda: figures.scatter(table1),
+        "trials": lambda: figures.tradeoff(trials),
+        "curves": lambda: figures.training_curves(history),
+    }
+    for name, draw in drawn.items():
+        first = figures.save(draw(), tmp_path / "first" / name)
+        figure = draw()
+        second = figures.save(figure, tmp_path / "second" / name)
+        again = figures.save(figure, tmp_path / "again" / name)
+        for one, two, three in zip(first, second, again, strict=True):
+            assert one.read_bytes() == two.read_bytes() == three.read_bytes(), one
+
+
+def test_files_hold_no_date_or_version(tmp_path, history):
+    png, svg = figures.save(figures.training_curves(history), tmp_path / "curves")
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert b"Software" not in png.read_bytes()
+    assert "<svg" in svg.read_text()
+    assert "dc:date" not in svg.read_text()
+    assert matplotlib.__version__ not in svg.read_text()
+
+
+def test_names_with_dots_stay_whole_and_nothing_else_is_left(tmp_path, history):
+    paths = figures.save(figures.training_curves(history), tmp_path / "new" / "editable-0.01-gd")
+    assert [path.name for path in paths] == ["editable-0.01-gd.png", "editable-0.01-gd.svg"]
+    assert sorted(os.listdir(tmp_path / "new")) == ["editable-0.01-gd.png", "editable-0.01-gd.svg"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, history, monkeypatch):
+    png, _ = figures.save(figures.training_curves(history), tmp_path / "curves")
+    before = png.read_bytes()
+    figure = figures.training_curves(history.assign(train_loss=3.0))
+
+    def half_written(path, **_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        figures.save(figure, tmp_path / "curves")
+    assert png.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["curves.png", "curves.svg"]
+
+
+def test_drawing_leaves_matplotlibs_settings_alone(tmp_path, history):
+    before = dict(matplotlib.rcParams)
+    figures.save(figures.training_curves(history), tmp_path / "curves")
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,163 @@
+"""Figures of tables: the bars, whiskers, markers and words that must be in them."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.text import Annotation
+
+from pipelines.presentation import figures
+from pipelines.presentation.scatter_figures import pareto_front
+
+
+def texts(figure) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in [*axes.texts, *axes.get_xticklabels()]]
+    found += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    return [text for text in found if text]
+
+
+def whiskers(axes) -> list[tuple[float, float]]:
+    """Lower and upper ends of vertical lines, from left to right."""
+    lines = [collection for collection in axes.collections if isinstance(collection, LineCollection)]
+    segments = [segment for collection in lines for segment in collection.get_segments() if len(segment)]
+    upright = [s for s in segments if s[0, 0] == s[1, 0] and s[0, 1] != s[1, 1] and np.isfinite(s).all()]
+    return [(s[0, 1], s[1, 1]) for s in sorted(upright, key=lambda s: s[0, 0])]
+
+
+def diamonds(axes) -> np.ndarray:
+    points = [line.get_ydata() for line in axes.lines if line.get_marker() == "D"]
+    return np.concatenate(points) if points else np.array([])
+
+
+def test_table_1_has_a_bar_with_whiskers_per_editor(table1):
+    figure = figures.table1_bars(table1)
+    above, below = figure.axes
+    assert [bar.get_height() for bar in above.patches] == table1["drawdown"].tolist()
+    expected = table1[["drawdown_low", "drawdown_high"]].to_numpy()
+    np.testing.assert_allclose(whiskers(above), expected)
+    np.testing.assert_allclose(whiskers(below), table1[["success_rate_low", "success_rate_high"]].to_numpy())
+    assert [bar.get_hatch() is not None for bar in above.patches] == [False, False, True, False]
+    assert [text.get_text() for text in below.get_xticklabels()] == [
+        "GD\nall layers", "RMSProp\nchain 3", "Momentum\nchain 4", "mine\nchain 2",
+    ]  # fmt: skip
+    assert sorted(diamonds(above)) == [1.77, 2.42, 3.8]
+    assert any("success below 95 %" in text for text in texts(figure))
+
+
+def test_a_published_value_far_above_ours_is_written_at_the_edge(table1):
+    frame = table1.assign(published_drawdown=[3.8, 1.77, 2.42, 99.5])
+    figure = figures.table1_bars(frame)
+    assert 99.5 not in diamonds(figure.axes[0])
+    assert figure.axes[0].get_ylim()[1] < 15
+    assert "99.5" in texts(figure)
+    assert any("beyond the axis" in text for text in texts(figure))
+
+
+def test_table_1_without_intervals_and_published_values(table1):
+    plain = table1[["editor", "layers", "drawdown", "success_rate"]]
+    figure = figures.table1_bars(plain)
+    assert len(figure.axes[0].patches) == 4
+    assert whiskers(figure.axes[0]) == []
+    assert diamonds(figure.axes[0]).size == 0
+    figures.table1_bars(plain.assign(drawdown=[np.nan, 1.0, 2.0, np.nan])).canvas.draw()
+
+
+def test_table_2_groups_editors_by_layers_in_the_order_of_the_network(table2):
+    axes = figures.table2_bars(table2).axes[0]
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    assert ticks == ["all layers", "chain 1", "chain 2", "chain 3", "chain 4"]
+    assert len(axes.patches) == 10
+    in_order = sorted(axes.patches, key=lambda bar: bar.get_x())
+    by_hand = [2.0, 7.0, 3.0, 8.0, 4.0, 9.0, 5.0, 10.0, 1.0, 6.0]  # gd and rmsprop for all, chain 1 … 4
+    assert [bar.get_height() for bar in in_order] == by_hand
+    assert len({to_hex(bar.get_facecolor()) for bar in in_order if bar.get_hatch() is None}) == 2
+    assert sorted(diamonds(axes)) == sorted(value for value in table2["published_drawdown"] if value < 22)
+
+
+def test_scatter_names_every_entry_without_overlap(table2):
+    frame = table2.assign(num_steps=3.0 + 0.01 * np.arange(10), drawdown=2.0 + 0.02 * np.arange(10))
+    figure = figures.scatter(frame.filter(regex="^(?!.*_(low|high)$)"))
+    labels = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+    assert len({text.get_text() for text in labels}) == 10
+    figure.canvas.draw()
+    boxes = [matplotlib.text.Text.get_window_extent(label) for label in labels]
+    overlaps = [a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+    assert not any(overlaps)
+
+
+def test_scatter_draws_intervals_in_both_directions(table2):
+    axes = figures.scatter(table2).axes[0]
+    np.testing.assert_allclose(
+        whiskers(axes), table2.sort_values("num_steps")[["drawdown_low", "drawdown_high"]].to_numpy()
+    )
+
+
+def test_error_scatter_falls_back_to_steps_while_there_is_one_model(table2):
+    assert "steps" in figures.error_drawdown_scatter(table2).axes[0].get_xlabel()
+    two_models = table2.assign(test_error=[2.0] * 5 + [3.0] * 5)
+    assert "Test error" in figures.error_drawdown_scatter(two_models).axes[0].get_xlabel()
+
+
+def test_front_runs_over_entries_with_enough_success_only(table1):
+    axes = figures.scatter(table1).axes[0]
+    (front,) = [line for line in axes.lines if line.get_label() == "Pareto front"]
+    corners = set(zip(front.get_xdata(), front.get_ydata(), strict=True))
+    assert {
+        (2.5, 3.5),
+        (3.1, 2.31),
+    } <= corners  # "mine" and rmsprop; momentum (5.2, 2.05) succeeds too rarely
+    assert 2.05 not in front.get_ydata()
+
+
+def test_front_towards_high_success(table1):
+    axes = figures.scatter(table1, x="success_rate").axes[0]
+    (front,) = [line for line in axes.lines if line.get_label() == "Pareto front"]
+    corners = list(zip(front.get_xdata(), front.get_ydata(), strict=True))
+    assert corners == [(98.8, 2.31), (98.8, 3.5), (99.0, 3.5)]
+
+
+def test_many_entries_are_named_on_the_front_only(table2):
+    frame = pd.concat([table2, table2.assign(editor="adam")], ignore_index=True)
+    frame["num_steps"] = np.linspace(2, 5, 20)
+    figure = figures.scatter(frame)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["GD, chain 4"]
+    assert {"GD", "RMSProp", "Adam"} <= set(texts(figure))
+    nobody = figures.scatter(frame.assign(success_rate=50.0))
+    assert list(nobody.axes[0].texts) == []
+
+
+def test_whiskers_down_to_zero_on_a_logarithmic_axis(table1):
+    frame = table1.assign(drawdown=[0.1, 1.0, 5.0, 9.0], drawdown_low=0.0, drawdown_high=9.5)
+    figure = figures.scatter(frame)
+    assert figure.axes[0].get_yscale() == "log"
+    assert len(figure.axes[0].texts) == 4
+
+
+def test_pareto_front_by_hand():
+    points = np.array([[1, 5], [2, 3], [3, 3], [4, 1], [4, 4], [1, 5]], dtype=float)
+    assert pareto_front(points).tolist() == [True, True, False, True, False, True]
+
+
+def test_entries_without_numbers_are_left_out(table1):
+    frame = table1.assign(num_steps=[np.nan, 3.1, 5.2, 2.5])
+    assert len(figures.scatter(frame).axes[0].texts) == 3
+    with pytest.raises(ValueError, match="no rows"):
+        figures.scatter(frame.assign(num_steps=np.nan))
+
+
+def test_editors_keep_their_colour():
+    known = ["gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam", "gd_ewc", "rmsprop_ewc"]
+    assert len({figures.editor_colour(editor) for editor in known}) == len(known)
+    assert figures.editor_colour("mine") == figures.editor_colour("mine")
+    assert len({figures.editor_colour(f"mine {i}") for i in range(40)}) > 3
+    assert figures.editor_colour("mine") not in {figures.editor_colour(editor) for editor in known}
+
+
+@pytest.mark.parametrize("draw", [figures.table1_bars, figures.table2_bars, figures.scatter])
+def test_empty_frames_are_refused(draw, table1):
+    with pytest.raises(ValueError, match="no rows"):
+        draw(table1.iloc[:0])
+    with pytest.raises(ValueError, match="no column .*'editor'"):
+        draw(pd.DataFrame({"drawdown": [1.0]}))
