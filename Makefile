@@ -28,5 +28,6 @@ test: .venv/installed
 	@$(BIN)/python -m pytest -q -m "not slow"
 
 ui: .venv/installed
-	@test -f mlflow/mlflow.db || echo "There is no mlflow/mlflow.db yet: run 'make repro' first."
+	@test -f mlflow/mlflow.db || { echo "There is no mlflow/mlflow.db yet: run 'make repro' first."; exit 2; }
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --host 127.0.0.1 --port $(PORT)
