@@ -109,7 +109,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     :raises InputError: if the file cannot be read.
     """
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
     except FileNotFoundError:
         return None
     except Exception as error:  # torch.load raises many kinds for a broken file

@@ -83,11 +83,11 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Trained:
-    """Train ``model`` in place and return it as it was after the epoch with the smallest error on the tuning split.
+    """Train ``model`` in place and return it as it was after its best epoch on the tuning split.
 
-    After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and ends
-    with the same weights as an unbroken one (a checkpoint made with other settings is not used). Ties between epochs go
-    to the smaller tuning loss.
+    After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and
+    ends with the same weights as an unbroken one. A checkpoint made with other initial weights, data, settings
+    or axes is not used. Ties between epochs go to the smaller tuning loss.
 
     :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
     :param on_epoch: called for each epoch, those restored from a checkpoint included.
@@ -100,7 +100,7 @@ def train(
     optimizer = torch.optim.Adam(trained.parameters(), lr=plan.lr)
     steps = -(-len(images) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
-    identity = _identity(model, dataset, plan, axes)
+    identity = _identity(trained, dataset, plan, axes)
     restored = _restore(folder / CHECKPOINT, identity)
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     best = restored["best"] if restored else trained.state_dict()
@@ -112,9 +112,18 @@ def train(
         on_epoch(epoch)
     began = time.perf_counter()
     for number in range(len(history) + 1, plan.epochs + 1):
-        batches = _batches(dataset, images, plan.batch_size, (*axes, "epoch", number))
-        loss, error, parts = _run_epoch(model, objective, batches, plan, optimizer, scheduler, on_step)
-        history.append(Epoch(number, loss, error, *evaluate(model, dataset, dataset.tuning), parts))
+        batches = _batches(dataset, images, steps, (*axes, "epoch", number))
+        try:
+            loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, on_step)
+            tuning_loss, tuning_error = evaluate(model, dataset, dataset.tuning)
+            if not math.isfinite(tuning_loss):
+                raise FloatingPointError(f"the tuning loss became {tuning_loss} at the end")
+        except FloatingPointError as problem:
+            kept = f"{folder / CHECKPOINT} keeps epoch {number - 1}" if history else "no epoch was completed"
+            raise InputError(
+                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {kept}"
+            ) from problem
+        history.append(Epoch(number, loss, error, tuning_loss, tuning_error, parts))
         if _best(history) is history[-1]:
             best = copy.deepcopy(trained.state_dict())
         state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "best": best}
@@ -138,27 +147,26 @@ def _run_epoch(
     model: nn.Module,
     objective: Objective,
     steps: Iterable[Step],
-    plan: TrainingPlan,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     on_step: Callable[[int], None],
 ) -> tuple[float, float, dict[str, float]]:
-    """Mean loss, error in percent and means of the objective's parts over one pass through the training images."""
+    """Mean loss, error in percent and means of the objective's parts over one pass through the images.
+
+    :raises FloatingPointError: naming the step, if the loss stops being a number.
+    """
     model.train()
     total, wrong, count = 0.0, 0, 0
     parts: dict[str, float] = {}
     for done, step in enumerate(steps, start=1):
         optimizer.zero_grad(set_to_none=True)
         losses = objective(model, step)
-        loss = float(losses.total.detach())
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the training loss became {loss} at step {done} of its epoch; lower the learning rate "
-                f"(now {plan.lr:g}); the checkpoint of the last complete epoch is kept"
-            )
         losses.total.backward()
         optimizer.step()
         scheduler.step()
+        loss = float(losses.total.detach())  # waits for a GPU, so only once all work of the step is on its way
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the training loss became {loss} at step {done}")
         total += loss * len(step.labels)
         wrong += int((losses.logits.detach().argmax(dim=1) != step.labels).sum())
         count += len(step.labels)
@@ -168,10 +176,11 @@ def _run_epoch(
     return total / count, 100.0 * wrong / count, {name: value / count for name, value in parts.items()}
 
 
-def _batches(dataset: Dataset, images: Split, batch_size: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
+def _batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
     source = generator(*axes, "batches")
     order = torch.randperm(len(images), generator=source)
-    for number, chosen in enumerate(order.split(batch_size)):
+    # Of equal size, up to one image: a single image left over has no batch statistics.
+    for number, chosen in enumerate(order.tensor_split(steps)):
         batch = images.select(chosen.to(images.labels.device))
         augmented = dataset.augmentation.apply(batch.images, source)
         yield Step(dataset.inputs(augmented), batch.labels, seed(*axes, "step", number))
@@ -181,13 +190,19 @@ def _best(history: list[Epoch]) -> Epoch:
     return min(history, key=lambda epoch: (epoch.tuning_error, epoch.tuning_loss))
 
 
-def _identity(model: nn.Module, dataset: Dataset, plan: TrainingPlan, axes: tuple[str | int, ...]) -> str:
-    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-    described = json.dumps([shapes, dataset.fingerprint(), asdict(plan), list(axes)])
-    return hashlib.sha256(described.encode()).hexdigest()
+def _identity(trained: nn.ModuleList, dataset: Dataset, plan: TrainingPlan, axes: tuple[str | int, ...]) -> str:
+    """A hash of all that decides how a training ends: two with the same may share a checkpoint."""
+    _, objective = trained
+    settings = {name: value for name, value in vars(objective).items() if isinstance(value, str | int | float)}
+    described = [str(trained), settings, dataset.fingerprint(), asdict(plan), list(axes)]
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for name, value in trained.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _restore(path: Path, identity: str) -> dict[str, Any] | None:
     """The checkpoint at ``path`` if it belongs to this training; one of other settings is started over."""
     state = load_state(path)
-    return state if state is not None and state["identity"] == identity else None
+    return state if state is not None and state.get("identity") == identity else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -95,13 +96,11 @@ class Scorer:
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
         self._control = activations(prefix, inputs, chunk)
-        self._before = self._answers(suffix)
+        self._before = _answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
         self._edited = activations(prefix, inputs[requests.images.to(device)], chunk)
-        self._views = activations(prefix, _augmented(dataset, images, requests, device), chunk).unflatten(
-            0, (-1, VIEWS)
-        )
-        self._views_before = self._predict(suffix, self._views.flatten(0, 1)).argmax(dim=1).view(-1, VIEWS)
+        self._make_views = partial(_augmented, dataset, images, requests, device)
+        self._prefix = prefix
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -109,10 +108,10 @@ class Scorer:
             editors.Request(self._edited[row : row + 1], editors.constraints.predicts(self.requests.targets[row]))
             for row in rows
         ]
+        _finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
         began = time.perf_counter()
         edits = editor.edit_many(self.model, asked, layers=self.layers)
-        if self._labels.is_cuda:
-            torch.cuda.synchronize()
+        _finish(self._labels.device)
         return edits, 1e3 * (time.perf_counter() - began) / len(rows)
 
     @property
@@ -129,19 +128,16 @@ class Scorer:
         chosen = control_images(len(self._labels), self._control_size, self.requests.seeds[row])
         if chosen is not None:
             chosen = chosen.to(self._labels.device)
-        before, labels, wrong = (
-            _pick(self._before, chosen),
-            _at(self._labels, chosen),
-            _at(self._wrong, chosen),
-        )
+        before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
         views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
         after, divergence = before, 0.0
         if not edit.unchanged:
-            after = self._answers(edit, chosen)
+            looked_at = _at(self._control, chosen)
+            answers = _answers(self._predict(edit, looked_at, self._views[row] if views else None))
+            after, viewed = _pick(answers, slice(len(labels))), answers.labels[len(labels) :]
             ratio = before.log_probabilities - after.log_probabilities
             divergence = float((before.log_probabilities.exp() * ratio).sum(dim=1).mean())
-            if views:
-                views_after = int((self._predict(edit, self._views[row]).argmax(dim=1) == target).sum())
+            views_after = int((viewed == target).sum())
         predicted = int(self._before.labels[image])
         return EditRecord(
             edit=row,
@@ -154,7 +150,7 @@ class Scorer:
             steps=edit.steps,
             loss=float(edit.loss),
             control_size=len(labels),
-            wrong_before=int(wrong.sum()),
+            wrong_before=int((before.labels != labels).sum()),
             wrong_after=int((after.labels != labels).sum()),
             flips=int((after.labels != before.labels).sum()),
             kl=divergence,
@@ -163,15 +159,30 @@ class Scorer:
             views_after=views_after,
         )
 
-    def _answers(self, edited: nn.Module | editors.Edit, chosen: Tensor | None = None) -> Outputs:
-        logits = self._predict(edited, _at(self._control, chosen))
-        return Outputs(logits.argmax(dim=1), logits.log_softmax(dim=1))
+    @cached_property
+    def _views(self) -> Tensor:
+        """Activations of the augmented copies ``(E, VIEWS, ...)``; tuning never asks for them."""
+        return activations(self._prefix, self._make_views(), self._chunk).unflatten(0, (-1, VIEWS))
 
-    def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor) -> Tensor:
+    @cached_property
+    def _views_before(self) -> Tensor:
+        return _answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+
+    def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor, more: Tensor | None = None) -> Tensor:
+        """Logits for ``inputs`` and then for ``more``, in chunks and without a graph."""
+        parts = list(inputs.split(self._chunk))
+        if more is not None:
+            parts[-1] = torch.cat([parts[-1], more])
         if isinstance(edited, nn.Module):
-            return activations(edited, inputs, self._chunk)
+            return torch.cat([activations(edited, part, len(part)) for part in parts])
         with torch.no_grad():
-            return torch.cat([edited.predict(part) for part in inputs.split(self._chunk)])
+            return torch.cat([edited.predict(part) for part in parts])
+
+
+def _answers(logits: Tensor) -> Outputs:
+    """What logits say. An edit may diverge: what is not a number is label -1, no right answer to anything."""
+    labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
+    return Outputs(labels, logits.log_softmax(dim=1))
 
 
 def shards(count: int, size: int) -> Iterator[range]:
@@ -190,14 +201,19 @@ def _augmented(dataset: Dataset, images: Split, requests: EditRequests, device: 
     return dataset.inputs(torch.cat(copies))
 
 
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _cache_size(prefix: nn.Module, one: Tensor, count: int) -> int:
     sample = activations(prefix, one)
     return sample.numel() * sample.element_size() * count
 
 
-def _at(values: Tensor, chosen: Tensor | None) -> Tensor:
+def _at(values: Tensor, chosen: Tensor | slice | None) -> Tensor:
     return values if chosen is None else values[chosen]
 
 
-def _pick(outputs: Outputs, chosen: Tensor | None) -> Outputs:
+def _pick(outputs: Outputs, chosen: Tensor | slice | None) -> Outputs:
     return Outputs(_at(outputs.labels, chosen), _at(outputs.log_probabilities, chosen))

@@ -1,0 +1,479 @@
+import math
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.checkpoints import load_state
+from baselines.objectives import CrossEntropy, Losses, Objective, Step
+from baselines.training import CHECKPOINT, Epoch, Trained, TrainingPlan, evaluate, train
+from benchmarks import dataset as datasets
+from benchmarks.dataset import Dataset, Split
+from benchmarks.errors import InputError
+
+AXES = (0, "tiny", "plain", 0)
+MakeModel = Callable[..., nn.Module]
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def kill_after(number: int) -> Callable[[Epoch], None]:
+    def on_epoch(epoch: Epoch) -> None:
+        if epoch.epoch == number:
+            raise Killed
+
+    return on_epoch
+
+
+def assert_same(found: Trained, expected: Trained) -> None:
+    assert found.history == expected.history
+    assert found.best == expected.best
+    assert_same_weights(found.model, expected.model)
+
+
+def assert_same_weights(found: nn.Module, expected: nn.Module) -> None:
+    weights = expected.state_dict()
+    assert found.state_dict().keys() == weights.keys()
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+def flattened(model: nn.Module) -> Tensor:
+    return torch.cat([value.detach().flatten() for value in model.parameters()])
+
+
+def with_misleading_tuning(dataset: Dataset) -> Dataset:
+    """The better the training images are learnt, the worse is the error on this tuning split."""
+    return replace(dataset, tuning=Split(dataset.tuning.images, (dataset.tuning.labels + 1) % 4))
+
+
+class Scaled(Objective):
+    """Cross-entropy of logits times a factor that is trained along."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.weight = weight
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        logits = model(step.inputs)
+        loss = self.weight * F.cross_entropy(self.scale * logits, step.labels)
+        return Losses(loss, logits, {"scale": self.scale, "size": torch.tensor(float(len(logits)))})
+
+
+class Recorded(CrossEntropy):
+    """Keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        assert all(module.training for module in model.modules())
+        self.steps.append(step)
+        return super().forward(model, step)
+
+
+def test_training_lowers_loss_and_error(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    history = train(make_model(), CrossEntropy(), dataset, replace(plan, epochs=8), tmp_path, AXES).history
+    assert [epoch.epoch for epoch in history] == list(range(1, 9))
+    assert history[-1].train_loss < 0.7 * history[0].train_loss
+    assert history[-1].train_error < history[0].train_error - 20
+    assert history[-1].tuning_error < 50
+
+
+def test_training_returns_the_model_it_was_given_in_evaluation_mode(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    model = make_model()
+    trained = train(model, CrossEntropy(), dataset, replace(plan, epochs=1), tmp_path, AXES)
+    assert trained.model is model
+    assert not any(module.training for module in model.modules())
+
+
+def test_one_epoch_equals_adam_written_out(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    recorded, plan = Recorded(), replace(plan, epochs=1, lr=3e-3)
+    model = train(make_model(), recorded, dataset, plan, tmp_path, AXES).model
+    plain = make_model().train()
+    values = list(plain.parameters())
+    means, squares = ([torch.zeros_like(value) for value in values] for _ in range(2))
+    losses = []
+    for done, step in enumerate(recorded.steps):
+        loss = F.cross_entropy(plain(step.inputs), step.labels)
+        losses.append(float(loss.detach()))
+        lr = plan.lr * (1 + math.cos(math.pi * done / len(recorded.steps))) / 2
+        with torch.no_grad():
+            for place, gradient in enumerate(torch.autograd.grad(loss, values)):
+                means[place] = 0.9 * means[place] + 0.1 * gradient
+                squares[place] = 0.999 * squares[place] + 0.001 * gradient**2
+                mean, square = means[place] / (1 - 0.9 ** (done + 1)), squares[place] / (1 - 0.999 ** (done + 1))
+                values[place] -= lr * mean / (square.sqrt() + 1e-8)
+    torch.testing.assert_close(flattened(model), flattened(plain), rtol=1e-3, atol=1e-4)
+    assert len(losses) == 3
+
+
+def test_every_epoch_sees_each_training_image_once_in_another_order(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    still = replace(dataset, augmentation=replace(dataset.augmentation, crop_padding=0))
+    recorded = Recorded()
+    train(make_model(), recorded, still, replace(plan, epochs=2), tmp_path, AXES)
+    first, second = recorded.steps[:3], recorded.steps[3:]
+    expected = sorted(image.numpy().tobytes() for image in still.inputs(still.train.images))
+    orders = []
+    for steps in (first, second):
+        orders.append([image.numpy().tobytes() for step in steps for image in step.inputs])
+        assert sorted(orders[-1]) == expected
+        assert all(1 < len(step.labels) <= plan.batch_size for step in steps)
+    assert orders[0] != orders[1]
+    assert len({step.seed for step in recorded.steps}) == 6
+
+
+def test_labels_stay_with_their_images_and_augmentation_is_fresh(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    marked = replace(
+        dataset, train=Split(dataset.train.labels[:, None, None, None].to(torch.uint8).expand(-1, 1, 8, 8) + 100,
+                             dataset.train.labels)
+    )  # fmt: skip
+    recorded = Recorded()
+    train(make_model(), recorded, marked, replace(plan, epochs=2), tmp_path, AXES)
+    for step in recorded.steps:
+        centres = (step.inputs[:, 0, 4, 4] * 55 + 130 - 100).round().to(torch.int64)
+        assert torch.equal(centres, step.labels)
+    crops = torch.cat([step.inputs[:, 0, 0, 0] * 55 + 130 < 1 for step in recorded.steps])
+    assert 0.2 < crops.double().mean() < 0.9  # a crop at an edge shows the padding: 5 of 9 do in this corner
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 41, 42, 100])
+def test_no_batch_of_one_image_is_left_over(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, batch_size: int
+) -> None:
+    recorded = Recorded()
+    train(make_model(), recorded, dataset, replace(plan, epochs=1, batch_size=batch_size), tmp_path, AXES)
+    sizes = [len(step.labels) for step in recorded.steps]
+    assert (sum(sizes), len(sizes)) == (42, math.ceil(42 / batch_size))
+    assert 1 < min(sizes) <= max(sizes) <= batch_size
+
+
+def test_best_epoch_is_chosen_on_the_tuning_split(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    misleading = with_misleading_tuning(dataset)
+    trained = train(make_model(), CrossEntropy(), misleading, plan, tmp_path, AXES)
+    best = min(trained.history, key=lambda epoch: (epoch.tuning_error, epoch.tuning_loss))
+    assert trained.best == best
+    assert best != min(trained.history, key=lambda epoch: epoch.train_error)
+    assert best.epoch < plan.epochs
+    assert evaluate(trained.model, misleading, misleading.tuning) == (best.tuning_loss, best.tuning_error)
+
+
+def test_kept_weights_are_those_of_a_training_that_ended_at_the_best_epoch(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    misleading, constant = with_misleading_tuning(dataset), replace(plan, schedule="constant")
+    long, short = Scaled(), Scaled()
+    trained = train(make_model(), long, misleading, constant, tmp_path / "long", AXES)
+    assert trained.best.epoch < plan.epochs
+    until = replace(constant, epochs=trained.best.epoch)
+    ended = train(make_model(), short, misleading, until, tmp_path / "short", AXES)
+    assert trained.history[: until.epochs] == ended.history
+    assert_same_weights(trained.model, ended.model)
+    assert torch.equal(long.scale, short.scale)
+
+
+def test_equal_errors_go_to_the_smaller_tuning_loss(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    one_image = replace(dataset, tuning=dataset.tuning.select(torch.tensor([1])))
+    trained = train(make_model(), CrossEntropy(), one_image, replace(plan, epochs=8), tmp_path, AXES)
+    equal = [epoch for epoch in trained.history if epoch.tuning_error == trained.best.tuning_error]
+    assert len(equal) > 1
+    assert trained.best.tuning_loss == min(epoch.tuning_loss for epoch in equal)
+    assert trained.best != equal[0]
+
+
+def test_test_split_has_no_influence(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    poisoned = replace(dataset, test=Split(255 - dataset.test.images, (dataset.test.labels + 1) % 4))
+    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    assert_same(train(make_model(), CrossEntropy(), poisoned, plan, tmp_path / "second", AXES), first)
+
+
+def test_test_split_is_not_even_read(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    class WithoutTest:
+        def __getattr__(self, name: str) -> Any:
+            assert name != "test"
+            return (lambda: "a fingerprint") if name == "fingerprint" else getattr(dataset, name)
+
+    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    assert_same(train(make_model(), CrossEntropy(), WithoutTest(), plan, tmp_path / "second", AXES), first)
+
+
+def test_evaluate_counts_errors_and_averages_loss(make_model: MakeModel, dataset: Dataset) -> None:
+    model = make_model().eval()
+    with torch.no_grad():
+        probabilities = model(dataset.inputs(dataset.tuning.images)).double().softmax(dim=1)
+    labels = dataset.tuning.labels.tolist()
+    losses = [-math.log(row[label]) for row, label in zip(probabilities.tolist(), labels, strict=True)]
+    wrong = [int(row.argmax()) != label for row, label in zip(probabilities, labels, strict=True)]
+    loss, error = evaluate(model.train(), dataset, dataset.tuning, chunk=5)
+    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert error == pytest.approx(100 * sum(wrong) / len(wrong))
+    assert model.training
+
+
+def test_training_averages_over_images_not_batches(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    still = replace(dataset, train=dataset.train.select(torch.arange(17)))
+    plan = replace(plan, epochs=1, lr=1e-12)
+    objective = Scaled()
+    (epoch,) = train(make_model(), objective, still, plan, tmp_path, AXES).history
+    assert epoch.parts == {"scale": pytest.approx(0.5), "size": pytest.approx((9 * 9 + 8 * 8) / 17)}
+    assert (epoch.train_error * 17 / 100) == pytest.approx(round(epoch.train_error * 17 / 100))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, number: int
+) -> None:
+    misleading = with_misleading_tuning(dataset) if number % 2 else dataset
+    objectives = [Scaled(), Scaled(), Scaled()]
+    unbroken = train(make_model(), objectives[0], misleading, plan, tmp_path / "unbroken", AXES)
+    with pytest.raises(Killed):
+        train(make_model(), objectives[1], misleading, plan, tmp_path / "broken", AXES, kill_after(number))
+    reported: list[Epoch] = []
+    steps: list[int] = []
+    resumed = train(
+        make_model(), objectives[2], misleading, plan, tmp_path / "broken", AXES, reported.append, steps.append
+    )
+    assert_same(resumed, unbroken)
+    assert torch.equal(objectives[2].scale, objectives[0].scale)
+    assert tuple(reported) == unbroken.history
+    assert len(steps) == 3 * (plan.epochs - number)
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from baselines.objectives import CrossEntropy
+from baselines.training import TrainingPlan, train
+from benchmarks import dataset, models
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = models.make("resnet18", channels=1, classes=4, width=2)
+begun = []
+
+def on_step(done):
+    begun.append(done)
+    if begun.count(2) == 2:  # in the middle of the second epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+
+plan = TrainingPlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
+folder = Path(sys.argv[1])
+train(model, CrossEntropy(), dataset.load(folder / "data"), plan, folder, (0, "tiny", "plain", 0), on_step=on_step)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_process_is_continued_bit_identically(
+    make_resnet: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    datasets.save(dataset, tmp_path / "data")
+    root = Path(__file__).resolve().parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(load_state(tmp_path / CHECKPOINT)["history"]) == 1
+    loaded = datasets.load(tmp_path / "data")
+    resumed = train(make_resnet(), CrossEntropy(), loaded, plan, tmp_path, AXES)
+    assert_same(resumed, train(make_resnet(), CrossEntropy(), dataset, plan, tmp_path / "unbroken", AXES))
+
+
+def test_finished_training_is_not_trained_again(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+    steps: list[int] = []
+    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=steps.append), first)
+    assert steps == []
+
+
+@pytest.mark.parametrize("other", ["lr", "epochs", "axes", "data", "initial weights", "objective", "its setting"])
+def test_checkpoint_of_other_settings_is_not_used(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, other: str
+) -> None:
+    objective: Objective = Scaled()
+    with pytest.raises(Killed):
+        train(make_model(), objective, dataset, plan, tmp_path / "used", AXES, kill_after(1))
+
+    def anew(folder: str) -> Trained:
+        chosen = {"lr": replace(plan, lr=5e-3), "epochs": replace(plan, epochs=2)}.get(other, plan)
+        data = with_misleading_tuning(dataset) if other == "data" else dataset
+        goal = {"objective": CrossEntropy(), "its setting": Scaled(weight=0.1)}.get(other, Scaled())
+        axes = (1, *AXES[1:]) if other == "axes" else AXES
+        return train(make_model(int(other == "initial weights")), goal, data, chosen, tmp_path / folder, axes)
+
+    assert_same(anew("used"), anew("fresh"))
+
+
+def test_corrupt_checkpoint_is_refused_by_name(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, kill_after(1))
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is not a readable checkpoint .*: remove it"):
+        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+
+
+def test_checkpoint_of_something_else_is_started_over(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    torch.save({"weights": torch.zeros(3)}, tmp_path / CHECKPOINT)
+    plan = replace(plan, epochs=1)
+    found = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+    assert_same(found, train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "fresh", AXES))
+
+
+class Poisoned(CrossEntropy):
+    """Becomes NaN at a step of the whole training (counted from 1), or spoils the weights after it."""
+
+    at: ClassVar[int] = 0
+    spoils_weights: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = [0]
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        self.done[0] += 1
+        losses = super().forward(model, step)
+        if self.done[0] != self.at:
+            return losses
+        if not self.spoils_weights:
+            return replace(losses, total=losses.total * torch.nan)
+        losses.total.register_hook(lambda gradient: gradient * torch.nan)
+        return losses
+
+
+@pytest.mark.parametrize(
+    ("spoils_weights", "at", "sentence"),
+    [
+        (False, 5, r"the training loss became nan at step 2 of epoch 2;"),
+        (True, 6, "the tuning loss became nan at the end"),
+    ],
+)
+def test_nan_stops_training_and_keeps_the_last_good_epoch(
+    make_model: MakeModel,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoils_weights: bool,
+    at: int,
+    sentence: str,
+) -> None:
+    unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
+    with monkeypatch.context() as patch:
+        patch.setattr(Poisoned, "at", at)
+        patch.setattr(Poisoned, "spoils_weights", spoils_weights)
+        with pytest.raises(InputError, match=sentence) as caught:
+            train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
+    assert "of epoch 2" in str(caught.value)
+    assert f"{tmp_path / CHECKPOINT} keeps epoch 1" in str(caught.value)
+    kept = load_state(tmp_path / CHECKPOINT)
+    assert len(kept["history"]) == 1
+    assert all(value.isfinite().all() for value in kept["trained"].values())
+    assert_same(train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES), unbroken)
+
+
+def test_huge_learning_rate_is_named(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"became (nan|inf) at .* of epoch \d; lower the learning rate \(now 1e\+37\)"):
+        train(make_model(), CrossEntropy(), dataset, replace(plan, lr=1e37), tmp_path, AXES)
+
+
+def test_nan_in_the_first_epoch_leaves_no_checkpoint(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Poisoned, "at", 3)
+    with pytest.raises(InputError, match=r"at step 3 of epoch 1; .*; no epoch was completed"):
+        train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_parameters_of_the_objective_are_trained(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    objective = Scaled()
+    history = train(make_model(), objective, dataset, plan, tmp_path, AXES).history
+    assert abs(objective.scale.item() - 0.5) > 1e-3
+    assert len({epoch.parts["scale"] for epoch in history}) == plan.epochs
+
+
+def test_training_neither_reads_nor_changes_global_random_state(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
+    torch.manual_seed(2)
+    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", AXES), first)
+
+
+def test_other_axes_give_another_training(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    second = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", (*AXES[:-1], 1))
+    assert first.history != second.history
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0, 1), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1, 0)])
+def test_cosine_schedule_falls_to_zero(progress: float, factor: float) -> None:
+    assert TrainingPlan(1, 1, 1.0, "cosine").factor(progress) == pytest.approx(factor, abs=1e-15)
+    assert TrainingPlan(1, 1, 1.0, "constant").factor(progress) == 1
+
+
+def test_schedule_runs_over_the_steps_of_all_epochs(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    original = torch.optim.Adam.step
+
+    def spying(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spying)
+    train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+    assert rates == pytest.approx([0.5e-2 * (1 + math.cos(math.pi * done / 12)) for done in range(12)])
