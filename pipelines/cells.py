@@ -97,5 +97,5 @@ def fingerprint(cell: Cell, inputs: Sequence[Any]) -> str:
 def _code(editor: str) -> list[Path]:
     """The files that decide how an edit is made and scored."""
     method = Path(inspect.getfile(type(editors.build(editor))))
-    rooms = (Path(inspect.getfile(editors)).parent, Path(inspect.getfile(benchmarks)).parent)
-    return [method, *(path for room in rooms for path in sorted(room.glob("*.py")))]
+    editing, scoring = (Path(inspect.getfile(room)).parent for room in (editors, benchmarks))
+    return [method, *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py")))]

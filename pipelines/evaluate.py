@@ -60,7 +60,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         path = folder / f"{number:05d}.csv"
         if not path.exists():
             write_atomically(path, _csv(_run_shard(images, editor, rows)))
-        tables.append(pd.read_csv(path))
+        tables.append(_read_shard(path, len(rows)))
         progress.advance(len(rows))
     records = pd.concat(tables, ignore_index=True)
     timing = records[["edit", "milliseconds"]]
@@ -96,16 +96,30 @@ def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFr
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
 
+def _read_shard(path: Path, edits: int) -> pd.DataFrame:
+    """Records that were just written, or left by an interrupted evaluation."""
+    try:
+        records = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
+    if len(records) != edits:
+        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
+    return records
+
+
 def _read_tuned(cell: Cell) -> dict[str, Any]:
     path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
     try:
-        return json.loads(path.read_text())
+        tuned = json.loads(path.read_text())
+        tuned = {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing: run `python -m pipelines.tune {cell.benchmark} {cell.editor}` first"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}): remove it and tune again") from error
+        raise InputError(f"{path} is missing: {again} first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not hold tuned hyperparameters ({error!r}): remove it and {again}") from error
+    if not isinstance(tuned["hyperparameters"], dict):
+        raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
+    return tuned
 
 
 def _finished(result: Path, identity: str) -> bool:

@@ -45,8 +45,9 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         note,
         "",
         f"Smallest drawdown: **{best['drawdown']:.2f} points** "
-        f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` of the `{best['training']}` model "
-        f"({best['success_rate']:.1f} % of {best['edits']} edits succeeded; test error {best['test_error']:.2f} %).",
+        f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
+        f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded; "
+        f"test error {best['test_error']:.2f} %).",
         "",
         f"![Drawdown of each editor]({name}/figures/table1.png)",
         "",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import dataset
+from benchmarks.errors import InputError
 from pipelines.cells import PROTOCOL
 from pipelines.layout import Layout
 from pipelines.settings import Settings
@@ -98,4 +99,11 @@ def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Wall time of trainings and studies, as their stages wrote it down."""
     files = {f"train/{name}": layout.model(name) / "timing.json" for name in settings.trainings}
     files |= {f"tune/{name}": layout.tuned(name) / "timing.json" for name in settings.leaderboard}
-    return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    return {name: _read_seconds(path) for name, path in files.items() if path.exists()}
+
+
+def _read_seconds(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}): remove it, it holds wall times only") from error

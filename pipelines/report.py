@@ -35,6 +35,8 @@ FURTHER_COLUMNS = [
     Column("generality", "Generality", "%", 1),
     Column("generality_before", "before the edit", "%", 1),
 ]
+_SCALABLE = ("table1", "table2", "steps-drawdown", "error-drawdown")
+"""Figures for papers, which are also written as SVG."""
 _INTERVALS = (
     "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
     "they say nothing of other trainings."
@@ -86,13 +88,20 @@ def _write_tables(
     }
     for name, frame in (tables | {"leaderboard": board}).items():
         title, caption, columns = titles[name]
-        text = to_markdown(frame, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+        shown = _brief(frame) if name == "leaderboard" else frame
+        text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns)
         write_atomically(layout.results / f"{name}.md", text)
         write_atomically(layout.results / f"{name}.csv", _csv(frame))
     title, caption, columns = titles["leaderboard"]
-    page = leaderboard_html(board, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+    page = leaderboard_html(_brief(board), title=title, caption=caption, scale_note=scale_note, metrics=columns)
     write_atomically(layout.results / "leaderboard.html", page)
     write_atomically(layout.results / "timings.csv", _csv(leaderboard.timings(results)))
+
+
+def _brief(board: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard with the paper's drawdown only: most of its rows have no published counterpart."""
+    published = [name for name in board.columns if name.startswith("published_") and name != "published_drawdown"]
+    return board.drop(columns=published)
 
 
 def _draw(
@@ -121,9 +130,12 @@ def _draw(
         history = pd.read_csv(layout.model(training) / "history.csv")
         kept = json.loads((layout.model(training) / "model.json").read_text())["epoch"]
         drawn[f"training-{training}"] = figures.training_curves(history, kept, title=f"{training} training")
-    for name, figure in drawn.items():
-        figures.save(figure, layout.figures / name)
-    for stale in [path for path in layout.figures.iterdir() if path.stem not in drawn]:
+    written = {
+        path
+        for name, figure in drawn.items()
+        for path in figures.save(figure, layout.figures / name, ("png", "svg") if name in _SCALABLE else ("png",))
+    }
+    for stale in set(layout.figures.iterdir()) - written:
         stale.unlink()
 
 

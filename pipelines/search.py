@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,14 +16,16 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import editors
+from benchmarks.errors import InputError
 from benchmarks.metrics import drawdown
-from benchmarks.scoring import Scorer, shards
+from benchmarks.scoring import EditRecord, Scorer, shards
 from benchmarks.seeds import seed
 from editors.hyperparameters import Hyperparameter
 from pipelines.progress import Progress
 
 CONSTRAINT = "share of failed edits above the limit"
 _SHARD = 25
+_BISECTIONS = 7
 _STARTUP_TRIALS = 5
 
 
@@ -61,21 +65,22 @@ class Judgement:
 def judge(scorer: Scorer, editor: editors.Editor, min_success: float) -> Judgement:
     """Try the scorer's edits; stop as soon as so many failed that the constraint cannot be met any more.
 
-    A trial that is stopped or fails the constraint is looked at on its first shard only: its drawdown is shown in
-    plots, it decides nothing.
+    The drawdown of a trial that is stopped comes from fewer edits: it is shown in plots, it decides nothing.
     """
     count = len(scorer.requests)
     allowed = count * (1 - min_success / 100) + 1e-9
-    done: list[editors.Edit] = []
+    tried = failed = 0
+    records: list[EditRecord] = []
     for rows in shards(count, _SHARD):
-        done += scorer.edit(editor, rows)[0]
-        if sum(not edit.succeeded for edit in done) > allowed:
+        edits = scorer.edit(editor, rows)[0]  # a shard at a time: all edits of a large model would fill the memory
+        tried += len(edits)
+        failed += sum(not edit.succeeded for edit in edits)
+        if failed <= allowed or not records:
+            records += [scorer.record(row, edit, views=False) for row, edit in zip(rows, edits, strict=True)]
+        if failed > allowed:
             break
-    feasible = sum(not edit.succeeded for edit in done) <= allowed
-    looked_at = done if feasible else done[:_SHARD]
-    records = pd.DataFrame([asdict(scorer.record(row, edit, views=False)) for row, edit in enumerate(looked_at)])
-    success_rate = 100.0 * sum(edit.succeeded for edit in done) / len(done)
-    return Judgement(success_rate, float(drawdown(records).mean()), len(done), feasible)
+    mean_drawdown = float(drawdown(pd.DataFrame([asdict(record) for record in records])).mean())
+    return Judgement(100.0 * (tried - failed) / tried, mean_drawdown, tried, failed <= allowed)
 
 
 def search(
@@ -88,11 +93,14 @@ def search(
     axes: tuple[str | int, ...],
     progress: Progress,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Run a TPE study of ``trials`` trials, or the rest of one that was interrupted.
+    """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
-    The first trial takes the editor's defaults. All trials meet the same edits and control images.
+    The best setting lies where the constraint just holds, and a few trials of TPE alone miss that place by far. So
+    the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
+    scale), the others at their defaults; TPE goes on from there. All trials meet the same edits and control images.
 
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
+    :raises InputError: if the journal cannot be read.
     :returns: one row per trial (``number, success_rate, drawdown, edits, feasible, chosen`` and the hyperparameters),
         and importances of the hyperparameters for the drawdown (0 to 1).
     """
@@ -100,7 +108,10 @@ def search(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     journal.parent.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    study = optuna.create_study(storage=storage, study_name=journal.stem, direction="minimize", load_if_exists=True)
+    try:
+        study = optuna.create_study(storage=storage, study_name=journal.stem, direction="minimize", load_if_exists=True)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # left by a killed process
     progress.advance(0)
@@ -111,8 +122,8 @@ def search(
             n_startup_trials=_STARTUP_TRIALS,
             multivariate=len(space.free) > 1,
         )
-        if number == 0:
-            study.enqueue_trial({parameter.name: _clipped(space, parameter) for parameter in space.free})
+        if number < _BISECTIONS:
+            study.enqueue_trial(_bisected(_complete(study), space))
         trial = study.ask()
         values = {
             parameter.name: trial.suggest_float(parameter.name, *space.range(parameter), log=parameter.log)
@@ -139,9 +150,22 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _clipped(space: Space, parameter: Hyperparameter) -> float:
-    low, high = space.range(parameter)
-    return min(max(parameter.default, low), high)
+def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[str, float]:
+    """The defaults, with the learning rate halfway (in logarithm) between too small and large enough."""
+    values = {}
+    for parameter in space.free:
+        low, high = space.range(parameter)
+        values[parameter.name] = min(max(parameter.default, low), high)
+    strength = next((parameter for parameter in space.free if parameter.log), None)
+    if strength is None or not trials:
+        return values
+    low, high = space.range(strength)
+    tried = {trial.params[strength.name]: trial.user_attrs["judgement"]["feasible"] for trial in trials}
+    enough = min((value for value, feasible in tried.items() if feasible), default=None)
+    if enough is None:  # neither the default nor what was tried above it: look further up, then further down
+        enough = high if len(trials) % 2 else min(tried)
+    below = max((value for value, feasible in tried.items() if not feasible and value < enough), default=low)
+    return values | {strength.name: math.sqrt(below * enough)}
 
 
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 import editors
 from benchmarks import datasets, models
 from benchmarks.errors import InputError
+from pipelines.layout import cell
 
 PARAMS = Path("params.yaml")
-Name = str
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""Names become parts of file names."""
 
 
 class _Strict(BaseModel):
@@ -26,24 +31,34 @@ class _Strict(BaseModel):
 class DataSettings(_Strict):
     """Which dataset, with the options that its file in ``benchmarks/datasets`` takes."""
 
-    dataset: Name
+    dataset: str
     options: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _known(self) -> DataSettings:
-        _check_option_names("dataset", self.dataset, self.options, list(datasets.options(self.dataset)))
+        known = datasets.options(self.dataset)
+        _check_option_names("dataset", self.dataset, self.options, list(known))
+        for name, parameter in known.items():
+            if name in self.options:
+                _check_type(f"option {name!r} of dataset {self.dataset!r}", self.options[name], parameter.annotation)
+            elif parameter.default is inspect.Parameter.empty:
+                raise InputError(f"dataset {self.dataset!r} needs the option {name!r}")
         return self
 
 
 class ModelSettings(_Strict):
     """Which architecture, with the options that its file in ``benchmarks/models`` takes."""
 
-    architecture: Name
+    architecture: str
     options: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _known(self) -> ModelSettings:
-        models.make(self.architecture, channels=1, classes=2, **self.options)
+        for key in ("name", "channels", "classes"):
+            if key in self.options:
+                raise InputError(f"{key!r} of architecture {self.architecture!r} is no option: the data decide it")
+        with torch.device("meta"):  # shapes only: a wide model takes no time and no memory here
+            models.make(self.architecture, channels=1, classes=2, **self.options)
         return self
 
 
@@ -92,7 +107,7 @@ class EditorSettings(_Strict):
 
     trials: int = Field(ge=1)
     max_steps: int = Field(ge=1)
-    subsets: dict[Name, list[Name]] = Field(min_length=1)
+    subsets: dict[Name, list[str]] = Field(min_length=1)
     fixed: dict[Name, float] = {}
     ranges: dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]] = {}
 
@@ -112,10 +127,16 @@ class Settings(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        for where in ("run", "trainings", "leaderboard"):
+            twice = [name for name, count in Counter(getattr(self, where)).items() if count > 1]
+            if twice:
+                raise InputError(f"{where}: {twice[0]!r} is listed twice")
         for name in self.run:
-            _check_known(f"run: {name}", name, self.benchmarks, "benchmark")
+            _check_known("run", name, self.benchmarks, "benchmark")
+            for training in self.trainings:
+                _check_known("trainings", training, self.benchmarks[name].trainings, f"training of {name}")
         for name in self.leaderboard:
-            _check_known(f"leaderboard: {name}", name, self.editors, "editor")
+            _check_known("leaderboard", name, self.editors, "editor")
         for name, editor in self.editors.items():
             _check_editor(name, editor, self.trainings)
         return self
@@ -144,10 +165,9 @@ class Settings(_Strict):
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
             raise InputError(f"params.yaml: device must be auto, cpu, cuda or cuda:<number>, not {self.device!r}")
-        if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
             raise InputError(f"params.yaml: device {name!r} was asked for, but this machine has no such GPU; use cpu")
         return torch.device(name)
 
@@ -161,10 +181,11 @@ def load(path: str | os.PathLike[str] = PARAMS) -> Settings:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run this in the repository's root, or give --params") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold keys and values, found {type(content).__name__}")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{path} must hold keys and values, found {found}")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
@@ -172,7 +193,14 @@ def load(path: str | os.PathLike[str] = PARAMS) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: ``1e-4`` is a number here as it is for DVC, not a string as in YAML 1.1."""
+    """YAML as DVC reads it: ``1e-4`` is a number, not a string as in YAML 1.1, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        twice = [key for key, count in keys.items() if count > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -184,15 +212,38 @@ _Loader.add_implicit_resolver(
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; {_allowed(first['loc'][:-1])}"
-    if first["type"] == "missing":
-        return f"{where} is missing"
-    message = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
-    found = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    kind, where = first["type"], ".".join(str(part) for part in first["loc"] if part != "[key]")
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}{': ' if where else ''}{message[0].lower()}{message[1:]}{found}{others}"
+    if kind == "extra_forbidden":
+        return f"unknown key {where!r}; {_allowed(first['loc'][:-1])}{others}"
+    if kind == "missing":
+        return f"{where} is missing{others}"
+    if kind == "value_error":
+        return " ".join(f"{where}{': ' if where else ''}{first['ctx']['error']}{others}".split())
+    # What is not in the table reads like "Input should be a valid integer, not ...".
+    needs = _NEEDS[kind].format(**first.get("ctx", {})) if kind in _NEEDS else first["msg"].partition("should be ")[2]
+    return f"{where} must be {needs}, not {first['input']!r}{others}"
+
+
+_NEEDS = {
+    "bool_type": "true or false",
+    "dict_type": "a block of keys and values",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "greater_than": "> {gt:g}",
+    "greater_than_equal": ">= {ge:g}",
+    "int_type": "a whole number",
+    "invalid_key": "text",
+    "less_than_equal": "<= {le:g}",
+    "list_type": "a list",
+    "literal_error": "one of {expected}",
+    "model_type": "a block of keys and values",
+    "string_pattern_mismatch": "a name of letters, digits, '_', '-' and '.'",
+    "string_type": "text",
+    "too_long": "at most {max_length} long",
+    "too_short": "at least {min_length} long",
+}
+"""What pydantic's kinds of error say to someone who does not know it."""
 
 
 def _allowed(location: tuple[Any, ...]) -> str:
@@ -204,6 +255,16 @@ def _allowed(location: tuple[Any, ...]) -> str:
         else:  # a mapping from names to blocks of one kind
             schema = schema.__args__[-1]
     return f"allowed here: {', '.join(schema.model_fields)}"
+
+
+def _check_type(what: str, value: Any, annotation: Any) -> None:
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        wanted = getattr(annotation, "__name__", None) or str(annotation)
+        raise InputError(
+            f"{what} must be {wanted.replace('None', 'null').replace(' | ', ' or ')}, not {value!r}"
+        ) from error
 
 
 def _check_known(where: str, name: str, known: dict[str, Any], what: str) -> None:
@@ -232,5 +293,5 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
     for training, subsets in settings.subsets.items():
         if training not in trainings:
             raise InputError(f"editors.{name}.subsets: unknown training {training!r}; listed: {', '.join(trainings)}")
-        if not subsets or len(set(subsets)) < len(subsets):
+        if not subsets or len({cell(training, layers) for layers in subsets}) < len(subsets):
             raise InputError(f"editors.{name}.subsets.{training}: needs names, each once, not {subsets!r}")

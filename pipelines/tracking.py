@@ -7,25 +7,21 @@ rebuild replaces goes to MLflow's trash (`mlflow gc` empties it).
 
 import hashlib
 import json
-import logging
 import math
 import os
 import posixpath
 import re
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
-
-from filelock import FileLock
 
 from benchmarks.errors import InputError
-from benchmarks.files import atomic_path, file_hash
+from benchmarks.files import file_hash
+from pipelines.mlflow_store import Unreachable, connect, failing_as_unreachable, locked
 
 DEFAULT_URI = "sqlite:///mlflow/mlflow.db"  # from the working directory; artifacts beside it, in mlflow/artifacts
 
@@ -34,13 +30,8 @@ LAYOUT = 1  # raise it when a record is shown in another way, so that old runs a
 FOLDERS = {".png": "figures", ".svg": "figures", ".md": "tables", ".csv": "tables", ".json": "tables"}
 LONGEST_NAME, LONGEST_PARAMETER, LONGEST_TAG = 250, 6000, 8000  # characters, MLflow's limits
 PARAMETERS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # likewise
-LOCK_SECONDS = 300
 
 Parameters = Mapping[str, str | int | float | bool]
-
-
-class Unreachable(Exception):
-    """The tracking server does not answer, or failed on the way; one sentence that names its URI."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +81,8 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
     if len(fingerprints) != len(records):
         raise ValueError("two records have the same key")
     target = uri or _configured_uri()
-    with _failing_as_unreachable(target), _locked(target):
-        client, experiment_id = _connect(target, experiment)
+    with failing_as_unreachable(target), locked(target):
+        client, experiment_id = connect(target, experiment)
         existing = _suite_runs(client, experiment_id)
         kept = set()
         for record in records:
@@ -121,8 +112,8 @@ def live_training(
     """
     _check_names(key, [*parameters, *tags])
     target = uri or _configured_uri()
-    with _failing_as_unreachable(target), _locked(target):
-        client, experiment_id = _connect(target, experiment)
+    with failing_as_unreachable(target), locked(target):
+        client, experiment_id = connect(target, experiment)
         run_id, logged = _live_run(client, experiment_id, key, parameters, tags)
     lost = False
 
@@ -131,7 +122,7 @@ def live_training(
         if lost:
             return
         try:
-            with _failing_as_unreachable(target):
+            with failing_as_unreachable(target):
                 act(*arguments)
         except Unreachable as error:
             lost = True
@@ -266,119 +257,3 @@ def _suite_runs(client, experiment_id: str) -> list:
         page = client.search_runs([experiment_id], f"tags.`{KEY}` LIKE '%'", page_token=page.token)
         runs += page
     return runs
-
-
-def _import_mlflow():
-    """MLflow, imported when needed (it takes seconds), without usage reports and printed links."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    import mlflow
-
-    return mlflow
-
-
-@contextmanager
-def _failing_as_unreachable(target: str) -> Iterator[None]:
-    mlflow = _import_mlflow()
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except InputError:
-        raise
-    # ImportError: the driver of a database; ValueError: an answer that is not JSON
-    except (mlflow.exceptions.MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        message = f"MLflow at {target} does not answer as it should ({_reason(error)})."
-        raise Unreachable(re.sub(r"//[^/@\s]*@", "//***@", message)) from error  # without a password
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-
-
-def _database(target: str) -> Path | None:
-    return Path(target.removeprefix("sqlite:///")) if target.startswith("sqlite:///") else None
-
-
-@contextmanager
-def _locked(target: str) -> Iterator[None]:
-    """One process at a time makes or rebuilds a database file; a server sees to that itself."""
-    if (database := _database(target)) is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_name(f".{database.name}.lock"), timeout=LOCK_SECONDS):
-        yield
-
-
-def _connect(target: str, experiment: str) -> tuple[Any, str]:
-    """A client that has been tried, and the id of the experiment, made or taken from the trash if need be."""
-    mlflow, database = _import_mlflow(), _database(target)
-    client = _reach(target) if database is None else _open(database)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        try:
-            client.create_experiment(experiment)
-        except mlflow.exceptions.MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # then another machine made it meanwhile
-                raise
-        found = client.get_experiment_by_name(experiment)
-    elif found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    if database is not None:
-        _keep_artifacts_beside(database, found.experiment_id)
-    return client, found.experiment_id
-
-
-def _reach(server: str):
-    """A client of a server that answers now; MLflow itself would try for minutes."""
-    impatient = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    with patch.dict(os.environ, {**impatient, **os.environ}), _silence():
-        client = _import_mlflow().MlflowClient(server)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def _open(database: Path):
-    """A client of an SQLite file, which is made whole under another name if it does not exist."""
-    mlflow = _import_mlflow()
-
-    def opened(path: Path):
-        client = mlflow.MlflowClient(f"sqlite:///{path.absolute()}")  # absolute: it is the name of a cache
-        client.search_experiments(max_results=1)
-        return client
-
-    try:
-        with _silence():
-            if not database.exists():
-                with atomic_path(database) as temporary:
-                    opened(temporary)
-            with closing(sqlite3.connect(database, timeout=20)) as connection:
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            return opened(database)
-    except (sqlite3.Error, mlflow.exceptions.MlflowException) as error:
-        raise InputError(
-            f"MLflow cannot use the database {database} ({_reason(error)}); run 'mlflow db upgrade "
-            f"sqlite:///{database}' if another MLflow made it, or move it away: runs are remade from files."
-        ) from error
-
-
-def _keep_artifacts_beside(database: Path, experiment_id: str) -> None:
-    """Names the artifact folder as relatively as the database; MLflow's absolute one is lost in a move."""
-    location = (database.parent / "artifacts" / experiment_id).as_posix()
-    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
-        statement = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-        connection.execute(statement, (location, int(experiment_id)))
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Without the log lines of creating tables and of retries: what matters comes as an exception."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)

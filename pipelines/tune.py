@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,12 @@ def tune(
     settings = parameters.load(params)
     cells = cells_of(settings, benchmark, editor)
     folder = Layout(benchmark).tuned(editor)
+    earlier = _read_timing(folder / "timing.json")
     seconds = share_out(partial(_tune_cell, settings), cells, settings.processes, settings.torch_device())
-    timing = {cell.file: round(taken, 1) for cell, taken in zip(cells, seconds, strict=True)}
+    timing = {
+        cell.file: earlier.get(cell.file) if taken is None else round(taken, 1)
+        for cell, taken in zip(cells, seconds, strict=True)
+    }
     write_atomically(folder / "timing.json", json.dumps(timing, indent=2) + "\n")
     wanted = {"timing.json"} | {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv")}
     for stale in [path for path in folder.iterdir() if path.name not in wanted]:
@@ -40,8 +45,8 @@ def tune(
     shutil.rmtree(Layout(benchmark).studies(editor), ignore_errors=True)
 
 
-def _tune_cell(settings: Settings, cell: Cell) -> float:
-    """Tune one cell unless it is done already; returns the seconds it took."""
+def _tune_cell(settings: Settings, cell: Cell) -> float | None:
+    """Tune one cell; returns the seconds it took, None if it was done already."""
     tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
     space = Space(
         hyperparameters=editors.describe(cell.editor).hyperparameters,
@@ -54,7 +59,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
     if _finished(result, identity):
         progress.finish("unchanged")
-        return 0.0
+        return None
     images, _ = scorer(settings, cell, "tuning", tuning.edits, tuning.control_size)
     trials, importances = search(
         cell.editor,
@@ -84,7 +89,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
             "success_rate": float(best["success_rate"]),
             "drawdown": float(best["drawdown"]),
         },
-        "importances": {name: round(value, 6) for name, value in importances.items()},
+        "importances": {name: None if isnan(value) else round(value, 6) for name, value in importances.items()},
         "fingerprint": identity,
     }
     write_atomically(result.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
@@ -96,6 +101,14 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
         + note
     )
     return progress.seconds
+
+
+def _read_timing(path: Path) -> dict[str, float]:
+    """Seconds by cell of an earlier run, of which the cells that are unchanged keep theirs."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _finished(result: Path, identity: str) -> bool:

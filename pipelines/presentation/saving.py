@@ -1,6 +1,7 @@
 """Writing a figure as PNG and SVG: the same data gives the same bytes, and never half a file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,8 +13,8 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 @styled
-def save(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
-    """Write ``<path>.png`` (150 dpi) and ``<path>.svg`` and return both paths; missing folders are made.
+def save(figure: Figure, path_without_suffix: Path | str, kinds: Sequence[str] = ("png", "svg")) -> tuple[Path, ...]:
+    """Write ``<path>.png`` (150 dpi) and ``<path>.svg`` and return their paths; missing folders are made.
 
     The suffix is appended, so names with dots such as ``editable-0.01-gd`` stay whole.
     """
@@ -23,13 +24,13 @@ def save(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
     stem = Path(path_without_suffix)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, metadata in _METADATA.items():
+    for kind in kinds:
         target = stem.with_name(f"{stem.name}.{kind}")
         temporary = stem.with_name(f".{stem.name}.{os.getpid()}.{kind}")
         try:
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
+            figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind])
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
         written.append(target)
-    return written[0], written[1]
+    return tuple(written)
