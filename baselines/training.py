@@ -30,12 +30,15 @@ class TrainingPlan:
     """How long and how fast to train. Adam with its default moments (section 4.1).
 
     :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
+    :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
+        one is shortened to it. None for no limit.
     """
 
     epochs: int
     batch_size: int
     lr: float
     schedule: str = "constant"
+    clip_norm: float | None = None
 
     def factor(self, progress: float) -> float:
         """What multiplies the learning rate after a share ``progress`` (0 to 1) of all steps."""
@@ -114,7 +117,7 @@ def train(
     for number in range(len(history) + 1, plan.epochs + 1):
         batches = _batches(dataset, images, steps, (*axes, "epoch", number))
         try:
-            loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, on_step)
+            loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, plan.clip_norm, on_step)
             tuning_loss, tuning_error = evaluate(model, dataset, dataset.tuning)
             if not math.isfinite(tuning_loss):
                 raise FloatingPointError(f"the tuning loss became {tuning_loss} at the end")
@@ -149,6 +152,7 @@ def _run_epoch(
     steps: Iterable[Step],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
+    clip_norm: float | None,
     on_step: Callable[[int], None],
 ) -> tuple[float, float, dict[str, float]]:
     """Mean loss, error in percent and means of the objective's parts over one pass through the images.
@@ -162,6 +166,9 @@ def _run_epoch(
         optimizer.zero_grad(set_to_none=True)
         losses = objective(model, step)
         losses.total.backward()
+        if clip_norm is not None:
+            trained = [value for group in optimizer.param_groups for value in group["params"]]
+            nn.utils.clip_grad_norm_(trained, clip_norm)
         optimizer.step()
         scheduler.step()
         loss = float(losses.total.detach())  # waits for a GPU, so only once all work of the step is on its way

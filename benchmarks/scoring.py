@@ -93,6 +93,8 @@ class Scorer:
         if _cache_size(prefix, dataset.inputs(images.images[:1].to(device)), len(images)) > cache_bytes:
             prefix, suffix = nn.Identity(), model
         self.model = suffix
+        self._prefix = prefix
+        self._dataset = dataset
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
         self._control = activations(prefix, inputs, chunk)
@@ -100,7 +102,6 @@ class Scorer:
         self._wrong = self._before.labels != self._labels
         self._edited = activations(prefix, inputs[requests.images.to(device)], chunk)
         self._make_views = partial(_augmented, dataset, images, requests, device)
-        self._prefix = prefix
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -113,6 +114,10 @@ class Scorer:
         edits = editor.edit_many(self.model, asked, layers=self.layers)
         _finish(self._labels.device)
         return edits, 1e3 * (time.perf_counter() - began) / len(rows)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        return activations(self._prefix, self._dataset.inputs(images.to(self._labels.device)), self._chunk)
 
     @property
     def wrong_before(self) -> int:

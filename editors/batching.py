@@ -31,7 +31,10 @@ def batches(requests: Sequence[Request], parameters: Mapping[str, Tensor], singl
 
 
 class Batch:
-    """Requests on one model, with the layout of its edited parameters as a vector."""
+    """Requests on one model, with the layout of its edited parameters as a vector.
+
+    :ivar parameters: the edited parameters by name, in the order in which they form a vector ``(P,)``.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Batch:
         self.model = model
         self.names = names
         self.requests = [Request(_usable(request.inputs), request.constraint) for request in requests]
-        self._edited = parameters
+        self.parameters = parameters
         self._sizes = [value.numel() for value in parameters.values()]
 
     def __len__(self) -> int:
@@ -54,19 +57,22 @@ class Batch:
 
     def start(self, differentiable: bool) -> Tensor:
         """The unedited parameters ``(E, P)``, a row for each request."""
-        vector = torch.cat([value.reshape(-1) for value in self._edited.values()])
+        vector = torch.cat([value.reshape(-1) for value in self.parameters.values()])
         return (vector if differentiable else vector.detach()).expand(len(self), -1)
 
     def losses(self, vectors: Tensor, rows: list[int], differentiable: bool) -> Tensor:
         """``l_e`` ``(A,)`` of the requests ``rows``, each with its row of ``vectors (A, P)`` as parameters."""
-        fixed = self._buffers if differentiable else self._fixed
         if len(rows) == 1:
             inputs, constraint = self.requests[rows[0]]
-            outputs = call(self.model, {**fixed, **self._named(vectors[0])}, inputs)
-            return _scalar(constraint(outputs)).reshape(1)
+            return _scalar(constraint(self.outputs(vectors[0], inputs, differentiable))).reshape(1)
         inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
-        outputs = vmap(lambda vector, one: call(self.model, {**fixed, **self._named(vector)}, one))(vectors, inputs)
+        outputs = vmap(lambda vector, one: self.outputs(vector, one, differentiable))(vectors, inputs)
         return self._constrain(outputs, rows)
+
+    def outputs(self, vector: Tensor, inputs: Any, differentiable: bool) -> Any:
+        """What the model answers to ``inputs`` with ``vector (P,)`` as edited parameters."""
+        fixed = self._buffers if differentiable else self._fixed
+        return call(self.model, {**fixed, **self._named(vector)}, inputs)
 
     def edit(self, vector: Tensor, loss: Tensor, succeeded: bool, steps: int, differentiable: bool) -> EditResult:
         """The edit that ended at parameters ``vector (P,)``."""
@@ -81,7 +87,7 @@ class Batch:
 
     @cached_property
     def _fixed(self) -> dict[str, Tensor]:
-        edited = {id(value) for value in self._edited.values()}  # a tied parameter has several names
+        edited = {id(value) for value in self.parameters.values()}  # a tied parameter has several names
         others = {name: value for name, value in self.model.named_parameters() if id(value) not in edited}
         return {**self._buffers, **{name: _usable(value.detach()) for name, value in others.items()}}
 
@@ -91,7 +97,7 @@ class Batch:
 
     def _named(self, vector: Tensor) -> dict[str, Tensor]:
         parts = vector.split(self._sizes)
-        named = zip(self._edited.items(), parts, strict=True)
+        named = zip(self.parameters.items(), parts, strict=True)
         return {name: part.view_as(value).to(value.dtype) for (name, value), part in named}
 
     def _constrain(self, outputs: Any, rows: list[int]) -> Tensor:

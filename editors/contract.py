@@ -117,6 +117,18 @@ class Editor(ABC):
         :raises EditError: for unknown layers or a loss that is not a number before the first step.
         """
 
+    def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Any:
+        """What the method must know about the data that ``model`` was trained on; computed once per model and part.
+
+        :param inputs: training inputs as ``model`` takes them, ``(N, ...)``; ``labels (N,)`` their classes.
+        :returns: what :meth:`informed` takes; None if the method needs nothing.
+        """
+        return None
+
+    def informed(self, statistics: Any) -> Editor:
+        """This editor with what :meth:`statistics` found out; methods that need nothing are returned as they are."""
+        return self
+
     def edit_many(
         self,
         model: nn.Module,

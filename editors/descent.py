@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from editors.batching import Batch, batches
 from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
+from editors.hyperparameters import check_steps
 from editors.selection import select_parameters
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""``(gradients of l_e, parameters) -> gradients to follow``, all ``(A, P)``, one row for each edit that goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +34,7 @@ class DescentEditor(Editor):
     max_steps: int = 10
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 0:
-            raise EditError(f"max_steps must be a whole number >= 0, not {self.max_steps!r}")
+        check_steps(self.max_steps)
 
     @abstractmethod
     def init(self, parameters: Tensor) -> Any:
@@ -40,6 +43,18 @@ class DescentEditor(Editor):
     @abstractmethod
     def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
         """What to add to the parameters ``(..., P)``, and the next state."""
+
+    def objective(self, batch: Batch, differentiable: bool) -> Objective | None:
+        """What the rule minimises beside ``l_e``, such as a penalty; None, the default, if that is all.
+
+        It is asked for once per batch of edits and called once per step. It must treat rows independently and, where
+        ``differentiable``, carry the graph.
+        """
+        return None
+
+    def may_stop(self, steps: int) -> bool:
+        """Whether an edit whose constraint holds is finished after ``steps`` (> 0) steps; by default, it is."""
+        return True
 
     def edit(
         self,
@@ -97,15 +112,19 @@ class DescentEditor(Editor):
         edits: list[EditResult | None] = [None] * len(batch)
         rows = list(range(len(batch)))
         current = batch.start(differentiable)
+        objective = self.objective(batch, differentiable)
         state = self.init(current)
         for step in range(self.max_steps + 1):
             if not (differentiable and current.requires_grad):
                 current = current.detach().requires_grad_()
             losses = batch.losses(current, rows, differentiable)
             if step == 0:
-                _refuse_nan(losses, batch.names)
+                refuse_nan(losses, batch.names)
             satisfied = (losses <= 0).tolist()
-            going_on = [place for place, done in enumerate(satisfied) if not done and step < self.max_steps]
+            stopping = step == 0 or self.may_stop(step)
+            going_on = [
+                place for place, done in enumerate(satisfied) if not (done and stopping) and step < self.max_steps
+            ]
             for place in set(range(len(rows))).difference(going_on):
                 edits[rows[place]] = batch.edit(current[place], losses[place], satisfied[place], step, differentiable)
             if not going_on:
@@ -115,6 +134,8 @@ class DescentEditor(Editor):
                 rows = [rows[place] for place in going_on]
                 current, gradients, state = current[going_on], gradients[going_on], _take(state, going_on)
             with torch.set_grad_enabled(differentiable):
+                if objective is not None:
+                    gradients = objective(gradients, current)
                 updates, state = self.update(gradients, state)
                 current = current + updates
         return edits  # type: ignore[return-value]  # the last step leaves no row without an edit
@@ -128,7 +149,8 @@ def _take(state: Any, rows: list[int]) -> Any:
     return state
 
 
-def _refuse_nan(losses: Tensor, names: Sequence[str]) -> None:
+def refuse_nan(losses: Tensor, names: Sequence[str]) -> None:
+    """Raise :class:`EditError`, naming the request, if one of ``losses (E,)`` is no number before the first step."""
     for name, loss in zip(names, losses.tolist(), strict=True):
         if math.isnan(loss):
             raise EditError(f"the constraint of {name} is nan before the first step; check its inputs and the model")

@@ -60,6 +60,12 @@ def hyperparameter(default: float, *, low: float, high: float, log: bool = False
     return dataclasses.field(default=default, metadata={"hyperparameter": declared})
 
 
+def check_steps(max_steps: Any) -> None:
+    """Raise :class:`EditError` unless ``max_steps`` is a whole number >= 0."""
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
+        raise EditError(f"max_steps must be a whole number >= 0, not {max_steps!r}")
+
+
 def declared(editor_class: type) -> tuple[Hyperparameter, ...]:
     """The hyperparameters of an editor class, in the order in which its file declares them."""
     return tuple(

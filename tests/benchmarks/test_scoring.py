@@ -257,9 +257,7 @@ class Diverged(editors.Edit):
         return torch.full((len(inputs), 4), torch.nan)
 
 
-def test_answers_that_are_not_numbers_are_wrong(
-    model: nn.Sequential, dataset: Dataset, requests: EditRequests
-) -> None:
+def test_answers_that_are_not_numbers_are_wrong(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     record = Scorer(model, "head", dataset, dataset.test, requests).record(0, Diverged())
     assert record.wrong_after == record.flips == record.control_size == len(dataset.test)
     assert record.views_after == 0

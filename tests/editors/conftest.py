@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from editors.ewc import ElasticWeightConsolidation
+from editors.fisher import Fisher
+from editors.methods.retrain import Retrain, TrainingData
+from editors.selection import select_parameters
 
 # Learning rates with which the edits below take some, but not all, of their steps; editors not named use their default.
 LEARNING_RATES = {
@@ -17,7 +21,18 @@ LEARNING_RATES = {
     "rmsprop": 0.02,
     "momentum": 0.03,
     "adam": 0.02,
+    "gd_ewc": 0.05,
+    "rmsprop_ewc": 0.02,
+    "retrain": 0.02,
 }
+
+# Forward passes of each step, beside the last check of the constraint.
+PASSES = {"retrain": 2}
+
+# Editors whose edits change no weights; their own tests hold them to what remains of the contract. An editor that is
+# not named here is held to all of it.
+ANSWERING = ("condition_vector", "flip_labels", "lookup_cache")
+CHANGING = [name for name in editors.available() if name not in ANSWERING]
 
 
 class ConvNet(nn.Module):
@@ -33,6 +48,53 @@ class ConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = nn.functional.avg_pool2d(self.chain1(self.stem(images)), 2)
         return self.head(self.dropout(features.flatten(1)))
+
+
+class Informed(editors.Editor):
+    """An editor that has the statistics it needs for whatever model it is given, as if they were computed before.
+
+    They are made up: what they should be is tested with each editor, here only that it keeps the contract with them.
+    """
+
+    def __init__(self, editor: editors.Editor) -> None:
+        self.editor = editor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.editor, name)
+
+    def edit(self, model: nn.Module, inputs: Any, *arguments: Any, **options: Any) -> editors.Edit:
+        layers = arguments[1] if len(arguments) > 1 else options.get("layers")
+        return self._informed(model, inputs, layers).edit(model, inputs, *arguments, **options)
+
+    def edit_many(self, model: nn.Module, requests: Any, *arguments: Any, **options: Any) -> list[editors.Edit]:
+        layers = arguments[0] if arguments else options.get("layers")
+        inputs = requests[0][0] if requests else None
+        return self._informed(model, inputs, layers).edit_many(model, requests, *arguments, **options)
+
+    def _informed(self, model: nn.Module, inputs: Any, layers: Any) -> editors.Editor:
+        try:
+            parameters = select_parameters(model, layers)
+        except editors.EditError:
+            return self.editor  # a request that must be refused, whatever the editor knows
+        if isinstance(self.editor, ElasticWeightConsolidation):
+            return self.editor.informed(Fisher({key: _importance(value) for key, value in parameters.items()}))
+        if isinstance(self.editor, Retrain) and inputs is not None:
+            if not isinstance(inputs, Tensor):
+                pytest.skip("training data are one tensor, and so is what the model takes")
+            labels = torch.zeros(2, dtype=torch.int64, device=inputs.device)
+            return self.editor.informed(TrainingData(_examples(inputs), labels))
+        return self.editor
+
+
+def _examples(inputs: Tensor) -> Tensor:
+    # The same two for all requests of a test, which may differ in values, device and number of rows.
+    rows = inputs.shape if inputs.dim() == 1 and inputs.is_floating_point() else inputs.shape[1:]
+    examples = torch.linspace(-1, 1, 2 * rows.numel()).view(2, *rows)
+    return examples.to(inputs).abs()
+
+
+def _importance(value: Tensor) -> Tensor:
+    return torch.linspace(0.1, 1, value.numel(), dtype=value.dtype, device=value.device).view_as(value)
 
 
 class CountingConstraint:
@@ -57,11 +119,23 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=CHANGING)
+def changing(request: pytest.FixtureRequest) -> str:
+    """Each registered editor that changes weights in turn."""
+    return request.param
+
+
 @pytest.fixture
-def build(name: str) -> Callable[..., editors.Editor]:
+def build(changing: str) -> Callable[..., editors.Editor]:
+    """Builds the editor ``changing``, with a step size that suits the models below and whatever it must know."""
+
     def build_with(**values: Any) -> editors.Editor:
-        lr = {"lr": LEARNING_RATES[name]} if name in LEARNING_RATES else {}
-        return editors.build(name, **{**lr, **values})
+        suitable = {"lr": LEARNING_RATES[changing]} if changing in LEARNING_RATES else {}
+        if changing.endswith("_ewc"):
+            suitable["ewc_lambda"] = 0.5
+        if changing == "retrain":
+            suitable |= {"min_steps": 1, "weight": 10.0}
+        return Informed(editors.build(changing, **{**suitable, **values}))
 
     return build_with
 
@@ -96,6 +170,17 @@ def model(generator: torch.Generator) -> nn.Module:
 def images(generator: torch.Generator) -> Tensor:
     """``(12, 1, 1, 6, 6)``: the inputs of twelve edits."""
     return torch.randn(12, 1, 1, 6, 6, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def passes(changing: str) -> int:
+    """Forward passes that each step of ``changing`` takes."""
+    return PASSES.get(changing, 1)
+
+
+@pytest.fixture
+def informed() -> type[Informed]:
+    return Informed
 
 
 @pytest.fixture

@@ -8,7 +8,22 @@ from torch import Tensor, nn
 
 import editors
 
-VALUES = {"lr": 0.02, "eps": 0.02, "beta": 0.6, "mu": 0.7, "beta1": 0.8, "beta2": 0.9}
+VALUES = {"lr": 0.02, "eps": 0.02, "beta": 0.6, "mu": 0.7, "beta1": 0.8, "beta2": 0.9, "ewc_lambda": 3.0, "weight": 2.0}
+COUNTS = {"min_steps": 1}  # whole numbers, which have no derivative
+
+Make = Callable[..., editors.Editor]
+
+
+@pytest.fixture
+def name(changing: str) -> str:
+    """Only editors that change weights are asked about them here."""
+    return changing
+
+
+@pytest.fixture
+def make(name: str, informed: Make) -> Make:
+    counts = {key: value for key, value in COUNTS.items() if key in _declared(name)}
+    return lambda **values: informed(editors.build(name, **counts, **values))
 
 
 class Net(nn.Module):
@@ -38,8 +53,12 @@ def inputs(generator: torch.Generator) -> Tensor:
 
 @pytest.fixture
 def hyperparameters(name: str) -> dict[str, Tensor]:
-    declared = [parameter.name for parameter in editors.describe(name).hyperparameters]
-    return {key: torch.tensor(VALUES[key], dtype=torch.float64, requires_grad=True) for key in declared}
+    keys = [key for key in _declared(name) if key not in COUNTS]
+    return {key: torch.tensor(VALUES[key], dtype=torch.float64, requires_grad=True) for key in keys}
+
+
+def _declared(name: str) -> list[str]:
+    return [parameter.name for parameter in editors.describe(name).hyperparameters]
 
 
 def unreachable(outputs: Tensor) -> Tensor:
@@ -62,18 +81,18 @@ def central_difference(function: Callable[[], Tensor], value: Tensor, direction:
 
 @pytest.mark.parametrize("most", [1, 4, 20])
 def test_gradients_equal_finite_differences_everywhere(
-    name: str,
+    make: Make,
     net: Net,
     inputs: Tensor,
     hyperparameters: dict[str, Tensor],
     most: int,
     generator: torch.Generator,
 ) -> None:
-    editor = editors.build(name, **hyperparameters, max_steps=most)
+    editor = make(**hyperparameters, max_steps=most)
     limit = 0.0
     if most == 20:  # this edit succeeds after three steps, and so it does for all values nearby
         losses = [
-            editors.build(name, **hyperparameters, max_steps=steps).edit(net, inputs[0], unreachable, "inside").loss
+            make(**hyperparameters, max_steps=steps).edit(net, inputs[0], unreachable, "inside").loss
             for steps in (2, 3)
         ]
         limit = (losses[0] + losses[1]).item() / 2
@@ -99,9 +118,9 @@ def test_gradients_equal_finite_differences_everywhere(
 
 
 def test_differentiable_edits_have_the_values_of_plain_ones(
-    name: str, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
+    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
 ) -> None:
-    editor = editors.build(name, **hyperparameters, max_steps=4)
+    editor = make(**hyperparameters, max_steps=4)
     plain = editor.edit(net, inputs[0], unreachable, layers="inside")
     graph = editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True)
     assert plain.steps == graph.steps == 4
@@ -111,9 +130,9 @@ def test_differentiable_edits_have_the_values_of_plain_ones(
 
 
 def test_many_differentiable_edits_carry_the_same_gradients_as_single_ones(
-    name: str, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
+    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
 ) -> None:
-    editor = editors.build(name, **hyperparameters, max_steps=3)
+    editor = make(**hyperparameters, max_steps=3)
     requests = [(inputs[0], unreachable), (inputs[1], unreachable)]
     many = editor.edit_many(net, requests, layers="inside", differentiable=True)
     single = [editor.edit(net, *request, layers="inside", differentiable=True) for request in requests]
@@ -125,10 +144,10 @@ def test_many_differentiable_edits_carry_the_same_gradients_as_single_ones(
 
 
 def test_hyperparameters_are_differentiable_though_the_model_is_frozen(
-    name: str, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
+    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
 ) -> None:
     net.requires_grad_(False)
-    editor = editors.build(name, **hyperparameters, max_steps=3)
+    editor = make(**hyperparameters, max_steps=3)
 
     def objective() -> Tensor:
         return editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True).loss
@@ -140,9 +159,9 @@ def test_hyperparameters_are_differentiable_though_the_model_is_frozen(
 
 
 def test_graph_is_kept_though_gradients_are_switched_off_around_the_edit(
-    name: str, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
+    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
 ) -> None:
-    editor = editors.build(name, **hyperparameters, max_steps=2)
+    editor = make(**hyperparameters, max_steps=2)
     with torch.no_grad():
         edit = editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True)
     (gradient,) = torch.autograd.grad(edit.loss, hyperparameters["lr"])

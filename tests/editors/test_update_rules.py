@@ -26,6 +26,12 @@ VALUES = {
 }
 
 
+@pytest.fixture
+def name(changing: str) -> str:
+    """Only editors that change weights are asked about them here."""
+    return changing
+
+
 class Quadratic(nn.Module):
     """``½ θᵀAθ + bᵀθ`` of seven numbers that live in two parameters; its gradient is ``Aθ + b``."""
 

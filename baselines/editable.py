@@ -1,0 +1,220 @@
+"""Editable Training: networks that are trained so that a later edit of them stays local (section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import editors
+from baselines.objectives import Losses, Objective, Step
+from benchmarks.errors import InputError
+from benchmarks.parts import layers_of, split
+from benchmarks.seeds import generator
+from editors.contract import evaluation_mode
+
+LOCALITY = ("kl", "cross_entropy")
+REFERENCE_MODES = ("eval", "train")
+LEARNING_RATES = ("trained", "fixed")
+_INSET = 1e-3  # of a range: as close to its ends as a hyperparameter starts, because at the ends nothing can be learned
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditTerms:
+    """How ``c_edit · L_edit + c_loc · L_loc`` of objective (2) are computed. Defaults are the paper's wording.
+
+    :ivar locality: ``kl``, formula (4), or ``cross_entropy``: the same without the entropy of p, which differs in
+        its gradient only if p is not detached.
+    :ivar detach_reference: take p(y|x,θ) as given, so that the locality term pulls on the edited model alone.
+    :ivar reference_mode: batch normalisation of p: ``eval`` as in the edited model, or ``train``, which takes the
+        answers of the base loss and saves a forward pass.
+    """
+
+    c_edit: float
+    c_loc: float
+    locality: str = "kl"
+    detach_reference: bool = True
+    reference_mode: str = "eval"
+
+    def __post_init__(self) -> None:
+        for name in ("c_edit", "c_loc"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} must be a number >= 0, not {value!r}")
+        _one_of("locality", self.locality, LOCALITY)
+        _one_of("reference_mode", self.reference_mode, REFERENCE_MODES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditableTerms(EditTerms):
+    """Which edits a network is prepared for.
+
+    :ivar editor: name of a registered gradient-following editor; ``layers`` what it changes, ``all`` for everything.
+    :ivar max_steps: k, the most gradient steps of one edit.
+    :ivar learning_rate: ``trained`` along with the editor's other hyperparameters (the paper), or ``fixed``.
+    :ivar hyperparameters: where they start; those not named start at the editor's defaults.
+    """
+
+    editor: str
+    layers: str
+    max_steps: int = 10
+    learning_rate: str = "trained"
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("learning_rate", self.learning_rate, LEARNING_RATES)
+
+
+class EditObjective(Objective):
+    """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one edit per batch, for any way of editing.
+
+    The edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is the
+    batch's cross-entropy in training mode; the edit, and the locality term over the batch, in evaluation mode. What
+    comes before the edited part is computed once for both, and gradients reach it through both.
+    """
+
+    def __init__(self, terms: EditTerms, layers: str) -> None:
+        super().__init__()
+        self.terms = terms
+        self.layers = layers_of(layers)
+
+    @abstractmethod
+    def editor(self) -> editors.Editor:
+        """The editor as it is now, with hyperparameters that carry a graph if they are trained."""
+
+    def edit_loss(self, edit: editors.Edit, logits: Tensor, label: int) -> Tensor:
+        """``L_edit`` (3).
+
+        :param logits: the edited model's answer ``(C,)`` to the edited image, which is to get ``label``.
+        """
+        return edit.loss.clamp(min=0)
+
+    def extra_repr(self) -> str:
+        """All settings: they are part of a checkpoint's identity."""
+        return repr(self.terms)
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        logits = model(step.inputs)
+        base = F.cross_entropy(logits, step.labels)
+        prefix, suffix = split(model, self.layers)
+        with evaluation_mode(prefix):
+            features = prefix(step.inputs)
+        place, label = _draw(len(step.labels), logits.shape[1], step.seed)
+        wanted = editors.constraints.predicts(label)
+        edit = self.editor().edit(suffix, features[place : place + 1], wanted, self.layers, differentiable=True)
+        if not (edit.unchanged or edit.loss.requires_grad):
+            raise InputError(f"{type(self.editor()).__name__} edits are not differentiable: choose another editor")
+        reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features)
+        edited = edit.predict(features)
+        edit_loss = self.edit_loss(edit, edited[place], label)
+        locality_loss = self._locality(reference, edited)
+        total = base + self.terms.c_edit * edit_loss + self.terms.c_loc * locality_loss
+        parts = {
+            "base_loss": base,
+            "edit_loss": edit_loss,
+            "locality_loss": locality_loss,
+            "edit_steps": torch.tensor(float(edit.steps)),
+            "edit_success": torch.tensor(1.0 if edit.succeeded else 0.0),
+        }
+        return Losses(total, logits, parts)
+
+    def _reference(self, suffix: nn.Module, features: Tensor) -> Tensor:
+        with torch.set_grad_enabled(not self.terms.detach_reference), evaluation_mode(suffix):
+            return suffix(features)
+
+    def _locality(self, reference: Tensor, edited: Tensor) -> Tensor:
+        """Formula (4) from logits ``(N, C)``: row ``n`` of one against row ``n`` of the other, mean over the batch."""
+        log_p, log_edited = reference.log_softmax(dim=1), edited.log_softmax(dim=1)
+        if self.terms.detach_reference:
+            log_p = log_p.detach()
+        distance = log_p - log_edited if self.terms.locality == "kl" else -log_edited
+        return (log_p.exp() * distance).sum(dim=1).mean()
+
+
+class EditableObjective(EditObjective):
+    """Editable Training, objective (2) to (4): the edit's gradient steps are differentiated through (second order).
+
+    The editor's hyperparameters are parameters of this objective. Each stays inside the range over which it is
+    tuned: ``low + (high − low) · sigmoid(raw)``, or the same for its logarithm where tuning samples that.
+
+    :raises InputError: for an editor that does not follow gradients, or a start outside a hyperparameter's range.
+    :raises editors.EditError: for an unknown editor or hyperparameter.
+    """
+
+    def __init__(self, terms: EditableTerms) -> None:
+        super().__init__(terms, terms.layers)
+        description = editors.describe(terms.editor)
+        start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
+        if not isinstance(start, editors.DescentEditor):
+            raise InputError(
+                f"editor {terms.editor!r} is not differentiable: Editable Training needs one that follows gradients, "
+                f"such as {', '.join(_gradient_editors())}"
+            )
+        self.ranges = {parameter.name: parameter for parameter in description.hyperparameters}
+        self.fixed: dict[str, float] = {}
+        self.raw = nn.ParameterDict()
+        for name, parameter in self.ranges.items():
+            value = float(terms.hyperparameters.get(name, parameter.default))
+            if name == "lr" and terms.learning_rate == "fixed":
+                self.fixed[name] = value
+            else:
+                self.raw[name] = nn.Parameter(torch.tensor(_to_raw(parameter, value)))
+
+    def editor(self) -> editors.Editor:
+        return editors.build(self.terms.editor, **self.fixed, **self._values(), max_steps=self.terms.max_steps)
+
+    def editor_parameters(self) -> dict[str, float]:
+        """The editor's hyperparameters as they are now, by name."""
+        values = {name: value.item() for name, value in self._values().items()} | self.fixed
+        return {name: values[name] for name in self.ranges}
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        losses = super().forward(model, step)
+        values = {f"editor_{name}": value for name, value in self._values().items()}
+        return Losses(losses.total, losses.logits, {**losses.parts, **values})
+
+    def _values(self) -> dict[str, Tensor]:
+        return {name: _to_value(self.ranges[name], raw) for name, raw in self.raw.items()}
+
+
+def _to_value(parameter: editors.Hyperparameter, raw: Tensor) -> Tensor:
+    share = raw.sigmoid()
+    if parameter.log:
+        return (math.log(parameter.low) + math.log(parameter.high / parameter.low) * share).exp()
+    return parameter.low + (parameter.high - parameter.low) * share
+
+
+def _to_raw(parameter: editors.Hyperparameter, value: float) -> float:
+    if not parameter.low <= value <= parameter.high:
+        raise InputError(
+            f"hyperparameters.{parameter.name} must start between {parameter.low:g} and {parameter.high:g} "
+            f"to be trained, not at {value:g}"
+        )
+    if parameter.log:
+        share = math.log(value / parameter.low) / math.log(parameter.high / parameter.low)
+    else:
+        share = (value - parameter.low) / (parameter.high - parameter.low)
+    share = min(max(share, _INSET), 1 - _INSET)
+    return math.log(share / (1 - share))
+
+
+def _draw(images: int, classes: int, seed: int) -> tuple[int, int]:
+    """The position of the image to edit, and the label it is to get."""
+    source = generator(seed, "edit")
+    place = torch.randint(images, (), generator=source)
+    return int(place), int(torch.randint(classes, (), generator=source))
+
+
+def _gradient_editors() -> list[str]:
+    return [name for name in editors.available() if isinstance(editors.build(name), editors.DescentEditor)]
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")

@@ -1,0 +1,88 @@
+"""The diagonal of the Fisher information: how much each parameter matters for what a model has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from editors.contract import EditError, Layers, call, evaluation_mode
+from editors.selection import select_parameters
+
+_MOST_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Fisher:
+    """The diagonal empirical Fisher information of some parameters: ``E (∂ log p(y|x,θ) / ∂θ_i)²`` on training data.
+
+    :ivar diagonal: ``{name: (shape of the parameter)}``, all >= 0.
+    """
+
+    diagonal: Mapping[str, Tensor]
+
+    def vector(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
+        """The diagonal ``(P,)`` of ``parameters``, in their order.
+
+        :raises EditError: naming a parameter that it was not computed for.
+        """
+        for name, value in parameters.items():
+            known = self.diagonal.get(name)
+            if known is None or known.shape != value.shape:
+                raise EditError(
+                    f"the Fisher information was not computed for parameter {name!r} of shape {tuple(value.shape)}; "
+                    "compute the editor's statistics for the same model and layers"
+                )
+        parts = [self.diagonal[name].to(value) for name, value in parameters.items()]
+        return torch.cat([part.reshape(-1) for part in parts])
+
+
+def diagonal_fisher(
+    model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers = None, memory: int = 2**28
+) -> Fisher:
+    """The empirical Fisher information of a classifier, in evaluation mode (Kirkpatrick et al. 2016, section 2.1).
+
+    "Empirical" means that the labels are those of the data, not drawn from the model's own predictions.
+
+    :param inputs: ``(N, ...)``, of which the model takes batches; ``labels (N,)``, int64.
+    :param memory: bytes that the gradients of single inputs, ``(chunk, P)``, may take (one input at least); the chunk
+        is never more than 256 inputs. A model that cannot be vectorised goes through its inputs one by one.
+    :raises EditError: for no inputs, or another number of labels.
+    """
+    if len(inputs) == 0 or len(inputs) != len(labels):
+        raise EditError(f"the Fisher information needs one label for each input, found {len(inputs)} and {len(labels)}")
+    selected = select_parameters(model, layers)
+    parameters = {name: value.detach() for name, value in selected.items()}
+    chosen = {id(value) for value in selected.values()}
+    fixed = {name: value.clone() for name, value in model.named_buffers()}
+    fixed |= {name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen}
+
+    def log_probability(values: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
+        logits = call(model, {**fixed, **values}, one.unsqueeze(0))
+        # A mask instead of an index: it works under vmap on every device.
+        wanted = torch.arange(logits.shape[-1], device=logits.device) == label
+        return torch.where(wanted, logits.log_softmax(dim=-1), 0).sum()
+
+    one_by_one = grad(log_probability)
+    together = vmap(one_by_one, in_dims=(None, 0, 0))
+    size = sum(value.numel() * value.element_size() for value in parameters.values())
+    chunk = max(1, min(_MOST_AT_ONCE, memory // size))
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    with torch.inference_mode(False), evaluation_mode(model):
+        for some, answers in zip(inputs.split(chunk), labels.to(inputs.device).split(chunk), strict=True):
+            try:
+                _add(total, together(parameters, some, answers))
+            except (RuntimeError, ValueError, TypeError, AttributeError):  # what vmap cannot do fails in many ways
+                for one, label in zip(some, answers, strict=True):
+                    gradients = one_by_one(parameters, one, label)
+                    _add(total, {name: gradient.unsqueeze(0) for name, gradient in gradients.items()})
+    return Fisher({name: value / len(inputs) for name, value in total.items()})
+
+
+def _add(total: dict[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+    squares = {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
+    for name, value in squares.items():
+        total[name] += value

@@ -1,0 +1,124 @@
+"""The condition vector of Editable+CNP: an encoder that was trained for it makes the edit, no weight changes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editors.constraints import Predicts
+from editors.contract import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
+from editors.registry import register
+from editors.selection import select_parameters
+
+PART = "condition"
+"""Name of the submodule that adds its buffer ``vector`` to its input, and has ``encode(input, labels) -> vector``."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionEdit(Edit):
+    """A condition vector for one model.
+
+    ``steps`` is always 0: the encoder takes no gradient steps. What tells a model that answers as before is
+    ``unchanged``: the constraint held already, and the vector is the model's own.
+
+    :ivar name: the buffer that ``vector`` replaces.
+    """
+
+    model: nn.Module
+    name: str
+    vector: Tensor
+    succeeded: bool
+    loss: Tensor
+    same: bool
+    steps: int = 0
+
+    @property
+    def unchanged(self) -> bool:
+        return self.same
+
+    def predict(self, inputs: Any) -> Any:
+        """The model's outputs for ``inputs`` with the vector added, in evaluation mode."""
+        with evaluation_mode(self.model):
+            return call(self.model, {self.name: self.vector}, inputs)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A new module: a copy of ``model`` with the vector in place; ``model`` stays as it is."""
+        with torch.inference_mode(False), torch.no_grad():
+            patched = copy.deepcopy(model)
+            slots = dict(patched.named_buffers())
+            if self.name not in slots or slots[self.name].shape != self.vector.shape:
+                raise EditError(f"the model to patch has no {self.name!r} of shape {tuple(self.vector.shape)}")
+            slots[self.name].copy_(self.vector)
+        return patched
+
+
+@register("condition_vector")
+@dataclass(frozen=True, kw_only=True)
+class ConditionVector(Editor):
+    """One pass of a trained encoder over the edited sample makes the vector that is added for all later inputs.
+
+    The encoder belongs to the model, not to ``layers``; these only have to come before it, or hold it. As for every
+    editor, nothing happens where the constraint holds already.
+
+    Source: Sinitsin et al., ICLR 2020, section 4.1 (Editable+CNP); Garnelo et al. 2018
+
+    :ivar max_steps: 0 only checks the constraint; more than one encoding there never is.
+    """
+
+    max_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 0:
+            raise EditError(f"max_steps must be a whole number >= 0, not {self.max_steps!r}")
+
+    def edit(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        constraint: Constraint,
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> ConditionEdit:
+        """See :class:`Editor`; the wanted labels are those of the constraint.
+
+        :raises EditError: for a model without an encoder, or a constraint other than ``predicts(...)``.
+        """
+        select_parameters(model, layers)
+        prefix, condition = _find(model, layers)
+        if not isinstance(constraint, Predicts):
+            raise EditError(f"the constraint must be constraints.predicts(...), which has labels, not {constraint!r}")
+        name = f"{prefix}.vector" if prefix else "vector"
+        with torch.inference_mode(False), torch.set_grad_enabled(differentiable), evaluation_mode(model):
+            activations, loss = _before(model, condition, inputs, constraint)
+            vector = condition.vector
+            changes = self.max_steps > 0 and not bool(loss <= 0)
+            if changes:
+                vector = condition.encode(activations, constraint.labels.to(activations.device))
+                loss = constraint(call(model, {name: vector}, inputs))
+        if not differentiable:
+            vector, loss = vector.detach(), loss.detach()
+        return ConditionEdit(model, name, vector, bool(loss <= 0), loss, same=not changes)
+
+
+def _before(model: nn.Module, condition: nn.Module, inputs: Any, constraint: Constraint) -> tuple[Tensor, Tensor]:
+    """What reaches the encoder, and ``l_e`` before the edit."""
+    reaching: list[Tensor] = []
+    hook = condition.register_forward_pre_hook(lambda module, arguments: reaching.append(arguments[0]))
+    try:
+        loss = constraint(call(model, {}, inputs))
+    finally:
+        hook.remove()
+    if loss.isnan():
+        raise EditError("the constraint of the request is nan before the edit; check its inputs and the model")
+    return reaching[0], loss
+
+
+def _find(model: nn.Module, layers: Layers) -> tuple[str, nn.Module]:
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == PART and hasattr(module, "encode") and hasattr(module, "vector"):
+            return name, module
+    raise EditError(f"the model has no part {PART!r} with an encoder, or layers {layers!r} come after it")

@@ -1,0 +1,407 @@
+"""Editable Training: every loss and every gradient against something computed in another way."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.special import rel_entr
+from torch import Tensor, nn
+
+import editors
+from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
+from baselines.objectives import Losses, Step
+from baselines.training import TrainingPlan, train
+from benchmarks import models
+from benchmarks.augmentation import Augmentation
+from benchmarks.dataset import Dataset, Split
+from benchmarks.errors import InputError
+
+CLASSES = 4
+GRADIENT_EDITORS = ["gd", "scaled_gd", "rmsprop", "momentum", "adam"]
+SMOOTH = {"gd": {"lr": 0.05}, "rmsprop": {"lr": 0.02, "eps": 9e-3}, "adam": {"lr": 0.02, "eps": 9e-3}}
+"""Learning rates too small to succeed in three steps, and ``eps`` large enough for finite differences."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture
+def model(generator: torch.Generator) -> nn.Sequential:
+    """Smooth, in float64, in training mode, with batch norm before, inside and after what is edited."""
+
+    def part(before: int, after: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after, momentum=0.0), nn.Tanh())
+
+    middle = part(6, 6).append(nn.Linear(6, 6))  # not bounded by a tanh, so that some edits succeed
+    head = nn.Sequential(nn.BatchNorm1d(6, momentum=0.0), nn.Linear(6, CLASSES))
+    made = nn.Sequential(OrderedDict(stem=part(5, 6), chain3=middle, head=head)).double()
+    with torch.no_grad():
+        for value in made.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator, dtype=torch.float64) * 0.8)
+        for name, value in made.named_buffers():
+            if name.endswith(("mean", "var")):
+                value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) + 0.3)
+    return made.train()
+
+
+@pytest.fixture
+def step(generator: torch.Generator) -> Step:
+    inputs = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    return Step(inputs, torch.randint(CLASSES, (6,), generator=generator), seed=3)
+
+
+def objective(editor: str = "rmsprop", layers: str = "chain3", **options: Any) -> EditableObjective:
+    terms = {"c_edit": 0.7, "c_loc": 1.3, "max_steps": 3, "hyperparameters": SMOOTH.get(editor, {})}
+    return EditableObjective(EditableTerms(editor=editor, layers=layers, **{**terms, **options})).double()
+
+
+def ending(model: nn.Module, step: Step, made: EditObjective, wanted: float) -> Step:
+    """The step with the first seed whose edit ends with that success (0 or 1) after at least one gradient step."""
+    for seed in range(100):
+        tried = Step(step.inputs, step.labels, seed)
+        parts = made(model, tried).parts
+        if parts["edit_success"] == wanted and parts["edit_steps"] > 0:
+            return tried
+    raise AssertionError("no such edit")
+
+
+def with_reference(made: EditObjective, logits: Tensor) -> EditObjective:
+    """The same objective, parameters shared, with p given by ``logits`` once and for all."""
+    fixed = copy.copy(made)
+    fixed._reference = lambda suffix, features: logits  # type: ignore[method-assign]
+    return fixed
+
+
+def central_difference(function: Callable[[], float], value: Tensor, direction: Tensor, size: float = 1e-5) -> float:
+    """The derivative along ``direction`` from four points, so that the error is of fourth order."""
+    original, total = value.detach().clone(), 0.0
+    for place, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+        with torch.no_grad():
+            value.copy_(original + place * size * direction)
+        total += weight * function()
+    with torch.no_grad():
+        value.copy_(original)
+    return total / (12 * size)
+
+
+def assert_gradients_are_right(model: nn.Module, made: EditObjective, step: Step, value: Callable[[], float]) -> None:
+    """Those of every parameter, along a direction of its own, against differences of ``value``."""
+    generator = torch.Generator().manual_seed(11)
+    named = {**dict(model.named_parameters()), **dict(made.named_parameters())}
+    gradients = torch.autograd.grad(made(model, step).total, list(named.values()))
+    for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
+        direction = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        expected = central_difference(value, parameter, direction)
+        assert float((gradient * direction).sum()) == pytest.approx(expected, rel=2e-5, abs=2e-8), name
+
+
+@pytest.mark.parametrize("reference_mode", ["eval", "train"])
+@pytest.mark.parametrize("locality", ["kl", "cross_entropy"])
+def test_gradient_equals_finite_differences_where_nothing_is_detached(
+    model: nn.Module, step: Step, locality: str, reference_mode: str
+) -> None:
+    made = objective(locality=locality, reference_mode=reference_mode, detach_reference=False)
+    step = ending(model, step, made, 0.0)
+    assert_gradients_are_right(model, made, step, lambda: float(made(model, step).total.detach()))
+
+
+@pytest.mark.parametrize(
+    ("editor", "layers"), [*((editor, "chain3") for editor in GRADIENT_EDITORS), ("rmsprop", "all")]
+)
+@pytest.mark.parametrize("succeeds", [0.0, 1.0])
+def test_gradient_equals_finite_differences_with_the_reference_held_fixed(
+    model: nn.Module, step: Step, editor: str, layers: str, succeeds: float
+) -> None:
+    options = {"hyperparameters": {**SMOOTH.get(editor, {}), "lr": 0.09}, "max_steps": 4} if succeeds else {}
+    made = objective(editor, layers, **options)
+    step = ending(model, step, made, succeeds)
+    steps = float(made(model, step).parts["edit_steps"])
+    held = with_reference(made, model.eval()(step.inputs).detach())
+    model.train()
+
+    def value() -> float:
+        losses = held(model, step)
+        assert losses.parts["edit_steps"] == steps
+        return float(losses.total.detach())
+
+    assert_gradients_are_right(model, made, step, value)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one edit should give, computed without the objective."""
+
+    edit: float
+    locality: float
+    steps: int
+    succeeded: bool
+
+
+def expected(model: nn.Module, step: Step, made: EditableObjective, place: int, label: int) -> Expected:
+    """Formulas (3) and (4), one image at a time, with the whole model and scipy's relative entropy."""
+    settled = copy.deepcopy(model)
+    settled(step.inputs)  # the base loss moves the running statistics first
+    settled.eval()
+    editor = editors.build(made.terms.editor, **made.editor_parameters(), max_steps=made.terms.max_steps)
+    edit = editor.edit(settled, step.inputs[place : place + 1], editors.constraints.predicts(label), "chain3")
+    patched = edit.apply(settled)
+    before = [settled(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
+    after = [patched(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
+    locality = sum(float(rel_entr(p, q).sum()) for p, q in zip(before, after, strict=True)) / len(before)
+    margin = patched(step.inputs[place : place + 1]).log_softmax(dim=1)[0]
+    return Expected(max(0.0, (margin.max() - margin[label]).item()), locality, edit.steps, edit.succeeded)
+
+
+def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, step: Step) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 0.2
+    made = objective(max_steps=2, hyperparameters={"lr": 0.05})
+    table = {
+        (place, label): expected(model, step, made, place, label) for place in range(6) for label in range(CLASSES)
+    }
+    met: set[tuple[int, int]] = set()
+    for seed in range(60):
+        fresh = copy.deepcopy(model)
+        losses = made(fresh, Step(step.inputs, step.labels, seed))
+        parts = {name: float(value) for name, value in losses.parts.items()}
+        found = [
+            key
+            for key, value in table.items()
+            if parts["locality_loss"] == pytest.approx(value.locality, rel=1e-9, abs=1e-12)
+            and parts["edit_loss"] == pytest.approx(value.edit, rel=1e-9, abs=1e-12)
+            and parts["edit_steps"] == value.steps
+            and parts["edit_success"] == float(value.succeeded)
+        ]
+        assert found
+        met.update(found)
+        base = F.cross_entropy(copy.deepcopy(model)(step.inputs), step.labels)
+        assert parts["base_loss"] == pytest.approx(float(base), rel=1e-12)
+        total = parts["base_loss"] + 0.7 * parts["edit_loss"] + 1.3 * parts["locality_loss"]
+        assert float(losses.total) == pytest.approx(total, rel=1e-12)
+    assert {value.succeeded for value in table.values()} == {True, False}
+    assert len({place for place, _ in met}) == 6
+    assert len({label for _, label in met}) == CLASSES
+
+
+def test_running_statistics_move_by_the_base_loss_alone(model: nn.Sequential, step: Step) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 0.2
+    plain = copy.deepcopy(model)
+    plain(step.inputs)
+    objective()(model, step)
+    for name, value in plain.named_buffers():
+        assert torch.equal(value, dict(model.named_buffers())[name]), name
+    assert all(module.training for module in model.modules())
+
+
+def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(model: nn.Module, step: Step) -> None:
+    losses = [objective(locality=form)(model, step) for form in ("kl", "cross_entropy")]
+    p = model.eval()(step.inputs).softmax(dim=1)
+    entropy = float(-(p * p.log()).sum(dim=1).mean())
+    gap = losses[1].parts["locality_loss"] - losses[0].parts["locality_loss"]
+    assert float(gap) == pytest.approx(entropy, rel=1e-9)
+    for one, other in zip(*(torch.autograd.grad(each.total, list(model.parameters())) for each in losses), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_reference_of_training_mode_is_the_base_pass(model: nn.Module, step: Step) -> None:
+    made = objective(reference_mode="train", locality="cross_entropy", c_edit=0.0)
+    losses = made(model, step)
+    usual = objective(locality="cross_entropy", c_edit=0.0)(model, step)
+    assert float(losses.parts["locality_loss"]) != pytest.approx(float(usual.parts["locality_loss"]))
+    fixed = with_reference(objective(locality="cross_entropy", c_edit=0.0), losses.logits)
+    assert float(fixed(model, step).total) == pytest.approx(float(losses.total), rel=1e-12)
+
+
+def test_one_seed_means_one_edit(model: nn.Module, step: Step) -> None:
+    made = objective()
+    assert made(model, step).total == made(model, step).total
+    others = {float(made(model, Step(step.inputs, step.labels, seed)).total) for seed in range(20)}
+    assert len(others) > 5
+
+
+@pytest.mark.parametrize("editor", [*GRADIENT_EDITORS, "rprop"])
+@pytest.mark.parametrize("stride", [-1e6, 1e6, -30.0, 30.0])
+def test_editor_parameters_stay_in_range_after_large_steps(editor: str, stride: float) -> None:
+    made = objective(editor, hyperparameters={}).float()
+    with torch.no_grad():
+        for value in made.parameters():
+            value.add_(stride)
+    values = made.editor_parameters()
+    for parameter in editors.describe(editor).hyperparameters:
+        assert parameter.domain.contains(values[parameter.name])
+        assert parameter.low * (1 - 1e-5) <= values[parameter.name] <= parameter.high * (1 + 1e-5)
+    editors.build(editor, **values)
+    made.editor()
+
+
+def test_editor_parameters_start_where_they_were_asked_to(model: nn.Module) -> None:
+    made = objective(hyperparameters={"lr": 2e-3, "beta": 0.25})
+    assert made.editor_parameters() == pytest.approx({"lr": 2e-3, "beta": 0.25, "eps": 1e-6}, rel=1e-5)
+
+
+def test_a_fixed_learning_rate_is_no_parameter(model: nn.Module, step: Step) -> None:
+    made = objective(learning_rate="fixed", hyperparameters={"lr": 3e-2})
+    assert sorted(name for name, _ in made.named_parameters()) == ["raw.beta", "raw.eps"]
+    parts = made(model, step).parts
+    assert "editor_lr" not in parts
+    assert float(parts["editor_beta"]) == pytest.approx(0.5)
+    assert made.editor_parameters()["lr"] == 3e-2
+
+
+def test_an_editor_that_follows_no_gradient_is_refused() -> None:
+    with pytest.raises(InputError, match="'condition_vector' is not differentiable.*such as adam, gd"):
+        objective("condition_vector")
+
+
+class Detached(EditObjective):
+    """An editor that forgets the graph that it was asked for."""
+
+    def editor(self) -> editors.Editor:
+        class Forgetful(type(editors.build("gd"))):  # type: ignore[misc]
+            def edit(self, *arguments: Any, differentiable: bool) -> editors.Edit:
+                return super().edit(*arguments)
+
+        return Forgetful(lr=1e-3, max_steps=2)
+
+
+def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> None:
+    made = Detached(EditTerms(c_edit=1.0, c_loc=1.0), "chain3")
+    steps = [Step(step.inputs, step.labels, seed) for seed in range(10)]  # one in four is trivial
+    with pytest.raises(InputError, match="edits are not differentiable"):
+        [made(model, one) for one in steps]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"c_edit": -1.0}, "c_edit must be a number >= 0, not -1.0"),
+        ({"c_loc": float("nan")}, "c_loc must be a number >= 0, not nan"),
+        ({"locality": "l2"}, "locality must be one of kl, cross_entropy, not 'l2'"),
+        ({"reference_mode": "test"}, "reference_mode must be one of eval, train, not 'test'"),
+        ({"learning_rate": "tuned"}, "learning_rate must be one of trained, fixed, not 'tuned'"),
+        ({"hyperparameters": {"lr": 0.5}}, "hyperparameters.lr must start between 1e-05 and 0.1 .*not at 0.5"),
+    ],
+)
+def test_bad_options_are_answered_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        objective(**options)
+
+
+@pytest.fixture
+def digits(generator: torch.Generator) -> Dataset:
+    """Small random images whose class is their brightness."""
+
+    def images(count: int) -> Split:
+        labels = torch.randint(CLASSES, (count,), generator=generator)
+        noise = torch.randint(60, (count, 1, 6, 6), generator=generator)
+        return Split((noise + 60 * labels[:, None, None, None]).to(torch.uint8), labels)
+
+    return Dataset(
+        name="bright",
+        classes=("a", "b", "c", "d"),
+        train=images(48),
+        tuning=images(16),
+        test=images(16),
+        mean=(110.0,),
+        std=(70.0,),
+        augmentation=Augmentation(crop_padding=1, flip=False),
+        source="made for this test",
+    )
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return models.make("resnet18", channels=1, classes=CLASSES, width=4)
+
+
+def trained_with(digits: Dataset, folder: Path, plan: TrainingPlan, **options: Any) -> tuple[dict[str, Tensor], Any]:
+    terms = EditableTerms(editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2)
+    net, made = network(), EditableObjective(terms)
+    train(net, made, digits, plan, folder, (0, "bright", "editable"), **options)
+    return net.state_dict() | {f"objective.{name}": value for name, value in made.state_dict().items()}, made
+
+
+def test_resumed_training_gives_the_same_bytes(digits: Dataset, tmp_path: Path) -> None:
+    plan = TrainingPlan(epochs=3, batch_size=16, lr=2e-3, schedule="cosine", clip_norm=10.0)
+
+    def interrupt(epoch: Any) -> None:
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained_with(digits, tmp_path / "broken", plan, on_epoch=interrupt)
+    resumed, objective_resumed = trained_with(digits, tmp_path / "broken", plan)
+    unbroken, objective_unbroken = trained_with(digits, tmp_path / "unbroken", plan)
+    assert all(torch.equal(value, resumed[name]) for name, value in unbroken.items())
+    assert objective_resumed.editor_parameters() == objective_unbroken.editor_parameters()
+    start = editors.describe("rmsprop").hyperparameters[0].default
+    assert objective_unbroken.editor_parameters()["lr"] != pytest.approx(start, rel=1e-4)
+
+
+def test_clipping_takes_model_and_editor_parameters_together(digits: Dataset, tmp_path: Path) -> None:
+    moved = {}
+    for clip_norm in (None, 1e-13):  # far below Adam's own epsilon, so that hardly anything moves
+        plan = TrainingPlan(epochs=1, batch_size=24, lr=1e-2, clip_norm=clip_norm)
+        net = network().state_dict()
+        weights, made = trained_with(digits, tmp_path / str(clip_norm), plan)
+        beginning = objective(hyperparameters={}).float().state_dict()
+        moved[clip_norm] = [
+            float((weights["stem.conv.weight"] - net["stem.conv.weight"]).abs().max()),
+            float((made.state_dict()["raw.lr"] - beginning["raw.lr"]).abs()),
+        ]
+    assert min(moved[None]) > 1e-3
+    assert max(moved[1e-13]) < 1e-5
+
+
+def test_a_step_down_the_gradient_lowers_edit_and_locality_loss(generator: torch.Generator) -> None:
+    net = network()
+    with torch.no_grad():  # away from the start, where nearly every class is as likely
+        net.head.linear.weight.mul_(8)
+    inputs = torch.randn(12, 1, 6, 6, generator=generator)
+    labels = torch.randint(CLASSES, (12,), generator=generator)
+    made = EditableObjective(
+        EditableTerms(
+            editor="rmsprop", layers="chain3", c_edit=1.0, c_loc=1.0, max_steps=3, hyperparameters={"lr": 2e-3}
+        )
+    )
+
+    def mean_losses() -> tuple[Tensor, Losses]:
+        net.load_state_dict(buffers, strict=False)
+        every = [made(net, Step(inputs, labels, seed)) for seed in range(16)]
+        terms = [losses.parts["edit_loss"] + losses.parts["locality_loss"] for losses in every]
+        return torch.stack(terms).mean(), every
+
+    net(inputs)
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    parameters = [*net.parameters(), *made.parameters()]
+    before, every = mean_losses()
+    gradients = torch.autograd.grad(before, parameters)
+    assert {bool(losses.parts["edit_success"]) for losses in every} == {True, False}
+    with torch.no_grad():
+        length = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+        for value, gradient in zip(parameters, gradients, strict=True):
+            value -= 0.01 * gradient / length
+    after, _ = mean_losses()
+    assert float(after) < float(before) - 0.2 * 0.01 * float(length)

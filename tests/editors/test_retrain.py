@@ -1,0 +1,91 @@
+"""Retraining: against torch's Adam on the same batches, and when it stops."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import editors
+from editors import EditError
+from editors.constraints import predicts
+
+
+@pytest.fixture
+def data(images: Tensor) -> tuple[Tensor, Tensor]:
+    return images[2:].flatten(0, 1), torch.arange(10) % 5
+
+
+def wrong_label(model: nn.Module, inputs: Tensor) -> int:
+    return int(copy.deepcopy(model).eval()(inputs).argmin())
+
+
+def retrain(model: nn.Module, data: tuple[Tensor, Tensor], **values: float) -> editors.Editor:
+    editor = editors.build("retrain", **values)
+    return editor.informed(editor.statistics(model, *data, "head"))
+
+
+def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(
+    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
+) -> None:
+    constraint = predicts(wrong_label(model, images[0]))
+    editor = retrain(model, data, lr=0.01, weight=3.0, min_steps=5, max_steps=5, batch_size=4, seed=7)
+    edit = editor.edit(model, images[0], constraint, layers="head")
+    expected = copy.deepcopy(model).eval().requires_grad_(False)
+    expected.head.requires_grad_()
+    optimizer = torch.optim.Adam(expected.head.parameters(), lr=0.01)
+    source = torch.Generator().manual_seed(7)
+    rows = [part for _ in range(2) for part in torch.randperm(10, generator=source).split(4)]
+    for chosen in rows[:5]:
+        optimizer.zero_grad()
+        training = nn.functional.cross_entropy(expected(data[0][chosen]), data[1][chosen])
+        (training + 3.0 * constraint(expected(images[0]))).backward()
+        optimizer.step()
+    assert edit.steps == 5
+    torch.testing.assert_close(edit.parameters["head.weight"], expected.head.weight.detach(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(edit.parameters["head.bias"], expected.head.bias.detach(), rtol=0, atol=1e-9)
+
+
+def test_it_goes_on_until_the_constraint_holds_and_the_steps_are_done(
+    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
+) -> None:
+    constraint = predicts(wrong_label(model, images[0]))
+    quick = retrain(model, data, lr=0.05, weight=20.0, min_steps=1, max_steps=100)
+    first = quick.edit(model, images[0], constraint).steps
+    assert 1 < first < 90
+    for least, expected in ((first - 1, first), (first, first)):
+        editor = retrain(model, data, lr=0.05, weight=20.0, min_steps=least, max_steps=100)
+        assert editor.edit(model, images[0], constraint).steps == expected
+    longer = retrain(model, data, lr=0.05, weight=20.0, min_steps=first + 5, max_steps=100)
+    edit = longer.edit(model, images[0], constraint)
+    assert edit.succeeded
+    assert edit.steps >= first + 5
+    capped = retrain(model, data, lr=0.05, weight=20.0, min_steps=100, max_steps=first - 1)
+    edit = capped.edit(model, images[0], constraint)
+    assert (edit.steps, edit.succeeded) == (first - 1, False)
+
+
+def test_what_the_model_answers_already_needs_no_training(
+    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
+) -> None:
+    label = int(copy.deepcopy(model).eval()(images[0]).argmax())
+    edit = retrain(model, data, min_steps=50).edit(model, images[0], predicts(label))
+    assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
+
+
+def test_training_data_are_kept_in_mind(model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]) -> None:
+    constraint = predicts(wrong_label(model, images[0]))
+
+    def loss_on_data(edit: editors.EditResult) -> float:
+        return nn.functional.cross_entropy(edit.predict(data[0]), data[1]).item()
+
+    light = retrain(model, data, lr=0.02, weight=1.0, min_steps=40, max_steps=40).edit(model, images[0], constraint)
+    heavy = retrain(model, data, lr=0.02, weight=1e6, min_steps=1, max_steps=40).edit(model, images[0], constraint)
+    before = nn.functional.cross_entropy(copy.deepcopy(model).eval()(data[0]), data[1]).item()
+    assert loss_on_data(light) < before
+    assert loss_on_data(light) < loss_on_data(heavy)
+
+
+def test_without_training_data_it_says_what_it_needs(model: nn.Module, images: Tensor) -> None:
+    with pytest.raises(EditError, match=r"^retrain needs the training data: use editor\.informed"):
+        editors.build("retrain").edit(model, images[0], predicts(0))
