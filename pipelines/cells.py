@@ -79,13 +79,25 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
     return Scorer(model, cell.layers, data, images, requests, control_size=control_size), data
 
 
-def fingerprint(cell: Cell, inputs: Sequence[Any]) -> str:
-    """A hash of all that a cell's result depends on: its model, its data, code and settings (``inputs``)."""
+def statistics(editor: editors.Editor, images: Scorer, train: Split) -> Any:
+    """What ``editor`` must know of the training data; None, at no cost, for an editor that needs nothing."""
+    if type(editor).statistics is editors.Editor.statistics:
+        return None
+    inputs = images.inputs(train.images)
+    return editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)
+
+
+def fingerprint(cell: Cell, inputs: Sequence[Any], *code: str) -> str:
+    """A hash of all that a cell's result depends on: its model, its data, its code and settings (``inputs``).
+
+    :param code: further files of code, such as the search for hyperparameters.
+    """
     digest = hashlib.sha256(json.dumps([PROTOCOL, str(cell), inputs], sort_keys=True, default=str).encode())
     for path in (
         cell.layout.model(cell.training) / WEIGHTS,
         cell.layout.data / "dataset.json",
         *_code(cell.editor),
+        *code,
     ):
         try:
             digest.update(file_hash(path).encode())
@@ -96,6 +108,7 @@ def fingerprint(cell: Cell, inputs: Sequence[Any]) -> str:
 
 def _code(editor: str) -> list[Path]:
     """The files that decide how an edit is made and scored."""
-    method = Path(inspect.getfile(type(editors.build(editor))))
+    kinds = [kind for kind in type(editors.build(editor)).__mro__ if kind.__module__.startswith("editors.")]
+    methods = dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds)  # an editor may be made of others
     editing, scoring = (Path(inspect.getfile(room)).parent for room in (editors, benchmarks))
-    return [method, *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py")))]
+    return [*methods, *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py")))]

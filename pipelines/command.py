@@ -12,6 +12,7 @@ from typing import Annotated
 
 import torch
 import typer
+from safetensors import SafetensorError
 
 from benchmarks.errors import InputError
 from editors import EditError
@@ -36,6 +37,9 @@ def run(stage: Callable[..., None]) -> None:
             raise typer.Exit(2) from None
         except OSError as error:
             typer.echo(f"error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+            raise typer.Exit(2) from None
+        except SafetensorError as error:  # what it makes of a full disk
+            typer.echo(f"error: a tensor file cannot be written: {error}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("interrupted; run the same command again to go on", err=True)

@@ -19,7 +19,7 @@ from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer
+from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer, statistics
 from pipelines.layout import Layout
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -54,6 +54,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         return
     editor = editors.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
     images, data = scorer(settings, cell, "test", chosen.edits, chosen.control_size)
+    editor = editor.informed(statistics(editor, images, data.train))
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{identity[:12]}"
     tables = []
     for number, rows in enumerate(shards(chosen.edits, chosen.shard)):

@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
+from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -92,6 +94,7 @@ def search(
     journal: Path,
     axes: tuple[str | int, ...],
     progress: Progress,
+    statistics: Any = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
@@ -99,6 +102,7 @@ def search(
     the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
     scale), the others at their defaults; TPE goes on from there. All trials meet the same edits and control images.
 
+    :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :raises InputError: if the journal cannot be read.
     :returns: one row per trial (``number, success_rate, drawdown, edits, feasible, chosen`` and the hyperparameters),
@@ -107,8 +111,10 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
+    # A lock that ends with its process: after a kill, Optuna's own would be waited for without end.
+    lock = FileLock(journal.with_suffix(".lock"))
     try:
+        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
         study = optuna.create_study(storage=storage, study_name=journal.stem, direction="minimize", load_if_exists=True)
     except (ValueError, KeyError) as error:
         raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
@@ -129,7 +135,7 @@ def search(
             parameter.name: trial.suggest_float(parameter.name, *space.range(parameter), log=parameter.log)
             for parameter in space.free
         }
-        built = editors.build(editor, **space.fixed, **values, max_steps=space.max_steps)
+        built = editors.build(editor, **space.fixed, **values, max_steps=space.max_steps).informed(statistics)
         judged = judge(scorer, built, min_success)
         trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))
         trial.set_user_attr("judgement", asdict(judged))

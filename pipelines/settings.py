@@ -7,14 +7,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 import editors
+from baselines.cnp import CnpTerms
+from baselines.editable import EditableObjective, EditableTerms
+from baselines.training import TrainingPlan
 from benchmarks import datasets, models
 from benchmarks.errors import InputError
 from pipelines.layout import cell
@@ -62,14 +66,81 @@ class ModelSettings(_Strict):
         return self
 
 
-class TrainingSettings(_Strict):
-    """How a model is trained; ``recipe`` names the objective."""
+class _Training(_Strict):
+    """What every training has: see :class:`baselines.training.TrainingPlan`.
 
-    recipe: Literal["plain"]
+    ``architecture`` takes the place of the benchmark's, with the same options.
+    """
+
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"]
+    clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
+    architecture: str | None = None
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How long and how fast to train."""
+        return TrainingPlan(**{field.name: getattr(self, field.name) for field in fields(TrainingPlan)})
+
+
+class PlainTraining(_Training):
+    """The base loss alone."""
+
+    recipe: Literal["plain"]
+
+
+class CnpTraining(_Training):
+    """Editable+CNP: see :class:`baselines.cnp.CnpTerms`."""
+
+    recipe: Literal["cnp"]
+    c_edit: float
+    c_loc: float
+    margin: float = CnpTerms.margin
+    locality: str = CnpTerms.locality
+    detach_reference: bool = CnpTerms.detach_reference
+    reference_mode: str = CnpTerms.reference_mode
+
+    @property
+    def terms(self) -> CnpTerms:
+        """How the losses of an edit enter the objective."""
+        return CnpTerms(**{field.name: getattr(self, field.name) for field in fields(CnpTerms)})
+
+    @model_validator(mode="after")
+    def _valid(self) -> CnpTraining:
+        _ = self.terms
+        return self
+
+
+class EditableTraining(_Training):
+    """Editable Training: see :class:`baselines.editable.EditableTerms`."""
+
+    recipe: Literal["editable"]
+    editor: str
+    layers: str
+    c_edit: float
+    c_loc: float
+    max_steps: int = EditableTerms.max_steps
+    locality: str = EditableTerms.locality
+    detach_reference: bool = EditableTerms.detach_reference
+    reference_mode: str = EditableTerms.reference_mode
+    learning_rate: str = EditableTerms.learning_rate
+    hyperparameters: dict[Name, float] = {}
+
+    @property
+    def terms(self) -> EditableTerms:
+        """Which edits the model is prepared for, and how."""
+        return EditableTerms(**{field.name: getattr(self, field.name) for field in fields(EditableTerms)})
+
+    @model_validator(mode="after")
+    def _valid(self) -> EditableTraining:
+        EditableObjective(self.terms)
+        return self
+
+
+TrainingSettings = Annotated[PlainTraining | EditableTraining | CnpTraining, Field(discriminator="recipe")]
+"""How a model is trained: a block of its own for each ``recipe``."""
 
 
 class TuningSettings(_Strict):
@@ -100,6 +171,22 @@ class BenchmarkSettings(_Strict):
     trainings: dict[Name, TrainingSettings] = Field(min_length=1)
     tuning: TuningSettings
     evaluation: EvaluationSettings
+
+    @model_validator(mode="after")
+    def _trainable(self) -> BenchmarkSettings:
+        for name in self.trainings:
+            try:
+                self.model_of(name)
+            except ValidationError as error:
+                raise InputError(f"trainings.{name}.architecture: {error.errors()[0]['ctx']['error']}") from error
+        return self
+
+    def model_of(self, training: str) -> ModelSettings:
+        """The model that a training trains: the benchmark's, or its own architecture with the benchmark's options."""
+        architecture = self.trainings[training].architecture
+        if architecture is None:
+            return self.model
+        return ModelSettings(architecture=architecture, options=self.model.options)
 
 
 class EditorSettings(_Strict):
@@ -212,12 +299,18 @@ _Loader.add_implicit_resolver(
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    kind, where = first["type"], ".".join(str(part) for part in first["loc"] if part != "[key]")
+    kind, where = first["type"], ".".join(_path(first["loc"]))
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if kind == "extra_forbidden":
         return f"unknown key {where!r}; {_allowed(first['loc'][:-1])}{others}"
     if kind == "missing":
         return f"{where} is missing{others}"
+    if kind == "union_tag_not_found":
+        return f"{where}.{first['ctx']['discriminator'].strip(chr(39))} is missing{others}"
+    if kind == "union_tag_invalid":
+        context = first["ctx"]
+        key = context["discriminator"].strip("'")
+        return f"{where}.{key} must be one of {context['expected_tags']}, not {context['tag']!r}{others}"
     if kind == "value_error":
         return " ".join(f"{where}{': ' if where else ''}{first['ctx']['error']}{others}".split())
     # What is not in the table reads like "Input should be a valid integer, not ...".
@@ -237,6 +330,7 @@ _NEEDS = {
     "less_than_equal": "<= {le:g}",
     "list_type": "a list",
     "literal_error": "one of {expected}",
+    "model_attributes_type": "a block of keys and values",
     "model_type": "a block of keys and values",
     "string_pattern_mismatch": "a name of letters, digits, '_', '-' and '.'",
     "string_type": "text",
@@ -250,11 +344,37 @@ def _allowed(location: tuple[Any, ...]) -> str:
     """The keys that are allowed at a place in the file, found by walking the schema."""
     schema: Any = Settings
     for part in location:
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema = schema.model_fields[str(part)].annotation
-        else:  # a mapping from names to blocks of one kind
-            schema = schema.__args__[-1]
+        schema = _inside(schema, part)
     return f"allowed here: {', '.join(schema.model_fields)}"
+
+
+def _path(location: tuple[Any, ...]) -> list[str]:
+    """The keys that lead to a place in the file; pydantic's location has the recipe of a block as one more."""
+    path: list[str] = []
+    schema: Any = Settings
+    for part in location:
+        if not _recipes(schema) and part != "[key]":
+            path.append(str(part))
+        schema = _inside(schema, part)
+    return path
+
+
+def _inside(schema: Any, part: Any) -> Any:
+    """What the schema says about the entry ``part``; None where it says nothing more."""
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        known = schema.model_fields.get(str(part))
+        return known.annotation if known else None
+    if _recipes(schema):
+        return _recipes(schema)[part]
+    arguments = get_args(schema)  # a mapping from names to blocks of one kind, or a list
+    return arguments[-1] if arguments else None
+
+
+def _recipes(schema: Any) -> dict[str, type[BaseModel]]:
+    """The blocks of :data:`TrainingSettings` by recipe; nothing for any other place."""
+    if schema != TrainingSettings:
+        return {}
+    return {get_args(block.model_fields["recipe"].annotation)[0]: block for block in get_args(get_args(schema)[0])}
 
 
 def _check_type(what: str, value: Any, annotation: Any) -> None:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -16,8 +16,10 @@ import typer
 from tqdm import tqdm
 
 from baselines.checkpoints import ModelDescription, save_model
+from baselines.cnp import CnpObjective
+from baselines.editable import EditableObjective
 from baselines.objectives import CrossEntropy, Objective
-from baselines.training import Epoch, Trained, TrainingPlan
+from baselines.training import Epoch, Trained
 from baselines.training import train as run_training
 from benchmarks import dataset, models
 from benchmarks.files import write_atomically
@@ -26,8 +28,15 @@ from pipelines import command, settings
 from pipelines.layout import Layout
 from pipelines.tracking import Unreachable, live_training
 
-RECIPES: Mapping[str, Callable[[], Objective]] = {"plain": CrossEntropy}
-"""Objectives by recipe name."""
+RECIPES: Mapping[str, Callable[[Any], Objective]] = {
+    "plain": lambda chosen: CrossEntropy(),
+    "editable": lambda chosen: EditableObjective(chosen.terms),
+    "cnp": lambda chosen: CnpObjective(chosen.terms),
+}
+"""From a training's block in params.yaml to its objective, by recipe name."""
+
+EDITOR = "editor.json"
+"""Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
 
 
 def train(
@@ -38,7 +47,7 @@ def train(
     """Train one model, keep its best epoch on the tuning split, and write it to models/<benchmark>/<training>."""
     everything = settings.load(params)
     chosen = everything.training(benchmark, training)
-    architecture = everything.benchmark(benchmark).model
+    architecture = everything.benchmark(benchmark).model_of(training)
     device = everything.torch_device()
     torch.set_num_threads(everything.threads)
     layout = Layout(benchmark)
@@ -48,10 +57,10 @@ def train(
     with torch.random.fork_rng(devices=[]):  # the only place where torch's global generator is used: initial weights
         torch.manual_seed(seed(*axes, "initial weights"))
         model = models.make(architecture.architecture, channels=channels, classes=classes, **architecture.options)
-    plan = TrainingPlan(chosen.epochs, chosen.batch_size, chosen.lr, chosen.schedule)
+    plan = chosen.plan
     with (
-        _progress(benchmark, training, plan.epochs) as bar,
         _live(benchmark, training, chosen.model_dump()) as log,
+        _progress(benchmark, training, plan.epochs) as bar,
     ):
 
         def on_epoch(epoch: Epoch) -> None:
@@ -59,7 +68,7 @@ def train(
             bar.set_postfix_str(f"training error {epoch.train_error:.2f} %, tuning error {epoch.tuning_error:.2f} %")
             log(_numbers(epoch), epoch.epoch)
 
-        objective = RECIPES[chosen.recipe]()
+        objective = RECIPES[chosen.recipe](chosen)
         model = model.to(device)
         trained = run_training(model, objective, data, plan, layout.checkpoints(training), axes, on_epoch)
     description = ModelDescription(
@@ -74,6 +83,8 @@ def train(
         dataset=data.fingerprint(),
     )
     _write(layout.model(training), trained, description)
+    if isinstance(objective, EditableObjective):
+        _write_editor(layout.model(training), objective)
     shutil.rmtree(layout.checkpoints(training), ignore_errors=True)
     print(f"train {benchmark} {training}: kept epoch {trained.best.epoch} of {plan.epochs}, ", end="")
     print(f"tuning error {trained.best.tuning_error:.2f} % ({trained.seconds:.0f} s)")
@@ -84,6 +95,12 @@ def _write(folder: Path, trained: Trained, description: ModelDescription) -> Non
     write_atomically(folder / "history.csv", history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_atomically(folder / "timing.json", json.dumps({"seconds": round(trained.seconds, 1)}) + "\n")
     save_model(folder, trained.model, description)
+
+
+def _write_editor(folder: Path, objective: EditableObjective) -> None:
+    terms = objective.terms
+    content = {"editor": terms.editor, "layers": terms.layers, "hyperparameters": objective.editor_parameters()}
+    write_atomically(folder / EDITOR, json.dumps(content | {"max_steps": terms.max_steps}, indent=2) + "\n")
 
 
 def _numbers(epoch: Epoch) -> dict[str, float]:
@@ -111,7 +128,7 @@ def _live(
                 )
             )
         except Unreachable as error:
-            typer.echo(f"warning: {error}; training goes on without live metrics", err=True)
+            typer.echo(f"warning: {str(error).rstrip('.')}; training goes on without live metrics", err=True)
             log = _nowhere
         yield log
 

@@ -13,12 +13,12 @@ import typer
 
 import editors
 from benchmarks.files import write_atomically
-from pipelines import command
+from pipelines import command, search
 from pipelines import settings as parameters
-from pipelines.cells import Cell, cells_of, fingerprint, scorer
+from pipelines.cells import Cell, cells_of, fingerprint, scorer, statistics
 from pipelines.layout import Layout
 from pipelines.progress import Progress
-from pipelines.search import Space, search
+from pipelines.search import Space
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -54,14 +54,14 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
     )
-    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), chosen.trials, repr(space)])
+    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), chosen.trials, repr(space)], search.__file__)
     result = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
     if _finished(result, identity):
         progress.finish("unchanged")
         return None
-    images, _ = scorer(settings, cell, "tuning", tuning.edits, tuning.control_size)
-    trials, importances = search(
+    images, data = scorer(settings, cell, "tuning", tuning.edits, tuning.control_size)
+    trials, importances = search.search(
         cell.editor,
         space,
         images,
@@ -70,6 +70,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
+        statistics(editors.build(cell.editor), images, data.train),
     )
     best = trials[trials["chosen"]].iloc[0]
     names = [parameter.name for parameter in space.hyperparameters]
