@@ -27,7 +27,7 @@ from pipelines.progress import Progress
 
 CONSTRAINT = "share of failed edits above the limit"
 _SHARD = 25
-_BISECTIONS = 7
+_BISECTIONS = 6
 _STARTUP_TRIALS = 5
 
 

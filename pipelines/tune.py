@@ -54,7 +54,8 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
     )
-    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), chosen.trials, repr(space)], search.__file__)
+    asked = chosen.model_dump(exclude={"subsets"})  # the search ranges of the method's own file are in its hash
+    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), asked], search.__file__)
     result = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
     if _finished(result, identity):

@@ -1,0 +1,207 @@
+"""The whole suite in a copy of the project, made small: `git init`, `dvc init`, `dvc repro` and what users do next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
+EDITOR = '''
+from dataclasses import dataclass
+
+from editors.descent import DescentEditor
+from editors.hyperparameters import hyperparameter
+from editors.registry import register
+
+
+@register("sign")
+@dataclass(frozen=True, kw_only=True)
+class SignDescent(DescentEditor):
+    """Steps of one size, against the sign of the gradient."""
+
+    lr: float = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+
+    def init(self, parameters):
+        return None
+
+    def update(self, gradients, state):
+        return -self.lr * gradients.sign(), state
+'''
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the project and the commands that are run in it."""
+
+    folder: Path
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        kept = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "PYTHONPATH")}
+        names = {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a"}
+        names |= {"GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_EMAIL": "a@example.org"}
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**kept, **names, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def succeed(self, *command: str, **environment: str) -> str:
+        ended = self.run(*command, **environment)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+        return ended.stdout + ended.stderr
+
+    def repro(self, *arguments: str, **environment: str) -> list[str]:
+        """The stages that ran."""
+        output = self.succeed("dvc", "repro", *arguments, **environment)
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+    def parameters(self) -> dict:
+        return yaml.safe_load((self.folder / "params.yaml").read_text())
+
+    def write_parameters(self, content: dict) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def reproducible(self) -> dict[str, bytes]:
+        """Every result that must be the same in every run: all but wall times."""
+        results = self.folder / "results/digits"
+        files = [path for path in sorted(results.rglob("*")) if path.is_file()]
+        timed = ("timing", "run.json")
+        return {
+            str(path.relative_to(results)): path.read_bytes()
+            for path in files
+            if not any(word in path.name for word in timed)
+        }
+
+    def runs(self) -> dict[str, str]:
+        """MLflow's active runs of the benchmark: run id by key."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder}/mlflow/mlflow.db")
+        experiment = client.get_experiment_by_name("digits")
+        return {run.data.tags["suite.key"]: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The copy after its first `dvc repro`; the tests of this file follow one another in it."""
+    copy = Copy(tmp_path_factory.mktemp("end_to_end") / "project")
+    for room in (*ROOMS, "results/published"):
+        shutil.copytree(ROOT / room, copy.folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, copy.folder / name)
+    content = copy.parameters()
+    content |= {"leaderboard": ["gd", "rmsprop"], "run": ["digits"], "device": "cpu"}
+    digits = content["benchmarks"]["digits"]
+    digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
+    digits["model"]["options"] = {"width": 2}
+    digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
+    digits["tuning"] |= {"edits": 10, "control_size": 20}
+    digits["evaluation"] |= {"edits": 12, "shard": 4}
+    for editor in content["editors"].values():
+        editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
+    copy.write_parameters(content)
+    copy.succeed("git", "init", "-q")
+    copy.succeed("dvc", "init", "-q")
+    copy.succeed("git", "add", ".")
+    copy.succeed("git", "commit", "-qm", "first")
+    ran = copy.repro()
+    of_editors = [f"{stage}@digits-{editor}" for stage in ("tune", "evaluate") for editor in ("gd", "rmsprop")]
+    assert sorted(ran) == sorted(["prepare@digits", "train@digits-plain", *of_editors, "report@digits"])
+    return copy
+
+
+def test_one_command_makes_every_output(finished):
+    results = finished.folder / "results/digits"
+    for name in ("table1", "table2", "leaderboard"):
+        assert (results / f"{name}.md").read_text().startswith("#")
+        assert len(pd.read_csv(results / f"{name}.csv")) == {"table1": 2, "table2": 4, "leaderboard": 4}[name]
+    assert {"table1.png", "table1.svg", "steps-drawdown.png"} <= {path.name for path in (results / "figures").iterdir()}
+    assert "table1.md" in (finished.folder / "results/README.md").read_text()
+    run = json.loads((results / "run.json").read_text())
+    assert run["git_commit"] == finished.succeed("git", "rev-parse", "HEAD").strip()
+    expected = {f"plain/{editor}/{layers}" for editor in ("gd", "rmsprop") for layers in ("all", "chain4")}
+    assert set(finished.runs()) == expected | {"training/plain"}
+    assert not list(finished.folder.rglob(".partial-*"))
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.repro() == []
+    assert finished.succeed("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+def test_dvc_shows_the_pipeline_the_metrics_and_the_plots(finished):
+    assert "tune@digits-rmsprop" in finished.succeed("dvc", "dag")
+    shown = json.loads(finished.succeed("dvc", "metrics", "show", "--json"))
+    values = next(iter(shown.values()))["data"]["results/digits/metrics.json"]["data"]
+    board = pd.read_csv(finished.folder / "results/digits/leaderboard.csv").set_index(["editor", "layers"])
+    for (editor, layers), row in board.iterrows():
+        assert values["plain"][editor][layers]["drawdown"] == pytest.approx(row["drawdown"], abs=1e-3)
+    finished.succeed("dvc", "plots", "show", "-o", "plots")
+    page = (finished.folder / "plots/index.html").read_text()
+    assert "Drawdown (points) against gradient steps" in page
+    assert "num_steps" in page
+    shutil.rmtree(finished.folder / "plots")
+
+
+def test_results_that_were_deleted_come_back_byte_for_byte(finished):
+    before = finished.reproducible()
+    runs = finished.runs()
+    assert len(before) > 30
+    shutil.rmtree(finished.folder / "results/digits")
+    finished.repro()
+    assert finished.reproducible() == before
+    assert finished.runs() == runs
+
+
+def test_reporting_again_changes_nothing_and_a_server_that_is_away_costs_a_warning(finished):
+    before, runs = finished.reproducible(), finished.runs()
+    index = (finished.folder / "results/README.md").read_text()
+    finished.succeed(sys.executable, "-m", "pipelines.report", "digits")
+    assert finished.runs() == runs
+    assert (finished.folder / "results/README.md").read_text() == index
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    said = finished.succeed(sys.executable, "-m", "pipelines.report", "digits", **away)
+    assert "warning: MLflow was not filled: MLflow at http://127.0.0.1:9 does not answer" in said
+    assert "> **Warning:** MLflow was not filled" in (finished.folder / "results/README.md").read_text()
+    assert finished.reproducible() == before
+
+
+def test_a_new_editor_runs_its_own_stages_only_and_takes_its_place(finished):
+    before = finished.reproducible()
+    (finished.folder / "editors/methods/sign.py").write_text(EDITOR)
+    content = finished.parameters()
+    content["leaderboard"].append("sign")
+    content["editors"]["sign"] = {"trials": 3, "max_steps": 10, "subsets": {"plain": ["all", "chain4"]}}
+    finished.write_parameters(content)
+    assert finished.repro() == ["tune@digits-sign", "evaluate@digits-sign", "report@digits"]
+    after = finished.reproducible()
+    for name, content in before.items():
+        if name.startswith(("tuned/", "edits/")):
+            assert after[name] == content
+    board = pd.read_csv(finished.folder / "results/digits/leaderboard.csv")
+    assert set(board["editor"]) == {"gd", "rmsprop", "sign"}
+    assert {"plain/sign/all", "plain/sign/chain4"} < set(finished.runs())
+
+
+@pytest.mark.slow
+def test_an_experiment_with_other_parameters_is_one_command(finished):
+    finished.succeed("git", "add", ".")
+    finished.succeed("git", "commit", "-qm", "second")
+    finished.succeed("dvc", "exp", "run", "-S", "benchmarks.digits.evaluation.edits=8")
+    assert (pd.read_csv(finished.folder / "results/digits/leaderboard.csv")["edits"] == 8).all()
+    assert "8" in finished.succeed("dvc", "exp", "show", "--csv")

@@ -1,0 +1,206 @@
+"""Stages as processes of their own, and a small project for them to work in.
+
+Importing torch, optuna and MLflow takes seconds. So one process imports them once and forks a child for every stage:
+a real process with real arguments, exit code and output, in a folder of its own, and it can be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 120.0
+
+_SERVER = """
+import importlib, json, os, resource, signal, sys, traceback
+names = ("prepare", "train", "tune", "evaluate", "report")
+stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
+from benchmarks import datasets, models
+import editors, mlflow, sklearn.datasets, sklearn.model_selection
+from pipelines import command
+datasets.available(), models.available(), editors.available()
+print("ready", flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.chdir(asked["folder"])
+        os.environ.update(asked["environment"])
+        if limit := os.environ.get("LARGEST_FILE"):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv = [f"pipelines.{asked['stage']}", *asked["arguments"]]
+        code = 0
+        try:
+            command.run(stages[asked["stage"]])
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a stage left: its exit code (negative: the signal that killed it) and what it printed."""
+
+    code: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stage that was started; ``pid`` is also the id of its group, the workers it forks included."""
+
+    pid: int
+    server: subprocess.Popen[str]
+    logs: Path
+
+    def wait(self) -> Ended:
+        code = int(self.server.stdout.readline())
+        return Ended(code, *((self.logs / name).read_text() for name in ("stdout", "stderr")))
+
+    def stop(self, when: Callable[[], bool], number: int = signal.SIGKILL, group: bool = False) -> Ended:
+        """Send a signal as soon as ``when()`` holds, to this process or to all of its group."""
+        until = time.monotonic() + DEADLINE
+        while not when():
+            assert time.monotonic() < until, "what was waited for did not happen"
+            time.sleep(0.002)
+        os.kill(-self.pid if group else self.pid, number)
+        return self.wait()
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a parameter file, in which stages run."""
+
+    folder: Path
+    server: subprocess.Popen[str]
+
+    def start(self, stage: str, *arguments: str, **environment: str) -> Running:
+        logs = self.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        asked = {"folder": str(self.folder), "stage": stage, "arguments": arguments, "environment": environment}
+        asked |= {name: str(logs / name) for name in ("stdout", "stderr")}
+        self.server.stdin.write(json.dumps(asked) + "\n")
+        self.server.stdin.flush()
+        return Running(int(self.server.stdout.readline()), self.server, logs)
+
+    def run(self, stage: str, *arguments: str, **environment: str) -> Ended:
+        return self.start(stage, *arguments, **environment).wait()
+
+    def succeed(self, stage: str, *arguments: str, **environment: str) -> Ended:
+        ended = self.run(stage, *arguments, **environment)
+        assert ended.code == 0, ended.errors
+        return ended
+
+    def change(self, **values: Any) -> None:
+        """Change params.yaml; ``benchmarks__digits__tuning__edits=3`` is ``benchmarks.digits.tuning.edits: 3``."""
+        path = self.folder / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        for name, value in values.items():
+            *outer, last = name.split("__")
+            block = content
+            for key in outer:
+                block = block[key]
+            block[last] = value
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def copy(self, folder: Path) -> Project:
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("logs"))
+        return Project(folder, self.server)
+
+    def files(self, below: str) -> dict[str, bytes]:
+        """Every file below a folder with its content, those that hold wall times left out."""
+        paths = sorted(
+            path for path in (self.folder / below).rglob("*") if path.is_file() and "timing" not in path.name
+        )
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+
+
+def tiny_parameters() -> dict[str, Any]:
+    """The committed parameters, made small enough for tests."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content |= {"run": ["digits"], "leaderboard": ["gd", "rmsprop"], "processes": 1, "device": "cpu"}
+    digits = content["benchmarks"]["digits"]
+    digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
+    digits["model"]["options"] = {"width": 2}
+    digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
+    digits["tuning"] |= {"edits": 12, "control_size": 20}
+    digits["evaluation"] |= {"edits": 12, "shard": 4}
+    for editor in content["editors"].values():
+        editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
+    return content
+
+
+@pytest.fixture(scope="session")
+def stage_server() -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody answers there: no test fills a database
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdout.readline() == "ready\n"
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def trained_once(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after ``prepare`` and ``train``; not to be written to."""
+    project = Project(tmp_path_factory.mktemp("trained"), stage_server)
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(tiny_parameters(), sort_keys=False))
+    project.succeed("prepare", "digits")
+    project.succeed("train", "digits", "plain")
+    return project
+
+
+@pytest.fixture(scope="session")
+def tuned_once(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same after ``tune`` and ``evaluate`` of both editors; not to be written to."""
+    project = trained_once.copy(tmp_path_factory.mktemp("tuned") / "project")
+    for stage in ("tune", "evaluate"):
+        for editor in ("gd", "rmsprop"):
+            project.succeed(stage, "digits", editor)
+    return project
+
+
+@pytest.fixture
+def trained(trained_once: Project, tmp_path: Path) -> Project:
+    """A project of the test's own after ``prepare`` and ``train``."""
+    return trained_once.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def tuned(tuned_once: Project, tmp_path: Path) -> Project:
+    """A project of the test's own after ``tune`` and ``evaluate``."""
+    return tuned_once.copy(tmp_path / "project")

@@ -1,0 +1,140 @@
+"""Where numbers come from is written down truly, and dvc.yaml knows every file that can change them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import provenance, settings
+
+ROOT = Path(__file__).parents[2]
+
+_IMPORTED = """
+import importlib, json, sys
+from pathlib import Path
+importlib.import_module("pipelines." + sys.argv[1])
+root = Path.cwd()
+files = [Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)]
+print(json.dumps([str(file.relative_to(root)) for file in files if file.is_relative_to(root)]))
+"""
+ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
+
+NEVER = {
+    "benchmarks/errors.py": "an exception",
+    "benchmarks/files.py": "how files are written, not what",
+    "editors/hyperparameters.py": "checks values; ranges stand in the method's own file, a dependency",
+    "editors/registry.py": "finds files by name",
+    "pipelines/command.py": "the command line",
+    "pipelines/layout.py": "names of folders; dvc.yaml names the same",
+    "pipelines/progress.py": "lines for the terminal",
+    "pipelines/settings.py": "checks params.yaml; DVC compares its values",
+    "pipelines/workers.py": "any number of processes gives the same bytes",
+}
+"""What no stage depends on, with the reason. Package files (`__init__.py`) hold names only."""
+CHECKED_ONLY = "imported to check names in params.yaml"
+LEFT_OUT = {
+    "prepare": {"editors/": CHECKED_ONLY, "benchmarks/models/": CHECKED_ONLY},
+    "train": {
+        "editors/": CHECKED_ONLY,
+        "benchmarks/datasets/": "data are a dependency, as files",
+        "pipelines/tracking.py": "shows the training while it runs; report makes its run again",
+        "pipelines/mlflow_store.py": "the same",
+    },
+    "tune": {
+        "baselines/checkpoints.py": "reads weights, which are a dependency",
+        "benchmarks/augmentation.py": "tuning looks at no augmented copies",
+        "benchmarks/datasets/": "data are a dependency, as files",
+    },
+    "evaluate": {
+        "baselines/checkpoints.py": "reads weights, which are a dependency",
+        "benchmarks/datasets/": "data are a dependency, as files",
+    },
+    "report": {
+        "baselines/checkpoints.py": "models are a dependency, as files",
+        "benchmarks/augmentation.py": "records are a dependency, as files",
+        "benchmarks/dataset.py": "the same",
+        "benchmarks/datasets/": "the same",
+        "benchmarks/models/": "the same",
+        "benchmarks/parts.py": "the same",
+        "benchmarks/requests.py": "the same",
+        "benchmarks/scoring.py": "the same",
+        "editors/": "the same",
+    },
+}
+
+
+def inside(file: str, names: object) -> bool:
+    return any(file == name or file.startswith(name.rstrip("/") + "/") for name in names)
+
+
+@pytest.fixture(scope="module", params=list(LEFT_OUT))
+def stage(request: pytest.FixtureRequest) -> tuple[str, list[str], list[str]]:
+    """A stage, the files of this repository that its command imports, and the dependencies in dvc.yaml."""
+    command = [sys.executable, "-c", _IMPORTED, request.param]
+    imported = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    imported = [file for file in imported if file.startswith(ROOMS)]
+    assert f"pipelines/{request.param}.py" in imported
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][request.param]["deps"]
+    return request.param, imported, declared
+
+
+def test_what_a_stage_imports_is_a_dependency_or_is_left_out_for_a_reason(stage):
+    name, imported, declared = stage
+    files = [file for file in imported if not file.endswith("__init__.py")]
+    missing = [file for file in files if not inside(file, [*declared, *NEVER, *LEFT_OUT[name]])]
+    assert missing == []
+
+
+def test_nothing_is_left_out_that_is_also_declared_and_every_dependency_exists(stage):
+    name, _, declared = stage
+    assert not [file for file in declared if inside(file, [*NEVER, *LEFT_OUT[name]])]
+    code = [file for file in declared if file.startswith(ROOMS) and "$" not in file]
+    assert code
+    assert not [file for file in code if not (ROOT / file).exists()]
+
+
+def test_a_run_is_described_by_what_made_it(tuned, monkeypatch):
+    monkeypatch.chdir(tuned.folder)
+    described = provenance.describe(settings.load(), "digits")
+    assert described["seed"] == 0
+    assert described["packages"]["optuna"] == importlib.metadata.version("optuna")
+    assert described["data"]["fingerprint"] == json.loads(Path("data/digits/dataset.json").read_text())["fingerprint"]
+    assert described["hardware"]["processes"] == 1
+    assert set(described["seconds"]) == {"train/plain", "tune/gd", "tune/rmsprop"}
+    assert set(described["seconds"]["tune/gd"]) == {"plain-all", "plain-chain4"}
+
+
+def test_the_commit_says_whether_code_differs_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_commit() == "unknown"
+
+    def git(*arguments: str) -> str:
+        user = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(("git", *user, *arguments), capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    Path("params.yaml").write_text("seed: 0\n")
+    Path("results").mkdir()
+    git("add", ".")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    assert provenance.git_commit() == head
+    Path("results/table1.csv").write_text("a\n")
+    assert provenance.git_commit() == head
+    Path("params.yaml").write_text("seed: 1\n")
+    assert provenance.git_commit() == f"{head}-dirty"
+
+
+def test_wall_times_that_cannot_be_read_are_named(tuned):
+    (tuned.folder / "results/digits/tuned/gd/timing.json").write_text("{")
+    ended = tuned.run("report", "digits")
+    assert ended.code == 2
+    assert "tuned/gd/timing.json is not valid JSON" in ended.errors
+    assert "Traceback" not in ended.errors

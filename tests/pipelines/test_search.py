@@ -1,0 +1,151 @@
+"""Tuning: what a trial is judged by, when it stops, and which one is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+import torch
+
+import editors
+from benchmarks.scoring import Scorer
+from pipelines import search, settings
+from pipelines.cells import Cell, scorer
+from pipelines.progress import Progress
+
+EDITS = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the stages; it is also much faster for so small a model on a machine that is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def images(trained_once, one_thread) -> Scorer:
+    """60 edits of the test project's model; the whole split is looked at after each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained_once.folder)
+        return scorer(settings.load(), Cell("digits", "plain", "gd", "all"), "tuning", EDITS, None)[0]
+
+
+@dataclass
+class Counting:
+    """A scorer that also counts the edits that were carried out; everything is passed on to the real one."""
+
+    images: Scorer
+    edits: int = 0
+
+    @property
+    def requests(self):
+        return self.images.requests
+
+    def edit(self, editor, rows):
+        self.edits += len(rows)
+        return self.images.edit(editor, rows)
+
+    def record(self, *arguments, **options):
+        return self.images.record(*arguments, **options)
+
+
+LEARNING_RATES = (1e-4, 1e-2, 1e-1)
+
+
+@pytest.mark.parametrize("lr", LEARNING_RATES)
+@pytest.mark.parametrize("required", [0.0, 60.0, 95.0, 100.0])
+def test_a_trial_stops_with_the_shard_that_decides_and_decides_as_all_edits_would(images, lr, required):
+    editor = editors.build("gd", lr=lr)
+    every = images.edit(editor, range(EDITS))[0]
+    failures = [row for row, edit in enumerate(every) if not edit.succeeded]
+    allowed = math.floor(EDITS * (100 - required) / 100 + 1e-9)
+    feasible = len(failures) <= allowed
+    counting = Counting(images)
+    judged = search.judge(counting, editor, required)
+    assert judged.feasible == feasible
+    # The failure that is one too many decides; shards hold 25 edits.
+    expected = EDITS if feasible else min(EDITS, 25 * (failures[allowed] // 25 + 1))
+    assert counting.edits == judged.edits == expected
+    assert judged.success_rate == pytest.approx(100 * (1 - sum(row < expected for row in failures) / expected))
+    assert (judged.success_rate >= required - 1e-9) == feasible
+    looked_at = range(EDITS if feasible else max(25, 25 * (failures[allowed] // 25)))
+    damage = [
+        100 * abs(record.wrong_after - record.wrong_before) / record.control_size
+        for record in (images.record(row, every[row]) for row in looked_at)
+    ]
+    assert judged.drawdown == pytest.approx(sum(damage) / len(damage), abs=1.0)  # batches differ in the last digits
+
+
+def test_the_cases_above_hold_feasible_and_infeasible_trials(images):
+    rates = [search.judge(images, editors.build("gd", lr=lr), 0.0).success_rate for lr in LEARNING_RATES]
+    assert min(rates) < 50 < max(rates)
+
+
+def trials(*rows: tuple[float, float, bool]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["success_rate", "drawdown", "feasible"])
+
+
+def test_the_smallest_drawdown_wins_among_the_feasible():
+    assert search.choose(trials((99, 3.0, True), (96, 1.0, True), (10, 0.1, False), (100, 2.0, True))) == 1
+    assert search.choose(trials((10, 0.1, False), (95, 9.0, True))) == 1
+
+
+def test_the_first_of_equals_wins():
+    assert search.choose(trials((99, 1.0, True), (96, 1.0, True))) == 0
+
+
+def test_without_a_feasible_trial_the_least_violating_wins():
+    assert search.choose(trials((10, 0.1, False), (90, 5.0, False), (80, 0.2, False))) == 1
+
+
+def space(editor: str, **values) -> search.Space:
+    known = editors.describe(editor).hyperparameters
+    return search.Space(known, values.get("ranges", {}), values.get("fixed", {}), 10)
+
+
+def run(images, folder, editor: str, count: int, **values) -> tuple[pd.DataFrame, dict[str, float]]:
+    progress = Progress("test", count, "trials")
+    axes = (values.pop("seed", 0), "digits", "plain", editor, "all")
+    return search.search(editor, space(editor, **values), images, count, 95.0, folder / "a.journal", axes, progress)
+
+
+def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaults(images, tmp_path):
+    ranges = {"lr": (1e-3, 1e-2), "beta": (0.8, 0.9)}
+    table, importances = run(images, tmp_path, "rmsprop", 6, ranges=ranges, fixed={"eps": 1e-7})
+    assert len(table) == 6
+    assert table["lr"].between(1e-3, 1e-2).all()
+    assert table["beta"].between(0.8, 0.9).all()
+    assert (table["eps"] == 1e-7).all()
+    assert table["lr"].nunique() == 6
+    first = table.iloc[0]
+    assert (first["lr"], first["beta"]) == (1e-3, 0.8)  # the default 0.5 is below the range
+    assert table["chosen"].sum() == 1
+    assert set(importances) == {"lr", "beta"}
+
+
+def test_a_study_depends_on_its_seed(images, tmp_path):
+    tables = []
+    for number, seed in enumerate((0, 0, 1)):
+        (tmp_path / str(number)).mkdir()
+        tables.append(run(images, tmp_path / str(number), "gd", 9, seed=seed)[0])
+    assert tables[0].equals(tables[1])
+    assert not tables[0]["lr"].equals(tables[2]["lr"])
+
+
+def test_a_study_with_nothing_to_search_still_judges(images, tmp_path):
+    table, importances = run(images, tmp_path, "gd", 2, fixed={"lr": 0.01})
+    assert (table["lr"] == 0.01).all()
+    assert importances == {}
+
+
+def test_a_search_finds_a_better_learning_rate_than_one_that_cannot_work(images, tmp_path):
+    table, _ = run(images, tmp_path, "gd", 10, ranges={"lr": (1e-9, 1.0)})
+    chosen = table[table["chosen"]].iloc[0]
+    assert chosen["success_rate"] == table["success_rate"].max() or chosen["feasible"]
+    assert chosen["lr"] > 1e-5
