@@ -35,8 +35,8 @@ def outputs(project) -> dict[str, bytes]:
 MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
     "unknown benchmark": (lambda p: None, ["prepare", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
     "unknown benchmark to report": (lambda p: None, ["report", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
-    "unknown editor": (lambda p: None, ["tune", "digits", "adagrad"], ["editor 'adagrad'", "gd, scaled_gd"]),
-    "unknown training": (lambda p: None, ["train", "digits", "cnp"], ["training 'cnp'", "plain"]),
+    "unknown editor": (lambda p: None, ["tune", "digits", "adagrad"], ["editor 'adagrad'", "gd, rmsprop"]),
+    "unknown training": (lambda p: None, ["train", "digits", "none"], ["training 'none'", "plain"]),
     "unknown device": (lambda p: p.change(device="tpu"), ["tune", "digits", "gd"], ["auto, cpu, cuda", "'tpu'"]),
     "absent GPU": (lambda p: p.change(device="cuda:99"), ["train", "digits", "plain"], ["'cuda:99'", "use cpu"]),
     "unknown layer": (
