@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ BASELINE = "plain"
 """The training whose models Tables 1 and 2 edit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CellResult:
     """What ``evaluate`` wrote about one cell: its description, one record per edit, milliseconds per edit."""
 
@@ -29,6 +30,11 @@ class CellResult:
     description: dict[str, Any]
     records: pd.DataFrame
     milliseconds: pd.Series
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """Every metric with its interval, and the cell's names; costs thousands of resamples."""
+        return _computed_row(self)
 
 
 def read(settings: Settings, benchmark: str) -> list[CellResult]:
@@ -40,14 +46,17 @@ def read(settings: Settings, benchmark: str) -> list[CellResult]:
 
 
 def leaderboard(results: Sequence[CellResult]) -> pd.DataFrame:
-    """One row per cell, best drawdown first, those below the required success rate last.
+    """One row per cell, best drawdown first, those whose success is clearly below the required rate last.
+
+    Clearly: with the whole of its 95 % interval. Tuning puts rows at the edge of the constraint, so that on other
+    edits many measure a little less.
 
     Columns: ``training, editor, layers``, each metric with ``_low`` and ``_high``, ``published_…`` and ``note``.
     """
-    rows = pd.DataFrame([_row(result) for result in results])
+    rows = pd.DataFrame([dict(result.row) for result in results])
     rows = published.beside(rows, _published_cells(), on=["training", "editor", "layers"])
     required = pd.Series([result.description["min_success"] for result in results])
-    order = pd.DataFrame({"below": rows["success_rate"] < required, "drawdown": rows["drawdown"]})
+    order = pd.DataFrame({"below": rows["success_rate_high"] < required, "drawdown": rows["drawdown"]})
     return rows.loc[order.sort_values(["below", "drawdown"], kind="stable").index].reset_index(drop=True)
 
 
@@ -58,7 +67,7 @@ def table1(results: Sequence[CellResult]) -> pd.DataFrame:
         min((result for result in plain if result.cell.editor == editor), key=_tuning_rank)
         for editor in dict.fromkeys(result.cell.editor for result in plain)
     ]
-    rows = pd.DataFrame([_row(result) for result in chosen])
+    rows = pd.DataFrame([dict(result.row) for result in chosen])
     return published.beside(rows, published.load("table1"), on=["editor"])
 
 
@@ -67,7 +76,7 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
     chosen = [
         result for result in results if result.cell.training == BASELINE and result.cell.editor in TABLE_2_EDITORS
     ]
-    rows = pd.DataFrame([_row(result) for result in chosen])
+    rows = pd.DataFrame([dict(result.row) for result in chosen])
     return published.beside(rows, published.load("table2"), on=["training", "editor", "layers"])
 
 
@@ -86,7 +95,7 @@ def timings(results: Sequence[CellResult]) -> pd.DataFrame:
     )
 
 
-def _row(result: CellResult) -> dict[str, Any]:
+def _computed_row(result: CellResult) -> dict[str, Any]:
     summary = summarise(result.records)
     description = result.description
     error = share(description["test_images_wrong_before_editing"], description["test_images"])
@@ -108,9 +117,9 @@ def _note(result: CellResult) -> str:
             f"no trial of the tuning reached {required:g} % success; "
             f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
         )
-    if 100 * result.records["succeeded"].mean() < required:
+    if share(int(result.records["succeeded"].sum()), len(result.records)).high < required:
         reached = f"{tuning['success_rate']:.1f} % success on the tuning split"
-        return f"tuned to {reached}, below {required:g} % on the test split"
+        return f"tuned to {reached}, clearly below {required:g} % on the test split"
     return ""
 
 

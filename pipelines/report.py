@@ -82,7 +82,7 @@ def _write_tables(
         "table2": (f"Table 2 on {layout.benchmark}: which layers to edit", f"{edits}", PAPER_COLUMNS),
         "leaderboard": (
             f"Leaderboard of {layout.benchmark}",
-            f"Smallest drawdown first; rows below the required success rate last. {edits}",
+            f"Smallest drawdown first; rows whose success is clearly below the required rate last. {edits}",
             [*PAPER_COLUMNS, *FURTHER_COLUMNS],
         ),
     }

@@ -25,7 +25,7 @@ from pipelines.presentation.style import (
     only_horizontal_grid,
     styled,
 )
-from pipelines.presentation.tables import REQUIRED_SUCCESS
+from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 
 _LAYERS = ("all", "chain1", "chain2", "chain3", "chain4", "extra")
 # A published value further above our highest bar than this would flatten all bars: it becomes an arrow.
@@ -56,7 +56,7 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
     _key(figure, frame, above)
 
     for place, (_, row), colour in zip(places, frame.iterrows(), colours, strict=True):
-        enough = row["success_rate"] >= REQUIRED_SUCCESS
+        enough = bool(reaches_success(row.to_frame().T).iloc[0])
         low, high = _whiskers(row.to_frame().T, "success_rate")
         rate = row["success_rate"]
         below.vlines(place, rate - low, rate + high, color=INK, linewidth=1.1)
@@ -125,7 +125,7 @@ def table2_bars(frame: pd.DataFrame) -> Figure:
 
 
 def _bars(axes: Axes, places: np.ndarray, rows: pd.DataFrame, colours: Sequence[str], width: float) -> BarContainer:
-    below = _column(rows, "success_rate") < REQUIRED_SUCCESS
+    below = ~reaches_success(rows) if "success_rate" in rows else [False] * len(rows)
     heights = _column(rows, "drawdown")
     bars = axes.bar(places, heights, width=width, color=colours)
     for bar, colour, hatched in zip(bars, colours, below, strict=True):
@@ -205,8 +205,8 @@ def _key(figure: Figure, frame: pd.DataFrame, axes: Axes, swatches: Sequence[Pat
                 label=label,
             )
         )
-    if (_column(frame, "success_rate") < REQUIRED_SUCCESS).any():
-        label = f"success below {REQUIRED_SUCCESS:.0f} %"
+    if "success_rate" in frame and not reaches_success(frame).all():
+        label = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
         handles.append(Patch(facecolor="white", edgecolor=SOFT, hatch="////", label=label))
     if np.isfinite(_whiskers(frame, "drawdown")).any():
         handles.append(Line2D([], [], linestyle="none", marker="|", color=INK, markersize=11, label="95 % interval"))

@@ -18,6 +18,7 @@ from pipelines.presentation.tables import (
     legend,
     name_of,
     published_metrics,
+    reaches_success,
 )
 
 
@@ -34,7 +35,7 @@ def leaderboard_html(
 
     ``frame`` is the one of :func:`pipelines.presentation.tables.to_markdown`. Rows stand in the frame's order
     until a header is clicked; cells without a number sort last in both directions. Rows whose success is
-    below 95 % are greyed and say so.
+    clearly below 95 % are greyed and say so.
 
     Raises:
         ValueError: when ``frame`` has no rows or lacks a key or metric.
@@ -74,8 +75,9 @@ def _rows(
 ) -> list[str]:
     notes = Footnotes(frame)
     rows = []
+    reached = reaches_success(frame) if "success_rate" in frame else pd.Series(True, index=frame.index)
     for position, (_, row) in enumerate(frame.iterrows()):
-        below = row.get("success_rate", REQUIRED_SUCCESS) < REQUIRED_SUCCESS
+        below = not reached.iloc[position]
         cells = [f"<td>{escape(name_of(row[key]))}</td>" for key in keys[:-1]]
         cells.append(f"<td>{escape(name_of(row[keys[-1]]))}{_note_mark(notes.number(position))}</td>")
         for column in metrics:

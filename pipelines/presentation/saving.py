@@ -19,8 +19,9 @@ def save(figure: Figure, path_without_suffix: Path | str, kinds: Sequence[str] =
     The suffix is appended, so names with dots such as ``editable-0.01-gd`` stay whole.
     """
     # Automatic layout moves things a little further each time it runs; one run must do for both files.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if len(kinds) > 1:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     stem = Path(path_without_suffix)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []

@@ -22,7 +22,7 @@ from pipelines.presentation.style import (
     new_figure,
     styled,
 )
-from pipelines.presentation.tables import REQUIRED_SUCCESS
+from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 
 _MARKERS = "osD^vP*Xhp<>"
 _FRONT = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
@@ -138,7 +138,7 @@ def _whisker_lines(rows: pd.DataFrame, x: str, y: str) -> list[np.ndarray]:
 def _enough(rows: pd.DataFrame) -> np.ndarray:
     if "success_rate" not in rows.columns:
         return np.ones(len(rows), dtype=bool)
-    return (rows["success_rate"] >= REQUIRED_SUCCESS).to_numpy()
+    return reaches_success(rows).to_numpy()
 
 
 def _error(row: pd.Series, metric: str) -> list[list[float]] | None:
@@ -161,7 +161,7 @@ def _key(figure: Figure, shapes: dict[str, str], rows: pd.DataFrame, lines: bool
     if len(rows) > _LABELS:
         handles += [Patch(color=editor_colour(e), label=editor_title(e)) for e in dict.fromkeys(rows["editor"])]
     if not enough.all():
-        label = f"success below {REQUIRED_SUCCESS:.0f} %"
+        label = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
         hollow = {"markerfacecolor": "white", "markeredgecolor": INK, "markersize": 7}
         handles.append(Line2D([], [], linestyle="none", marker="o", label=label, **hollow))
     if enough.any():

@@ -160,6 +160,7 @@ def test_dvc_shows_the_pipeline_the_metrics_and_the_plots(finished):
     shutil.rmtree(finished.folder / "plots")
 
 
+@pytest.mark.slow
 def test_results_that_were_deleted_come_back_byte_for_byte(finished):
     before = finished.reproducible()
     runs = finished.runs()

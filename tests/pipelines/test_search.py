@@ -129,6 +129,7 @@ def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaul
     assert set(importances) == {"lr", "beta"}
 
 
+@pytest.mark.slow
 def test_a_study_depends_on_its_seed(images, tmp_path):
     tables = []
     for number, seed in enumerate((0, 0, 1)):

@@ -37,6 +37,7 @@ def test_a_study_killed_in_the_middle_ends_with_the_same_bytes(trained, tmp_path
     assert not trained.files("unfinished")
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(trained, tmp_path):
     """Only the parent is killed: workers that lived on would write into the journals that the next run resumes."""
     trained.change(processes=2, editors__rmsprop__trials=12)
@@ -98,6 +99,7 @@ def test_a_training_killed_between_epochs_ends_with_the_same_bytes(trained):
     assert not trained.files("unfinished")
 
 
+@pytest.mark.slow
 def test_an_unfinished_training_of_other_settings_is_not_used(trained):
     trained.change(benchmarks__digits__trainings__plain__epochs=6)
     checkpoint = trained.folder / "unfinished/digits/training/plain/checkpoint.pt"
@@ -109,6 +111,7 @@ def test_an_unfinished_training_of_other_settings_is_not_used(trained):
     assert trained.files("models") == fresh.files("models")
 
 
+@pytest.mark.slow
 def test_an_unfinished_study_of_other_settings_is_not_used(trained):
     trained.change(editors__gd__trials=12, editors__gd__subsets={"plain": ["all"]})
     fresh = trained.copy(trained.folder.with_name("fresh"))

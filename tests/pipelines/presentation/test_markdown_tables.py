@@ -46,8 +46,10 @@ def test_bold_is_the_smallest_drawdown_among_rows_with_enough_success(table1):
     assert table1["drawdown"].idxmin() == 2  # momentum, which succeeds too rarely
     assert ["**" in cell for cell in parsed["Drawdown (points)"]] == [False, True, False, False]
     assert parsed["Drawdown (points)"][1].startswith("**2.31** [2.06, 2.81]")
-    nobody = cells(to_markdown(table1.assign(success_rate=94.9), metrics=METRICS, **WORDS))
+    nobody = cells(to_markdown(table1.assign(success_rate=94.9, success_rate_high=94.95), metrics=METRICS, **WORDS))
     assert not any("**" in cell for cell in nobody["Drawdown (points)"])
+    edge = cells(to_markdown(table1.assign(success_rate=94.9, success_rate_high=96.0), metrics=METRICS, **WORDS))
+    assert ["**" in cell for cell in edge["Drawdown (points)"]] == [False, False, True, False]
 
 
 def test_notes_are_numbered_and_shared(table1):
