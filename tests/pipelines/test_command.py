@@ -197,6 +197,9 @@ def test_a_study_that_cannot_be_read_is_named(trained):
     refused(trained.run("tune", "digits", "gd"), journal.name, "is not a readable study: remove it")
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="started in the background: Ctrl-C is ignored here"
+)
 def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
     trained.change(editors__gd__trials=500)
     journals = trained.folder / "unfinished/digits/studies/gd"

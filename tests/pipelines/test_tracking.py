@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines import tracking
+from pipelines import mlflow_store, tracking
 from pipelines.tracking import RunRecord, Unreachable, live_training, rebuild
 
 ROOT = Path(__file__).parents[2]
@@ -292,7 +292,7 @@ def forked(target, *arguments) -> multiprocessing.Process:
     """A process of its own that need not import MLflow, which takes seconds."""
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs fork()")
-    tracking._import_mlflow()
+    mlflow_store.import_mlflow()
     process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
     process.start()
     return process
