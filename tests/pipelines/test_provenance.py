@@ -32,8 +32,10 @@ NEVER = {
     "editors/registry.py": "finds files by name",
     "pipelines/command.py": "the command line",
     "pipelines/layout.py": "names of folders; dvc.yaml names the same",
+    "pipelines/params_file.py": "reads params.yaml; DVC compares its values",
     "pipelines/progress.py": "lines for the terminal",
     "pipelines/settings.py": "checks params.yaml; DVC compares its values",
+    "pipelines/training_settings.py": "the same",
     "pipelines/workers.py": "any number of processes gives the same bytes",
 }
 """What no stage depends on, with the reason. Package files (`__init__.py`) hold names only."""

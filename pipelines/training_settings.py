@@ -1,0 +1,98 @@
+"""How models are trained, as blocks of params.yaml: one kind of block for each recipe."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from baselines.cnp import CnpTerms
+from baselines.editable import EditableObjective, EditableTerms
+from baselines.training import TrainingPlan
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""Names become parts of file names."""
+
+
+class Strict(BaseModel):
+    """A block of params.yaml: unknown keys are errors, text is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class _Training(Strict):
+    """What every training has: see :class:`baselines.training.TrainingPlan`.
+
+    ``architecture`` takes the place of the benchmark's, with the same options.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine"]
+    clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
+    architecture: str | None = None
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How long and how fast to train."""
+        return TrainingPlan(**{field.name: getattr(self, field.name) for field in fields(TrainingPlan)})
+
+
+class PlainTraining(_Training):
+    """The base loss alone."""
+
+    recipe: Literal["plain"]
+
+
+class CnpTraining(_Training):
+    """Editable+CNP: see :class:`baselines.cnp.CnpTerms`."""
+
+    recipe: Literal["cnp"]
+    c_edit: float
+    c_loc: float
+    margin: float = CnpTerms.margin
+    locality: str = CnpTerms.locality
+    detach_reference: bool = CnpTerms.detach_reference
+    reference_mode: str = CnpTerms.reference_mode
+
+    @property
+    def terms(self) -> CnpTerms:
+        """How the losses of an edit enter the objective."""
+        return CnpTerms(**{field.name: getattr(self, field.name) for field in fields(CnpTerms)})
+
+    @model_validator(mode="after")
+    def _valid(self) -> CnpTraining:
+        _ = self.terms
+        return self
+
+
+class EditableTraining(_Training):
+    """Editable Training: see :class:`baselines.editable.EditableTerms`."""
+
+    recipe: Literal["editable"]
+    editor: str
+    layers: str
+    c_edit: float
+    c_loc: float
+    max_steps: int = EditableTerms.max_steps
+    locality: str = EditableTerms.locality
+    detach_reference: bool = EditableTerms.detach_reference
+    reference_mode: str = EditableTerms.reference_mode
+    learning_rate: str = EditableTerms.learning_rate
+    hyperparameters: dict[Name, float] = Field(default_factory=dict)
+
+    @property
+    def terms(self) -> EditableTerms:
+        """Which edits the model is prepared for, and how."""
+        return EditableTerms(**{field.name: getattr(self, field.name) for field in fields(EditableTerms)})
+
+    @model_validator(mode="after")
+    def _valid(self) -> EditableTraining:
+        EditableObjective(self.terms)
+        return self
+
+
+TrainingSettings = Annotated[PlainTraining | EditableTraining | CnpTraining, Field(discriminator="recipe")]
+"""How a model is trained: a block of its own for each ``recipe``."""
