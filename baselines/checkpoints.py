@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -99,8 +100,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write what a training needs to go on after an interruption."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    content = io.BytesIO()  # torch.save reports a full disk as a RuntimeError of its own
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -100,7 +100,7 @@ def train(
     device = next(model.parameters()).device
     images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     trained = nn.ModuleList([model, objective.to(device)])
-    optimizer = torch.optim.Adam(trained.parameters(), lr=plan.lr)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=plan.lr, fused=True)
     steps = -(-len(images) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
     identity = _identity(trained, dataset, plan, axes)

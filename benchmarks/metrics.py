@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchmarks.seeds import seed
 
@@ -85,6 +84,8 @@ def mean(values: np.ndarray, name: str = "mean") -> Estimate:
     value = float(np.mean(values))
     if len(values) < 2 or not np.isfinite(values).all():
         return Estimate(value, np.nan, np.nan)
+    from scipy import stats  # takes a second: only for whoever computes intervals
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
@@ -102,5 +103,7 @@ def share(hits: int, count: int) -> Estimate:
     """``hits`` of ``count`` in percent, with Wilson's interval."""
     if count == 0:
         return Estimate(np.nan, np.nan, np.nan)
+    from scipy import stats  # takes a second: only for whoever computes intervals
+
     interval = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(100.0 * hits / count, 100.0 * float(interval.low), 100.0 * float(interval.high))

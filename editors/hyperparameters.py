@@ -18,7 +18,7 @@ class Domain:
     """The values a hyperparameter may take, with the words that an error message uses for them."""
 
     description: str
-    contains: Callable[[float], bool]
+    contains: Callable[[float], bool] = dataclasses.field(repr=False)
 
 
 POSITIVE = Domain("a number > 0", lambda value: 0 < value < math.inf)

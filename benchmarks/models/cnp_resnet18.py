@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -44,7 +45,9 @@ class Condition(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(classes, features)
+        # Of variance 1 as usual, but uniform: `normal_` takes two seconds on the meta device, where settings are checked.
+        start = nn.init.uniform_(torch.empty(classes, features), -math.sqrt(3), math.sqrt(3))
+        self.embedding = nn.Embedding.from_pretrained(start, freeze=False)
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
         self.project = nn.Linear(features, features)

@@ -40,8 +40,8 @@ class Adam(DescentEditor):
 
     def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
         steps = state.steps + 1
-        mean = self.beta1 * state.mean + (1 - self.beta1) * gradients
-        mean_square = self.beta2 * state.mean_square + (1 - self.beta2) * gradients.square()
+        mean = torch.lerp(gradients, state.mean, self.beta1)
+        mean_square = torch.lerp(gradients.square(), state.mean_square, self.beta2)
         # A root of exactly zero has an infinite derivative; `tiny` changes no digit of any other value.
         tiny = torch.finfo(gradients.dtype).tiny
         root = (mean_square / (1 - self.beta2**steps) + tiny).sqrt()

@@ -12,10 +12,10 @@ from editors.registry import register
 
 
 class State(NamedTuple):
-    """``mean_square (..., P)`` of the gradients so far; ``started (..., 1)``: whether there was a step already."""
+    """``mean_square (..., P)`` of the gradients so far; ``decay (..., 1)``: its weight, 0 before the first step, then β."""
 
     mean_square: Tensor
-    started: Tensor
+    decay: Tensor
 
 
 @register("rmsprop")
@@ -31,12 +31,9 @@ class RMSProp(DescentEditor):
     eps: float | Tensor = hyperparameter(1e-6, low=1e-10, high=1e-2, log=True)
 
     def init(self, parameters: Tensor) -> State:
-        started = torch.zeros_like(parameters[..., :1], dtype=torch.bool)
-        return State(mean_square=torch.zeros_like(parameters), started=started)
+        return State(mean_square=torch.zeros_like(parameters), decay=torch.zeros_like(parameters[..., :1]))
 
     def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
-        square = gradients.square()
-        averaged = self.beta * state.mean_square + (1 - self.beta) * square
-        mean_square = torch.where(state.started, averaged, square)
+        mean_square = torch.lerp(gradients.square(), state.mean_square, state.decay)
         updates = -self.lr * gradients / (mean_square + self.eps).sqrt()
-        return updates, State(mean_square=mean_square, started=torch.ones_like(state.started))
+        return updates, State(mean_square=mean_square, decay=torch.zeros_like(state.decay) + self.beta)
