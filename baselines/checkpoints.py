@@ -30,6 +30,7 @@ class ModelDescription:
     :ivar training: the name of the training, as in tables.
     :ivar epoch: the epoch that was kept, counted from 1, of ``epochs``; ``tuning_error`` its error in percent.
     :ivar dataset: fingerprint of the data it was trained on.
+    :ivar fingerprint: of all that the model follows from, code included; the one to compare before training again.
     """
 
     architecture: str
@@ -41,6 +42,7 @@ class ModelDescription:
     epochs: int
     tuning_error: float
     dataset: str
+    fingerprint: str = ""
 
 
 def save_model(folder: str | os.PathLike[str], model: nn.Module, description: ModelDescription) -> None:

@@ -12,6 +12,9 @@ import editors
 from baselines.editable import EditObjective, EditTerms
 from benchmarks.errors import InputError
 
+EDITOR = "condition_vector"
+"""The editor of conditioned networks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CnpTerms(EditTerms):
@@ -41,7 +44,7 @@ class CnpObjective(EditObjective):
         super().__init__(terms, "condition")
 
     def editor(self) -> editors.Editor:
-        return editors.build("condition_vector")
+        return editors.build(EDITOR)
 
     def edit_loss(self, edit: editors.Edit, logits: Tensor, label: int) -> Tensor:
         if edit.unchanged or self.terms.margin == 0:

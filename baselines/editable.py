@@ -28,6 +28,8 @@ _INSET = 1e-3  # of a range: as close to its ends as a hyperparameter starts, be
 class EditTerms:
     """How ``c_edit · L_edit + c_loc · L_loc`` of objective (2) are computed. Defaults are the paper's wording.
 
+    :ivar edits: independent edits per batch, their losses averaged; the paper draws one. More make the gradient less
+        noisy, at the price of as many times the work.
     :ivar locality: ``kl``, formula (4), or ``cross_entropy``: the same without the entropy of p, which differs in
         its gradient only if p is not detached.
     :ivar detach_reference: take p(y|x,θ) as given, so that the locality term pulls on the edited model alone.
@@ -37,6 +39,7 @@ class EditTerms:
 
     c_edit: float
     c_loc: float
+    edits: int = 1
     locality: str = "kl"
     detach_reference: bool = True
     reference_mode: str = "eval"
@@ -46,6 +49,8 @@ class EditTerms:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} must be a number >= 0, not {value!r}")
+        if isinstance(self.edits, bool) or not isinstance(self.edits, int) or self.edits < 1:
+            raise InputError(f"edits must be a whole number >= 1, not {self.edits!r}")
         _one_of("locality", self.locality, LOCALITY)
         _one_of("reference_mode", self.reference_mode, REFERENCE_MODES)
 
@@ -72,9 +77,9 @@ class EditableTerms(EditTerms):
 
 
 class EditObjective(Objective):
-    """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one edit per batch, for any way of editing.
+    """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one or more edits per batch, for any way of editing.
 
-    The edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is the
+    An edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is the
     batch's cross-entropy in training mode; the edit, and the locality term over the batch, in evaluation mode. What
     comes before the edited part is computed once for both, and gradients reach it through both.
     """
@@ -105,24 +110,33 @@ class EditObjective(Objective):
         prefix, suffix = split(model, self.layers)
         with evaluation_mode(prefix):
             features = prefix(step.inputs)
-        place, label = _draw(len(step.labels), logits.shape[1], step.seed)
-        wanted = editors.constraints.predicts(label)
-        edit = self.editor().edit(suffix, features[place : place + 1], wanted, self.layers, differentiable=True)
-        if not (edit.unchanged or edit.loss.requires_grad):
-            raise InputError(f"{type(self.editor()).__name__} edits are not differentiable: choose another editor")
         reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features)
-        edited = edit.predict(features)
-        edit_loss = self.edit_loss(edit, edited[place], label)
-        locality_loss = self._locality(reference, edited)
+        editor = self.editor()
+        drawn = _draw(len(step.labels), logits.shape[1], step.seed, self.terms.edits)
+        made = [self._one(editor, suffix, features, reference, *one) for one in drawn]
+        edit_loss, locality_loss, steps, succeeded = (torch.stack(values).mean() for values in zip(*made, strict=True))
         total = base + self.terms.c_edit * edit_loss + self.terms.c_loc * locality_loss
         parts = {
             "base_loss": base,
             "edit_loss": edit_loss,
             "locality_loss": locality_loss,
-            "edit_steps": torch.tensor(float(edit.steps)),
-            "edit_success": torch.tensor(1.0 if edit.succeeded else 0.0),
+            "edit_steps": steps,
+            "edit_success": succeeded,
         }
         return Losses(total, logits, parts)
+
+    def _one(
+        self, editor: editors.Editor, suffix: nn.Module, features: Tensor, reference: Tensor, place: int, label: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``L_edit``, ``L_loc``, steps and success (0 or 1) of the edit that gives image ``place`` the ``label``."""
+        wanted = editors.constraints.predicts(label)
+        edit = editor.edit(suffix, features[place : place + 1], wanted, self.layers, differentiable=True)
+        if not (edit.unchanged or edit.loss.requires_grad):
+            raise InputError(f"{type(editor).__name__} edits are not differentiable: choose another editor")
+        edited = edit.predict(features)
+        locality = self._locality(reference, edited)
+        steps, succeeded = torch.tensor(float(edit.steps)), torch.tensor(float(edit.succeeded))
+        return self.edit_loss(edit, edited[place], label), locality, steps, succeeded
 
     def _reference(self, suffix: nn.Module, features: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.terms.detach_reference), evaluation_mode(suffix):
@@ -204,11 +218,14 @@ def _to_raw(parameter: editors.Hyperparameter, value: float) -> float:
     return math.log(share / (1 - share))
 
 
-def _draw(images: int, classes: int, seed: int) -> tuple[int, int]:
-    """The position of the image to edit, and the label it is to get."""
+def _draw(images: int, classes: int, seed: int, count: int) -> list[tuple[int, int]]:
+    """``count`` positions of images to edit, each with the label it is to get."""
     source = generator(seed, "edit")
-    place = torch.randint(images, (), generator=source)
-    return int(place), int(torch.randint(classes, (), generator=source))
+    pairs = []
+    for _ in range(count):
+        place = int(torch.randint(images, (), generator=source))
+        pairs.append((place, int(torch.randint(classes, (), generator=source))))
+    return pairs
 
 
 def _gradient_editors() -> list[str]:

@@ -1,4 +1,4 @@
-"""The training loop: epochs, checkpoints to resume from, and the choice of the best epoch."""
+"""The training loop: epochs, checkpoints to resume from, and the choice of the epoch to keep."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from baselines.checkpoints import load_state, save_state
 from baselines.objectives import Objective, Step
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
+from benchmarks.metrics import share
 from benchmarks.parts import activations
 from benchmarks.seeds import generator, seed
 
@@ -65,13 +66,13 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """The model as it was after its best epoch, and the epochs that led there.
+    """The model as it was after the epoch that is kept, and the epochs that led there.
 
     :ivar seconds: wall time of the epochs run by this process.
     """
 
     model: nn.Module
-    best: Epoch
+    kept: Epoch
     history: tuple[Epoch, ...]
     seconds: float
 
@@ -86,11 +87,15 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Trained:
-    """Train ``model`` in place and return it as it was after its best epoch on the tuning split.
+    """Train ``model`` in place and return it as it was after the epoch that the tuning split chooses.
+
+    That is the last of those epochs that it cannot tell from the best: their 95 % intervals of the tuning error
+    overlap. The very smallest error is mostly luck, on a few hundred images at least, and an early epoch that had it
+    has learned less of what the error does not show, such as being edited.
 
     After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and
     ends with the same weights as an unbroken one. A checkpoint made with other initial weights, data, settings
-    or axes is not used. Ties between epochs go to the smaller tuning loss.
+    or axes is not used.
 
     :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
     :param on_epoch: called for each epoch, those restored from a checkpoint included.
@@ -106,7 +111,7 @@ def train(
     identity = _identity(trained, dataset, plan, axes)
     restored = _restore(folder / CHECKPOINT, identity)
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
-    best = restored["best"] if restored else trained.state_dict()
+    kept = restored["kept"] if restored else trained.state_dict()
     if restored:
         trained.load_state_dict(restored["trained"])
         optimizer.load_state_dict(restored["optimizer"])
@@ -115,7 +120,7 @@ def train(
         on_epoch(epoch)
     began = time.perf_counter()
     for number in range(len(history) + 1, plan.epochs + 1):
-        batches = _batches(dataset, images, steps, (*axes, "epoch", number))
+        batches = epoch_batches(dataset, images, steps, (*axes, "epoch", number))
         try:
             loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, plan.clip_norm, on_step)
             tuning_loss, tuning_error = evaluate(model, dataset, dataset.tuning)
@@ -127,14 +132,14 @@ def train(
                 f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {kept}"
             ) from problem
         history.append(Epoch(number, loss, error, tuning_loss, tuning_error, parts))
-        if _best(history) is history[-1]:
-            best = copy.deepcopy(trained.state_dict())
-        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "best": best}
+        if _kept(history, len(dataset.tuning)) is history[-1]:
+            kept = copy.deepcopy(trained.state_dict())
+        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
         state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
         save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
         on_epoch(history[-1])
-    trained.load_state_dict(best)
-    return Trained(model.eval(), _best(history), tuple(history), time.perf_counter() - began)
+    trained.load_state_dict(kept)
+    return Trained(model.eval(), _kept(history, len(dataset.tuning)), tuple(history), time.perf_counter() - began)
 
 
 def evaluate(model: nn.Module, dataset: Dataset, images: Split, chunk: int = 500) -> tuple[float, float]:
@@ -183,7 +188,8 @@ def _run_epoch(
     return total / count, 100.0 * wrong / count, {name: value / count for name, value in parts.items()}
 
 
-def _batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
+def epoch_batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
+    """One pass through ``images`` in ``steps`` batches of augmented images, in an order that ``axes`` decide."""
     source = generator(*axes, "batches")
     order = torch.randperm(len(images), generator=source)
     # Of equal size, up to one image: a single image left over has no batch statistics.
@@ -193,8 +199,15 @@ def _batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str | int,
         yield Step(dataset.inputs(augmented), batch.labels, seed(*axes, "step", number))
 
 
-def _best(history: list[Epoch]) -> Epoch:
-    return min(history, key=lambda epoch: (epoch.tuning_error, epoch.tuning_loss))
+def _kept(history: list[Epoch], images: int) -> Epoch:
+    """The last epoch that is not clearly worse than the best, judged on as many tuning ``images``.
+
+    An epoch that is kept stays so until another one is: a better best can only be a later one.
+    """
+    wrong = [round(epoch.tuning_error * images / 100) for epoch in history]
+    highest = share(min(wrong), images).high
+    good = [epoch for epoch, count in zip(history, wrong, strict=True) if share(count, images).low <= highest]
+    return good[-1]
 
 
 def _identity(trained: nn.ModuleList, dataset: Dataset, plan: TrainingPlan, axes: tuple[str | int, ...]) -> str:

@@ -19,7 +19,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.requests import draw_requests
 from benchmarks.scoring import Scorer
-from pipelines.layout import Layout, cell
+from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
 PROTOCOL = 1
@@ -28,20 +28,29 @@ PROTOCOL = 1
 
 @dataclass(frozen=True)
 class Cell:
-    """What one study tunes and one file of records holds."""
+    """What one study tunes and one file of records holds.
+
+    :ivar seed: which repetition of the training made the model.
+    """
 
     benchmark: str
     training: str
     editor: str
     layers: str
+    seed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.benchmark} {self.training}/{self.editor}/{self.layers}"
+        return f"{self.benchmark} {repeated(self.training, self.seed)}/{self.editor}/{self.layers}"
 
     @property
     def file(self) -> str:
         """Name of the cell's files, without a suffix."""
-        return cell(self.training, self.layers)
+        return cell(self.training, self.layers, self.seed)
+
+    @property
+    def model(self) -> Path:
+        """The folder of its model."""
+        return self.layout.model(self.training, self.seed)
 
     @property
     def layout(self) -> Layout:
@@ -54,9 +63,10 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
     settings.benchmark(benchmark)
     subsets = settings.editor(editor).subsets
     return [
-        Cell(benchmark, training, editor, layers)
+        Cell(benchmark, training, editor, layers, seed)
         for training, parts in subsets.items()
         if training in settings.trainings
+        for seed in settings.training_seeds
         for layers in parts
     ]
 
@@ -70,7 +80,7 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
     :raises InputError: for missing or broken files, or a model that was trained on other data.
     """
     data = dataset.load(cell.layout.data)
-    folder = cell.layout.model(cell.training)
+    folder = cell.model
     model, description = load_model(folder, settings.torch_device())
     if description.dataset != data.fingerprint():
         raise InputError(f"{folder} was trained on other data than {cell.layout.data} holds: train it again")
@@ -94,7 +104,7 @@ def fingerprint(cell: Cell, inputs: Sequence[Any], *code: str) -> str:
     """
     digest = hashlib.sha256(json.dumps([PROTOCOL, str(cell), inputs], sort_keys=True, default=str).encode())
     for path in (
-        cell.layout.model(cell.training) / WEIGHTS,
+        cell.model / WEIGHTS,
         cell.layout.data / "dataset.json",
         *_code(cell.editor),
         *code,
@@ -106,9 +116,16 @@ def fingerprint(cell: Cell, inputs: Sequence[Any], *code: str) -> str:
     return digest.hexdigest()
 
 
+def method_files(editor: str) -> list[Path]:
+    """The files of an editor's class and of those that it is made of."""
+    kinds = [kind for kind in type(editors.build(editor)).__mro__ if kind.__module__.startswith("editors.")]
+    return list(dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds))
+
+
 def _code(editor: str) -> list[Path]:
     """The files that decide how an edit is made and scored."""
-    kinds = [kind for kind in type(editors.build(editor)).__mro__ if kind.__module__.startswith("editors.")]
-    methods = dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds)  # an editor may be made of others
     editing, scoring = (Path(inspect.getfile(room)).parent for room in (editors, benchmarks))
-    return [*methods, *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py")))]
+    return [
+        *method_files(editor),
+        *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py"))),
+    ]

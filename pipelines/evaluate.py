@@ -20,10 +20,13 @@ from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer, statistics
-from pipelines.layout import Layout
+from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
 from pipelines.settings import Settings
 from pipelines.workers import share_out
+
+LEARNED = ".learned.csv"
+"""Records of the same edits with the hyperparameters that training ended with, of a model trained for this editor."""
 
 
 def evaluate(
@@ -35,8 +38,11 @@ def evaluate(
     settings = parameters.load(params)
     cells = cells_of(settings, benchmark, editor)
     folder = Layout(benchmark).edits(editor)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not cells:
+        print(f"evaluate {benchmark} {editor}: nothing to do, as no model was tuned for")
     share_out(partial(_evaluate_cell, settings), cells, settings.processes, settings.torch_device())
-    wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv")}
+    wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv", LEARNED)}
     for stale in [path for path in folder.iterdir() if path.name not in wanted]:
         stale.unlink()
     shutil.rmtree(Layout(benchmark).shards(editor), ignore_errors=True)
@@ -46,24 +52,31 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     """Evaluate one cell unless it is done already, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).evaluation
     tuned = _read_tuned(cell)
-    identity = fingerprint(cell, [settings.seed, chosen.model_dump(), tuned["hyperparameters"], tuned["max_steps"]])
+    learned = _read_learned(cell)
+    count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
+    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
+    identity = fingerprint(cell, asked)
     result = cell.layout.edits(cell.editor) / f"{cell.file}.json"
-    progress = Progress(f"evaluate {cell}", chosen.edits, "edits")
+    progress = Progress(f"evaluate {cell}", count * (2 if learned else 1), "edits")
     if _finished(result, identity):
         progress.finish("unchanged")
         return
-    editor = editors.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    images, data = scorer(settings, cell, "test", chosen.edits, chosen.control_size)
-    editor = editor.informed(statistics(editor, images, data.train))
+    images, data = scorer(settings, cell, "test", count, chosen.control_size)
+    known = statistics(editors.build(cell.editor), images, data.train)
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{identity[:12]}"
-    tables = []
-    for number, rows in enumerate(shards(chosen.edits, chosen.shard)):
-        path = folder / f"{number:05d}.csv"
-        if not path.exists():
-            write_atomically(path, _csv(_run_shard(images, editor, rows)))
-        tables.append(_read_shard(path, len(rows)))
-        progress.advance(len(rows))
-    records = pd.concat(tables, ignore_index=True)
+
+    def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
+        editor = editors.build(cell.editor, **values, max_steps=max_steps).informed(known)
+        tables = []
+        for number, rows in enumerate(shards(count, chosen.shard)):
+            path = folder / f"{number:05d}.csv"
+            if not path.exists():
+                write_atomically(path, _csv(_run_shard(images, editor, rows)))
+            tables.append(_read_shard(path, len(rows)))
+            progress.advance(len(rows))
+        return pd.concat(tables, ignore_index=True)
+
+    records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
     timing = records[["edit", "milliseconds"]]
     records = records.drop(columns="milliseconds")
     wrong = images.wrong_before
@@ -74,6 +87,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "layers": cell.layers,
         "hyperparameters": tuned["hyperparameters"],
         "max_steps": tuned["max_steps"],
+        "learned": learned["hyperparameters"] if learned else None,
         "feasible": tuned["feasible"],
         "min_success": tuned["min_success"],
         "tuning": tuned["tuning"],
@@ -86,9 +100,26 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     }
     write_atomically(result.with_suffix(".csv"), _csv(records))
     write_atomically(result.with_suffix(".timing.csv"), _csv(timing))
+    if learned:
+        with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
+        write_atomically(result.with_suffix(LEARNED), _csv(with_learned.drop(columns="milliseconds")))
     write_atomically(result, json.dumps(description, indent=2) + "\n")
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
+
+
+def _read_learned(cell: Cell) -> dict[str, Any] | None:
+    """What the cell's model was trained with, if that is this editor on these layers."""
+    path = cell.model / EDITOR
+    try:
+        learned = json.loads(path.read_text())
+        if (learned["editor"], learned["layers"]) != (cell.editor, cell.layers):
+            return None
+        return {name: learned[name] for name in ("hyperparameters", "max_steps")}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not describe an editor ({error!r}): train {cell.training} again") from error
 
 
 def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFrame:

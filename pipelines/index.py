@@ -55,6 +55,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         "| --- | --- | --- |",
         f"| Table 1: editors | [table1.md]({name}/table1.md) | [csv]({name}/table1.csv) |",
         f"| Table 2: layers | [table2.md]({name}/table2.md) | [csv]({name}/table2.csv) |",
+        f"| Table 3: Editable Training | [table3.md]({name}/table3.md) | [csv]({name}/table3.csv) |",
         f"| Leaderboard | [leaderboard.md]({name}/leaderboard.md), [sortable page]({name}/leaderboard.html) "
         f"| [csv]({name}/leaderboard.csv) |",
         f"| Figures, one per study and table | [figures/]({name}/figures/) | |",

@@ -6,6 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+EDITOR = "editor.json"
+"""Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
+COST = "cost.json"
+"""Beside a model whose training edits: what a step costs, in steps of plain training."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -19,13 +24,13 @@ class Layout:
         """The prepared dataset."""
         return self.root / "data" / self.benchmark
 
-    def model(self, training: str) -> Path:
+    def model(self, training: str, seed: int = 0) -> Path:
         """A trained model with its description and history."""
-        return self.root / "models" / self.benchmark / training
+        return self.root / "models" / self.benchmark / repeated(training, seed)
 
-    def checkpoints(self, training: str) -> Path:
+    def checkpoints(self, training: str, seed: int = 0) -> Path:
         """What an unfinished training resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "training" / training
+        return self.root / "unfinished" / self.benchmark / "training" / repeated(training, seed)
 
     def studies(self, editor: str) -> Path:
         """Journals of Optuna studies, which an unfinished tuning resumes from; not an output."""
@@ -54,6 +59,11 @@ class Layout:
         return self.results / "figures"
 
 
-def cell(training: str, layers: str) -> str:
+def repeated(training: str, seed: int) -> str:
+    """The name of a training's model among its repetitions: ``plain`` for seed 0, ``plain@1`` for seed 1."""
+    return f"{training}@{seed}" if seed else training
+
+
+def cell(training: str, layers: str, seed: int = 0) -> str:
     """The file name of one cell of an editor's results, such as ``plain-chain3``."""
-    return re.sub(r"[^\w.-]", "_", f"{training}-{layers}")
+    return re.sub(r"[^\w.@-]", "_", f"{repeated(training, seed)}-{layers}")

@@ -4,45 +4,66 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.errors import InputError
-from benchmarks.metrics import NAMES, share, summarise
+from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
 from pipelines.cells import PROTOCOL, Cell, cells_of
 from pipelines.presentation import published
 from pipelines.settings import Settings
 
 TABLE_1_METRICS = ("test_error", "drawdown", "success_rate", "num_steps")
 TABLE_2_EDITORS = ("gd", "rmsprop")
+WORKAROUNDS = ("lookup_cache", "retrain")
+"""Editors that stand in Table 3's appendix: the paper's introduction names them, no table measures them."""
 BASELINE = "plain"
 """The training whose models Tables 1 and 2 edit."""
 
 
+_KEYS = ["training", "editor", "layers"]
+
+
 @dataclass(frozen=True, eq=False)
 class CellResult:
-    """What ``evaluate`` wrote about one cell: its description, one record per edit, milliseconds per edit."""
+    """What ``evaluate`` wrote about one cell: its description, one record per edit, milliseconds per edit.
+
+    :ivar learned: records of the same edits with the hyperparameters that training ended with, of a model that was
+        trained for this very editor on these layers.
+    :ivar repetitions: the same cell of the training's other seeds.
+    """
 
     cell: Cell
     description: dict[str, Any]
     records: pd.DataFrame
     milliseconds: pd.Series
+    learned: pd.DataFrame | None = None
+    repetitions: tuple[CellResult, ...] = ()
 
     @cached_property
     def row(self) -> dict[str, Any]:
         """Every metric with its interval, and the cell's names; costs thousands of resamples."""
         return _computed_row(self)
 
+    @property
+    def test_error(self) -> Estimate:
+        """Test error before any edit, in percent, with Wilson's interval."""
+        return share(self.description["test_images_wrong_before_editing"], self.description["test_images"])
+
 
 def read(settings: Settings, benchmark: str) -> list[CellResult]:
-    """Every cell of the benchmark, in the leaderboard's order of editors.
+    """Every cell of the benchmark, in the leaderboard's order of editors; repetitions with the first of their kind.
 
     :raises InputError: for a missing or broken file, or records made with another protocol.
     """
-    return [_read_cell(cell) for editor in settings.leaderboard for cell in cells_of(settings, benchmark, editor)]
+    groups: dict[tuple[str, ...], list[CellResult]] = {}
+    for editor in settings.leaderboard:
+        for cell in cells_of(settings, benchmark, editor):
+            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell))
+    return [replace(first, repetitions=tuple(others)) for first, *others in groups.values()]
 
 
 def leaderboard(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -54,7 +75,7 @@ def leaderboard(results: Sequence[CellResult]) -> pd.DataFrame:
     Columns: ``training, editor, layers``, each metric with ``_low`` and ``_high``, ``published_…`` and ``note``.
     """
     rows = pd.DataFrame([dict(result.row) for result in results])
-    rows = published.beside(rows, _published_cells(), on=["training", "editor", "layers"])
+    rows = published.beside(rows, _named_as_here(_published_cells(), rows), on=_KEYS)
     required = pd.Series([result.description["min_success"] for result in results])
     order = pd.DataFrame({"below": rows["success_rate_high"] < required, "drawdown": rows["drawdown"]})
     return rows.loc[order.sort_values(["below", "drawdown"], kind="stable").index].reset_index(drop=True)
@@ -62,7 +83,8 @@ def leaderboard(results: Sequence[CellResult]) -> pd.DataFrame:
 
 def table1(results: Sequence[CellResult]) -> pd.DataFrame:
     """Each editor on the part of the plain model where it had the smallest drawdown *on the tuning split*."""
-    plain = [result for result in results if result.cell.training == BASELINE]
+    elsewhere = {*WORKAROUNDS, *published.load("table3")["editor"]} - {*published.load("table1")["editor"]}
+    plain = [result for result in results if result.cell.training == BASELINE and result.cell.editor not in elsewhere]
     chosen = [
         min((result for result in plain if result.cell.editor == editor), key=_tuning_rank)
         for editor in dict.fromkeys(result.cell.editor for result in plain)
@@ -78,6 +100,24 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
     ]
     rows = pd.DataFrame([dict(result.row) for result in chosen])
     return published.beside(rows, published.load("table2"), on=["training", "editor", "layers"])
+
+
+def table3(results: Sequence[CellResult]) -> pd.DataFrame:
+    """The paper's eleven rows in its order, then the workarounds that it names and does not measure.
+
+    A row that this run does not have is empty and says so.
+    """
+    rows = leaderboard(results)
+    paper = _named_as_here(published.load("table3"), rows)
+    missing = paper.merge(rows[_KEYS], how="left", on=_KEYS, indicator=True)
+    missing = paper[(missing["_merge"] == "left_only").to_numpy()][_KEYS].assign(note="not part of this run")
+    missing = published.beside(missing, paper, on=_KEYS)
+    order = {names: place for place, names in enumerate(paper[_KEYS].itertuples(index=False, name=None))}
+    order |= {(BASELINE, editor): len(order) + place for place, editor in enumerate(WORKAROUNDS)}
+    rows = pd.concat([rows, missing], ignore_index=True)
+    place = [order.get(names, order.get(names[:2], -1)) for names in rows[_KEYS].itertuples(index=False, name=None)]
+    rows = rows.assign(place=place).query("place >= 0").sort_values("place", kind="stable")
+    return rows.drop(columns="place").reset_index(drop=True)
 
 
 def timings(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -98,12 +138,34 @@ def timings(results: Sequence[CellResult]) -> pd.DataFrame:
 def _computed_row(result: CellResult) -> dict[str, Any]:
     summary = summarise(result.records)
     description = result.description
-    error = share(description["test_images_wrong_before_editing"], description["test_images"])
+    summary["test_error"] = result.test_error
     row: dict[str, Any] = _names(result.cell)
     for name in ("test_error", *NAMES, *(f"{name}_nontrivial" for name in NAMES)):
-        estimate = error if name == "test_error" else summary[name]
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= _columns(name, summary[name])
+    if result.learned is not None:
+        learned = summarise(result.learned)
+        row |= _columns("drawdown_learned", learned["drawdown"])
+        row |= _columns("success_rate_learned", learned["success_rate"])
+    if result.repetitions:
+        row |= _spread([result, *result.repetitions])
     return row | {"edits": description["edits"], "note": _note(result)}
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _spread(results: Sequence[CellResult]) -> dict[str, float]:
+    """Mean and standard deviation over training seeds: what another training would change, apart from the edits."""
+    drawdowns = pd.Series([drawdown(result.records).mean() for result in results])
+    errors = pd.Series([result.test_error.value for result in results])
+    return {
+        "seeds": len(results),
+        "drawdown_seeds_mean": drawdowns.mean(),
+        "drawdown_seeds_std": drawdowns.std(),
+        "test_error_seeds_mean": errors.mean(),
+        "test_error_seeds_std": errors.std(),
+    }
 
 
 def _names(cell: Cell) -> dict[str, Any]:
@@ -132,8 +194,22 @@ def _tuning_rank(result: CellResult) -> tuple[bool, float]:
 def _published_cells() -> pd.DataFrame:
     """The paper's numbers by training, editor and layers, from whichever of Tables 1 to 3 has the fullest row."""
     tables = pd.concat([published.load(name) for name in ("table3", "table2", "table1")], ignore_index=True)
-    named = tables[tables["layers"] != ""]
-    return named.drop_duplicates(["training", "editor", "layers"], keep="first").reset_index(drop=True)
+    named = tables[(tables["layers"] != "") | (tables["training"] != BASELINE)]
+    return named.drop_duplicates(_KEYS, keep="first").reset_index(drop=True)
+
+
+def _named_as_here(paper: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Published rows with our name of the edited part where the paper has none or another, as for CNP and DkNN."""
+    ours = {(row.training, row.editor): row.layers for row in rows.itertuples() if row.training != BASELINE}
+    ours = {names: layers for names, layers in ours.items() if names not in _several(rows)}
+    found = [ours.get((row.training, row.editor), row.layers) for row in paper.itertuples()]
+    return paper.assign(layers=found)
+
+
+def _several(rows: pd.DataFrame) -> set[tuple[str, str]]:
+    """Trainings and editors of which this run has more than one edited part."""
+    twice = rows[rows.duplicated(["training", "editor"])]
+    return set(twice[["training", "editor"]].itertuples(index=False, name=None))
 
 
 def _read_cell(cell: Cell) -> CellResult:
@@ -143,12 +219,14 @@ def _read_cell(cell: Cell) -> CellResult:
         description = json.loads(path.read_text())
         records = pd.read_csv(path.with_suffix(".csv"))
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
+        learned = pd.read_csv(path.with_suffix(".learned.csv")) if description["learned"] else None
+        protocol, edits = description["protocol"], description["edits"]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: {again} first") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
-    if description.get("protocol") != PROTOCOL:
-        raise InputError(f"{path} was made with protocol {description.get('protocol')}, this is {PROTOCOL}: {again}")
-    if len(records) != description["edits"]:
-        raise InputError(f"{path} speaks of {description['edits']} edits, its records are {len(records)}: {again}")
-    return CellResult(cell, description, records, milliseconds)
+    if protocol != PROTOCOL:
+        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
+    if len(records) != edits:
+        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: {again}")
+    return CellResult(cell, description, records, milliseconds, learned)

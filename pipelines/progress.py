@@ -27,17 +27,21 @@ class Progress:
         """Wall time since the start of this process's share of the work."""
         return time.monotonic() - self._began
 
-    def advance(self, count: int = 1) -> None:
-        """``count`` more pieces are finished."""
+    def advance(self, count: int = 1, detail: str = "", quiet: bool = False) -> None:
+        """``count`` more pieces are finished.
+
+        :param detail: what else is worth saying, such as the errors so far.
+        :param quiet: something else shows the progress.
+        """
         self._done += count
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total and not quiet:
             self._said = now
             rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)
             print(
                 f"{self._label}: {self._done} of {self._total} {self._unit}, "
-                f"{rate:.3g} {self._unit}/s, {_duration(left)} left",
+                f"{rate:.3g} {self._unit}/s, {_duration(left)} left" + (f"; {detail}" if detail else ""),
                 flush=True,
             )
 

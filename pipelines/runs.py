@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.cells import PROTOCOL
-from pipelines.layout import Layout
+from pipelines.layout import COST, EDITOR, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.provenance import git_commit
 from pipelines.settings import Settings
 from pipelines.tracking import RunRecord
 
 _EPOCH = "epoch"
+_DESCRIBING = ("model.json", EDITOR, COST)
 
 
 def run_records(
@@ -59,7 +60,8 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
 
 
 def _training_run(settings: Settings, layout: Layout, training: str, commit: str) -> RunRecord:
-    history = pd.read_csv(layout.model(training) / "history.csv")
+    path = layout.model(training) / "history.csv"  # a model made without training has none
+    history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
     curves = [name for name in history.columns if name != _EPOCH]
     figure = layout.figures / f"training-{training}.png"
     return RunRecord(
@@ -68,7 +70,9 @@ def _training_run(settings: Settings, layout: Layout, training: str, commit: str
         metrics={},
         series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
         tags={**_tags(layout, commit), "training": training, "kind": "training"},
-        artifacts=[path for path in (figure, layout.model(training) / "model.json") if path.exists()],
+        artifacts=[
+            path for path in (figure, *(layout.model(training) / name for name in _DESCRIBING)) if path.exists()
+        ],
     )
 
 
@@ -77,7 +81,7 @@ def _tags(layout: Layout, commit: str) -> dict[str, str]:
 
 
 def _shared(layout: Layout) -> list[Path]:
-    names = ("table1.md", "table2.md", "leaderboard.md", "leaderboard.html")
-    figures = ("table1.png", "table2.png", "steps-drawdown.png")
+    names = ("table1.md", "table2.md", "table3.md", "leaderboard.md", "leaderboard.html")
+    figures = ("table1.png", "table2.png", "table3.png", "steps-drawdown.png")
     found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
     return [path for path in found if path.exists()]

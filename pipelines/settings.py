@@ -92,10 +92,14 @@ class BenchmarkSettings(Strict):
                 self.model_of(name)
             except ValidationError as error:
                 raise InputError(f"trainings.{name}.architecture: {error.errors()[0]['ctx']['error']}") from error
+            source = self.trainings[name].made_of
+            if source is not None and (source not in self.trainings or source == name):
+                others = ", ".join(other for other in self.trainings if other != name)
+                raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others or 'no others'}")
         return self
 
     def model_of(self, training: str) -> ModelSettings:
-        """The model that a training trains: the benchmark's, or its own architecture with the benchmark's options."""
+        """The network that a training trains: the benchmark's, or its own architecture with the benchmark's options."""
         architecture = self.trainings[training].architecture
         if architecture is None:
             return self.model
@@ -103,10 +107,14 @@ class BenchmarkSettings(Strict):
 
 
 class EditorSettings(Strict):
-    """How one editor is tuned, and what it edits: ``subsets`` maps a training to parts of its model."""
+    """How one editor is tuned, and what it edits: ``subsets`` maps a training to parts of its model.
+
+    ``edits`` is the most edits that are tuned and evaluated with, for an editor that takes long; null for no limit.
+    """
 
     trials: int = Field(ge=1)
     max_steps: int = Field(ge=1)
+    edits: int | None = Field(default=None, ge=1)
     subsets: dict[Name, list[str]] = Field(min_length=1)
     fixed: dict[Name, float] = Field(default_factory=dict)
     ranges: dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
@@ -119,6 +127,7 @@ class Settings(Strict):
     trainings: list[Name] = Field(min_length=1)
     leaderboard: list[Name] = Field(min_length=1)
     seed: int
+    training_seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     device: str
     threads: int = Field(ge=1)
     processes: int = Field(ge=1)
@@ -127,7 +136,7 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        for where in ("run", "trainings", "leaderboard"):
+        for where in ("run", "trainings", "leaderboard", "training_seeds"):
             twice = [name for name, count in Counter(getattr(self, where)).items() if count > 1]
             if twice:
                 raise InputError(f"{where}: {twice[0]!r} is listed twice")
@@ -137,8 +146,9 @@ class Settings(Strict):
                 _check_known("trainings", training, self.benchmarks[name].trainings, f"training of {name}")
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
+        described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
         for name, editor in self.editors.items():
-            _check_editor(name, editor, self.trainings)
+            _check_editor(name, editor, described)
         return self
 
     def benchmark(self, name: Name) -> BenchmarkSettings:
@@ -219,6 +229,6 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
             raise InputError(f"editors.{name}.ranges.{key}: {low:g} is above {high:g}")
     for training, subsets in settings.subsets.items():
         if training not in trainings:
-            raise InputError(f"editors.{name}.subsets: unknown training {training!r}; listed: {', '.join(trainings)}")
+            raise InputError(f"editors.{name}.subsets: unknown training {training!r}; known: {', '.join(trainings)}")
         if not subsets or len({cell(training, layers) for layers in subsets}) < len(subsets):
             raise InputError(f"editors.{name}.subsets.{training}: needs names, each once, not {subsets!r}")

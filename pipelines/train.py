@@ -1,106 +1,139 @@
-"""Stage 2: train a model to be edited."""
+"""Stage 2: train the models to be edited."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import torch
 import typer
 from tqdm import tqdm
 
-from baselines.checkpoints import ModelDescription, save_model
-from baselines.cnp import CnpObjective
-from baselines.editable import EditableObjective
-from baselines.objectives import CrossEntropy, Objective
-from baselines.training import Epoch, Trained
-from baselines.training import train as run_training
-from benchmarks import dataset, models
-from benchmarks.files import write_atomically
-from benchmarks.seeds import seed
-from pipelines import command, settings
-from pipelines.layout import Layout
+from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
+from baselines.training import Epoch
+from benchmarks import augmentation, dataset, models, parts, seeds
+from benchmarks.dataset import Dataset
+from benchmarks.errors import InputError
+from benchmarks.files import file_hash, write_atomically
+from pipelines import command
+from pipelines import settings as parameters
+from pipelines.layout import COST, EDITOR, Layout
+from pipelines.progress import Progress
+from pipelines.recipes import RECIPES, Made, Task, code_of
+from pipelines.settings import Settings
 from pipelines.tracking import Unreachable, live_training
-
-RECIPES: Mapping[str, Callable[[Any], Objective]] = {
-    "plain": lambda chosen: CrossEntropy(),
-    "editable": lambda chosen: EditableObjective(chosen.terms),
-    "cnp": lambda chosen: CnpObjective(chosen.terms),
-}
-"""From a training's block in params.yaml to its objective, by recipe name."""
-
-EDITOR = "editor.json"
-"""Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
+from pipelines.workers import share_out
 
 
 def train(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
-    training: Annotated[str, typer.Argument(help="A name under the benchmark's `trainings`.")],
+    trainings: Annotated[
+        list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all that are listed, if none.")
+    ] = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Train one model, keep its best epoch on the tuning split, and write it to models/<benchmark>/<training>."""
-    everything = settings.load(params)
-    chosen = everything.training(benchmark, training)
-    architecture = everything.benchmark(benchmark).model_of(training)
-    device = everything.torch_device()
-    torch.set_num_threads(everything.threads)
-    layout = Layout(benchmark)
-    data = dataset.load(layout.data)
-    axes = (everything.seed, benchmark, training, 0)
-    channels, classes = data.train.images.shape[1], len(data.classes)
-    with torch.random.fork_rng(devices=[]):  # the only place where torch's global generator is used: initial weights
-        torch.manual_seed(seed(*axes, "initial weights"))
-        model = models.make(architecture.architecture, channels=channels, classes=classes, **architecture.options)
-    plan = chosen.plan
-    with (
-        _live(benchmark, training, chosen.model_dump()) as log,
-        _progress(benchmark, training, plan.epochs) as bar,
-    ):
+    """Train models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
+    settings = parameters.load(params)
+    names = list(dict.fromkeys(trainings or settings.trainings))
+    for name in names:
+        settings.training(benchmark, name)
+    data = dataset.load(Layout(benchmark).data)
+    # Threads of its own for each training are for those that run alone: they must not be forked from.
+    processes = settings.processes if settings.threads == 1 else 1
+    for wave in _waves(settings, benchmark, names):
+        tasks = [Task(benchmark, name, number) for number in settings.training_seeds for name in wave]
+        share_out(partial(_train_one, settings, data), tasks, processes, settings.torch_device())
+
+
+def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
+    """Names in groups that can be trained side by side: what is made of another model comes after it."""
+    waiting = list(names)
+    while waiting:
+        sources = {name: settings.training(benchmark, name).made_of for name in waiting}
+        ready = [name for name in waiting if sources[name] not in waiting]
+        if not ready:
+            raise InputError(f"benchmarks.{benchmark}.trainings: {', '.join(waiting)} are made of each other")
+        yield ready
+        waiting = [name for name in waiting if name not in ready]
+
+
+def _train_one(settings: Settings, data: Dataset, task: Task) -> None:
+    """Make one model unless it is there already."""
+    folder = Layout(task.benchmark).model(task.training, task.seed)
+    chosen = settings.training(task.benchmark, task.training)
+    epochs = chosen.plan.epochs if chosen.plan else 0
+    identity = _fingerprint(settings, data, task)
+    progress = Progress(f"train {task}", epochs, "epochs")
+    if _finished(folder, identity):
+        progress.finish("unchanged")
+        return
+    torch.set_num_threads(settings.threads)
+    with _live(task, epochs, chosen.model_dump()) as log, _bar(task, epochs) as show:
 
         def on_epoch(epoch: Epoch) -> None:
-            bar.update()
-            bar.set_postfix_str(f"training error {epoch.train_error:.2f} %, tuning error {epoch.tuning_error:.2f} %")
+            errors = f"training error {epoch.train_error:.2f} %, tuning error {epoch.tuning_error:.2f} %"
+            show(errors)
+            progress.advance(detail=errors, quiet=show is not _nothing)
             log(_numbers(epoch), epoch.epoch)
 
-        objective = RECIPES[chosen.recipe](chosen)
-        model = model.to(device)
-        trained = run_training(model, objective, data, plan, layout.checkpoints(training), axes, on_epoch)
-    description = ModelDescription(
-        architecture=architecture.architecture,
-        options=architecture.options,
-        channels=channels,
-        classes=classes,
-        training=training,
-        epoch=trained.best.epoch,
-        epochs=plan.epochs,
-        tuning_error=trained.best.tuning_error,
-        dataset=data.fingerprint(),
-    )
-    _write(layout.model(training), trained, description)
-    if isinstance(objective, EditableObjective):
-        _write_editor(layout.model(training), objective)
-    shutil.rmtree(layout.checkpoints(training), ignore_errors=True)
-    print(f"train {benchmark} {training}: kept epoch {trained.best.epoch} of {plan.epochs}, ", end="")
-    print(f"tuning error {trained.best.tuning_error:.2f} % ({trained.seconds:.0f} s)")
+        made = RECIPES[chosen.recipe].make(settings, task, data, on_epoch)
+    _write(folder, made, replace(made.description, fingerprint=identity))
+    shutil.rmtree(Layout(task.benchmark).checkpoints(task.training, task.seed), ignore_errors=True)
+    kept = f"kept epoch {made.description.epoch} of {epochs}, " if epochs else ""
+    cost = f", a step costs {made.cost.ratio.value:.1f} plain ones" if made.cost else ""
+    progress.finish(f"{kept}tuning error {made.description.tuning_error:.2f} %{cost}")
 
 
-def _write(folder: Path, trained: Trained, description: ModelDescription) -> None:
-    history = pd.DataFrame([_numbers(epoch) for epoch in trained.history])
-    write_atomically(folder / "history.csv", history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_atomically(folder / "timing.json", json.dumps({"seconds": round(trained.seconds, 1)}) + "\n")
-    save_model(folder, trained.model, description)
+def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
+    """A hash of all that a model follows from: data, settings, seeds, code, and the model it is made of."""
+    chosen = settings.training(task.benchmark, task.training)
+    architecture = settings.benchmark(task.benchmark).model_of(task.training)
+    described = [data.fingerprint(), chosen.model_dump(), architecture.model_dump(), settings.seed, settings.threads]
+    digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
+    core = [Path(module.__file__) for module in (augmentation, dataset, parts, seeds)]
+    architectures = sorted(Path(models.__file__).parent.glob("*.py"))
+    source = chosen.made_of
+    made_of = [Layout(task.benchmark).model(source, task.seed) / WEIGHTS] if source else []
+    for path in (*core, *architectures, *code_of(chosen), *made_of):
+        try:
+            digest.update(file_hash(path).encode())
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: train {source} first") from error
+    return digest.hexdigest()
 
 
-def _write_editor(folder: Path, objective: EditableObjective) -> None:
-    terms = objective.terms
-    content = {"editor": terms.editor, "layers": terms.layers, "hyperparameters": objective.editor_parameters()}
-    write_atomically(folder / EDITOR, json.dumps(content | {"max_steps": terms.max_steps}, indent=2) + "\n")
+def _finished(folder: Path, identity: str) -> bool:
+    try:
+        described = ModelDescription(**json.loads((folder / DESCRIPTION).read_text()))
+        return described.fingerprint == identity and (folder / WEIGHTS).exists()
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _write(folder: Path, made: Made, description: ModelDescription) -> None:
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it there is no model here
+    if made.history:
+        history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
+        write_atomically(folder / "history.csv", history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_atomically(folder / "timing.json", json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
+    if made.editor is not None:
+        write_atomically(folder / EDITOR, json.dumps(dict(made.editor), indent=2) + "\n")
+    if made.cost is not None:
+        ratio = made.cost.ratio
+        cost = {"cost_ratio": ratio.value, "cost_ratio_low": ratio.low, "cost_ratio_high": ratio.high}
+        cost |= {"edit_steps": made.cost.edit_steps}
+        rounded = {name: round(value, 4) for name, value in cost.items()} | {"batches": made.cost.batches}
+        write_atomically(folder / COST, json.dumps(rounded, indent=2) + "\n")
+    save_model(folder, made.model, description)
 
 
 def _numbers(epoch: Epoch) -> dict[str, float]:
@@ -108,33 +141,42 @@ def _numbers(epoch: Epoch) -> dict[str, float]:
     return values | values.pop("parts")
 
 
-def _progress(benchmark: str, training: str, epochs: int) -> tqdm:
-    return tqdm(total=epochs, desc=f"train {benchmark} {training}", unit="epoch", mininterval=1.0)
+@contextlib.contextmanager
+def _bar(task: Task, epochs: int) -> Iterator[Callable[[str], None]]:
+    """On a terminal, a progress bar; elsewhere lines say the same (see :class:`Progress`)."""
+    if not sys.stderr.isatty() or not epochs:
+        yield _nothing
+        return
+    with tqdm(total=epochs, desc=f"train {task}", unit="epoch", mininterval=1.0, leave=False) as bar:
+
+        def show(errors: str) -> None:
+            bar.update()
+            bar.set_postfix_str(errors)
+
+        yield show
 
 
 @contextlib.contextmanager
 def _live(
-    benchmark: str, training: str, parameters: Mapping[str, object]
+    task: Task, epochs: int, settings: Mapping[str, object]
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
     """Where epochs are logged while they happen; a server that does not answer costs a warning, not the training."""
+    name = Layout(task.benchmark).model(task.training, task.seed).name
+    tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
+    if not epochs:
+        yield _nothing
+        return
     with contextlib.ExitStack() as stack:
         try:
-            log = stack.enter_context(
-                live_training(
-                    benchmark,
-                    f"training/{training}",
-                    parameters,
-                    {"benchmark": benchmark, "training": training},
-                )
-            )
+            log = stack.enter_context(live_training(task.benchmark, f"training/{name}", settings, tags))
         except Unreachable as error:
             typer.echo(f"warning: {str(error).rstrip('.')}; training goes on without live metrics", err=True)
-            log = _nowhere
+            log = _nothing
         yield log
 
 
-def _nowhere(metrics: Mapping[str, float], step: int) -> None:
-    """Drop the metrics: they are in history.csv as well, from which the report fills MLflow."""
+def _nothing(*_: object) -> None:
+    """Drop it: what is logged is in history.csv as well, from which the report fills MLflow."""
 
 
 if __name__ == "__main__":

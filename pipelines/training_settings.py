@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.cnp import CnpTerms
+from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.training import TrainingPlan
 
@@ -24,7 +25,8 @@ class Strict(BaseModel):
 class _Training(Strict):
     """What every training has: see :class:`baselines.training.TrainingPlan`.
 
-    ``architecture`` takes the place of the benchmark's, with the same options.
+    ``architecture`` takes the place of the benchmark's, with the same options. ``start`` names a training whose model
+    this one goes on from, as in section 4.3; parts that its model lacks, such as CNP's encoder, start anew.
     """
 
     epochs: int = Field(ge=1)
@@ -33,6 +35,12 @@ class _Training(Strict):
     schedule: Literal["constant", "cosine"]
     clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
     architecture: str | None = None
+    start: Name | None = None
+
+    @property
+    def made_of(self) -> str | None:
+        """The training whose model this one needs."""
+        return self.start
 
     @property
     def plan(self) -> TrainingPlan:
@@ -53,6 +61,7 @@ class CnpTraining(_Training):
     c_edit: float
     c_loc: float
     margin: float = CnpTerms.margin
+    edits: int = CnpTerms.edits
     locality: str = CnpTerms.locality
     detach_reference: bool = CnpTerms.detach_reference
     reference_mode: str = CnpTerms.reference_mode
@@ -77,6 +86,7 @@ class EditableTraining(_Training):
     c_edit: float
     c_loc: float
     max_steps: int = EditableTerms.max_steps
+    edits: int = EditableTerms.edits
     locality: str = EditableTerms.locality
     detach_reference: bool = EditableTerms.detach_reference
     reference_mode: str = EditableTerms.reference_mode
@@ -94,5 +104,27 @@ class EditableTraining(_Training):
         return self
 
 
-TrainingSettings = Annotated[PlainTraining | EditableTraining | CnpTraining, Field(discriminator="recipe")]
+class DknnTraining(Strict):
+    """A classifier by nearest neighbours, made of another training's network: see :mod:`baselines.dknn`.
+
+    ``network`` names that training, ``parts`` the parts of it whose activations are compared.
+    """
+
+    recipe: Literal["dknn"]
+    network: Name
+    k: int = Field(ge=1)
+    parts: list[str] = Field(default_factory=lambda: list(PARTS), min_length=1)
+
+    architecture: ClassVar[None] = None
+    plan: ClassVar[None] = None
+
+    @property
+    def made_of(self) -> str:
+        """The training whose model this one needs."""
+        return self.network
+
+
+TrainingSettings = Annotated[
+    PlainTraining | EditableTraining | CnpTraining | DknnTraining, Field(discriminator="recipe")
+]
 """How a model is trained: a block of its own for each ``recipe``."""

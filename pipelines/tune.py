@@ -32,6 +32,9 @@ def tune(
     settings = parameters.load(params)
     cells = cells_of(settings, benchmark, editor)
     folder = Layout(benchmark).tuned(editor)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not cells:
+        print(f"tune {benchmark} {editor}: nothing to do, `trainings` lists none of those in editors.{editor}.subsets")
     earlier = _read_timing(folder / "timing.json")
     seconds = share_out(partial(_tune_cell, settings), cells, settings.processes, settings.torch_device())
     timing = {
@@ -61,7 +64,8 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     if _finished(result, identity):
         progress.finish("unchanged")
         return None
-    images, data = scorer(settings, cell, "tuning", tuning.edits, tuning.control_size)
+    count = min(tuning.edits, chosen.edits or tuning.edits)
+    images, data = scorer(settings, cell, "tuning", count, tuning.control_size)
     trials, importances = search.search(
         cell.editor,
         space,
@@ -97,9 +101,10 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     write_atomically(result.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
     write_atomically(result, json.dumps(content, indent=2) + "\n")
     note = "" if content["feasible"] else f"; no trial reached {tuning.min_success:g} % success"
+    values = ", ".join(f"{name}={best[name]:.3g}" for name in names)
     progress.finish(
-        f"drawdown {best['drawdown']:.2f} points at {best['success_rate']:.0f} % success with "
-        + ", ".join(f"{name}={best[name]:.3g}" for name in names)
+        f"drawdown {best['drawdown']:.2f} points at {best['success_rate']:.0f} % success"
+        + (f" with {values}" if values else "")
         + note
     )
     return progress.seconds

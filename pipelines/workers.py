@@ -35,7 +35,7 @@ def share_out(
     """
     if device.type == "cuda":
         return [work(piece) for piece in pieces]
-    if processes == 1 or len(pieces) == 1:
+    if processes == 1 or len(pieces) <= 1:
         torch.set_num_threads(1)
         return [work(piece) for piece in pieces]
     # Forking spares every worker the seconds that importing torch takes; it is safe before torch has started threads.

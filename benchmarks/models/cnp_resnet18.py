@@ -45,7 +45,7 @@ class Condition(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
-        # Of variance 1 as usual, but uniform: `normal_` takes two seconds on the meta device, where settings are checked.
+        # Of variance 1 as usual, but uniform: checking settings uses the meta device, where `normal_` takes seconds.
         start = nn.init.uniform_(torch.empty(classes, features), -math.sqrt(3), math.sqrt(3))
         self.embedding = nn.Embedding.from_pretrained(start, freeze=False)
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)

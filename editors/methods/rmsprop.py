@@ -12,7 +12,7 @@ from editors.registry import register
 
 
 class State(NamedTuple):
-    """``mean_square (..., P)`` of the gradients so far; ``decay (..., 1)``: its weight, 0 before the first step, then β."""
+    """``mean_square (..., P)`` of the gradients so far; ``decay (..., 1)``: its weight, at first 0, then β."""
 
     mean_square: Tensor
     decay: Tensor

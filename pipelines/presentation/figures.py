@@ -4,6 +4,7 @@ from pipelines.presentation.bar_figures import table1_bars, table2_bars
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
 from pipelines.presentation.style import editor_colour
+from pipelines.presentation.table3_figure import table3_bars
 from pipelines.presentation.training_figures import training_curves
 from pipelines.presentation.tuning_figures import importances, tradeoff
 
@@ -15,6 +16,7 @@ __all__ = [
     "scatter",
     "table1_bars",
     "table2_bars",
+    "table3_bars",
     "tradeoff",
     "training_curves",
 ]

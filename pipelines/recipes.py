@@ -1,0 +1,173 @@
+"""Recipes: from a training's block in params.yaml to a model, trained or made of another one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+import baselines.training
+import editors
+from baselines import checkpoints, cnp, dknn, editable, objectives
+from baselines.checkpoints import ModelDescription
+from baselines.cost import StepCost, step_cost
+from baselines.editable import EditableObjective, EditObjective
+from baselines.objectives import CrossEntropy, Objective
+from baselines.training import Epoch
+from benchmarks import models
+from benchmarks.dataset import Dataset
+from benchmarks.errors import InputError
+from benchmarks.seeds import seed
+from editors import voting
+from pipelines.cells import method_files
+from pipelines.layout import Layout
+from pipelines.settings import Settings
+from pipelines.training_settings import TrainingSettings
+
+OnEpoch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model to be made: a training of a benchmark, with one of the training seeds."""
+
+    benchmark: str
+    training: str
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.benchmark} {self.training}" + (f" (seed {self.seed})" if self.seed else "")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model and what is written beside it.
+
+    :ivar history: its epochs, none for a model that is made without training; ``seconds`` the wall time they took.
+    :ivar editor: the editor it was trained for, with the hyperparameters that training ended with.
+    :ivar cost: what a step cost, of an objective that edits, in steps of plain training.
+    """
+
+    model: nn.Module
+    description: ModelDescription
+    history: tuple[Epoch, ...] = ()
+    seconds: float = 0.0
+    editor: Mapping[str, Any] | None = None
+    cost: StepCost | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How models of one kind are made.
+
+    :ivar make: ``(settings, task, data, on_epoch) -> Made``.
+    :ivar code: modules that decide what comes out, beside the data's and the architecture's; ``edits`` says that
+        those of the editors do as well.
+    """
+
+    make: Callable[[Settings, Task, Dataset, OnEpoch], Made]
+    code: tuple[ModuleType, ...]
+    edits: bool = False
+
+
+def _trained_with(objective_of: Callable[[TrainingSettings], Objective]) -> Callable[..., Made]:
+    """A recipe that trains a network, from scratch or from where another training ended."""
+
+    def make(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
+        chosen = settings.training(task.benchmark, task.training)
+        architecture = settings.benchmark(task.benchmark).model_of(task.training)
+        axes = (settings.seed, task.benchmark, task.training, task.seed)
+        channels, classes = data.train.images.shape[1], len(data.classes)
+        with torch.random.fork_rng(devices=[]):  # the only use of torch's global generator: initial weights
+            torch.manual_seed(seed(*axes, "initial weights"))
+            model = models.make(architecture.architecture, channels=channels, classes=classes, **architecture.options)
+        if chosen.start is not None:
+            _go_on_from(model, Layout(task.benchmark).model(chosen.start, task.seed))
+        objective = objective_of(chosen)
+        device = settings.torch_device()
+        folder = Layout(task.benchmark).checkpoints(task.training, task.seed)
+        trained = baselines.training.train(model.to(device), objective, data, chosen.plan, folder, axes, on_epoch)
+        description = ModelDescription(
+            architecture=architecture.architecture,
+            options=architecture.options,
+            channels=channels,
+            classes=classes,
+            training=task.training,
+            epoch=trained.kept.epoch,
+            epochs=chosen.plan.epochs,
+            tuning_error=trained.kept.tuning_error,
+            dataset=data.fingerprint(),
+        )
+        cost = step_cost(trained.model, objective, data, chosen.plan) if isinstance(objective, EditObjective) else None
+        editor = _editor_of(objective) if isinstance(objective, EditableObjective) else None
+        return Made(trained.model, description, trained.history, trained.seconds, editor, cost)
+
+    return make
+
+
+def _go_on_from(model: nn.Module, folder: Path) -> None:
+    """Start with the weights of the model in ``folder``; what that model lacks keeps its own.
+
+    :raises InputError: if its weights do not fit.
+    """
+    earlier, described = checkpoints.load_model(folder)
+    weights, wanted = earlier.state_dict(), model.state_dict()
+    for name, value in weights.items():
+        if name not in wanted or wanted[name].shape != value.shape:
+            raise InputError(f"{folder} holds a {described.architecture} whose {name} has no place in this training")
+    model.load_state_dict(wanted | weights)
+
+
+def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
+    """A DkNN over the training images, as the network of another training sees them."""
+    chosen = settings.training(task.benchmark, task.training)
+    device = settings.torch_device()
+    network, described = checkpoints.load_model(Layout(task.benchmark).model(chosen.network, task.seed), device)
+    inputs = data.inputs(data.train.images.to(device))
+    classes = len(data.classes)
+    model = dknn.from_network(network, inputs, data.train.labels, classes=classes, k=chosen.k, parts=chosen.parts)
+    _, error = baselines.training.evaluate(model, data, data.tuning)
+    description = ModelDescription(
+        architecture="dknn",
+        options=dknn.options_of(model, described.architecture, described.options),
+        channels=described.channels,
+        classes=classes,
+        training=task.training,
+        epoch=described.epoch,
+        epochs=described.epochs,
+        tuning_error=error,
+        dataset=data.fingerprint(),
+    )
+    return Made(model, description)
+
+
+_TRAINING = (baselines.training, objectives)
+RECIPES: Mapping[str, Recipe] = {
+    "plain": Recipe(_trained_with(lambda chosen: CrossEntropy()), _TRAINING),
+    "editable": Recipe(_trained_with(lambda chosen: EditableObjective(chosen.terms)), (*_TRAINING, editable), True),
+    "cnp": Recipe(_trained_with(lambda chosen: cnp.CnpObjective(chosen.terms)), (*_TRAINING, editable, cnp), True),
+    "dknn": Recipe(_neighbours, (dknn, voting)),
+}
+"""By name, as in ``recipe`` of a training's block."""
+
+
+def code_of(chosen: TrainingSettings) -> list[Path]:
+    """The files that decide what comes out of a training, beside the data's and the architecture's."""
+    recipe = RECIPES[chosen.recipe]
+    files = [Path(inspect.getfile(module)) for module in recipe.code]
+    if recipe.edits:
+        files += sorted(Path(inspect.getfile(editors)).parent.glob("*.py"))
+        files += method_files(getattr(chosen, "editor", cnp.EDITOR))
+    return list(dict.fromkeys(files))
+
+
+def _editor_of(objective: EditableObjective) -> dict[str, Any]:
+    terms = objective.terms
+    values = {"editor": terms.editor, "layers": terms.layers, "hyperparameters": objective.editor_parameters()}
+    return values | {"max_steps": terms.max_steps}
