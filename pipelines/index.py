@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.files import write_atomically
+from pipelines.judging import count
 from pipelines.settings import Settings
 
 
@@ -57,6 +58,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         f"| Table 2: layers | [table2.md]({name}/table2.md) | [csv]({name}/table2.csv) |",
         f"| Leaderboard | [leaderboard.md]({name}/leaderboard.md), [sortable page]({name}/leaderboard.html) "
         f"| [csv]({name}/leaderboard.csv) |",
+        *_claims(folder),
         f"| Figures, one per study and table | [figures/]({name}/figures/) | |",
         f"| Chosen hyperparameters and all trials | | [tuned/]({name}/tuned/) |",
         f"| One record per edit | | [edits/]({name}/edits/) |",
@@ -67,3 +69,13 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`.",
         "",
     ]
+
+
+def _claims(folder: Path) -> list[str]:
+    """The verdicts in one line; nothing for results that were reported before there were claims."""
+    path = folder / "claims.csv"
+    if not path.exists():
+        return []
+    verdicts = pd.read_csv(path).drop_duplicates("claim")["claim_verdict"]
+    name = folder.name
+    return [f"| The paper's claims: {count(verdicts)} | [claims.md]({name}/claims.md) | [csv]({name}/claims.csv) |"]

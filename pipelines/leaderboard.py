@@ -64,11 +64,19 @@ def table1(results: Sequence[CellResult]) -> pd.DataFrame:
     """Each editor on the part of the plain model where it had the smallest drawdown *on the tuning split*."""
     plain = [result for result in results if result.cell.training == BASELINE]
     chosen = [
-        min((result for result in plain if result.cell.editor == editor), key=_tuning_rank)
+        best_part([result for result in plain if result.cell.editor == editor])
         for editor in dict.fromkeys(result.cell.editor for result in plain)
     ]
     rows = pd.DataFrame([dict(result.row) for result in chosen])
     return published.beside(rows, published.load("table1"), on=["editor"])
+
+
+def best_part(results: Sequence[CellResult]) -> CellResult:
+    """Of several parts of one model, the one with the smallest drawdown *on the tuning split*, feasible ones first.
+
+    :raises ValueError: for no results.
+    """
+    return min(results, key=_tuning_rank)
 
 
 def table2(results: Sequence[CellResult]) -> pd.DataFrame:
