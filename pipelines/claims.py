@@ -24,7 +24,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that claims speak of: its words, unit and decimals, and what it is computed from."""
+    """A number that claims speak of: its words, the unit of a difference, decimals, and what it is computed from."""
 
     label: str
     unit: str
@@ -35,7 +35,7 @@ class Metric:
 METRICS = {
     "drawdown": Metric("drawdown", "points", 2, "edits"),
     "num_steps": Metric("gradient steps", "steps", 2, "edits"),
-    "test_error": Metric("test error", "%", 2, "test images"),
+    "test_error": Metric("test error", "points", 2, "test images"),
     "cost_ratio": Metric("time of a training step", "plain steps", 2, "measurement"),
     "own_class_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
     "svd_components_90": Metric("SVD components for 90 % of the variance", "components", 1, "measurement"),

@@ -192,7 +192,7 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[
 
 def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:
     if len(estimates) == 1:
-        return estimates[0], "its own interval"
+        return estimates[0], "as measured"
     return independent_difference(*estimates), "not paired"
 
 
