@@ -37,8 +37,11 @@ METRICS = {
     "num_steps": Metric("gradient steps", "steps", 2, "edits"),
     "test_error": Metric("test error", "points", 2, "test images"),
     "cost_ratio": Metric("time of a training step", "plain steps", 2, "measurement"),
-    "own_class_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
-    "svd_components_90": Metric("SVD components for 90 % of the variance", "components", 1, "measurement"),
+    "own_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
+    **{
+        f"components_{share}": Metric(f"SVD components for {share} % of variance", "components", 1, "measurement")
+        for share in (50, 80, 90, 95)
+    },
 }
 
 

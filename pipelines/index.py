@@ -54,11 +54,11 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         "",
         "| what | page | data |",
         "| --- | --- | --- |",
+        *_claims(folder),
         f"| Table 1: editors | [table1.md]({name}/table1.md) | [csv]({name}/table1.csv) |",
         f"| Table 2: layers | [table2.md]({name}/table2.md) | [csv]({name}/table2.csv) |",
         f"| Leaderboard | [leaderboard.md]({name}/leaderboard.md), [sortable page]({name}/leaderboard.html) "
         f"| [csv]({name}/leaderboard.csv) |",
-        *_claims(folder),
         f"| Figures, one per study and table | [figures/]({name}/figures/) | |",
         f"| Chosen hyperparameters and all trials | | [tuned/]({name}/tuned/) |",
         f"| One record per edit | | [edits/]({name}/edits/) |",

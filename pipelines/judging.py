@@ -138,8 +138,8 @@ def _numbers(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> 
     )
     if missing := tuple(key for key in keys if key not in evidence.measurements):
         return Comparison(condition, sides, missing)
-    estimate, method = _independent(found)
-    return Comparison(condition, sides, (), estimate, method)
+    cells = [cell for row in rows if (cell := evidence.cell(row))]
+    return Comparison(condition, sides, (), *_independent(found), _caveats(cells))
 
 
 def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:
@@ -153,9 +153,7 @@ def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Co
     known = [cell for cell in cells if cell is not None]
     if METRICS[condition.metric].source == "test images":
         return Comparison(condition, sides, (), *_of_test_images(known))
-    # Failures leave the model nearly as it was, so they buy a smaller drawdown.
-    caveats = tuple(f"{_name(cell)}: {cell.row['note']}" for cell in known if cell.row["note"])
-    return Comparison(condition, sides, (), *_of_edits(condition, known, rows), caveats)
+    return Comparison(condition, sides, (), *_of_edits(condition, known, rows), _caveats(known))
 
 
 def _side(row: Row, published: float, cell: CellResult | None, metric: str) -> Side:
@@ -188,6 +186,11 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[
         return metrics.mean(values[0], name), edits
     compute = paired_ratio if condition.scale == "ratio" else paired_difference
     return compute(*values, name), f"paired, the same {edits}"
+
+
+def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
+    """The rows that clearly miss the required success: failures leave a model nearly as it was, so they look local."""
+    return tuple(f"{_name(cell)}: {cell.row['note']}" for cell in cells if cell.row["note"])
 
 
 def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:

@@ -66,7 +66,10 @@ def _overview(number: int, judged: Judged) -> str:
 
 
 def _in_paper(judged: Judged) -> str:
-    """The paper's numbers of a claim, such as ``drawdown 0.65 < 0.86; test error 7.19 > 6.31``."""
+    """The paper's numbers of a claim, such as ``drawdown 0.65 < 0.86; test error 7.19 > 6.31``, or what it shows."""
+    shown = dict.fromkeys(escape(condition.published or "") for condition in judged.claim.conditions)
+    if all(shown):
+        return "; ".join(shown)
     by_metric: dict[str, list[str]] = {}
     for condition in judged.claim.conditions:
         sides = [comparison.sides for comparison in judged.comparisons if comparison.condition is condition]

@@ -161,6 +161,14 @@ def test_a_row_below_the_required_success_carries_a_caveat(changes, note):
     assert [caveat[: len(note)] for caveat in comparison.caveats] == ([note] if note else [])
 
 
+def test_a_number_of_a_row_below_the_required_success_carries_the_caveat_too():
+    condition = {"rule": "between", "metric": "own_excess", "of": RMSPROP, "above": 0.0, "reason": "r"}
+    measured = {f"own_excess/{RMSPROP}": Estimate(3.0, 2.0, 4.0)}
+    judged = judge([cell(RMSPROP, failures=12)], measured, **condition, published="above 0")
+    assert judged.verdict is HOLDS
+    assert judged.comparisons[0].caveats[0].startswith("plain/rmsprop/chain3: tuned to")
+
+
 @pytest.mark.parametrize(
     ("rule", "wrong", "verdict"),
     [
@@ -211,10 +219,10 @@ def test_a_number_is_held_against_bounds(low, high, verdict):
 def test_two_numbers_are_compared_by_their_own_intervals():
     names = [GD, RMSPROP]
     measured = {
-        f"svd_components_90/{name}": Estimate(value, value - 1, value + 1)
+        f"components_90/{name}": Estimate(value, value - 1, value + 1)
         for name, value in zip(names, (7, 10), strict=True)
     }
-    condition = {"rule": "larger", "metric": "svd_components_90", "of": RMSPROP, "than": [GD], "published": "more"}
+    condition = {"rule": "larger", "metric": "components_90", "of": RMSPROP, "than": [GD], "published": "more"}
     (comparison,) = judge([], measured, **condition).comparisons
     assert comparison.verdict is HOLDS
     assert (comparison.estimate.low, comparison.estimate.high) == pytest.approx((3 - 2**0.5, 3 + 2**0.5))

@@ -12,7 +12,7 @@ from benchmarks.metrics import Estimate
 from pipelines import measurements
 from pipelines.layout import Layout
 
-HEAD = "training,editor,layers,edits,svd_components_90,svd_components_90_low,svd_components_90_high,own_class_excess\n"
+HEAD = "training,editor,layers,edits,components_90,components_90_low,components_90_high,own_excess\n"
 KEYS = "plain,rmsprop,chain3"
 
 
@@ -40,15 +40,15 @@ def test_what_is_there_is_read_by_name(layout):
     write(layout.results / "figure2/summary.csv", f"{HEAD}{KEYS},400,7,6,9,1.5\nplain,gd,all,400,,,,0.5\n")
     found = read(layout)
     assert found["cost_ratio/cnp"] == Estimate(2.5, 2.25, 2.75)
-    assert found["svd_components_90/plain/rmsprop/chain3"] == Estimate(7, 6, 9)
-    excess = found["own_class_excess/plain/gd/all"]
+    assert found["components_90/plain/rmsprop/chain3"] == Estimate(7, 6, 9)
+    excess = found["own_excess/plain/gd/all"]
     assert excess.value == 0.5
     assert math.isnan(excess.low)
     assert set(found) == {
         "cost_ratio/cnp",
-        "svd_components_90/plain/rmsprop/chain3",
-        "own_class_excess/plain/rmsprop/chain3",
-        "own_class_excess/plain/gd/all",
+        "components_90/plain/rmsprop/chain3",
+        "own_excess/plain/rmsprop/chain3",
+        "own_excess/plain/gd/all",
     }
 
 
@@ -68,11 +68,11 @@ def test_a_damaged_cost_is_refused(layout, content):
     ("content", "sentence"),
     [
         ("", "summary.csv is broken"),
-        ("training,editor,svd_components_90\nplain,gd,3\n", "is broken .*layers"),
+        ("training,editor,components_90\nplain,gd,3\n", "is broken .*layers"),
         (f"{HEAD}{KEYS},400,many,6,9,1\n", "is broken .*many"),
         (f"{HEAD}{KEYS},400,7,6,9,1\n{KEYS},400,7,6,9,1\n", "is broken .a cell has two rows.: remove it"),
-        (f"{HEAD}{KEYS},400,7,9,6,1\n", r"svd_components_90 is 7 with the interval \[9, 6\], which cannot be"),
-        (f"{HEAD}{KEYS},400,inf,6,9,1\n", "svd_components_90 is inf"),
+        (f"{HEAD}{KEYS},400,7,9,6,1\n", r"components_90 is 7 with the interval \[9, 6\], which cannot be"),
+        (f"{HEAD}{KEYS},400,inf,6,9,1\n", "components_90 is inf"),
     ],
 )
 def test_a_damaged_summary_is_refused(layout, content, sentence):
