@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.files import write_atomically
+from pipelines.judging import count
 from pipelines.settings import Settings
 
 
@@ -53,6 +54,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         "",
         "| what | page | data |",
         "| --- | --- | --- |",
+        *_claims(folder),
         f"| Table 1: editors | [table1.md]({name}/table1.md) | [csv]({name}/table1.csv) |",
         f"| Table 2: layers | [table2.md]({name}/table2.md) | [csv]({name}/table2.csv) |",
         f"| Table 3: Editable Training | [table3.md]({name}/table3.md) | [csv]({name}/table3.csv) |",
@@ -68,3 +70,13 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`.",
         "",
     ]
+
+
+def _claims(folder: Path) -> list[str]:
+    """The verdicts in one line; nothing for results that were reported before there were claims."""
+    path = folder / "claims.csv"
+    if not path.exists():
+        return []
+    verdicts = pd.read_csv(path).drop_duplicates("claim")["claim_verdict"]
+    name = folder.name
+    return [f"| The paper's claims: {count(verdicts)} | [claims.md]({name}/claims.md) | [csv]({name}/claims.csv) |"]

@@ -86,11 +86,19 @@ def table1(results: Sequence[CellResult]) -> pd.DataFrame:
     elsewhere = {*WORKAROUNDS, *published.load("table3")["editor"]} - {*published.load("table1")["editor"]}
     plain = [result for result in results if result.cell.training == BASELINE and result.cell.editor not in elsewhere]
     chosen = [
-        min((result for result in plain if result.cell.editor == editor), key=_tuning_rank)
+        best_part([result for result in plain if result.cell.editor == editor])
         for editor in dict.fromkeys(result.cell.editor for result in plain)
     ]
     rows = pd.DataFrame([dict(result.row) for result in chosen])
     return published.beside(rows, published.load("table1"), on=["editor"])
+
+
+def best_part(results: Sequence[CellResult]) -> CellResult:
+    """Of several parts of one model, the one with the smallest drawdown *on the tuning split*, feasible ones first.
+
+    :raises ValueError: for no results.
+    """
+    return min(results, key=_tuning_rank)
 
 
 def table2(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -219,11 +227,11 @@ def _read_cell(cell: Cell) -> CellResult:
         description = json.loads(path.read_text())
         records = pd.read_csv(path.with_suffix(".csv"))
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
-        learned = pd.read_csv(path.with_suffix(".learned.csv")) if description["learned"] else None
+        learned = pd.read_csv(path.with_suffix(".learned.csv")) if description.get("learned") else None
         protocol, edits = description["protocol"], description["edits"]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: {again} first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
     if protocol != PROTOCOL:
         raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")

@@ -14,12 +14,13 @@ import typer
 from matplotlib.figure import Figure
 
 from benchmarks.files import write_atomically
-from pipelines import command, leaderboard, provenance
+from pipelines import claims, command, judging, leaderboard, measurements, provenance
 from pipelines import settings as parameters
 from pipelines.index import write_index
 from pipelines.layout import Layout
 from pipelines.leaderboard import CellResult
 from pipelines.presentation import figures
+from pipelines.presentation.claims import claims_markdown
 from pipelines.presentation.leaderboard import leaderboard_html
 from pipelines.presentation.tables import Column, to_markdown
 from pipelines.runs import run_records
@@ -72,6 +73,7 @@ def report(
         "table3": leaderboard.table3(results),
     }
     _write_tables(settings, layout, results, board, tables)
+    _write_claims(settings, layout, results)
     _draw(settings, layout, results, board, tables)
     _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
     _write_json(layout.results / "metrics.json", _metrics(board))
@@ -122,6 +124,13 @@ def _write_tables(
     page = leaderboard_html(_brief(board), title=title, caption=caption, scale_note=scale_note, metrics=columns)
     write_atomically(layout.results / "leaderboard.html", page)
     write_atomically(layout.results / "timings.csv", _csv(leaderboard.timings(results)))
+
+
+def _write_claims(settings: Settings, layout: Layout, results: list[CellResult]) -> None:
+    judged = judging.judge(claims.load(), results, measurements.read(layout, settings.trainings))
+    title, scale_note = f"The paper's claims on {layout.benchmark}", settings.benchmark(layout.benchmark).note
+    write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
+    write_atomically(layout.results / "claims.csv", _csv(judging.table(judged)))
 
 
 def _brief(board: pd.DataFrame) -> pd.DataFrame:

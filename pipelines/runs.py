@@ -81,7 +81,7 @@ def _tags(layout: Layout, commit: str) -> dict[str, str]:
 
 
 def _shared(layout: Layout) -> list[Path]:
-    names = ("table1.md", "table2.md", "table3.md", "leaderboard.md", "leaderboard.html")
+    names = ("table1.md", "table2.md", "table3.md", "leaderboard.md", "leaderboard.html", "claims.md")
     figures = ("table1.png", "table2.png", "table3.png", "steps-drawdown.png")
     found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
     return [path for path in found if path.exists()]

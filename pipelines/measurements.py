@@ -1,0 +1,75 @@
+"""What was measured besides edits, by name: the cost of a training step, the numbers of Figure 2."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.errors import InputError
+from benchmarks.metrics import Estimate
+from pipelines.claims import METRICS
+from pipelines.layout import Layout
+
+COST = "cost.json"
+"""In a model's folder: ``cost_ratio``, the time of a training step in steps of plain training, with its interval."""
+SUMMARY = Path("figure2", "summary.csv")
+"""In a benchmark's results: a row per analysed cell, each number with ``_low`` and ``_high``."""
+_KEYS = ["training", "editor", "layers"]
+
+
+def read(layout: Layout, trainings: Iterable[str]) -> dict[str, Estimate]:
+    """What there is, as ``cost_ratio/<training>`` and ``<number>/<training>/<editor>/<layers>``.
+
+    A file that is missing was not measured; an interval that is missing is ``nan``.
+
+    :raises InputError: for a file that is there and cannot be read.
+    """
+    found: dict[str, Estimate] = {}
+    for training in trainings:
+        path = layout.model(training) / COST
+        if path.exists():
+            found[f"cost_ratio/{training}"] = _cost(path)
+    path = layout.results / SUMMARY
+    return found | (_summary(path) if path.exists() else {})
+
+
+def _cost(path: Path) -> Estimate:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        value = float(content["cost_ratio"])
+        ends = [float(content.get(f"cost_ratio_{end}", math.nan)) for end in ("low", "high")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} does not hold the cost of a training ({error!r}): remove it and train again"
+        ) from error
+    return _checked(path, "cost_ratio", value, *ends)
+
+
+def _summary(path: Path) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(_KEYS, str))
+        if frame.duplicated(_KEYS).any():
+            raise ValueError("a cell has two rows")
+        names = [name for name, metric in METRICS.items() if metric.source == "measurement" and name in frame]
+        for row in frame.to_dict("records"):
+            for name in names:
+                value, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
+                if not math.isnan(value):
+                    found["/".join((name, *(row[key] for key in _KEYS)))] = _checked(path, name, value, low, high)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        again = "remove it and run the stage that makes it again"
+        raise InputError(f"{path} is broken ({' '.join(str(error).split())}): {again}") from error
+    return found
+
+
+def _checked(path: Path, name: str, value: float, low: float, high: float) -> Estimate:
+    if not math.isfinite(value) or low > high:
+        raise InputError(f"{path}: {name} is {value:g} with the interval [{low:g}, {high:g}], which cannot be")
+    return Estimate(value, low, high)
