@@ -111,20 +111,22 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
 
 
 def table3(results: Sequence[CellResult]) -> pd.DataFrame:
-    """The paper's eleven rows in its order, then the workarounds that it names and does not measure.
+    """The paper's eleven rows in its order, then, as ``appendix``, what it does not have.
 
-    A row that this run does not have is empty and says so.
+    These are trainings of this run's own and the workarounds, which the paper names and does not measure. A row of the
+    paper's that this run does not have is empty and says so.
     """
     rows = leaderboard(results)
     paper = _named_as_here(published.load("table3"), rows)
-    missing = paper.merge(rows[_KEYS], how="left", on=_KEYS, indicator=True)
-    missing = paper[(missing["_merge"] == "left_only").to_numpy()][_KEYS].assign(note="not part of this run")
-    missing = published.beside(missing, paper, on=_KEYS)
-    order = {names: place for place, names in enumerate(paper[_KEYS].itertuples(index=False, name=None))}
-    order |= {(BASELINE, editor): len(order) + place for place, editor in enumerate(WORKAROUNDS)}
+    names = list(paper[_KEYS].itertuples(index=False, name=None))
+    missing = paper[[name not in set(rows[_KEYS].itertuples(index=False, name=None)) for name in names]]
+    missing = published.beside(missing[_KEYS].assign(note="not part of this run"), paper, on=_KEYS)
     rows = pd.concat([rows, missing], ignore_index=True)
-    place = [order.get(names, order.get(names[:2], -1)) for names in rows[_KEYS].itertuples(index=False, name=None)]
-    rows = rows.assign(place=place).query("place >= 0").sort_values("place", kind="stable")
+    order = {name: place for place, name in enumerate(names)}
+    place = [order.get(name, len(order)) for name in rows[_KEYS].itertuples(index=False, name=None)]
+    rows = rows.assign(place=place, appendix=[number == len(order) for number in place])
+    shown = ~rows["appendix"] | (rows["training"] != BASELINE) | rows["editor"].isin(WORKAROUNDS)
+    rows = rows[shown].sort_values(["place", "editor"], kind="stable")
     return rows.drop(columns="place").reset_index(drop=True)
 
 

@@ -105,7 +105,8 @@ def _write_tables(
         "table3": (
             f"Table 3 on {layout.benchmark}: Editable Training and its baselines",
             f"Every row's editor is tuned by the same rule. {LEARNED_CAPTION if learned else ''}{edits} "
-            f"The last rows are workarounds that the paper names and does not measure.",
+            f"The last rows are not in the paper's table: other trainings of this run, and workarounds that the paper "
+            f"names and does not measure.",
             [*PAPER_COLUMNS, *learned, *seeds],
         ),
         "leaderboard": (

@@ -135,11 +135,13 @@ def reaches_success(frame: pd.DataFrame) -> pd.Series:
 
 
 def best_rows(frame: pd.DataFrame) -> list[bool]:
-    """For each row, whether it has the smallest drawdown among those that reach 95 % success."""
+    """For each row, whether it has the smallest drawdown among those that reach 95 % success, an appendix left out."""
     metric = next((name for name in ("drawdown", "bleu_drawdown") if name in frame.columns), None)
     if metric is None or "success_rate" not in frame.columns:
         return [False] * len(frame)
     eligible = frame[metric].where(reaches_success(frame))
+    if "appendix" in frame:
+        eligible = eligible.where(~frame["appendix"].astype(bool))
     return list(eligible.notna() & (eligible == eligible.min()))
 
 
