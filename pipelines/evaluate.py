@@ -8,7 +8,7 @@ import shutil
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -19,7 +19,7 @@ from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer, statistics
+from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, read_tuned, scorer, statistics
 from pipelines.layout import Layout
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -45,7 +45,7 @@ def evaluate(
 def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     """Evaluate one cell unless it is done already, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).evaluation
-    tuned = _read_tuned(cell)
+    tuned = read_tuned(cell)
     identity = fingerprint(cell, [settings.seed, chosen.model_dump(), tuned["hyperparameters"], tuned["max_steps"]])
     result = cell.layout.edits(cell.editor) / f"{cell.file}.json"
     progress = Progress(f"evaluate {cell}", chosen.edits, "edits")
@@ -106,21 +106,6 @@ def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     if len(records) != edits:
         raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
     return records
-
-
-def _read_tuned(cell: Cell) -> dict[str, Any]:
-    path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
-    again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
-    try:
-        tuned = json.loads(path.read_text())
-        tuned = {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {again} first") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold tuned hyperparameters ({error!r}): remove it and {again}") from error
-    if not isinstance(tuned["hyperparameters"], dict):
-        raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
-    return tuned
 
 
 def _finished(result: Path, identity: str) -> bool:

@@ -35,7 +35,7 @@ FURTHER_COLUMNS = [
     Column("generality", "Generality", "%", 1),
     Column("generality_before", "before the edit", "%", 1),
 ]
-_SCALABLE = ("table1", "table2", "steps-drawdown", "error-drawdown")
+_SCALABLE = ("table1", "table2", "steps-drawdown", "error-drawdown", "figure2")
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
     "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
@@ -118,6 +118,9 @@ def _draw(
         drawn["table1"] = figures.table1_bars(tables["table1"])
     if not tables["table2"].empty:
         drawn["table2"] = figures.table2_bars(tables["table2"])
+    analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
+    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
+        drawn["figure2"] = figures.figure2(*map(pd.read_csv, analysed))
     for result in results:
         cell = result.cell
         trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")

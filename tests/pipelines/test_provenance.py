@@ -73,6 +73,12 @@ LEFT_OUT = {
         "baselines/checkpoints.py": "reads weights, which are a dependency",
         "benchmarks/datasets/": "data are a dependency, as files",
     },
+    "analyse": {
+        **CHECKED_TRAININGS,
+        "baselines/checkpoints.py": "reads weights, which are a dependency",
+        "benchmarks/augmentation.py": "descriptors look at no augmented copies",
+        "benchmarks/datasets/": "data are a dependency, as files",
+    },
     "report": {
         **CHECKED_TRAININGS,
         "baselines/checkpoints.py": "models are a dependency, as files",
