@@ -25,6 +25,7 @@ from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
 from pipelines.layout import Layout
+from pipelines.layout import cell as file_name
 from pipelines.progress import Progress
 from pipelines.settings import Settings
 from pipelines.workers import share_out
@@ -116,8 +117,9 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
             descriptors.save(part, path, identity)
         parts.append(part)
         progress.advance(len(rows))
-    descriptors.save(descriptors.join(parts), result, identity)
-    return descriptors.join(parts)
+    found = descriptors.join(parts)
+    descriptors.save(found, result, identity)
+    return found
 
 
 def _confusion(edits: Descriptors, sizes: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -165,7 +167,7 @@ def _summary(
 
 
 def _file(cell: Cell) -> str:
-    return f"{cell.training}-{cell.editor}-{cell.layers}.safetensors"
+    return f"{file_name(f'{cell.training}-{cell.editor}', cell.layers)}.safetensors"
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -63,7 +63,7 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
 
 def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
     """The cells whose edits are analysed: of those named, the ones that are tuned at present."""
-    named = [Cell(benchmark, *names) for names in settings.benchmark(benchmark).analysis.cells]
+    named = list(dict.fromkeys(Cell(benchmark, *names) for names in settings.benchmark(benchmark).analysis.cells))
     editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in settings.leaderboard]
     tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
     return [cell for cell in named if cell in tuned]

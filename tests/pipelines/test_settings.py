@@ -79,6 +79,7 @@ def test_every_editor_on_the_leaderboard_is_there_and_has_a_block():
         ("benchmarks.digits.trainings.plain.epoch", "epochs, batch_size, lr, schedule"),
         ("benchmarks.digits.tuning.shard", "edits, control_size, min_success"),
         ("benchmarks.digits.evaluation.min_success", "edits, control_size, shard"),
+        ("benchmarks.digits.analysis.control_size", "edits, shard, cells"),
         ("editors.gd.trails", "trials, max_steps, subsets, fixed, ranges"),
     ],
 )
@@ -128,6 +129,8 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("benchmarks.digits.tuning.min_success", float("nan"), "must be "),
         ("benchmarks.digits.evaluation.edits", "many", "must be a whole number, not 'many'"),
         ("benchmarks.digits.evaluation.shard", 0, "must be >= 1, not 0"),
+        ("benchmarks.digits.analysis.edits", 0, "must be >= 1, not 0"),
+        ("benchmarks.digits.analysis.cells", [["plain", "gd"]], "cells.0 must be at least 3 long"),
         ("editors.gd.trials", 0, "must be >= 1, not 0"),
         ("editors.gd.max_steps", 0, "must be >= 1, not 0"),
         ("editors.gd.subsets", {}, "must be at least 1 long"),
@@ -169,6 +172,11 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
         ),
         ("benchmarks.digits.model.options", {"width": 0}, "width must be a whole number >= 1, not 0"),
         ("benchmarks.digits.model.options", {"classes": 3}, "'classes' of architecture 'resnet18' is no option"),
+        (
+            "benchmarks.digits.analysis.cells",
+            [["plane", "gd", "all"]],
+            "benchmarks.digits.analysis.cells: unknown training 'plane'; params.yaml describes: plain",
+        ),
         ("editors.gd.fixed", {"momentum": 0.9}, "editors.gd: no hyperparameter 'momentum'; it has: lr"),
         ("editors.gd.fixed", {"lr": -1.0}, "lr must be a number > 0, not -1"),
         ("editors.gd.fixed", {"lr": float("nan")}, "lr must be a number > 0, not nan"),
