@@ -120,6 +120,20 @@ class Scorer:
         return activations(self._prefix, self._dataset.inputs(images.to(self._labels.device)), self._chunk)
 
     @property
+    def labels(self) -> Tensor:
+        """True classes of the whole split ``(N,)``."""
+        return self._labels
+
+    @property
+    def before(self) -> Outputs:
+        """The unedited model's answers on the whole split."""
+        return self._before
+
+    def after(self, edit: editors.Edit) -> Outputs:
+        """The edited model's answers on the whole split."""
+        return self._before if edit.unchanged else _answers(self._predict(edit, self._control))
+
+    @property
     def wrong_before(self) -> int:
         """How many images of the whole split the unedited model gets wrong."""
         return int(self._wrong.sum())
@@ -140,8 +154,7 @@ class Scorer:
             looked_at = _at(self._control, chosen)
             answers = _answers(self._predict(edit, looked_at, self._views[row] if views else None))
             after, viewed = _pick(answers, slice(len(labels))), answers.labels[len(labels) :]
-            ratio = before.log_probabilities - after.log_probabilities
-            divergence = float((before.log_probabilities.exp() * ratio).sum(dim=1).mean())
+            divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
         predicted = int(self._before.labels[image])
         return EditRecord(
@@ -182,6 +195,12 @@ class Scorer:
             return torch.cat([activations(edited, part, len(part)) for part in parts])
         with torch.no_grad():
             return torch.cat([edited.predict(part) for part in parts])
+
+
+def kl(before: Outputs, after: Outputs) -> Tensor:
+    """KL(p(y|x,θ) ‖ p(y|x,θ̂)) of each image ``(N,)``, in nats."""
+    ratio = before.log_probabilities - after.log_probabilities
+    return (before.log_probabilities.exp() * ratio).sum(dim=1)
 
 
 def _answers(logits: Tensor) -> Outputs:

@@ -71,6 +71,36 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
     ]
 
 
+def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
+    """The cells whose edits are analysed: of those named, the ones that are tuned at present."""
+    first = settings.training_seeds[0]
+    named = list(
+        dict.fromkeys(Cell(benchmark, *names, first) for names in settings.benchmark(benchmark).analysis.cells)
+    )
+    editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in settings.leaderboard]
+    tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
+    return [cell for cell in named if cell in tuned]
+
+
+def read_tuned(cell: Cell) -> dict[str, Any]:
+    """What tuning chose: ``hyperparameters`` by name, ``max_steps``, ``feasible``, ``min_success`` and ``tuning``.
+
+    :raises InputError: if the file is missing or does not hold them.
+    """
+    path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
+    try:
+        tuned = json.loads(path.read_text())
+        tuned = {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: {again} first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not hold tuned hyperparameters ({error!r}): remove it and {again}") from error
+    if not isinstance(tuned["hyperparameters"], dict):
+        raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
+    return tuned
+
+
 def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size: int | None) -> tuple[Scorer, Dataset]:
     """The cell's model with ``edits`` requests on the ``tuning`` or ``test`` split.
 

@@ -19,7 +19,7 @@ from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, scorer, statistics
+from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, read_tuned, scorer, statistics
 from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -51,7 +51,7 @@ def evaluate(
 def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     """Evaluate one cell unless it is done already, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).evaluation
-    tuned = _read_tuned(cell)
+    tuned = read_tuned(cell)
     learned = _read_learned(cell)
     count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
     asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
@@ -137,21 +137,6 @@ def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     if len(records) != edits:
         raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
     return records
-
-
-def _read_tuned(cell: Cell) -> dict[str, Any]:
-    path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
-    again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
-    try:
-        tuned = json.loads(path.read_text())
-        tuned = {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {again} first") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold tuned hyperparameters ({error!r}): remove it and {again}") from error
-    if not isinstance(tuned["hyperparameters"], dict):
-        raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
-    return tuned
 
 
 def _finished(result: Path, identity: str) -> bool:

@@ -41,6 +41,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
     note = settings.benchmarks[name].note if name in settings.benchmarks else ""
     hardware = run["hardware"]
     machine = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
+    figure2 = f"| Figure 2: what edits change | [figure2.png]({name}/figures/figure2.png) | [csv]({name}/figure2/) |"
     return [
         f"## {name}",
         "",
@@ -61,6 +62,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         f"| Table 3: Editable Training | [table3.md]({name}/table3.md) | [csv]({name}/table3.csv) |",
         f"| Leaderboard | [leaderboard.md]({name}/leaderboard.md), [sortable page]({name}/leaderboard.html) "
         f"| [csv]({name}/leaderboard.csv) |",
+        *([figure2] if (folder / "figures" / "figure2.png").exists() else []),
         f"| Figures, one per study and table | [figures/]({name}/figures/) | |",
         f"| Chosen hyperparameters and all trials | | [tuned/]({name}/tuned/) |",
         f"| One record per edit | | [edits/]({name}/edits/) |",

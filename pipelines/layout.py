@@ -41,6 +41,16 @@ class Layout:
         return self.root / "unfinished" / self.benchmark / "shards" / editor
 
     @property
+    def descriptors(self) -> Path:
+        """What each analysed edit did to every test image, as tensors."""
+        return self.root / "descriptors" / self.benchmark
+
+    @property
+    def unfinished_descriptors(self) -> Path:
+        """Shards of them, which an unfinished analysis resumes from; not an output."""
+        return self.root / "unfinished" / self.benchmark / "descriptors"
+
+    @property
     def results(self) -> Path:
         """Tables, records and figures."""
         return self.root / "results" / self.benchmark
@@ -52,6 +62,11 @@ class Layout:
     def edits(self, editor: str) -> Path:
         """One record per edit."""
         return self.results / "edits" / editor
+
+    @property
+    def figure2(self) -> Path:
+        """What Figure 2 shows, as tables."""
+        return self.results / "figure2"
 
     @property
     def figures(self) -> Path:

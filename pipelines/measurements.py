@@ -12,16 +12,14 @@ import pandas as pd
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from pipelines.claims import METRICS
-from pipelines.layout import Layout
+from pipelines.layout import COST, Layout
 
-COST = "cost.json"
-"""In a model's folder: ``cost_ratio``, the time of a training step in steps of plain training, with its interval."""
 SUMMARY = Path("figure2", "summary.csv")
 """In a benchmark's results: a row per analysed cell, each number with ``_low`` and ``_high``."""
 _KEYS = ["training", "editor", "layers"]
 
 
-def read(layout: Layout, trainings: Iterable[str]) -> dict[str, Estimate]:
+def read(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dict[str, Estimate]:
     """What there is, as ``cost_ratio/<training>`` and ``<number>/<training>/<editor>/<layers>``.
 
     A file that is missing was not measured; an interval that is missing is ``nan``.
@@ -30,7 +28,7 @@ def read(layout: Layout, trainings: Iterable[str]) -> dict[str, Estimate]:
     """
     found: dict[str, Estimate] = {}
     for training in trainings:
-        path = layout.model(training) / COST
+        path = layout.model(training, seed) / COST
         if path.exists():
             found[f"cost_ratio/{training}"] = _cost(path)
     path = layout.results / SUMMARY

@@ -97,7 +97,8 @@ def _version(package: str) -> str | None:
 
 def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Wall time of trainings and studies, as their stages wrote it down."""
-    files = {f"train/{name}": layout.model(name) / "timing.json" for name in settings.trainings}
+    models = [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]
+    files = {f"train/{folder.name}": folder / "timing.json" for folder in models}
     files |= {f"tune/{name}": layout.tuned(name) / "timing.json" for name in settings.leaderboard}
     return {name: _read_seconds(path) for name, path in files.items() if path.exists()}
 

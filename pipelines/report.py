@@ -50,7 +50,7 @@ LEARNED_CAPTION = (
     "the required success. "
 )
 SPREAD_COLUMN = Column("drawdown_seeds_std", "Drawdown, sd over trainings", "points", 2)
-_SCALABLE = ("table1", "table2", "table3", "steps-drawdown", "error-drawdown")
+_SCALABLE = ("table1", "table2", "table3", "steps-drawdown", "error-drawdown", "figure2")
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
     "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
@@ -128,7 +128,9 @@ def _write_tables(
 
 
 def _write_claims(settings: Settings, layout: Layout, results: list[CellResult]) -> None:
-    judged = judging.judge(claims.load(), results, measurements.read(layout, settings.trainings))
+    judged = judging.judge(
+        claims.load(), results, measurements.read(layout, settings.trainings, settings.training_seeds[0])
+    )
     title, scale_note = f"The paper's claims on {layout.benchmark}", settings.benchmark(layout.benchmark).note
     write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
     write_atomically(layout.results / "claims.csv", _csv(judging.table(judged)))
@@ -155,6 +157,9 @@ def _draw(
         drawn["table1"] = partial(figures.table1_bars, tables["table1"])
     if not tables["table2"].empty:
         drawn["table2"] = partial(figures.table2_bars, tables["table2"])
+    analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
+    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
+        drawn["figure2"] = partial(figures.figure2, *map(pd.read_csv, analysed))
     for result in results:
         cell = result.cell
         trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
@@ -165,12 +170,13 @@ def _draw(
         drawn[f"tuning-{cell.editor}-{cell.file}"] = partial(figures.tradeoff, trials, threshold, title=title)
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(figures.importances, series)
-    for training in dict.fromkeys(result.cell.training for result in results):
-        history = layout.model(training) / "history.csv"
-        if history.exists():
-            kept = json.loads((layout.model(training) / "model.json").read_text())["epoch"]
-            title = f"{training} training"
-            drawn[f"training-{training}"] = partial(figures.training_curves, pd.read_csv(history), kept, title=title)
+    for training, folder in {result.cell.training: result.cell.model for result in results}.items():
+        if (folder / "history.csv").exists():
+            history = pd.read_csv(folder / "history.csv")
+            kept = json.loads((folder / "model.json").read_text())["epoch"]
+            drawn[f"training-{training}"] = partial(
+                figures.training_curves, history, kept, title=f"{training} training"
+            )
     pieces = [(layout.figures / name, figure) for name, figure in drawn.items()]
     written = {path for paths in share_out(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
     for stale in set(layout.figures.iterdir()) - written:

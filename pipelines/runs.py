@@ -32,8 +32,8 @@ def run_records(
         _cell_run(result, rows[result.cell.training, result.cell.editor, result.cell.layers], layout, commit)
         for result in results
     ]
-    trainings = dict.fromkeys(result.cell.training for result in results)
-    return cells + [_training_run(settings, layout, training, commit) for training in trainings]
+    trained = [(training, seed) for seed in settings.training_seeds for training in settings.trainings]
+    return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
 
 
 def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> RunRecord:
@@ -59,20 +59,19 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
     )
 
 
-def _training_run(settings: Settings, layout: Layout, training: str, commit: str) -> RunRecord:
-    path = layout.model(training) / "history.csv"  # a model made without training has none
+def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
+    folder = layout.model(training, seed)
+    path = folder / "history.csv"  # a model made without training has none
     history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
     curves = [name for name in history.columns if name != _EPOCH]
-    figure = layout.figures / f"training-{training}.png"
+    figure = layout.figures / f"training-{folder.name}.png"
     return RunRecord(
-        key=f"training/{training}",
+        key=f"training/{folder.name}",
         parameters=settings.training(layout.benchmark, training).model_dump(),
         metrics={},
         series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
-        tags={**_tags(layout, commit), "training": training, "kind": "training"},
-        artifacts=[
-            path for path in (figure, *(layout.model(training) / name for name in _DESCRIBING)) if path.exists()
-        ],
+        tags={**_tags(layout, commit), "training": training, "seed": str(seed), "kind": "training"},
+        artifacts=[path for path in (figure, *(folder / name for name in _DESCRIBING)) if path.exists()],
     )
 
 

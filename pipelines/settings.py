@@ -75,6 +75,14 @@ class EvaluationSettings(Strict):
     shard: int = Field(default=50, ge=1)
 
 
+class AnalysisSettings(Strict):
+    """The edits of Figure 2, all from the test split; each cell is a training, an editor and a part of the model."""
+
+    edits: int = Field(ge=1)
+    shard: int = Field(default=50, ge=1)
+    cells: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+
+
 class BenchmarkSettings(Strict):
     """Everything about one benchmark."""
 
@@ -84,6 +92,7 @@ class BenchmarkSettings(Strict):
     trainings: dict[Name, TrainingSettings] = Field(min_length=1)
     tuning: TuningSettings
     evaluation: EvaluationSettings
+    analysis: AnalysisSettings
 
     @model_validator(mode="after")
     def _trainable(self) -> BenchmarkSettings:
@@ -147,6 +156,10 @@ class Settings(Strict):
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
+        for name, block in self.benchmarks.items():
+            for training, editor, _ in block.analysis.cells:
+                _check_known(f"benchmarks.{name}.analysis.cells", training, block.trainings, "training")
+                _check_known(f"benchmarks.{name}.analysis.cells", editor, self.editors, "editor")
         for name, editor in self.editors.items():
             _check_editor(name, editor, described)
         return self

@@ -1,6 +1,7 @@
 """All figures in one place: functions from a frame to a figure, and ``save`` to write one."""
 
 from pipelines.presentation.bar_figures import table1_bars, table2_bars
+from pipelines.presentation.descriptor_figures import figure2
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
 from pipelines.presentation.style import editor_colour
@@ -11,6 +12,7 @@ from pipelines.presentation.tuning_figures import importances, tradeoff
 __all__ = [
     "editor_colour",
     "error_drawdown_scatter",
+    "figure2",
     "importances",
     "save",
     "scatter",

@@ -114,6 +114,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
     digits["tuning"] |= {"edits": 10, "control_size": 20}
     digits["evaluation"] |= {"edits": 12, "shard": 4}
+    digits["analysis"] = {"edits": 12, "cells": [["plain", "rmsprop", "chain4"]]}
     for editor in content["editors"].values():
         editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
     copy.write_parameters(content)
@@ -123,7 +124,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
     of_editors = [f"{stage}@digits-{editor}" for stage in ("tune", "evaluate") for editor in ("gd", "rmsprop")]
-    assert sorted(ran) == sorted(["prepare@digits", "train@digits-plain", *of_editors, "report@digits"])
+    assert sorted(ran) == sorted(
+        ["prepare@digits", "train@digits-plain", *of_editors, "analyse@digits", "report@digits"]
+    )
     return copy
 
 
@@ -132,7 +135,7 @@ def test_one_command_makes_every_output(finished):
     for name in ("table1", "table2", "leaderboard"):
         assert (results / f"{name}.md").read_text().startswith("#")
         assert len(pd.read_csv(results / f"{name}.csv")) == {"table1": 2, "table2": 4, "leaderboard": 4}[name]
-    assert {"table1.png", "table1.svg", "steps-drawdown.png"} <= {path.name for path in (results / "figures").iterdir()}
+    assert {"table1.png", "table1.svg", "figure2.png"} <= {path.name for path in (results / "figures").iterdir()}
     assert "table1.md" in (finished.folder / "results/README.md").read_text()
     run = json.loads((results / "run.json").read_text())
     assert run["git_commit"] == finished.succeed("git", "rev-parse", "HEAD").strip()
@@ -191,7 +194,8 @@ def test_a_new_editor_runs_its_own_stages_only_and_takes_its_place(finished):
     content["leaderboard"].append("sign")
     content["editors"]["sign"] = {"trials": 3, "max_steps": 10, "subsets": {"plain": ["all", "chain4"]}}
     finished.write_parameters(content)
-    assert finished.repro() == ["tune@digits-sign", "evaluate@digits-sign", "report@digits"]
+    ran = finished.repro()
+    assert sorted(ran) == ["analyse@digits", "evaluate@digits-sign", "report@digits", "tune@digits-sign"]
     after = finished.reproducible()
     for name, content in before.items():
         if name.startswith(("tuned/", "edits/")):

@@ -26,7 +26,7 @@ DEADLINE = 120.0
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "report")
+names = ("prepare", "train", "tune", "evaluate", "analyse", "report")
 stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
 from benchmarks import datasets, models
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
@@ -154,6 +154,7 @@ def tiny_parameters() -> dict[str, Any]:
     digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
     digits["tuning"] |= {"edits": 12, "control_size": 20}
     digits["evaluation"] |= {"edits": 12, "shard": 4}
+    digits["analysis"] = {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]}
     for editor in content["editors"].values():
         editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
     return content

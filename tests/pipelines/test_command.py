@@ -213,14 +213,19 @@ def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
         assert outputs(trained).keys() == {name for name in outputs(trained) if not name.startswith("results")}
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "report"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "report"])
 def test_help_says_what_the_stage_does_and_takes(trained, stage):
     ended = trained.run(stage, "--help")
     assert ended.code == 0
     assert f"Usage: pipelines.{stage}" in ended.output
     assert "--params" in ended.output
     assert "[default: params.yaml]" in ended.output
-    needed = {"prepare": ["benchmark"], "report": ["benchmark"], "train": ["benchmark", "training"]}
+    needed = {
+        "prepare": ["benchmark"],
+        "analyse": ["benchmark"],
+        "report": ["benchmark"],
+        "train": ["benchmark", "training"],
+    }
     for argument in needed.get(stage, ["benchmark", "editor"]):
         assert f"{{{argument}}}" in ended.output or argument.upper() in ended.output
     assert len(ended.output.split("\n\n")[1].strip()) > 40  # a sentence about it

@@ -72,14 +72,15 @@ def test_every_editor_on_the_leaderboard_is_there_and_has_a_block():
 @pytest.mark.parametrize(
     ("where", "allowed"),
     [
-        ("sead", "leaderboard, seed, device"),
+        ("sead", "leaderboard, seed, training_seeds, device"),
         ("benchmarks.digits.modle", "note, data, model, trainings"),
         ("benchmarks.digits.data.option", "dataset, options"),
         ("benchmarks.digits.model.width", "architecture, options"),
         ("benchmarks.digits.trainings.plain.epoch", "epochs, batch_size, lr, schedule"),
         ("benchmarks.digits.tuning.shard", "edits, control_size, min_success"),
         ("benchmarks.digits.evaluation.min_success", "edits, control_size, shard"),
-        ("editors.gd.trails", "trials, max_steps, subsets, fixed, ranges"),
+        ("benchmarks.digits.analysis.control_size", "edits, shard, cells"),
+        ("editors.gd.trails", "trials, max_steps, edits, subsets, fixed, ranges"),
     ],
 )
 def test_an_unknown_key_is_named_with_those_that_are_allowed(tmp_path, where, allowed):
@@ -128,6 +129,8 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("benchmarks.digits.tuning.min_success", float("nan"), "must be "),
         ("benchmarks.digits.evaluation.edits", "many", "must be a whole number, not 'many'"),
         ("benchmarks.digits.evaluation.shard", 0, "must be >= 1, not 0"),
+        ("benchmarks.digits.analysis.edits", 0, "must be >= 1, not 0"),
+        ("benchmarks.digits.analysis.cells", [["plain", "gd"]], "cells.0 must be at least 3 long"),
         ("editors.gd.trials", 0, "must be >= 1, not 0"),
         ("editors.gd.max_steps", 0, "must be >= 1, not 0"),
         ("editors.gd.subsets", {}, "must be at least 1 long"),
@@ -169,13 +172,18 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
         ),
         ("benchmarks.digits.model.options", {"width": 0}, "width must be a whole number >= 1, not 0"),
         ("benchmarks.digits.model.options", {"classes": 3}, "'classes' of architecture 'resnet18' is no option"),
+        (
+            "benchmarks.digits.analysis.cells",
+            [["plane", "gd", "all"]],
+            "benchmarks.digits.analysis.cells: unknown training 'plane'; params.yaml describes: plain",
+        ),
         ("editors.gd.fixed", {"momentum": 0.9}, "editors.gd: no hyperparameter 'momentum'; it has: lr"),
         ("editors.gd.fixed", {"lr": -1.0}, "lr must be a number > 0, not -1"),
         ("editors.gd.fixed", {"lr": float("nan")}, "lr must be a number > 0, not nan"),
         ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd: no hyperparameter 'beta'"),
         ("editors.gd.ranges", {"lr": [0.0, 1.0]}, "editors.gd.ranges.lr must be a number > 0, not 0"),
         ("editors.gd.ranges", {"lr": [0.2, 0.1]}, "editors.gd.ranges.lr: 0.2 is above 0.1"),
-        ("editors.gd.subsets", {"none": ["all"]}, "editors.gd.subsets: unknown training 'none'; listed: plain"),
+        ("editors.gd.subsets", {"none": ["all"]}, "editors.gd.subsets: unknown training 'none'; known: plain"),
         ("editors.gd.subsets", {"plain": []}, "editors.gd.subsets.plain: needs names, each once, not []"),
         ("editors.gd.subsets", {"plain": ["all", "all"]}, "needs names, each once"),
         ("editors.gd.subsets", {"plain": ["chain*", "chain?"]}, "needs names, each once"),  # the same file names

@@ -1,0 +1,180 @@
+"""Stage 4b: what each of many edits did to every test image, and the tables behind Figure 2."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from threadpoolctl import threadpool_limits
+
+import editors
+from benchmarks import dataset, descriptors, edit_space
+from benchmarks.descriptors import Descriptors
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+from benchmarks.metrics import Estimate
+from benchmarks.scoring import shards
+from benchmarks.seeds import seed
+from pipelines import command
+from pipelines import settings as parameters
+from pipelines.cells import Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
+from pipelines.layout import Layout
+from pipelines.layout import cell as file_name
+from pipelines.progress import Progress
+from pipelines.settings import Settings
+from pipelines.workers import share_out
+
+SHARES = (50, 80, 90, 95)
+"""Percent of the variance whose number of components is given in ``summary.csv``."""
+_CELL = ["training", "editor", "layers"]
+TABLES = {
+    "confusion": [*_CELL, "edited_class", "class", "drawdown_signed", "edits"],
+    "tsne": [*_CELL, "edit", "edited_class", "predicted", "target", "x", "y"],
+    "variance": [*_CELL, "components", "explained"],
+    "summary": [*_CELL, "edits", "descriptors"],
+}
+"""The tables and the columns that each starts with."""
+
+
+def analyse(
+    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Edit test images and find out which classes, which edits and how many kinds of edits there are (Figure 2)."""
+    settings = parameters.load(params)
+    cells = analysed_cells(settings, benchmark)
+    layout = Layout(benchmark)
+    layout.descriptors.mkdir(parents=True, exist_ok=True)
+    found = share_out(partial(_analyse_cell, settings), cells, settings.processes, settings.torch_device())
+    for name, columns in TABLES.items():
+        tables = [tables[name] for tables in found] or [pd.DataFrame(columns=columns)]
+        write_atomically(layout.figure2 / f"{name}.csv", _csv(pd.concat(tables, ignore_index=True)))
+    wanted = {_file(cell) for cell in cells}
+    for stale in [path for path in layout.descriptors.iterdir() if path.name not in wanted]:
+        stale.unlink()
+    shutil.rmtree(layout.unfinished_descriptors, ignore_errors=True)
+    if not cells:
+        print(f"analyse {benchmark}: none of the cells in `analysis` is tuned, so there is no Figure 2")
+
+
+@threadpool_limits.wrap(limits=1)  # sums in another order would lead t-SNE to another picture
+def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame]:
+    """The cell's part of every table; its edits are carried out unless they are done already."""
+    chosen = settings.benchmark(cell.benchmark).analysis
+    progress = Progress(f"analyse {cell}", chosen.edits, "edits")
+    edits = _described(settings, cell, progress)
+    data = dataset.load(cell.layout.data)
+    sizes = np.bincount(data.test.labels.numpy(), minlength=len(data.classes))
+    moved = edit_space.moved(edits)
+    if moved.sum() < 2:
+        raise InputError(f"{cell}: {moved.sum()} of {len(edits)} edits moved the model, an analysis needs at least 2")
+    values = edits.kl.numpy()[moved]
+    positions = edit_space.embed(values, seed(settings.seed, cell.benchmark, "t-SNE"))
+    decomposition = edit_space.Decomposition(values)
+    tables = {
+        "confusion": _confusion(edits, sizes, data.classes),
+        "tsne": _embedded(edits, moved, positions, data.classes),
+        "variance": pd.DataFrame(
+            {
+                "components": np.arange(1, len(decomposition.explained) + 1),
+                "explained": 100.0 * decomposition.explained,
+            }
+        ),
+        "summary": _summary(edits, sizes, moved, decomposition),
+    }
+    progress.finish(f"{len(edits)} edits, {moved.sum()} of them with a descriptor")
+    names = {name: getattr(cell, name) for name in _CELL}
+    return {name: pd.DataFrame({**names, **frame}) for name, frame in tables.items()}
+
+
+def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptors:
+    """The cell's descriptors: those that lie there already, or new ones, shard by shard."""
+    chosen = settings.benchmark(cell.benchmark).analysis
+    tuned = read_tuned(cell)
+    identity = fingerprint(
+        cell, [settings.seed, chosen.edits, chosen.shard, tuned["hyperparameters"], tuned["max_steps"]]
+    )
+    result = cell.layout.descriptors / _file(cell)
+    done = descriptors.load(result, identity)
+    if done is not None:
+        return done
+    editor = editors.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
+    images, data = scorer(settings, cell, "test", chosen.edits, None)
+    editor = editor.informed(statistics(editor, images, data.train))
+    folder = cell.layout.unfinished_descriptors / f"{cell.editor}-{cell.file}"
+    parts = []
+    for number, rows in enumerate(shards(chosen.edits, chosen.shard)):
+        path = folder / f"{number:05d}.safetensors"
+        part = descriptors.load(path, identity)
+        if part is None:
+            part = descriptors.describe(images, editor, rows, len(data.classes))
+            descriptors.save(part, path, identity)
+        parts.append(part)
+        progress.advance(len(rows))
+    found = descriptors.join(parts)
+    descriptors.save(found, result, identity)
+    return found
+
+
+def _confusion(edits: Descriptors, sizes: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+    """One row per pair of an edited class and a class of control images, in the order of the classes."""
+    return pd.DataFrame(
+        {
+            "edited_class": np.repeat(classes, len(classes)),
+            "class": np.tile(classes, len(classes)),
+            "drawdown_signed": edit_space.confusion(edits, sizes).ravel(),
+            "edits": np.repeat(np.bincount(edits.labels.numpy(), minlength=len(classes)), len(classes)),
+        }
+    )
+
+
+def _embedded(edits: Descriptors, moved: np.ndarray, positions: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+    named = np.array(classes)
+    return pd.DataFrame(
+        {
+            "edit": np.flatnonzero(moved),
+            "edited_class": named[edits.labels.numpy()[moved]],
+            "predicted": named[edits.predicted.numpy()[moved]],
+            "target": named[edits.targets.numpy()[moved]],
+            "x": positions[:, 0],
+            "y": positions[:, 1],
+        }
+    )
+
+
+def _summary(
+    edits: Descriptors, sizes: np.ndarray, moved: np.ndarray, decomposition: edit_space.Decomposition
+) -> pd.DataFrame:
+    """One row of numbers, each with the ends of its 95 % interval."""
+    groups = [values.numpy()[moved] for values in (edits.labels, edits.targets)]
+    near = edit_space.neighbours(edits.kl.numpy()[moved], groups)
+    estimates: dict[str, Estimate] = {
+        **edit_space.own_class(edits, sizes),
+        **dict(zip(("neighbours_same_class", "neighbours_same_target"), near, strict=True)),
+        **{f"components_{percent}": decomposition.components(percent) for percent in SHARES},
+    }
+    row: dict[str, float] = {"edits": len(edits), "descriptors": int(moved.sum())}
+    for name, estimate in estimates.items():
+        value, low, high = asdict(estimate).values()
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return pd.DataFrame([row])
+
+
+def _file(cell: Cell) -> str:
+    return f"{file_name(f'{cell.training}-{cell.editor}', cell.layers)}.safetensors"
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = io.StringIO()
+    frame.to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    command.run(analyse)

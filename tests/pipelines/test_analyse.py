@@ -1,0 +1,149 @@
+"""The stage behind Figure 2: its tables, what it goes on from, and what it says about mistakes."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+TABLES = ("confusion", "tsne", "variance", "summary")
+CHAIN4 = ["plain", "rmsprop", "chain4"]
+
+
+def table(project, name: str) -> pd.DataFrame:
+    return pd.read_csv(project.folder / f"results/digits/figure2/{name}.csv")
+
+
+@pytest.fixture
+def analysed(tuned):
+    tuned.succeed("analyse", "digits")
+    return tuned
+
+
+def test_tables_agree_with_the_records_of_the_same_edits(analysed):
+    records = pd.read_csv(analysed.folder / "results/digits/edits/rmsprop/plain-chain4.csv")
+    moved = records[records["steps"] > 0]
+    confusion, tsne, variance, summary = (table(analysed, name) for name in TABLES)
+    for frame in (confusion, tsne, variance, summary):
+        assert frame[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == [CHAIN4]
+    assert tsne["edit"].tolist() == moved["edit"].tolist()
+    for column, expected in (("edited_class", "label"), ("predicted", "predicted"), ("target", "target")):
+        assert tsne[column].tolist() == moved[expected].tolist()
+    assert np.isfinite(tsne[["x", "y"]]).all(axis=None)
+    edited = confusion.groupby("edited_class")["edits"].first()
+    assert edited.to_dict() == {label: (records["label"] == label).sum() for label in range(10)}
+    assert confusion["class"].tolist() == list(range(10)) * 10
+    assert confusion["drawdown_signed"].isna().tolist() == (confusion["edits"] == 0).tolist()
+    assert variance["components"].tolist() == list(range(1, len(moved) + 1))
+    assert variance["explained"].is_monotonic_increasing
+    assert variance["explained"].iloc[-1] == pytest.approx(100)
+    row = summary.iloc[0]
+    assert (row["edits"], row["descriptors"]) == (len(records), len(moved))
+    for percent in (50, 80, 90, 95):
+        reached = variance.loc[variance["explained"] >= percent, "components"].min()
+        assert row[f"components_{percent}"] == reached
+        assert row[f"components_{percent}_low"] <= reached <= row[f"components_{percent}_high"]
+
+
+def test_an_analysis_killed_between_shards_ends_with_the_same_bytes(tuned):
+    tuned.change(benchmarks__digits__analysis={"edits": 60, "shard": 3, "cells": [CHAIN4]})
+    unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
+    unbroken.succeed("analyse", "digits")
+    shards = tuned.folder / "unfinished/digits/descriptors"
+    ended = tuned.start("analyse", "digits").stop(lambda: len(list(shards.rglob("[0-9]*.safetensors"))) >= 3)
+    assert ended.code == -signal.SIGKILL
+    assert 3 <= len(list(shards.rglob("[0-9]*.safetensors"))) < 20
+    assert not tuned.files("results/digits/figure2")
+    tuned.succeed("analyse", "digits")
+    for below, count in (("results/digits/figure2", 4), ("descriptors", 1)):
+        assert len(tuned.files(below)) == count
+        assert tuned.files(below) == unbroken.files(below)
+    assert not tuned.files("unfinished")
+
+
+def test_edits_that_lie_there_are_not_made_again_unless_a_setting_changed(analysed):
+    (path,) = (analysed.folder / "descriptors/digits").iterdir()
+    assert path.name == "plain-rmsprop-chain4.safetensors"
+    written, results = path.stat().st_mtime_ns, analysed.files("results/digits/figure2")
+    analysed.succeed("analyse", "digits")
+    assert path.stat().st_mtime_ns == written
+    assert analysed.files("results/digits/figure2") == results
+    analysed.change(seed=1)
+    analysed.succeed("analyse", "digits")
+    assert path.stat().st_mtime_ns > written
+    assert analysed.files("results/digits/figure2") != results
+
+
+def test_cells_that_are_not_tuned_at_present_are_left_out_and_the_report_goes_on(analysed):
+    both = [CHAIN4, ["editable-0.01-rmsprop-chain3", "rmsprop", "chain3"], ["plain", "rmsprop", "chain1"]]
+    analysed.change(benchmarks__digits__analysis__cells=both)
+    before = analysed.files("results/digits/figure2")
+    analysed.succeed("analyse", "digits")
+    assert analysed.files("results/digits/figure2") == before
+    analysed.succeed("report", "digits")
+    figures = analysed.folder / "results/digits/figures"
+    assert {"figure2.png", "figure2.svg"} <= {path.name for path in figures.iterdir()}
+    assert "digits/figures/figure2.png" in (analysed.folder / "results/README.md").read_text()
+    analysed.change(benchmarks__digits__analysis__cells=both[1:])
+    assert "none of the cells" in analysed.succeed("analyse", "digits").output
+    assert not analysed.files("descriptors")
+    assert all(table(analysed, name).empty for name in TABLES)
+    analysed.succeed("report", "digits")
+    assert not [path for path in figures.iterdir() if path.name.startswith("figure2")]
+    assert "figure2" not in (analysed.folder / "results/README.md").read_text()
+
+
+def test_two_cells_stand_one_below_the_other(tuned):
+    cells = [["plain", "gd", "all"], CHAIN4]
+    tuned.change(benchmarks__digits__analysis__cells=cells)
+    tuned.succeed("analyse", "digits")
+    for name in TABLES:
+        assert table(tuned, name)[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == cells
+    assert len(tuned.files("descriptors")) == 2
+
+
+MISTAKES = {
+    "no tuned values": (
+        lambda p: (p.folder / "results/digits/tuned/rmsprop/plain-chain4.json").unlink(),
+        ["tuned/rmsprop/plain-chain4.json is missing", "run `python -m pipelines.tune digits rmsprop` first"],
+    ),
+    "unknown training": (
+        lambda p: p.change(benchmarks__digits__analysis__cells=[["plane", "gd", "all"]]),
+        ["benchmarks.digits.analysis.cells: unknown training 'plane'", "plain, editable-0.01-gd-all"],
+    ),
+    "unknown editor": (
+        lambda p: p.change(benchmarks__digits__analysis__cells=[["plain", "adagrad", "all"]]),
+        ["benchmarks.digits.analysis.cells: unknown editor 'adagrad'", "gd, rmsprop"],
+    ),
+    "no layers": (
+        lambda p: p.change(benchmarks__digits__analysis__cells=[["plain", "gd"]]),
+        ["benchmarks.digits.analysis.cells.0 must be at least 3 long"],
+    ),
+    "too few edits": (
+        lambda p: p.change(benchmarks__digits__analysis__edits=1),
+        ["of 1 edits moved the model, an analysis needs at least 2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence(tuned, mistake):
+    make, words = MISTAKES[mistake]
+    make(tuned)
+    ended = tuned.run("analyse", "digits")
+    assert ended.code == 2, ended
+    (line,) = [line for line in ended.errors.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in ended.errors
+    for word in words:
+        assert word in line
+    assert not tuned.files("results/digits/figure2")
+
+
+def test_a_broken_file_of_descriptors_is_named(analysed):
+    (path,) = (analysed.folder / "descriptors/digits").iterdir()
+    path.write_bytes(b"nonsense")
+    ended = analysed.run("analyse", "digits")
+    assert ended.code == 2
+    assert "plain-rmsprop-chain4.safetensors does not hold readable descriptors: remove it" in ended.errors
