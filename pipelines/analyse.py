@@ -24,6 +24,7 @@ from benchmarks.seeds import seed
 from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
+from pipelines.curves import curve
 from pipelines.layout import Layout
 from pipelines.layout import cell as file_name
 from pipelines.progress import Progress
@@ -39,14 +40,16 @@ TABLES = {
     "variance": [*_CELL, "components", "explained"],
     "summary": [*_CELL, "edits", "descriptors"],
 }
-"""The tables and the columns that each starts with."""
+"""The tables of Figure 2 and the columns that each starts with."""
+CURVE = [*_CELL, "factor", "lr", "edits", "drawdown", "success_rate"]
+"""Those that the table of trade-off curves starts with."""
 
 
 def analyse(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Edit test images and find out which classes, which edits and how many kinds of edits there are (Figure 2)."""
+    """Find out which classes edits hurt and how many kinds there are (Figure 2), and what other learning rates do."""
     settings = parameters.load(params)
     cells = analysed_cells(settings, benchmark)
     layout = Layout(benchmark)
@@ -55,6 +58,9 @@ def analyse(
     for name, columns in TABLES.items():
         tables = [tables[name] for tables in found] or [pd.DataFrame(columns=columns)]
         write_atomically(layout.figure2 / f"{name}.csv", _csv(pd.concat(tables, ignore_index=True)))
+    curves = share_out(partial(_curve, settings), cells, settings.processes, settings.torch_device())
+    drawn = [curve for curve in curves if not curve.empty] or [pd.DataFrame(columns=CURVE)]
+    write_atomically(layout.results / "curves.csv", _csv(pd.concat(drawn, ignore_index=True)))
     wanted = {_file(cell) for cell in cells}
     for stale in [path for path in layout.descriptors.iterdir() if path.name not in wanted]:
         stale.unlink()
@@ -91,6 +97,11 @@ def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame]:
     progress.finish(f"{len(edits)} edits, {moved.sum()} of them with a descriptor")
     names = {name: getattr(cell, name) for name in _CELL}
     return {name: pd.DataFrame({**names, **frame}) for name, frame in tables.items()}
+
+
+def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
+    found = curve(settings, cell)
+    return found if found.empty else pd.DataFrame({**{name: getattr(cell, name) for name in _CELL}, **found})
 
 
 def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptors:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines.judging import count
 from pipelines.leaderboard import WORKAROUNDS
@@ -35,44 +36,67 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
 
 def _section(folder: Path, settings: Settings) -> list[str]:
     name = folder.name
-    run = json.loads((folder / "run.json").read_text())
-    board = pd.read_csv(folder / "leaderboard.csv")
-    best = board.loc[(~board["editor"].isin(WORKAROUNDS)).idxmax()]
+    try:
+        run = json.loads((folder / "run.json").read_text())
+        hardware = run["hardware"]
+        machine = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
+        made = f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`."
+        data = f"Data: {run['data']['source']}"
+        headline = _headline(pd.read_csv(folder / "leaderboard.csv"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {name}`, or remove them"
+        ) from error
     note = settings.benchmarks[name].note if name in settings.benchmarks else ""
-    hardware = run["hardware"]
-    machine = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
-    figure2 = f"| Figure 2: what edits change | [figure2.png]({name}/figures/figure2.png) | [csv]({name}/figure2/) |"
-    return [
-        f"## {name}",
-        "",
-        note,
-        "",
+    return [f"## {name}", "", note, "", headline, "", *_pictures(folder), *_list_of_files(folder), "", data, made, ""]
+
+
+def _headline(board: pd.DataFrame) -> str:
+    best = board.loc[(~board["editor"].isin(WORKAROUNDS)).idxmax()]
+    return (
         f"Smallest drawdown of an editor: **{best['drawdown']:.2f} points** "
         f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
         f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded; "
-        f"test error {best['test_error']:.2f} %).",
-        "",
-        f"![Drawdown of each editor]({name}/figures/table1.png)",
-        "",
-        "| what | page | data |",
-        "| --- | --- | --- |",
-        *_claims(folder),
-        f"| Table 1: editors | [table1.md]({name}/table1.md) | [csv]({name}/table1.csv) |",
-        f"| Table 2: layers | [table2.md]({name}/table2.md) | [csv]({name}/table2.csv) |",
-        f"| Table 3: Editable Training | [table3.md]({name}/table3.md) | [csv]({name}/table3.csv) |",
-        f"| Leaderboard | [leaderboard.md]({name}/leaderboard.md), [sortable page]({name}/leaderboard.html) "
-        f"| [csv]({name}/leaderboard.csv) |",
-        *([figure2] if (folder / "figures" / "figure2.png").exists() else []),
-        f"| Figures, one per study and table | [figures/]({name}/figures/) | |",
-        f"| Chosen hyperparameters and all trials | | [tuned/]({name}/tuned/) |",
-        f"| One record per edit | | [edits/]({name}/edits/) |",
-        f"| Milliseconds per edit | | [timings.csv]({name}/timings.csv) |",
-        f"| Code, packages, hardware, data, seeds | | [run.json]({name}/run.json) |",
-        "",
-        f"Data: {run['data']['source']}",
-        f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`.",
-        "",
+        f"test error {best['test_error']:.2f} %)."
+    )
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The figures that say most, as far as there are."""
+    titles = {
+        "table1": "Drawdown and success of each editor on the plain model",
+        "table3": "Drawdown and test error of every way to edit",
+        "curves": "Drawdown against success over the learning rate",
+    }
+    there = [name for name in titles if (folder / "figures" / f"{name}.png").exists()]
+    return [line for name in there for line in (f"![{titles[name]}]({folder.name}/figures/{name}.png)", "")]
+
+
+def _list_of_files(folder: Path) -> list[str]:
+    """A table of links; what this benchmark does not have is left out."""
+    rows = [
+        ("Table 1: editors", ["table1.md"], "table1.csv"),
+        ("Table 2: layers", ["table2.md"], "table2.csv"),
+        ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
+        ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),
+        ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
+        ("Drawdown against success over the learning rate", ["figures/curves.png"], "curves.csv"),
+        ("Figures, one per study and table", ["figures/"], ""),
+        ("Chosen hyperparameters and all trials", [], "tuned/"),
+        ("One record per edit", [], "edits/"),
+        ("Milliseconds per edit", [], "timings.csv"),
+        ("Code, packages, hardware, data, seeds", [], "run.json"),
     ]
+    lines = ["| what | page | data |", "| --- | --- | --- |", *_claims(folder)]
+    for what, pages, data in rows:
+        if all((folder / file).exists() for file in [*pages, data]):
+            links = ", ".join(_link(folder, page) for page in pages)
+            lines.append(f"| {what} | {links} | {_link(folder, data) if data else ''} |")
+    return lines
+
+
+def _link(folder: Path, file: str) -> str:
+    return f"[{file.removeprefix('figures/') or file}]({folder.name}/{file})"
 
 
 def _claims(folder: Path) -> list[str]:

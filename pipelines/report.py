@@ -50,7 +50,7 @@ LEARNED_CAPTION = (
     "the required success. "
 )
 SPREAD_COLUMN = Column("drawdown_seeds_std", "Drawdown, sd over trainings", "points", 2)
-_SCALABLE = ("table1", "table2", "table3", "steps-drawdown", "error-drawdown", "figure2")
+_SCALABLE = ("table1", "table2", "table3", "steps-drawdown", "error-drawdown", "figure2", "curves")
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
     "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
@@ -160,6 +160,9 @@ def _draw(
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
     if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
         drawn["figure2"] = partial(figures.figure2, *map(pd.read_csv, analysed))
+    curves = layout.results / "curves.csv"
+    if curves.exists() and not (frame := pd.read_csv(curves)).empty:
+        drawn["curves"] = partial(figures.tradeoff_curves, frame)
     for result in results:
         cell = result.cell
         trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")

@@ -1,6 +1,7 @@
 """All figures in one place: functions from a frame to a figure, and ``save`` to write one."""
 
 from pipelines.presentation.bar_figures import table1_bars, table2_bars
+from pipelines.presentation.curve_figure import tradeoff_curves
 from pipelines.presentation.descriptor_figures import figure2
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
@@ -20,5 +21,6 @@ __all__ = [
     "table2_bars",
     "table3_bars",
     "tradeoff",
+    "tradeoff_curves",
     "training_curves",
 ]

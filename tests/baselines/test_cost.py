@@ -1,0 +1,42 @@
+"""The cost of a step is a ratio of times, and measuring it changes nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from baselines.cost import step_cost
+from baselines.objectives import CrossEntropy, Losses, Step
+from baselines.training import TrainingPlan
+
+
+class Slow(CrossEntropy):
+    """Plain training that stops for a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, model: torch.nn.Module, step: Step) -> Losses:
+        losses = super().forward(model, step)
+        time.sleep(self.seconds)
+        return Losses(losses.total, losses.logits, {"edit_steps": torch.tensor(3.0)})
+
+
+def test_slower_steps_cost_more_and_nothing_is_changed(make_model, dataset) -> None:
+    model, plan = make_model(), TrainingPlan(epochs=1, batch_size=4, lr=1.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    same, slow = (step_cost(model, Slow(seconds), dataset, plan, count=8) for seconds in (0.0, 0.05))
+    assert 0.3 < same.ratio.value < 3
+    assert slow.ratio.low > same.ratio.high
+    assert slow.ratio.low <= slow.ratio.value <= slow.ratio.high
+    assert (slow.edit_steps, slow.batches) == (3.0, 8)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_no_more_batches_are_timed_than_there_are(make_model, dataset, count: int) -> None:
+    plan = TrainingPlan(epochs=1, batch_size=6, lr=1e-3)  # 42 images: 7 batches, of which the first warms up
+    assert step_cost(make_model(), CrossEntropy(), dataset, plan, count).batches == min(count, 6)

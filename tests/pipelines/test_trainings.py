@@ -1,0 +1,170 @@
+"""Trainings made side by side, of one another and with several seeds, up to their rows of Table 3."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from pipelines import leaderboard, settings
+from tests.pipelines.conftest import Project, tiny_parameters
+
+EDITABLE = "editable-0.1-rmsprop-chain3"
+SUBSETS = {
+    "rmsprop": {"plain": ["chain3"], EDITABLE: ["chain3"]},
+    "condition_vector": {"cnp": ["condition"]},
+    "flip_labels": {"dknn-10": ["votes"]},
+    "lookup_cache": {"plain": ["all"]},
+}
+
+
+@pytest.fixture(scope="module")
+def project(stage_server, tmp_path_factory) -> Project:
+    """Five trainings with two seeds each, and four editors of them, through all stages; not to be written to."""
+    made = Project(tmp_path_factory.mktemp("trainings"), stage_server)
+    committed = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    content = tiny_parameters() | {"leaderboard": list(SUBSETS), "training_seeds": [0, 1]}
+    content["trainings"] = ["dknn-10", "cnp", EDITABLE, "plain"]  # not in the order in which they can be made
+    for name in (EDITABLE, "cnp"):
+        content["benchmarks"]["digits"]["trainings"][name] |= {"epochs": 1, "batch_size": 256}
+    for editor, subsets in SUBSETS.items():
+        content["editors"][editor] = committed["editors"][editor] | {"trials": 2, "subsets": subsets}
+    (made.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    for stage in ("prepare", "train"):
+        made.succeed(stage, "digits")
+    for editor in SUBSETS:
+        made.succeed("tune", "digits", editor)
+        made.succeed("evaluate", "digits", editor)
+    made.succeed("analyse", "digits")
+    made.succeed("report", "digits")
+    return made
+
+
+def weights(project: Project, name: str) -> dict:
+    return load_file(project.folder / "models/digits" / name / "model.safetensors")
+
+
+def test_every_training_is_made_with_every_seed(project):
+    found = {path.name for path in (project.folder / "models/digits").iterdir()}
+    names = ("plain", EDITABLE, "cnp", "dknn-10")
+    assert found == {f"{name}{repetition}" for name in names for repetition in ("", "@1")}
+    first, second = weights(project, "plain"), weights(project, "plain@1")
+    assert first.keys() == second.keys()
+    assert not first["stem.conv.weight"].equal(second["stem.conv.weight"])
+
+
+def test_a_dknn_holds_the_network_of_its_own_seed(project):
+    for repetition in ("", "@1"):
+        network = weights(project, f"plain{repetition}")
+        inside = weights(project, f"dknn-10{repetition}")
+        shared = {name.rpartition("network.")[2]: value for name, value in inside.items() if ".network." in name}
+        assert {"chain4.1.conv2.weight", "stem.conv.weight"} <= shared.keys()
+        assert all(value.equal(network[name]) for name, value in shared.items())
+
+
+def test_what_was_made_already_is_left_alone_and_one_change_makes_one_training(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    before = {path: path.stat().st_mtime_ns for path in (again.folder / "models").rglob("*.safetensors")}
+    assert again.succeed("train", "digits").output.count("unchanged") == len(before) == 8
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    again.change(**{f"benchmarks__digits__trainings__{EDITABLE}__c_loc": 0.2})
+    output = again.succeed("train", "digits").output
+    assert output.count("unchanged") == 6
+    assert output.count(f"train digits {EDITABLE}") == 2
+    assert output.count("kept epoch 1 of 1") == 2
+
+
+def test_a_new_start_changes_what_goes_on_from_it(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(benchmarks__digits__trainings__plain__epochs=1, training_seeds=[0])
+    again.succeed("train", "digits", "plain")
+    output = again.succeed("train", "digits").output
+    assert output.count("unchanged") == 1
+    assert "train digits cnp: kept epoch" in output
+    assert "train digits dknn-10: tuning error" in output
+
+
+def test_a_training_that_goes_on_starts_where_the_other_ended(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(**{f"benchmarks__digits__trainings__{EDITABLE}__lr": 1e-12}, training_seeds=[0])
+    again.succeed("train", "digits", EDITABLE)
+    start, end = weights(again, "plain"), weights(again, EDITABLE)
+    for name, value in start.items():
+        if "running" not in name and "num_batches" not in name:
+            assert (value - end[name]).abs().max() < 1e-8, name
+
+
+def test_what_a_step_costs_is_written_down(project):
+    for name in (EDITABLE, "cnp"):
+        cost = json.loads((project.folder / "models/digits" / name / "cost.json").read_text())
+        assert 1 < cost["cost_ratio_low"] <= cost["cost_ratio"] <= cost["cost_ratio_high"] < 100
+        assert cost["batches"] >= 2
+    assert not (project.folder / "models/digits/plain/cost.json").exists()
+
+
+def test_table_3_has_all_rows_of_the_paper_in_its_order(project, monkeypatch):
+    table = pd.read_csv(project.folder / "results/digits/table3.csv")
+    published = pd.read_csv(Path(__file__).parents[2] / "results/published/table3.csv")
+    assert table["training"].head(11).tolist() == published["training"].tolist()
+    assert table["editor"].head(11).tolist() == published["editor"].tolist()
+    assert table["published_drawdown"].head(11).tolist() == published["drawdown"].tolist()
+    assert table["editor"].tolist()[11:] == ["lookup_cache"]
+    assert table["appendix"].tolist() == [False] * 11 + [True]
+    measured = table[table["drawdown"].notna()]
+    assert set(measured["training"] + "/" + measured["editor"]) == {
+        *("plain/rmsprop", f"{EDITABLE}/rmsprop", "cnp/condition_vector", "dknn-10/flip_labels", "plain/lookup_cache")
+    }
+    assert (table[table["drawdown"].isna()]["note"] == "not part of this run").all()
+    assert "**" not in next(line for line in markdown(project) if "lookup_cache" in line)
+
+
+def markdown(project: Project) -> list[str]:
+    return (project.folder / "results/digits/table3.md").read_text().splitlines()
+
+
+def test_seeds_are_told_apart_from_edits(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    results = leaderboard.read(settings.load(), "digits")
+    table = pd.read_csv("results/digits/table3.csv").set_index(["training", "editor"])
+    for result in results:
+        (other,) = result.repetitions
+        assert (result.cell.seed, other.cell.seed) == (0, 1)
+        values = [
+            (abs(one.records["wrong_after"] - one.records["wrong_before"]) / one.records["control_size"]).mean() * 100
+            for one in (result, other)
+        ]
+        row = table.loc[(result.cell.training, result.cell.editor)]
+        assert row["drawdown"] == pytest.approx(values[0], rel=1e-5)
+        assert row["seeds"] == 2
+        assert row["drawdown_seeds_mean"] == pytest.approx(sum(values) / 2, rel=1e-5)
+        assert row["drawdown_seeds_std"] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2), rel=1e-4, abs=1e-6)
+
+
+def test_the_learned_hyperparameters_are_evaluated_beside_the_tuned_ones(project):
+    folder = project.folder / "results/digits/edits/rmsprop"
+    assert {path.name for path in folder.glob("*.learned.csv")} == {
+        f"{EDITABLE}-chain3.learned.csv",
+        f"{EDITABLE}@1-chain3.learned.csv",
+    }
+    described = json.loads((folder / f"{EDITABLE}-chain3.json").read_text())
+    learned = json.loads((project.folder / "models/digits" / EDITABLE / "editor.json").read_text())
+    assert described["learned"] == learned["hyperparameters"] != described["hyperparameters"]
+    records = pd.read_csv(folder / f"{EDITABLE}-chain3.learned.csv")
+    table = pd.read_csv(project.folder / "results/digits/table3.csv").set_index("training")
+    assert table.loc[EDITABLE, "success_rate_learned"] == pytest.approx(100 * records["succeeded"].mean(), rel=1e-5)
+
+
+def test_trainings_made_of_each_other_are_refused(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(benchmarks__digits__trainings__plain__start="cnp")
+    ended = again.run("train", "digits")
+    assert ended.code == 2
+    assert "made of each other" in ended.errors
+    again.change(benchmarks__digits__trainings__plain__start="nobody")
+    ended = again.run("train", "digits")
+    assert (ended.code, "cannot be made of 'nobody'" in ended.errors) == (2, True)
