@@ -38,8 +38,8 @@ def evaluate(
     settings = parameters.load(params)
     cells = cells_of(settings, benchmark, editor)
     folder = Layout(benchmark).edits(editor)
-    folder.mkdir(parents=True, exist_ok=True)
     if not cells:
+        folder.mkdir(parents=True, exist_ok=True)
         print(f"evaluate {benchmark} {editor}: nothing to do, as no model was tuned for")
     share_out(partial(_evaluate_cell, settings), cells, settings.processes, settings.torch_device())
     wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv", LEARNED)}

@@ -32,8 +32,8 @@ def tune(
     settings = parameters.load(params)
     cells = cells_of(settings, benchmark, editor)
     folder = Layout(benchmark).tuned(editor)
-    folder.mkdir(parents=True, exist_ok=True)
     if not cells:
+        folder.mkdir(parents=True, exist_ok=True)
         print(f"tune {benchmark} {editor}: nothing to do, `trainings` lists none of those in editors.{editor}.subsets")
     earlier = _read_timing(folder / "timing.json")
     seconds = share_out(partial(_tune_cell, settings), cells, settings.processes, settings.torch_device())
