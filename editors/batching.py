@@ -12,7 +12,7 @@ from torch.func import vmap
 
 from editors.contract import EditError, EditResult, Request, call
 
-_CACHE_BYTES = 32 * 2**20  # of a CPU's last level; beyond it, batches are slower than single edits
+_CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
 _BYTES_PER_PARAMETER = 12  # a float32 value, its gradient and its update
 _MOST_ROWS = 64
 

@@ -15,7 +15,7 @@ from pipelines.cells import Cell, fingerprint, read_tuned, scorer, statistics
 from pipelines.progress import Progress
 from pipelines.settings import Settings
 
-FACTORS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0)
+FACTORS = (0.4, 0.63, 0.8, 1.0, 1.25, 1.6, 2.5)
 """By which the tuned learning rate is multiplied."""
 STRENGTH = "lr"
 _ENDS = ("", "_low", "_high")

@@ -186,7 +186,7 @@ def _note(result: CellResult) -> str:
     required, tuning = result.description["min_success"], result.description["tuning"]
     if not result.description["feasible"]:
         return (
-            f"no trial of the tuning reached {required:g} % success; "
+            f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
             f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
         )
     if share(int(result.records["succeeded"].sum()), len(result.records)).high < required:

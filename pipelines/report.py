@@ -169,7 +169,7 @@ def _draw(
         if len(trials) == 1:
             continue  # nothing to tune: no trade-off to show
         title = f"{cell.editor} on {cell.layers} of the {cell.training} model"
-        threshold = result.description["min_success"]
+        threshold = result.description["tuning"].get("required", result.description["min_success"])
         drawn[f"tuning-{cell.editor}-{cell.file}"] = partial(figures.tradeoff, trials, threshold, title=title)
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(figures.importances, series)

@@ -59,12 +59,19 @@ class ModelSettings(Strict):
 class TuningSettings(Strict):
     """The edits on which hyperparameters are chosen, all from the tuning split.
 
-    ``control_size`` images are drawn anew for each edit; ``min_success`` is the constraint, in percent.
+    ``control_size`` images are drawn anew for each edit; ``min_success`` is the constraint, in percent. Tuning asks for
+    ``margin`` points more: the trial that just meets a limit on a few edits was lucky, and misses it on others.
     """
 
     edits: int = Field(ge=1)
     control_size: int | None = Field(default=None, ge=1)
     min_success: float = Field(ge=0, le=100)
+    margin: float = Field(default=0, ge=0, le=100)
+
+    @property
+    def required(self) -> float:
+        """The success rate that a trial must reach, in percent."""
+        return min(100.0, self.min_success + self.margin)
 
 
 class EvaluationSettings(Strict):

@@ -71,7 +71,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         space,
         images,
         chosen.trials,
-        tuning.min_success,
+        tuning.required,
         cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
@@ -92,6 +92,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
             "trial": int(best["number"]),
             "trials": len(trials),
             "edits": int(best["edits"]),
+            "required": tuning.required,
             "success_rate": float(best["success_rate"]),
             "drawdown": float(best["drawdown"]),
         },
@@ -100,7 +101,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     }
     write_atomically(result.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
     write_atomically(result, json.dumps(content, indent=2) + "\n")
-    note = "" if content["feasible"] else f"; no trial reached {tuning.min_success:g} % success"
+    note = "" if content["feasible"] else f"; no trial reached {tuning.required:g} % success"
     values = ", ".join(f"{name}={best[name]:.3g}" for name in names)
     progress.finish(
         f"drawdown {best['drawdown']:.2f} points at {best['success_rate']:.0f} % success"

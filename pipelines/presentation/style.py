@@ -42,6 +42,8 @@ _EDITOR_TITLES = {
     "rmsprop_ewc": "RMSProp + EWC",
     "condition_vector": "Condition vector",
     "flip_labels": "Flip labels",
+    "lookup_cache": "Lookup cache",
+    "retrain": "Retraining",
 }
 _AXIS_TITLES = {
     "test_error": "Test error after training (%)",

@@ -21,6 +21,7 @@ from pipelines.presentation.style import (
 from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 
 _LINE = 0.42
+_COMPARABLE = 4.0
 
 
 @styled
@@ -45,11 +46,11 @@ def table3_bars(frame: pd.DataFrame) -> Figure:
         colour = editor_colour(row["editor"])
         look = {"color": colour} if reached[place] else {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
         left.barh(place, row["drawdown"], height=0.62, **look)
-    for axes, metric in ((left, "drawdown"), (right, "test_error")):
-        _intervals(axes, places, rows, metric, marker=metric == "test_error")
+    for axes, metric, title in ((left, "drawdown", axis_title("drawdown")), (right, "test_error", "Test error (%)")):
+        _scale(axes, rows, metric)
         _published(axes, places, rows, metric)
-        axes.set_xlabel(axis_title(metric))
-        axes.set_xlim(left=0)
+        _intervals(axes, places, rows, metric, marker=metric == "test_error")
+        axes.set_xlabel(title)
         axes.grid(False, axis="y")
     left.set_yticks(places, [_title(row) for _, row in rows.iterrows()])
     left.set_ylim(len(rows) - 0.4, -0.6)
@@ -71,17 +72,26 @@ def _intervals(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str, 
             axes.hlines(place, low, high, color=INK, linewidth=1.1, zorder=3)
         if marker:
             axes.plot(row[metric], place, marker="o", color=INK, markersize=5, zorder=4)
+        if marker:
+            _write(axes, f"{row[metric]:.2f}", (row[metric], place), offset=(0, 7), ha="center")
+            continue
         end = high if np.isfinite(high) else row[metric]
-        axes.annotate(
-            f"{row[metric]:.2f}",
-            (end, place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
-    furthest = np.nanmax([rows.get(f"{metric}_high", rows[metric]).max(), rows[metric].max()])
-    axes.set_xlim(0, 1.22 * furthest if furthest > 0 else 1)
+        published, room = row.get(f"published_{metric}", np.nan), 0.17 * axes.get_xlim()[1]
+        if end - 0.1 * room <= published <= end + room:
+            end = published  # the number stands behind the diamond, not under it
+        _write(axes, f"{row[metric]:.2f}", (end, place), offset=(6, 0), ha="left")
+
+
+def _write(axes: Axes, text: str, where: tuple[float, float], offset: tuple[float, float], ha: str) -> None:
+    axes.annotate(text, where, xytext=offset, textcoords="offset points", ha=ha, va="center", fontsize=9)
+
+
+def _scale(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+    """From zero, with room for every interval and, unless they would flatten all else, the published values."""
+    furthest = np.nanmax([rows.get(f"{metric}_high", rows[metric]).max(), rows[metric].max(), 1e-9])
+    published = rows.get(f"published_{metric}", pd.Series(np.nan, rows.index)).max()
+    shown = max(furthest, published) if published <= _COMPARABLE * furthest else furthest
+    axes.set_xlim(0, 1.25 * shown)
 
 
 def _published(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str) -> None:

@@ -1,0 +1,71 @@
+"""Table 3 as a picture, and the trade-off curves: what stands in them, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.presentation import figures
+
+
+@pytest.fixture
+def table3() -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "training": ["plain", "editable-0.1-rmsprop-chain3", "dknn-10", "cnp"],
+            "editor": ["rmsprop", "rmsprop", "flip_labels", "condition_vector"],
+            "layers": ["chain3", "chain3", "votes", "condition"],
+            "drawdown": [5.5, 3.75, 0.25, np.nan],
+            "success_rate": [99.0, 97.0, 80.0, np.nan],
+            "success_rate_high": [99.9, 99.0, 88.0, np.nan],
+            "test_error": [2.0, 2.5, 1.75, np.nan],
+            "published_drawdown": [1.77, 0.65, 1.76, 1.06],
+            "published_test_error": [6.3, 7.19, 6.36, 6.33],
+        }
+    )
+    for metric in ("drawdown", "test_error"):
+        frame[f"{metric}_low"], frame[f"{metric}_high"] = frame[metric] - 0.2, frame[metric] + 0.4
+    return frame
+
+
+def test_table_3_has_a_bar_for_every_measured_row(table3):
+    left, right = figures.table3_bars(table3).axes
+    assert [bar.get_width() for bar in left.patches] == [5.5, 3.75, 0.25]
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "plain · RMSProp · chain 3",
+        "editable-0.1-rmsprop-chain3 · RMSProp · chain 3",
+        "dknn-10 · Flip labels · votes",
+    ]
+    assert [bool(bar.get_hatch()) for bar in left.patches] == [False, False, True]
+    assert {"2.00", "2.50", "1.75"} <= {text.get_text() for text in right.texts}
+    assert right.get_xlim()[1] > 7.19  # the paper's errors are comparable, so they are shown
+    bottom, top = left.get_ylim()
+    assert bottom > top  # the first row above
+
+
+def test_a_table_without_measured_rows_is_refused(table3):
+    with pytest.raises(ValueError, match="figure of Table 3"):
+        figures.table3_bars(table3.iloc[[3]])
+    with pytest.raises(ValueError, match="drawdown"):
+        figures.table3_bars(table3.drop(columns="drawdown"))
+
+
+def test_a_curve_per_model_with_the_tuned_point_ringed():
+    rows = [
+        {"training": training, "editor": "rmsprop", "layers": "chain3", "factor": factor}
+        | {"success_rate": success, "drawdown": worse * success / 20, "drawdown_low": 0.1, "drawdown_high": 9.0}
+        for training, worse in (("plain", 2.0), ("mine", 1.0))
+        for factor, success in ((1.6, 99.0), (0.4, 40.0), (1.0, 96.0))
+    ]
+    (axes,) = figures.tradeoff_curves(pd.DataFrame(rows)).axes
+    curves = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_xdata()) for line in curves] == [[40.0, 96.0, 99.0]] * 2  # in the order of the factor
+    rings = [
+        tuple(map(float, points.get_offsets()[0])) for points in axes.collections if len(points.get_offsets()) == 1
+    ]
+    assert rings == [(96.0, 9.6), (96.0, 4.8)]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["plain · RMSProp · chain 3", "mine · RMSProp · chain 3", "tuned learning rate"]
+    with pytest.raises(ValueError, match="trade-off curves"):
+        figures.tradeoff_curves(pd.DataFrame(rows).iloc[:0])
