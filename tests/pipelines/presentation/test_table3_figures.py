@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from pipelines.presentation import figures
 
@@ -61,9 +62,8 @@ def test_a_curve_per_model_with_the_tuned_point_ringed():
     (axes,) = figures.tradeoff_curves(pd.DataFrame(rows)).axes
     curves = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in curves] == [[40.0, 96.0, 99.0]] * 2  # in the order of the factor
-    rings = [
-        tuple(map(float, points.get_offsets()[0])) for points in axes.collections if len(points.get_offsets()) == 1
-    ]
+    scattered = [points for points in axes.collections if isinstance(points, PathCollection)]
+    rings = [tuple(map(float, points.get_offsets()[0])) for points in scattered]
     assert rings == [(96.0, 9.6), (96.0, 4.8)]
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["plain · RMSProp · chain 3", "mine · RMSProp · chain 3", "tuned learning rate"]
