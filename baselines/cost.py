@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -44,15 +45,14 @@ def step_cost(
     images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     timed = [_Timed(model, CrossEntropy(), plan), _Timed(model, objective, plan)]
     steps = -(-len(images) // plan.batch_size)
+    epochs = (epoch_batches(dataset, images, steps, ("cost", number)) for number in itertools.count())
     seconds: list[list[float]] = []
     inner: list[float] = []
-    for number, step in enumerate(epoch_batches(dataset, images, steps, ("cost",)), start=-1):
-        if number == count:
-            break
+    for step in itertools.islice(itertools.chain.from_iterable(epochs), count + 1):
         taken = [one.run(step) for one in timed]
-        if number >= 0:  # the first one warms up
-            seconds.append([spent for spent, _ in taken])
-            inner.append(taken[1][1])
+        seconds.append([spent for spent, _ in taken])
+        inner.append(taken[1][1])
+    seconds, inner = seconds[1:], inner[1:]  # the first one warms up
     times = np.array(seconds)
     chosen = np.random.default_rng(0).integers(len(times), size=(_RESAMPLES, len(times)))
     sums = times[chosen].sum(axis=1)

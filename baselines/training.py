@@ -7,23 +7,23 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.checkpoints import load_state, save_state
 from baselines.objectives import Objective, Step
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
-from benchmarks.metrics import share
 from benchmarks.parts import activations
 from benchmarks.seeds import generator, seed
 
 CHECKPOINT = "checkpoint.pt"
+_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def train(
 ) -> Trained:
     """Train ``model`` in place and return it as it was after the epoch that the tuning split chooses.
 
-    That is the last of those epochs that it cannot tell from the best: their 95 % intervals of the tuning error
-    overlap. The very smallest error is mostly luck, on a few hundred images at least, and an early epoch that had it
-    has learned less of what the error does not show, such as being edited.
+    That is the last epoch that is not significantly worse than the best one (McNemar's exact test at 5 %, on the images
+    that only one of the two gets wrong). The very smallest error is mostly luck, on a few hundred images at least, and
+    an early epoch that had it has learned less of what the error does not show, such as being edited.
 
     After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and
     ends with the same weights as an unbroken one. A checkpoint made with other initial weights, data, settings
@@ -111,6 +111,7 @@ def train(
     identity = _identity(trained, dataset, plan, axes)
     restored = _restore(folder / CHECKPOINT, identity)
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
+    wrong = list(restored["wrong"]) if restored else []
     kept = restored["kept"] if restored else trained.state_dict()
     if restored:
         trained.load_state_dict(restored["trained"])
@@ -123,7 +124,7 @@ def train(
         batches = epoch_batches(dataset, images, steps, (*axes, "epoch", number))
         try:
             loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, plan.clip_norm, on_step)
-            tuning_loss, tuning_error = evaluate(model, dataset, dataset.tuning)
+            tuning_loss, mask = _answers(model, dataset, dataset.tuning, 500)
             if not math.isfinite(tuning_loss):
                 raise FloatingPointError(f"the tuning loss became {tuning_loss} at the end")
         except FloatingPointError as problem:
@@ -131,24 +132,36 @@ def train(
             raise InputError(
                 f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {kept}"
             ) from problem
-        history.append(Epoch(number, loss, error, tuning_loss, tuning_error, parts))
-        if _kept(history, len(dataset.tuning)) is history[-1]:
+        history.append(Epoch(number, loss, error, tuning_loss, _percent(mask), parts))
+        wrong.append(mask)
+        if _kept(wrong) == len(wrong) - 1:
             kept = copy.deepcopy(trained.state_dict())
-        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
+        state = {"wrong": torch.stack(wrong)}
+        state |= {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
         state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
         save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
         on_epoch(history[-1])
     trained.load_state_dict(kept)
-    return Trained(model.eval(), _kept(history, len(dataset.tuning)), tuple(history), time.perf_counter() - began)
+    return Trained(model.eval(), history[_kept(wrong)], tuple(history), time.perf_counter() - began)
 
 
 def evaluate(model: nn.Module, dataset: Dataset, images: Split, chunk: int = 500) -> tuple[float, float]:
     """Mean cross-entropy in nats and error in percent of ``model`` on a split."""
+    loss, wrong = _answers(model, dataset, images, chunk)
+    return loss, _percent(wrong)
+
+
+def _answers(model: nn.Module, dataset: Dataset, images: Split, chunk: int) -> tuple[float, Tensor]:
+    """Mean cross-entropy in nats, and which images ``(N,)`` are answered wrong."""
     device = next(model.parameters()).device
     logits = activations(model, dataset.inputs(images.images.to(device)), chunk)
     labels = images.labels.to(device)
     loss = nn.functional.cross_entropy(logits, labels)
-    return float(loss), 100.0 * float((logits.argmax(dim=1) != labels).double().mean())
+    return float(loss), (logits.argmax(dim=1) != labels).cpu()
+
+
+def _percent(wrong: Tensor) -> float:
+    return 100.0 * float(wrong.double().mean())
 
 
 def _run_epoch(
@@ -199,15 +212,21 @@ def epoch_batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str |
         yield Step(dataset.inputs(augmented), batch.labels, seed(*axes, "step", number))
 
 
-def _kept(history: list[Epoch], images: int) -> Epoch:
-    """The last epoch that is not clearly worse than the best, judged on as many tuning ``images``.
+def _kept(wrong: Sequence[Tensor]) -> int:
+    """Position of the last epoch that is not significantly worse than the best, from masks ``(N,)`` of wrong answers.
 
     An epoch that is kept stays so until another one is: a better best can only be a later one.
     """
-    wrong = [round(epoch.tuning_error * images / 100) for epoch in history]
-    highest = share(min(wrong), images).high
-    good = [epoch for epoch, count in zip(history, wrong, strict=True) if share(count, images).low <= highest]
-    return good[-1]
+    best = min(wrong, key=lambda mask: int(mask.sum()))
+    return max(place for place, mask in enumerate(wrong) if _mcnemar(mask, best) > _SIGNIFICANT)
+
+
+def _mcnemar(one: Tensor, other: Tensor) -> float:
+    """p-value of the exact test that two classifiers are as often right, from masks ``(N,)`` of their wrong answers."""
+    from scipy import stats  # takes a second: only for whoever trains
+
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    return float(stats.binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
 
 
 def _identity(trained: nn.ModuleList, dataset: Dataset, plan: TrainingPlan, axes: tuple[str | int, ...]) -> str:

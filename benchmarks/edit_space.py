@@ -15,7 +15,7 @@ from benchmarks.metrics import Estimate
 from benchmarks.seeds import seed
 
 COMPONENTS = 100
-"""Most components of the decomposition; an explained variance that they do not reach needs ``nan`` of them."""
+"""Most components of the decomposition; a share of the variance that they do not reach counts as one more."""
 NEIGHBOURS = 10
 _RESAMPLES = 200
 
@@ -123,7 +123,8 @@ class Decomposition:
         number itself: an edit that is drawn twice adds nothing to the dimension of a resample.
         """
         number = _needed(self.explained, percent)
-        half = 1.96 * float(np.std([_needed(explained, percent) for explained in self._resamples]))
+        spread = float(np.std([_needed(explained, percent) for explained in self._resamples]))
+        half = max(1.96 * spread, 0.5)  # a whole number is no more exact than that
         return Estimate(number, max(number - half, 1.0), number + half)
 
     @cached_property
@@ -148,7 +149,7 @@ class Decomposition:
 
 def _needed(explained: np.ndarray, percent: float) -> float:
     reached = np.flatnonzero(100.0 * explained >= percent - 1e-9)
-    return float(reached[0] + 1) if len(reached) else np.nan
+    return float(reached[0] + 1 if len(reached) else len(explained) + 1)
 
 
 def neighbours(values: np.ndarray, groups: Sequence[np.ndarray]) -> list[Estimate]:

@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 import editors
 from benchmarks import dataset, descriptors, edit_space
 from benchmarks.descriptors import Descriptors
-from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
 from benchmarks.scoring import shards
@@ -54,7 +53,8 @@ def analyse(
     cells = analysed_cells(settings, benchmark)
     layout = Layout(benchmark)
     layout.descriptors.mkdir(parents=True, exist_ok=True)
-    found = share_out(partial(_analyse_cell, settings), cells, settings.processes, settings.torch_device())
+    tried = share_out(partial(_analyse_cell, settings), cells, settings.processes, settings.torch_device())
+    found = [tables for tables in tried if tables is not None]
     for name, columns in TABLES.items():
         tables = [tables[name] for tables in found] or [pd.DataFrame(columns=columns)]
         write_atomically(layout.figure2 / f"{name}.csv", _csv(pd.concat(tables, ignore_index=True)))
@@ -62,16 +62,17 @@ def analyse(
     drawn = [curve for curve in curves if not curve.empty] or [pd.DataFrame(columns=CURVE)]
     write_atomically(layout.results / "curves.csv", _csv(pd.concat(drawn, ignore_index=True)))
     wanted = {_file(cell) for cell in cells}
+    wanted |= {f"{cell.editor}-{cell.file}.curve" for cell in cells}
     for stale in [path for path in layout.descriptors.iterdir() if path.name not in wanted]:
-        stale.unlink()
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
     shutil.rmtree(layout.unfinished_descriptors, ignore_errors=True)
     if not cells:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned, so there is no Figure 2")
 
 
 @threadpool_limits.wrap(limits=1)  # sums in another order would lead t-SNE to another picture
-def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame]:
-    """The cell's part of every table; its edits are carried out unless they are done already."""
+def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame] | None:
+    """The cell's part of every table, None if it has none; its edits are carried out unless they are done already."""
     chosen = settings.benchmark(cell.benchmark).analysis
     progress = Progress(f"analyse {cell}", chosen.edits, "edits")
     edits = _described(settings, cell, progress)
@@ -79,7 +80,8 @@ def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame]:
     sizes = np.bincount(data.test.labels.numpy(), minlength=len(data.classes))
     moved = edit_space.moved(edits)
     if moved.sum() < 2:
-        raise InputError(f"{cell}: {moved.sum()} of {len(edits)} edits moved the model, an analysis needs at least 2")
+        progress.finish(f"left out, {moved.sum()} of {len(edits)} edits moved the model and an analysis needs two")
+        return None
     values = edits.kl.numpy()[moved]
     positions = edit_space.embed(values, seed(settings.seed, cell.benchmark, "t-SNE"))
     decomposition = edit_space.Decomposition(values)

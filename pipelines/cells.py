@@ -79,7 +79,9 @@ def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
     )
     editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in settings.leaderboard]
     tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
-    return [cell for cell in named if cell in tuned]
+    for absent in [one for one in named if one not in tuned]:
+        print(f"analyse {absent}: left out, as it is not among the trainings, editors and subsets of this run")
+    return [one for one in named if one in tuned]
 
 
 def read_tuned(cell: Cell) -> dict[str, Any]:
@@ -152,10 +154,11 @@ def method_files(editor: str) -> list[Path]:
     return list(dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds))
 
 
+_ANALYSIS = ("descriptors.py", "edit_space.py")
+
+
 def _code(editor: str) -> list[Path]:
-    """The files that decide how an edit is made and scored."""
+    """The files that decide how an edit is made and scored; those that only analyse edits do not."""
     editing, scoring = (Path(inspect.getfile(room)).parent for room in (editors, benchmarks))
-    return [
-        *method_files(editor),
-        *(path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py"))),
-    ]
+    rooms = [path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py"))]
+    return [*method_files(editor), *(path for path in rooms if path.name not in _ANALYSIS)]

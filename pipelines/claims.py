@@ -173,10 +173,6 @@ class _File(Strict):
     claims: dict[Name, Claim] = Field(min_length=1)
 
 
-_PAPERS_PARTS = {"condition": "chain3", "votes": ""}
-"""Parts of models that the paper calls otherwise, or not at all."""
-
-
 class Paper:
     """The numbers of Tables 1 to 3 by row."""
 
@@ -190,7 +186,7 @@ class Paper:
         if row.editor:
             chosen = chosen[chosen["editor"] == row.editor]
         if row.editor and row.layers != BEST:
-            chosen = chosen[chosen["layers"] == _PAPERS_PARTS.get(row.layers, row.layers)]
+            chosen = chosen[chosen["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
         if chosen.empty:
             raise InputError(f"the paper has no row {str(row)!r} in Tables 1 to 3")
         return float(chosen[metric].iloc[0]) if row.editor and metric in chosen else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, astuple
+from pathlib import Path
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ _ENDS = ("", "_low", "_high")
 def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     """The evaluated edits once more for each of ``FACTORS``, the other hyperparameters as they were tuned.
 
-    A factor that was finished by an interrupted run is not done again.
+    They are kept beside the descriptors of edits, a file for each factor, and made again only if something changed.
 
     :returns: one row per factor with ``factor, lr, edits`` and ``drawdown, success_rate, num_steps``, each with
         ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
@@ -32,26 +33,36 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
         return pd.DataFrame()
-    chosen = settings.benchmark(cell.benchmark).evaluation
-    asked = [settings.seed, chosen.model_dump(), tuned["hyperparameters"], tuned["max_steps"], FACTORS]
+    chosen, limit = settings.benchmark(cell.benchmark).evaluation, settings.editor(cell.editor).edits
+    count = min(chosen.edits, limit or chosen.edits)
+    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"]]
     identity = fingerprint(cell, asked, __file__)
-    folder = cell.layout.unfinished_descriptors / f"curve-{cell.editor}-{cell.file}-{identity[:12]}"
+    folder = cell.layout.descriptors / f"{cell.editor}-{cell.file}.curve"
     progress = Progress(f"curve {cell}", len(FACTORS), "learning rates")
     images, known, rows = None, None, []
     for factor in FACTORS:
         path = folder / f"{factor:g}.json"
-        if not path.exists():
+        row = _read(path, identity)
+        if row is None:
             if images is None:
-                images, data = scorer(settings, cell, "test", chosen.edits, chosen.control_size)
+                images, data = scorer(settings, cell, "test", count, chosen.control_size)
                 known = statistics(editors.build(cell.editor), images, data.train)
             values = tuned["hyperparameters"] | {STRENGTH: factor * tuned["hyperparameters"][STRENGTH]}
             editor = editors.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
             row = {"factor": factor, STRENGTH: values[STRENGTH], **_row(images, editor, chosen.shard)}
-            write_atomically(path, json.dumps(row) + "\n")
-        rows.append(json.loads(path.read_text()))
+            write_atomically(path, json.dumps({"fingerprint": identity, "row": row}) + "\n")
+        rows.append(row)
         progress.advance()
     progress.finish(f"{len(FACTORS)} learning rates")
     return pd.DataFrame(rows)
+
+
+def _read(path: Path, identity: str) -> dict[str, float] | None:
+    try:
+        kept = json.loads(path.read_text())
+        return kept["row"] if kept["fingerprint"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _row(images: Scorer, editor: editors.Editor, shard: int) -> dict[str, float]:

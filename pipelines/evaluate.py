@@ -40,7 +40,7 @@ def evaluate(
     folder = Layout(benchmark).edits(editor)
     if not cells:
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"evaluate {benchmark} {editor}: nothing to do, as no model was tuned for")
+        print(f"evaluate {benchmark} {editor}: nothing to do, `trainings` lists none of editors.{editor}.subsets")
     share_out(partial(_evaluate_cell, settings), cells, settings.processes, settings.torch_device())
     wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv", LEARNED)}
     for stale in [path for path in folder.iterdir() if path.name not in wanted]:
@@ -100,6 +100,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     }
     write_atomically(result.with_suffix(".csv"), _csv(records))
     write_atomically(result.with_suffix(".timing.csv"), _csv(timing))
+    result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
         with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
         write_atomically(result.with_suffix(LEARNED), _csv(with_learned.drop(columns="milliseconds")))
@@ -141,8 +142,9 @@ def _read_shard(path: Path, edits: int) -> pd.DataFrame:
 
 def _finished(result: Path, identity: str) -> bool:
     try:
-        same = json.loads(result.read_text())["fingerprint"] == identity
-        return same and all(result.with_suffix(suffix).exists() for suffix in (".csv", ".timing.csv"))
+        described = json.loads(result.read_text())
+        files = (".csv", ".timing.csv", *([LEARNED] if described["learned"] else []))
+        return described["fingerprint"] == identity and all(result.with_suffix(suffix).exists() for suffix in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+HISTORY = "history.csv"
+"""Beside a model that was trained: its epochs."""
 EDITOR = "editor.json"
 """Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
 COST = "cost.json"

@@ -16,7 +16,6 @@ from pipelines.cells import PROTOCOL, Cell, cells_of
 from pipelines.presentation import published
 from pipelines.settings import Settings
 
-TABLE_1_METRICS = ("test_error", "drawdown", "success_rate", "num_steps")
 TABLE_2_EDITORS = ("gd", "rmsprop")
 WORKAROUNDS = ("lookup_cache", "retrain")
 """Editors that stand in Table 3's appendix: the paper's introduction names them, no table measures them."""
@@ -89,8 +88,7 @@ def table1(results: Sequence[CellResult]) -> pd.DataFrame:
         best_part([result for result in plain if result.cell.editor == editor])
         for editor in dict.fromkeys(result.cell.editor for result in plain)
     ]
-    rows = pd.DataFrame([dict(result.row) for result in chosen])
-    return published.beside(rows, published.load("table1"), on=["editor"])
+    return _rows(chosen, published.load("table1"), on=["editor"])
 
 
 def best_part(results: Sequence[CellResult]) -> CellResult:
@@ -106,8 +104,7 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
     chosen = [
         result for result in results if result.cell.training == BASELINE and result.cell.editor in TABLE_2_EDITORS
     ]
-    rows = pd.DataFrame([dict(result.row) for result in chosen])
-    return published.beside(rows, published.load("table2"), on=["training", "editor", "layers"])
+    return _rows(chosen, published.load("table2"), on=_KEYS)
 
 
 def table3(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -128,6 +125,13 @@ def table3(results: Sequence[CellResult]) -> pd.DataFrame:
     shown = ~rows["appendix"] | (rows["training"] != BASELINE) | rows["editor"].isin(WORKAROUNDS)
     rows = rows[shown].sort_values(["place", "editor"], kind="stable")
     return rows.drop(columns="place").reset_index(drop=True)
+
+
+def _rows(chosen: Sequence[CellResult], paper: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+    """The rows of these cells beside the paper's; without any, an empty table with their names."""
+    if not chosen:
+        return pd.DataFrame(columns=_KEYS)
+    return published.beside(pd.DataFrame([dict(result.row) for result in chosen]), paper, on=on)
 
 
 def timings(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -209,17 +213,14 @@ def _published_cells() -> pd.DataFrame:
 
 
 def _named_as_here(paper: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Published rows with our name of the edited part where the paper has none or another, as for CNP and DkNN."""
-    ours = {(row.training, row.editor): row.layers for row in rows.itertuples() if row.training != BASELINE}
-    ours = {names: layers for names, layers in ours.items() if names not in _several(rows)}
-    found = [ours.get((row.training, row.editor), row.layers) for row in paper.itertuples()]
+    """Published rows with our names of the edited parts where the paper has none or another."""
+    ours = {
+        (row.training, row.editor, published.PAPERS_PARTS[row.layers]): row.layers
+        for row in rows.itertuples()
+        if row.layers in published.PAPERS_PARTS
+    }
+    found = [ours.get((row.training, row.editor, row.layers), row.layers) for row in paper.itertuples()]
     return paper.assign(layers=found)
-
-
-def _several(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    """Trainings and editors of which this run has more than one edited part."""
-    twice = rows[rows.duplicated(["training", "editor"])]
-    return set(twice[["training", "editor"]].itertuples(index=False, name=None))
 
 
 def _read_cell(cell: Cell) -> CellResult:

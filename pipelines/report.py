@@ -13,11 +13,13 @@ import torch
 import typer
 from matplotlib.figure import Figure
 
+from baselines.checkpoints import DESCRIPTION
+from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines import claims, command, judging, leaderboard, measurements, provenance
 from pipelines import settings as parameters
 from pipelines.index import write_index
-from pipelines.layout import Layout
+from pipelines.layout import HISTORY, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.presentation import figures
 from pipelines.presentation.claims import claims_markdown
@@ -66,6 +68,10 @@ def report(
     settings = parameters.load(params)
     layout = Layout(benchmark)
     results = leaderboard.read(settings, benchmark)
+    if not results:
+        raise InputError(
+            f"there is nothing to report on {benchmark}: no editor of `leaderboard` edits a listed training"
+        )
     board = leaderboard.leaderboard(results)
     tables = {
         "table1": leaderboard.table1(results),
@@ -92,7 +98,8 @@ def _write_tables(
     tables: dict[str, pd.DataFrame],
 ) -> None:
     scale_note = settings.benchmark(layout.benchmark).note
-    edits = f"{board['edits'].max()} edits of test images, targets drawn from all classes. {_INTERVALS}"
+    fewer = "" if board["edits"].nunique() == 1 else " (an editor that takes long: fewer)"
+    edits = f"{board['edits'].max()} edits{fewer} of test images, targets drawn from all classes. {_INTERVALS}"
     learned = LEARNED_COLUMNS if LEARNED_COLUMNS[0].metric in board else []
     seeds = [SPREAD_COLUMN] if SPREAD_COLUMN.metric in board else []
     titles = {
@@ -118,7 +125,10 @@ def _write_tables(
     for name, frame in (tables | {"leaderboard": board}).items():
         title, caption, columns = titles[name]
         shown = _brief(frame) if name == "leaderboard" else frame
-        text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+        if frame.empty:
+            text = f"# {title}\n\nNo row of this table is part of this run.\n"
+        else:
+            text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns)
         write_atomically(layout.results / f"{name}.md", text)
         write_atomically(layout.results / f"{name}.csv", _csv(frame))
     title, caption, columns = titles["leaderboard"]
@@ -173,17 +183,24 @@ def _draw(
         drawn[f"tuning-{cell.editor}-{cell.file}"] = partial(figures.tradeoff, trials, threshold, title=title)
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(figures.importances, series)
-    for training, folder in {result.cell.training: result.cell.model for result in results}.items():
-        if (folder / "history.csv").exists():
-            history = pd.read_csv(folder / "history.csv")
-            kept = json.loads((folder / "model.json").read_text())["epoch"]
-            drawn[f"training-{training}"] = partial(
-                figures.training_curves, history, kept, title=f"{training} training"
+    for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]:
+        if (folder / HISTORY).exists():
+            history, kept = _history(folder)
+            drawn[f"training-{folder.name}"] = partial(
+                figures.training_curves, history, kept, title=f"{folder.name} training"
             )
     pieces = [(layout.figures / name, figure) for name, figure in drawn.items()]
     written = {path for paths in share_out(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
     for stale in set(layout.figures.iterdir()) - written:
         stale.unlink()
+
+
+def _history(folder: Path) -> tuple[pd.DataFrame, int]:
+    """A training's epochs and which of them was kept."""
+    try:
+        return pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} does not hold a whole training ({error!r}): train it again") from error
 
 
 def _save(piece: tuple[Path, Callable[[], Figure]]) -> tuple[Path, ...]:

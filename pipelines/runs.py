@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.cells import PROTOCOL
-from pipelines.layout import COST, EDITOR, Layout
+from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.provenance import git_commit
 from pipelines.settings import Settings
@@ -61,7 +61,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
 
 def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
     folder = layout.model(training, seed)
-    path = folder / "history.csv"  # a model made without training has none
+    path = folder / HISTORY  # a model made without training has none
     history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
     curves = [name for name in history.columns if name != _EPOCH]
     figure = layout.figures / f"training-{folder.name}.png"

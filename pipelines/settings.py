@@ -85,7 +85,7 @@ class EvaluationSettings(Strict):
 class AnalysisSettings(Strict):
     """The edits of Figure 2, all from the test split; each cell is a training, an editor and a part of the model."""
 
-    edits: int = Field(ge=1)
+    edits: int = Field(ge=2)
     shard: int = Field(default=50, ge=1)
     cells: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
 
@@ -160,6 +160,9 @@ class Settings(Strict):
             _check_known("run", name, self.benchmarks, "benchmark")
             for training in self.trainings:
                 _check_known("trainings", training, self.benchmarks[name].trainings, f"training of {name}")
+                source = self.benchmarks[name].trainings[training].made_of
+                if source is not None and source not in self.trainings:
+                    raise InputError(f"trainings: {training!r} is made of {source!r}, which must be listed as well")
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))

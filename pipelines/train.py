@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
 from baselines.training import Epoch
-from benchmarks import augmentation, dataset, models, parts, seeds
+from benchmarks import augmentation, dataset, metrics, models, parts, seeds
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command
+from pipelines import command, recipes
 from pipelines import settings as parameters
-from pipelines.layout import COST, EDITOR, Layout
+from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
@@ -43,15 +43,22 @@ def train(
 ) -> None:
     """Train models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
     settings = parameters.load(params)
-    names = list(dict.fromkeys(trainings or settings.trainings))
-    for name in names:
-        settings.training(benchmark, name)
-    data = dataset.load(Layout(benchmark).data)
+    names = _with_sources(settings, benchmark, trainings or settings.trainings)
     # Threads of its own for each training are for those that run alone: they must not be forked from.
     processes = settings.processes if settings.threads == 1 else 1
     for wave in _waves(settings, benchmark, names):
         tasks = [Task(benchmark, name, number) for number in settings.training_seeds for name in wave]
-        share_out(partial(_train_one, settings, data), tasks, processes, settings.torch_device())
+        share_out(partial(_train_one, settings), tasks, processes, settings.torch_device())
+
+
+def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> list[str]:
+    """The names, and those whose models they are made of, which may have changed."""
+    found = dict.fromkeys(names)
+    for name in names:
+        while (source := settings.training(benchmark, name).made_of) is not None and source not in found:
+            found[source] = None
+            name = source
+    return list(found)
 
 
 def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
@@ -66,8 +73,9 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
         waiting = [name for name in waiting if name not in ready]
 
 
-def _train_one(settings: Settings, data: Dataset, task: Task) -> None:
+def _train_one(settings: Settings, task: Task) -> None:
     """Make one model unless it is there already."""
+    data = dataset.load(Layout(task.benchmark).data)
     folder = Layout(task.benchmark).model(task.training, task.seed)
     chosen = settings.training(task.benchmark, task.training)
     epochs = chosen.plan.epochs if chosen.plan else 0
@@ -99,7 +107,7 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     architecture = settings.benchmark(task.benchmark).model_of(task.training)
     described = [data.fingerprint(), chosen.model_dump(), architecture.model_dump(), settings.seed, settings.threads]
     digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
-    core = [Path(module.__file__) for module in (augmentation, dataset, parts, seeds)]
+    core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, recipes, seeds)]
     architectures = sorted(Path(models.__file__).parent.glob("*.py"))
     source = chosen.made_of
     made_of = [Layout(task.benchmark).model(source, task.seed) / WEIGHTS] if source else []
@@ -120,10 +128,11 @@ def _finished(folder: Path, identity: str) -> bool:
 
 
 def _write(folder: Path, made: Made, description: ModelDescription) -> None:
-    (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it there is no model here
+    for file in (DESCRIPTION, HISTORY, EDITOR, COST):  # the first is written last: without it there is no model here
+        (folder / file).unlink(missing_ok=True)
     if made.history:
         history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
-        write_atomically(folder / "history.csv", history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_atomically(folder / HISTORY, history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_atomically(folder / "timing.json", json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
     if made.editor is not None:
         write_atomically(folder / EDITOR, json.dumps(dict(made.editor), indent=2) + "\n")

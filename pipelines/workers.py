@@ -35,10 +35,11 @@ def share_out(
     """
     if device.type == "cuda":
         return [work(piece) for piece in pieces]
-    if processes == 1 or len(pieces) <= 1:
+    if processes == 1 or not pieces:
         torch.set_num_threads(1)
         return [work(piece) for piece in pieces]
-    # Forking spares every worker the seconds that importing torch takes; it is safe before torch has started threads.
+    # Forking spares every worker the seconds that importing torch takes; it is safe before torch has started threads,
+    # which a backward pass does too. So even a single piece is not worked on here: others may follow it.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(processes, len(pieces)), context, _begin) as pool:
         futures = [pool.submit(partial(_work, work), piece) for piece in pieces]

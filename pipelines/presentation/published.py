@@ -11,6 +11,9 @@ NAMES = ("architecture", "training", "editor", "layers", "source")
 PERCENTAGES = ("test_error", "drawdown", "success_rate", "similar_accuracy")
 METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
 
+PAPERS_PARTS = {"condition": "chain3", "votes": ""}
+"""Edited parts of models that the paper calls otherwise, or not at all: those of CNP and DkNN."""
+
 _IDENTITY = ("training", "editor", "layers")
 _CLASSIFICATION = (*_IDENTITY, "test_error", "drawdown", "success_rate", "num_steps", "source")
 SCHEMAS = {
