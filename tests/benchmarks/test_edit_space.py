@@ -99,12 +99,12 @@ def test_the_number_of_components_and_its_interval(values):
     np.testing.assert_allclose(found._resample(ones), found.explained, rtol=1e-6)
 
 
-def test_more_components_than_are_kept_are_not_counted(values, monkeypatch):
+def test_a_share_that_the_kept_components_do_not_reach_counts_as_one_more(values, monkeypatch):
     monkeypatch.setattr(edit_space, "COMPONENTS", 3)
     found = edit_space.Decomposition(values)
     assert len(found.explained) == 3
     assert found.components(5).value <= 3
-    assert np.isnan(found.components(100).value)
+    assert found.components(100).value == 4
 
 
 def test_neighbours_of_two_separate_groups(values):

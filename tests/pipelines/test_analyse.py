@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from pipelines.curves import FACTORS
 
 TABLES = ("confusion", "tsne", "variance", "summary")
 CHAIN4 = ["plain", "rmsprop", "chain4"]
@@ -57,14 +60,14 @@ def test_an_analysis_killed_between_shards_ends_with_the_same_bytes(tuned):
     assert 3 <= len(list(shards.rglob("[0-9]*.safetensors"))) < 20
     assert not tuned.files("results/digits/figure2")
     tuned.succeed("analyse", "digits")
-    for below, count in (("results/digits/figure2", 4), ("descriptors", 1)):
+    for below, count in (("results/digits/figure2", 4), ("descriptors", 1 + len(FACTORS))):
         assert len(tuned.files(below)) == count
         assert tuned.files(below) == unbroken.files(below)
     assert not tuned.files("unfinished")
 
 
 def test_edits_that_lie_there_are_not_made_again_unless_a_setting_changed(analysed):
-    (path,) = (analysed.folder / "descriptors/digits").iterdir()
+    (path,) = (analysed.folder / "descriptors/digits").glob("*.safetensors")
     assert path.name == "plain-rmsprop-chain4.safetensors"
     written, results = path.stat().st_mtime_ns, analysed.files("results/digits/figure2")
     analysed.succeed("analyse", "digits")
@@ -95,13 +98,29 @@ def test_cells_that_are_not_tuned_at_present_are_left_out_and_the_report_goes_on
     assert "figure2" not in (analysed.folder / "results/README.md").read_text()
 
 
+def test_trade_off_curves_are_the_evaluated_edits_with_other_learning_rates(analysed):
+    curves = pd.read_csv(analysed.folder / "results/digits/curves.csv")
+    assert curves["factor"].tolist() == list(FACTORS)
+    chosen = json.loads((analysed.folder / "results/digits/edits/rmsprop/plain-chain4.json").read_text())
+    assert curves["lr"].to_numpy() == pytest.approx(chosen["hyperparameters"]["lr"] * np.array(FACTORS), rel=1e-5)
+    records = pd.read_csv(analysed.folder / "results/digits/edits/rmsprop/plain-chain4.csv")
+    (tuned,) = curves[curves["factor"] == 1].to_dict("records")
+    change = (records["wrong_after"] - records["wrong_before"]).abs() / records["control_size"]
+    assert tuned["drawdown"] == pytest.approx(100 * change.mean(), rel=1e-4)
+    assert tuned["success_rate"] == pytest.approx(100 * records["succeeded"].mean(), rel=1e-4)
+    assert curves["success_rate"].iloc[0] <= curves["success_rate"].iloc[-1]
+    kept = {path: path.stat().st_mtime_ns for path in (analysed.folder / "descriptors").rglob("*.json")}
+    analysed.succeed("analyse", "digits")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
 def test_two_cells_stand_one_below_the_other(tuned):
     cells = [["plain", "gd", "all"], CHAIN4]
     tuned.change(benchmarks__digits__analysis__cells=cells)
     tuned.succeed("analyse", "digits")
     for name in TABLES:
         assert table(tuned, name)[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == cells
-    assert len(tuned.files("descriptors")) == 2
+    assert len(tuned.files("descriptors")) == 2 * (1 + len(FACTORS))
 
 
 MISTAKES = {
@@ -111,7 +130,7 @@ MISTAKES = {
     ),
     "unknown training": (
         lambda p: p.change(benchmarks__digits__analysis__cells=[["plane", "gd", "all"]]),
-        ["benchmarks.digits.analysis.cells: unknown training 'plane'", "plain, editable-0.01-gd-all"],
+        ["benchmarks.digits.analysis.cells: unknown training 'plane'", "plain, plain-longer, editable-0.01-gd-all"],
     ),
     "unknown editor": (
         lambda p: p.change(benchmarks__digits__analysis__cells=[["plain", "adagrad", "all"]]),
@@ -123,7 +142,7 @@ MISTAKES = {
     ),
     "too few edits": (
         lambda p: p.change(benchmarks__digits__analysis__edits=1),
-        ["of 1 edits moved the model, an analysis needs at least 2"],
+        ["benchmarks.digits.analysis.edits must be >= 2, not 1"],
     ),
 }
 
@@ -142,7 +161,7 @@ def test_a_mistake_is_one_sentence(tuned, mistake):
 
 
 def test_a_broken_file_of_descriptors_is_named(analysed):
-    (path,) = (analysed.folder / "descriptors/digits").iterdir()
+    (path,) = (analysed.folder / "descriptors/digits").glob("*.safetensors")
     path.write_bytes(b"nonsense")
     ended = analysed.run("analyse", "digits")
     assert ended.code == 2

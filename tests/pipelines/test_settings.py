@@ -129,7 +129,7 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("benchmarks.digits.tuning.min_success", float("nan"), "must be "),
         ("benchmarks.digits.evaluation.edits", "many", "must be a whole number, not 'many'"),
         ("benchmarks.digits.evaluation.shard", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.analysis.edits", 0, "must be >= 1, not 0"),
+        ("benchmarks.digits.analysis.edits", 0, "must be >= 2, not 0"),
         ("benchmarks.digits.analysis.cells", [["plain", "gd"]], "cells.0 must be at least 3 long"),
         ("editors.gd.trials", 0, "must be >= 1, not 0"),
         ("editors.gd.max_steps", 0, "must be >= 1, not 0"),

@@ -168,3 +168,48 @@ def test_trainings_made_of_each_other_are_refused(project, tmp_path):
     again.change(benchmarks__digits__trainings__plain__start="nobody")
     ended = again.run("train", "digits")
     assert (ended.code, "cannot be made of 'nobody'" in ended.errors) == (2, True)
+
+
+def test_a_training_that_is_made_of_one_that_is_not_listed_is_refused(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(trainings=["cnp"])
+    ended = again.run("train", "digits")
+    assert ended.code == 2
+    assert "trainings: 'cnp' is made of 'plain', which must be listed as well" in ended.errors
+
+
+def test_naming_a_training_makes_what_it_is_made_of_as_well(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(benchmarks__digits__trainings__plain__epochs=1, training_seeds=[0])
+    output = again.succeed("train", "digits", "dknn-10").output
+    assert "train digits plain: kept epoch 1 of 1" in output
+    assert "train digits dknn-10: tuning error" in output
+    assert "cnp" not in output
+
+
+def test_nothing_of_another_recipe_stays_beside_a_model(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    folder = again.folder / "models/digits" / EDITABLE
+    assert {"editor.json", "cost.json", "history.csv"} <= {path.name for path in folder.iterdir()}
+    plain = {"recipe": "plain", "epochs": 1, "batch_size": 256, "lr": 1e-3, "schedule": "cosine"}
+    again.change(**{f"benchmarks__digits__trainings__{EDITABLE}": plain}, training_seeds=[0])
+    again.succeed("train", "digits", EDITABLE)
+    names = {"model.safetensors", "model.json", "history.csv", "timing.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    dknn = {"recipe": "dknn", "network": "plain", "k": 3}
+    again.change(**{f"benchmarks__digits__trainings__{EDITABLE}": dknn})
+    again.succeed("train", "digits", EDITABLE)
+    assert {path.name for path in folder.iterdir()} == names - {"history.csv"}
+
+
+def test_a_run_without_the_rows_of_a_table_says_so_and_goes_on(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    again.change(leaderboard=["flip_labels"])
+    again.succeed("report", "digits")
+    for name in ("table1", "table2"):
+        page = (again.folder / f"results/digits/{name}.md").read_text()
+        assert "No row of this table is part of this run." in page
+    assert len(pd.read_csv(again.folder / "results/digits/table3.csv")["drawdown"].dropna()) == 1
+    again.change(leaderboard=["flip_labels"], trainings=["plain"])
+    ended = again.run("report", "digits")
+    assert (ended.code, "nothing to report on digits" in ended.errors) == (2, True)
