@@ -161,7 +161,8 @@ def _draw(
 ) -> None:
     drawn: dict[str, Callable[[], Figure]] = {"steps-drawdown": partial(figures.scatter, board, x="num_steps")}
     if board["training"].nunique() > 1:
-        drawn["error-drawdown"] = partial(figures.error_drawdown_scatter, board)
+        measured = tables["table3"].dropna(subset="drawdown")
+        drawn["error-drawdown"] = partial(figures.error_drawdown_scatter, measured)
         drawn["table3"] = partial(figures.table3_bars, tables["table3"])
     if not tables["table1"].empty:
         drawn["table1"] = partial(figures.table1_bars, tables["table1"])

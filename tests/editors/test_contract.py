@@ -215,7 +215,7 @@ def test_the_edited_model_gives_the_wanted_answer(build: Build, model: nn.Module
         ("head.weight", {"head.weight"}),
         ("*.bias", {"stem.0.bias", "stem.1.bias", "chain1.0.bias", "chain1.1.bias", "head.bias"}),
     ],
-    ids=str,
+    ids=lambda value: "" if isinstance(value, set) else str(value),  # a set has another order in every process
 )
 def test_only_what_was_selected_changes(
     editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any, expected: set[str]
