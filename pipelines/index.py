@@ -25,6 +25,7 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
         "",
         "Made by `dvc repro`; every number can be recomputed from the records in `<benchmark>/edits/`.",
         "The paper's own tables, as data: [published/](published/README.md).",
+        *_pages(results),
         "",
     ]
     if warning:
@@ -32,6 +33,16 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
     for folder in found:
         lines += _section(folder, settings)
     write_atomically(results / "README.md", "\n".join(lines))
+
+
+def _pages(results: Path) -> list[str]:
+    """Links to pages that were written by hand, by their headings."""
+    links = []
+    for page in sorted(results.glob("*.md")):
+        heading = page.read_text(encoding="utf-8").partition("\n")[0]
+        if page.name != "README.md" and heading.startswith("# "):
+            links.append(f"- [{heading.removeprefix('# ')}]({page.name})")
+    return ["", "What we found out:", "", *links] if links else []
 
 
 def _section(folder: Path, settings: Settings) -> list[str]:

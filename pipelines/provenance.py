@@ -41,6 +41,7 @@ def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
         "command": f"dvc repro report@{benchmark}",
         "protocol": PROTOCOL,
         "seed": settings.seed,
+        "training_seeds": settings.training_seeds,
         "git_commit": git_commit(),
         "data": {"source": data.source, "fingerprint": data.fingerprint()},
         "hardware": _hardware(settings),
