@@ -26,7 +26,7 @@ repro: .venv/installed
 test: .venv/installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadgroup
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile
 
 ui: .venv/installed
 	@test -f mlflow/mlflow.db || { echo "There is no mlflow/mlflow.db yet: run 'make repro' first."; exit 2; }

@@ -57,7 +57,6 @@ LEFT_OUT = {
         "baselines/checkpoints.py": CHECKED_ONLY,
     },
     "train": {
-        "benchmarks/metrics.py": "Wilson's interval, with which the epoch to keep is chosen, does not change",
         "benchmarks/requests.py": "imported with the cells; a training draws its own edits",
         "benchmarks/scoring.py": "imported with the cells; a training scores nothing",
         "benchmarks/datasets/": "data are a dependency, as files",
