@@ -26,23 +26,19 @@ class Descriptors:
         nothing was changed, not a number where the edit diverged.
     :ivar wrong_change: int64 ``(E, C)``, images of each true class that are misclassified after the edit, less those
         that were before; ``edited_wrong_change (E,)`` is the edited image's own part in it: -1, 0 or 1.
-    :ivar images: int64 ``(E,)``, position of the edited image; ``labels`` its true class, ``predicted`` the model's
-        answer before the edit, ``targets`` the wanted one.
-    :ivar succeeded: bool ``(E,)``; ``steps``: int64 ``(E,)``, 0 where the answer was the target already.
+    :ivar labels: int64 ``(E,)``, true class of the edited image; ``predicted`` the model's answer before the edit,
+        ``targets`` the wanted one.
     """
 
     kl: Tensor
     wrong_change: Tensor
     edited_wrong_change: Tensor
-    images: Tensor
     labels: Tensor
     predicted: Tensor
     targets: Tensor
-    succeeded: Tensor
-    steps: Tensor
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.kl)
 
 
 def describe(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], classes: int) -> Descriptors:
@@ -62,12 +58,9 @@ def describe(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], classe
         kl=torch.stack(divergences),
         wrong_change=per_class.index_add_(1, labels, change),
         edited_wrong_change=change.gather(1, images[:, None])[:, 0],
-        images=images,
         labels=labels[images],
         predicted=scorer.before.labels[images],
         targets=scorer.requests.targets[numbers],
-        succeeded=torch.tensor([edit.succeeded for edit in edits]),
-        steps=torch.tensor([edit.steps for edit in edits]),
     )
     return Descriptors(**{name: value.cpu() for name, value in _tensors(found).items()})
 
@@ -93,10 +86,10 @@ def load(path: Path, fingerprint: str) -> Descriptors | None:
         with safetensors.safe_open(path, "pt") as file:
             if (file.metadata() or {}).get("fingerprint") != fingerprint:
                 return None
-            return Descriptors(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return Descriptors(**{field.name: file.get_tensor(field.name) for field in fields(Descriptors)})
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{path} does not hold readable descriptors: remove it and analyse again") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from dataclasses import asdict
 from functools import partial
@@ -16,13 +15,13 @@ from threadpoolctl import threadpool_limits
 import editors
 from benchmarks import dataset, descriptors, edit_space
 from benchmarks.descriptors import Descriptors
-from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
 from benchmarks.scoring import shards
 from benchmarks.seeds import seed
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
+from pipelines.cells import KEYS, Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
+from pipelines.csv_files import write_csv
 from pipelines.curves import curve
 from pipelines.layout import Layout
 from pipelines.layout import cell as file_name
@@ -32,15 +31,14 @@ from pipelines.workers import share_out
 
 SHARES = (50, 80, 90, 95)
 """Percent of the variance whose number of components is given in ``summary.csv``."""
-_CELL = ["training", "editor", "layers"]
 TABLES = {
-    "confusion": [*_CELL, "edited_class", "class", "drawdown_signed", "edits"],
-    "tsne": [*_CELL, "edit", "edited_class", "predicted", "target", "x", "y"],
-    "variance": [*_CELL, "components", "explained"],
-    "summary": [*_CELL, "edits", "descriptors"],
+    "confusion": [*KEYS, "edited_class", "class", "drawdown_signed", "edits"],
+    "tsne": [*KEYS, "edit", "edited_class", "predicted", "target", "x", "y"],
+    "variance": [*KEYS, "components", "explained"],
+    "summary": [*KEYS, "edits", "descriptors"],
 }
 """The tables of Figure 2 and the columns that each starts with."""
-CURVE = [*_CELL, "factor", "lr", "edits", "drawdown", "success_rate"]
+CURVE = [*KEYS, "factor", "lr", "edits", "drawdown", "success_rate"]
 """Those that the table of trade-off curves starts with."""
 
 
@@ -57,10 +55,10 @@ def analyse(
     found = [tables for tables in tried if tables is not None]
     for name, columns in TABLES.items():
         tables = [tables[name] for tables in found] or [pd.DataFrame(columns=columns)]
-        write_atomically(layout.figure2 / f"{name}.csv", _csv(pd.concat(tables, ignore_index=True)))
+        write_csv(layout.figure2 / f"{name}.csv", pd.concat(tables, ignore_index=True), digits=6)
     curves = share_out(partial(_curve, settings), cells, settings.processes, settings.torch_device())
     drawn = [curve for curve in curves if not curve.empty] or [pd.DataFrame(columns=CURVE)]
-    write_atomically(layout.results / "curves.csv", _csv(pd.concat(drawn, ignore_index=True)))
+    write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
     wanted = {_file(cell) for cell in cells}
     wanted |= {f"{cell.editor}-{cell.file}.curve" for cell in cells}
     for stale in [path for path in layout.descriptors.iterdir() if path.name not in wanted]:
@@ -97,13 +95,12 @@ def _analyse_cell(settings: Settings, cell: Cell) -> dict[str, pd.DataFrame] | N
         "summary": _summary(edits, sizes, moved, decomposition),
     }
     progress.finish(f"{len(edits)} edits, {moved.sum()} of them with a descriptor")
-    names = {name: getattr(cell, name) for name in _CELL}
-    return {name: pd.DataFrame({**names, **frame}) for name, frame in tables.items()}
+    return {name: pd.DataFrame({**cell.names, **frame}) for name, frame in tables.items()}
 
 
 def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     found = curve(settings, cell)
-    return found if found.empty else pd.DataFrame({**{name: getattr(cell, name) for name in _CELL}, **found})
+    return found if found.empty else pd.DataFrame({**cell.names, **found})
 
 
 def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptors:
@@ -181,12 +178,6 @@ def _summary(
 
 def _file(cell: Cell) -> str:
     return f"{file_name(f'{cell.training}-{cell.editor}', cell.layers)}.safetensors"
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    text = io.StringIO()
-    frame.to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
-    return text.getvalue()
 
 
 if __name__ == "__main__":

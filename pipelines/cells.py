@@ -24,6 +24,8 @@ from pipelines.settings import Settings
 
 PROTOCOL = 1
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.benchmark} {repeated(self.training, self.seed)}/{self.editor}/{self.layers}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the columns :data:`KEYS`."""
+        return {key: getattr(self, key) for key in KEYS}
 
     @property
     def file(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, read_tuned, scorer, statistics
+from pipelines.csv_files import write_csv
 from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -27,6 +27,7 @@ from pipelines.workers import share_out
 
 LEARNED = ".learned.csv"
 """Records of the same edits with the hyperparameters that training ended with, of a model trained for this editor."""
+_DIGITS = 7
 
 
 def evaluate(
@@ -71,7 +72,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         for number, rows in enumerate(shards(count, chosen.shard)):
             path = folder / f"{number:05d}.csv"
             if not path.exists():
-                write_atomically(path, _csv(_run_shard(images, editor, rows)))
+                write_csv(path, _run_shard(images, editor, rows), digits=_DIGITS)
             tables.append(_read_shard(path, len(rows)))
             progress.advance(len(rows))
         return pd.concat(tables, ignore_index=True)
@@ -98,12 +99,12 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "protocol": PROTOCOL,
         "fingerprint": identity,
     }
-    write_atomically(result.with_suffix(".csv"), _csv(records))
-    write_atomically(result.with_suffix(".timing.csv"), _csv(timing))
+    write_csv(result.with_suffix(".csv"), records, digits=_DIGITS)
+    write_csv(result.with_suffix(".timing.csv"), timing, digits=_DIGITS)
     result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
         with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
-        write_atomically(result.with_suffix(LEARNED), _csv(with_learned.drop(columns="milliseconds")))
+        write_csv(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"), digits=_DIGITS)
     write_atomically(result, json.dumps(description, indent=2) + "\n")
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
@@ -147,12 +148,6 @@ def _finished(result: Path, identity: str) -> bool:
         return described["fingerprint"] == identity and all(result.with_suffix(suffix).exists() for suffix in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    text = io.StringIO()
-    frame.to_csv(text, index=False, float_format="%.7g", lineterminator="\n")
-    return text.getvalue()
 
 
 if __name__ == "__main__":

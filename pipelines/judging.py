@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.errors import InputError
-from benchmarks.metrics import Estimate, share
+from benchmarks.metrics import Estimate
 from pipelines.claims import BEST, METRICS, Claim, Condition, Paper, Row
 from pipelines.leaderboard import CellResult, best_part
 from pipelines.verdicts import Verdict, combine, independent_difference, paired_difference, paired_ratio
@@ -161,7 +161,7 @@ def _side(row: Row, published: float, cell: CellResult | None, metric: str) -> S
         return Side(row, row.layers == BEST, published, math.nan)
     measured = Row(cell.cell.training, cell.cell.editor, cell.cell.layers)
     if METRICS[metric].source == "test images":
-        return Side(measured, row.layers == BEST, published, _test_error(cell).value)
+        return Side(measured, row.layers == BEST, published, cell.test_error.value)
     success = 100.0 * float(cell.records["succeeded"].astype(float).mean())
     return Side(measured, row.layers == BEST, published, float(_PER_EDIT[metric](cell.records).mean()), success)
 
@@ -170,7 +170,7 @@ def _of_test_images(cells: Sequence[CellResult]) -> tuple[Estimate, str]:
     counts = [cell.description["test_images"] for cell in cells]
     if len(set(counts)) > 1:
         raise InputError(f"{_names(cells)} were measured on different test images ({counts[0]} and {counts[1]})")
-    estimate, method = _independent([_test_error(cell) for cell in cells])
+    estimate, method = _independent([cell.test_error for cell in cells])
     return estimate, f"{method}, {counts[0]} test images"
 
 
@@ -197,10 +197,6 @@ def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:
     if len(estimates) == 1:
         return estimates[0], "as measured"
     return independent_difference(*estimates), "not paired"
-
-
-def _test_error(cell: CellResult) -> Estimate:
-    return share(cell.description["test_images_wrong_before_editing"], cell.description["test_images"])
 
 
 def _one_training(cells: Sequence[CellResult]) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
-from pipelines.cells import PROTOCOL, Cell, cells_of
+from pipelines.cells import KEYS, PROTOCOL, Cell, cells_of
 from pipelines.presentation import published
 from pipelines.settings import Settings
 
@@ -21,9 +21,6 @@ WORKAROUNDS = ("lookup_cache", "retrain")
 """Editors that stand in Table 3's appendix: the paper's introduction names them, no table measures them."""
 BASELINE = "plain"
 """The training whose models Tables 1 and 2 edit."""
-
-
-_KEYS = ["training", "editor", "layers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ def leaderboard(results: Sequence[CellResult]) -> pd.DataFrame:
     Columns: ``training, editor, layers``, each metric with ``_low`` and ``_high``, ``published_…`` and ``note``.
     """
     rows = pd.DataFrame([dict(result.row) for result in results])
-    rows = published.beside(rows, _named_as_here(_published_cells(), rows), on=_KEYS)
+    rows = published.beside(rows, _named_as_here(_published_cells(), rows), on=KEYS)
     required = pd.Series([result.description["min_success"] for result in results])
     order = pd.DataFrame({"below": rows["success_rate_high"] < required, "drawdown": rows["drawdown"]})
     return rows.loc[order.sort_values(["below", "drawdown"], kind="stable").index].reset_index(drop=True)
@@ -104,7 +101,7 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
     chosen = [
         result for result in results if result.cell.training == BASELINE and result.cell.editor in TABLE_2_EDITORS
     ]
-    return _rows(chosen, published.load("table2"), on=_KEYS)
+    return _rows(chosen, published.load("table2"), on=KEYS)
 
 
 def table3(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -115,12 +112,12 @@ def table3(results: Sequence[CellResult]) -> pd.DataFrame:
     """
     rows = leaderboard(results)
     paper = _named_as_here(published.load("table3"), rows)
-    names = list(paper[_KEYS].itertuples(index=False, name=None))
-    missing = paper[[name not in set(rows[_KEYS].itertuples(index=False, name=None)) for name in names]]
-    missing = published.beside(missing[_KEYS].assign(note="not part of this run"), paper, on=_KEYS)
+    names = list(paper[KEYS].itertuples(index=False, name=None))
+    missing = paper[[name not in set(rows[KEYS].itertuples(index=False, name=None)) for name in names]]
+    missing = published.beside(missing[KEYS].assign(note="not part of this run"), paper, on=KEYS)
     rows = pd.concat([rows, missing], ignore_index=True)
     order = {name: place for place, name in enumerate(names)}
-    place = [order.get(name, len(order)) for name in rows[_KEYS].itertuples(index=False, name=None)]
+    place = [order.get(name, len(order)) for name in rows[KEYS].itertuples(index=False, name=None)]
     rows = rows.assign(place=place, appendix=[number == len(order) for number in place])
     shown = ~rows["appendix"] | (rows["training"] != BASELINE) | rows["editor"].isin(WORKAROUNDS)
     rows = rows[shown].sort_values(["place", "editor"], kind="stable")
@@ -130,7 +127,7 @@ def table3(results: Sequence[CellResult]) -> pd.DataFrame:
 def _rows(chosen: Sequence[CellResult], paper: pd.DataFrame, on: list[str]) -> pd.DataFrame:
     """The rows of these cells beside the paper's; without any, an empty table with their names."""
     if not chosen:
-        return pd.DataFrame(columns=_KEYS)
+        return pd.DataFrame(columns=KEYS)
     return published.beside(pd.DataFrame([dict(result.row) for result in chosen]), paper, on=on)
 
 
@@ -139,7 +136,7 @@ def timings(results: Sequence[CellResult]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                **_names(result.cell),
+                **result.cell.names,
                 "milliseconds": round(result.milliseconds.mean(), 3),
                 "milliseconds_median": round(result.milliseconds.median(), 3),
                 "milliseconds_max": round(result.milliseconds.max(), 3),
@@ -153,7 +150,7 @@ def _computed_row(result: CellResult) -> dict[str, Any]:
     summary = summarise(result.records)
     description = result.description
     summary["test_error"] = result.test_error
-    row: dict[str, Any] = _names(result.cell)
+    row: dict[str, Any] = result.cell.names
     for name in ("test_error", *NAMES, *(f"{name}_nontrivial" for name in NAMES)):
         row |= _columns(name, summary[name])
     if result.learned is not None:
@@ -182,10 +179,6 @@ def _spread(results: Sequence[CellResult]) -> dict[str, float]:
     }
 
 
-def _names(cell: Cell) -> dict[str, Any]:
-    return {"training": cell.training, "editor": cell.editor, "layers": cell.layers}
-
-
 def _note(result: CellResult) -> str:
     required, tuning = result.description["min_success"], result.description["tuning"]
     if not result.description["feasible"]:
@@ -209,7 +202,7 @@ def _published_cells() -> pd.DataFrame:
     """The paper's numbers by training, editor and layers, from whichever of Tables 1 to 3 has the fullest row."""
     tables = pd.concat([published.load(name) for name in ("table3", "table2", "table1")], ignore_index=True)
     named = tables[(tables["layers"] != "") | (tables["training"] != BASELINE)]
-    return named.drop_duplicates(_KEYS, keep="first").reset_index(drop=True)
+    return named.drop_duplicates(KEYS, keep="first").reset_index(drop=True)
 
 
 def _named_as_here(paper: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

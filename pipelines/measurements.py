@@ -11,12 +11,12 @@ import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
+from pipelines.cells import KEYS
 from pipelines.claims import METRICS
 from pipelines.layout import COST, Layout
 
 SUMMARY = Path("figure2", "summary.csv")
 """In a benchmark's results: a row per analysed cell, each number with ``_low`` and ``_high``."""
-_KEYS = ["training", "editor", "layers"]
 
 
 def read(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dict[str, Estimate]:
@@ -50,15 +50,15 @@ def _cost(path: Path) -> Estimate:
 def _summary(path: Path) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(_KEYS, str))
-        if frame.duplicated(_KEYS).any():
+        frame = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str))
+        if frame.duplicated(KEYS).any():
             raise ValueError("a cell has two rows")
         names = [name for name, metric in METRICS.items() if metric.source == "measurement" and name in frame]
         for row in frame.to_dict("records"):
             for name in names:
                 value, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
                 if not math.isnan(value):
-                    found["/".join((name, *(row[key] for key in _KEYS)))] = _checked(path, name, value, low, high)
+                    found["/".join((name, *(row[key] for key in KEYS)))] = _checked(path, name, value, low, high)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

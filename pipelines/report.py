@@ -18,6 +18,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines import claims, command, judging, leaderboard, measurements, provenance
 from pipelines import settings as parameters
+from pipelines.csv_files import write_csv
 from pipelines.index import write_index
 from pipelines.layout import HISTORY, Layout
 from pipelines.leaderboard import CellResult
@@ -130,11 +131,11 @@ def _write_tables(
         else:
             text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns)
         write_atomically(layout.results / f"{name}.md", text)
-        write_atomically(layout.results / f"{name}.csv", _csv(frame))
+        write_csv(layout.results / f"{name}.csv", frame, digits=6)
     title, caption, columns = titles["leaderboard"]
     page = leaderboard_html(_brief(board), title=title, caption=caption, scale_note=scale_note, metrics=columns)
     write_atomically(layout.results / "leaderboard.html", page)
-    write_atomically(layout.results / "timings.csv", _csv(leaderboard.timings(results)))
+    write_csv(layout.results / "timings.csv", leaderboard.timings(results), digits=6)
 
 
 def _write_claims(settings: Settings, layout: Layout, results: list[CellResult]) -> None:
@@ -143,7 +144,7 @@ def _write_claims(settings: Settings, layout: Layout, results: list[CellResult])
     )
     title, scale_note = f"The paper's claims on {layout.benchmark}", settings.benchmark(layout.benchmark).note
     write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
-    write_atomically(layout.results / "claims.csv", _csv(judging.table(judged)))
+    write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
 
 
 def _brief(board: pd.DataFrame) -> pd.DataFrame:
@@ -246,10 +247,6 @@ def _fill_mlflow(settings: Settings, layout: Layout, results: list[CellResult], 
 
 def _write_json(path: Path, content: dict) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
 from pipelines import command, recipes
 from pipelines import settings as parameters
+from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
@@ -132,7 +133,7 @@ def _write(folder: Path, made: Made, description: ModelDescription) -> None:
         (folder / file).unlink(missing_ok=True)
     if made.history:
         history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
-        write_atomically(folder / HISTORY, history.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_csv(folder / HISTORY, history, digits=6)
     write_atomically(folder / "timing.json", json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
     if made.editor is not None:
         write_atomically(folder / EDITOR, json.dumps(dict(made.editor), indent=2) + "\n")

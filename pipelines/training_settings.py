@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.cnp import CnpTerms
+from baselines.cnp import CnpObjective, CnpTerms
 from baselines.dknn import PARTS
-from baselines.editable import EditableObjective, EditableTerms
+from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
 from baselines.training import TrainingPlan
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -54,54 +54,52 @@ class PlainTraining(_Training):
     recipe: Literal["plain"]
 
 
-class CnpTraining(_Training):
-    """Editable+CNP: see :class:`baselines.cnp.CnpTerms`."""
+class _EditingTraining(_Training):
+    """What every training has whose objective makes edits: see :class:`baselines.editable.EditTerms`."""
 
-    recipe: Literal["cnp"]
     c_edit: float
     c_loc: float
-    margin: float = CnpTerms.margin
-    edits: int = CnpTerms.edits
-    locality: str = CnpTerms.locality
-    detach_reference: bool = CnpTerms.detach_reference
-    reference_mode: str = CnpTerms.reference_mode
+    edits: int = EditTerms.edits
+    locality: str = EditTerms.locality
+    detach_reference: bool = EditTerms.detach_reference
+    reference_mode: str = EditTerms.reference_mode
+
+    terms_type: ClassVar[type[EditTerms]]
+    objective_type: ClassVar[type[EditObjective]]
 
     @property
-    def terms(self) -> CnpTerms:
-        """How the losses of an edit enter the objective."""
-        return CnpTerms(**{field.name: getattr(self, field.name) for field in fields(CnpTerms)})
+    def terms(self) -> EditTerms:
+        """Which edits are made, and how their losses enter the objective."""
+        return self.terms_type(**{field.name: getattr(self, field.name) for field in fields(self.terms_type)})
 
     @model_validator(mode="after")
-    def _valid(self) -> CnpTraining:
-        _ = self.terms
+    def _valid(self) -> Self:
+        self.objective_type(self.terms)
         return self
 
 
-class EditableTraining(_Training):
+class CnpTraining(_EditingTraining):
+    """Editable+CNP: see :class:`baselines.cnp.CnpTerms`."""
+
+    recipe: Literal["cnp"]
+    margin: float = CnpTerms.margin
+
+    terms_type = CnpTerms
+    objective_type = CnpObjective
+
+
+class EditableTraining(_EditingTraining):
     """Editable Training: see :class:`baselines.editable.EditableTerms`."""
 
     recipe: Literal["editable"]
     editor: str
     layers: str
-    c_edit: float
-    c_loc: float
     max_steps: int = EditableTerms.max_steps
-    edits: int = EditableTerms.edits
-    locality: str = EditableTerms.locality
-    detach_reference: bool = EditableTerms.detach_reference
-    reference_mode: str = EditableTerms.reference_mode
     learning_rate: str = EditableTerms.learning_rate
     hyperparameters: dict[Name, float] = Field(default_factory=dict)
 
-    @property
-    def terms(self) -> EditableTerms:
-        """Which edits the model is prepared for, and how."""
-        return EditableTerms(**{field.name: getattr(self, field.name) for field in fields(EditableTerms)})
-
-    @model_validator(mode="after")
-    def _valid(self) -> EditableTraining:
-        EditableObjective(self.terms)
-        return self
+    terms_type = EditableTerms
+    objective_type = EditableObjective
 
 
 class DknnTraining(Strict):

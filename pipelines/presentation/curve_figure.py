@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.style import FEASIBLE, INK, SOFT, axis_title, editor_title, layers_title, new_figure, styled
 from pipelines.presentation.tables import REQUIRED_SUCCESS
@@ -22,7 +23,7 @@ def tradeoff_curves(frame: pd.DataFrame) -> Figure:
     Raises:
         ValueError: when there are no rows or a column is missing.
     """
-    require(frame, ["training", "editor", "layers", "factor", "drawdown", "success_rate"], "trade-off curves")
+    require(frame, [*KEYS, "factor", "drawdown", "success_rate"], "trade-off curves")
     figure = new_figure()
     axes = figure.subplots()
     lowest = frame["success_rate"].min()
@@ -30,7 +31,7 @@ def tradeoff_curves(frame: pd.DataFrame) -> Figure:
     axes.axvspan(REQUIRED_SUCCESS, axes.get_xlim()[1], color=FEASIBLE, zorder=0)
     axes.axvline(REQUIRED_SUCCESS, color=SOFT, linestyle="--", linewidth=1)
     handles = []
-    for place, (names, rows) in enumerate(frame.groupby(["training", "editor", "layers"], sort=False)):
+    for place, (names, rows) in enumerate(frame.groupby(KEYS, sort=False)):
         colour = _COLOURS[place % len(_COLOURS)]
         rows = rows.sort_values("factor")
         axes.plot(rows["success_rate"], rows["drawdown"], color=colour, marker="o", markersize=5, zorder=3)

@@ -8,10 +8,10 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.style import INK, editor_title, layers_title, new_figure, styled
 
-_CELL = ["training", "editor", "layers"]
 # Paul Tol's muted scheme and a grey, https://sronpersonalpages.nl/~pault/; beyond ten classes they come again.
 _CLASS_COLOURS = (
     "#CC6677",
@@ -48,10 +48,10 @@ def figure2(confusion: pd.DataFrame, tsne: pd.DataFrame, variance: pd.DataFrame)
     Raises:
         ValueError: when there are no rows or a column is missing.
     """
-    require(confusion, [*_CELL, "edited_class", "class", "drawdown_signed"], "matrix of Figure 2")
-    require(tsne, [*_CELL, "edited_class", "target", "x", "y"], "t-SNE of Figure 2")
-    require(variance, [*_CELL, "components", "explained"], "explained variance of Figure 2")
-    models = list(confusion[_CELL].drop_duplicates().itertuples(index=False, name=None))
+    require(confusion, [*KEYS, "edited_class", "class", "drawdown_signed"], "matrix of Figure 2")
+    require(tsne, [*KEYS, "edited_class", "target", "x", "y"], "t-SNE of Figure 2")
+    require(variance, [*KEYS, "components", "explained"], "explained variance of Figure 2")
+    models = list(confusion[KEYS].drop_duplicates().itertuples(index=False, name=None))
     figure = new_figure(width=9.5, height=0.5 + 3.0 * len(models))
     grid = figure.add_gridspec(len(models), 3, width_ratios=[1.12, 1.0, 0.95])
     largest = float(np.nanmax(confusion["drawdown_signed"].abs()))
@@ -178,7 +178,7 @@ def _apart(axes: Axes, points: np.ndarray) -> np.ndarray:
 
 
 def _of(frame: pd.DataFrame, model: tuple[str, ...]) -> pd.DataFrame:
-    return frame[(frame[_CELL] == list(model)).all(axis=1)]
+    return frame[(frame[KEYS] == list(model)).all(axis=1)]
 
 
 def _name(model: tuple[str, ...], models: list[tuple[str, ...]]) -> str:

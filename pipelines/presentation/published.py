@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipelines.cells import KEYS
+
 DIRECTORY = Path(__file__).resolve().parents[2] / "results" / "published"
 
 NAMES = ("architecture", "training", "editor", "layers", "source")
@@ -14,16 +16,15 @@ METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
 PAPERS_PARTS = {"condition": "chain3", "votes": ""}
 """Edited parts of models that the paper calls otherwise, or not at all: those of CNP and DkNN."""
 
-_IDENTITY = ("training", "editor", "layers")
-_CLASSIFICATION = (*_IDENTITY, "test_error", "drawdown", "success_rate", "num_steps", "source")
+_CLASSIFICATION = (*KEYS, "test_error", "drawdown", "success_rate", "num_steps", "source")
 SCHEMAS = {
     "table1": _CLASSIFICATION,
     "table2": _CLASSIFICATION,
     "table3": _CLASSIFICATION,
     "table4": ("architecture", *_CLASSIFICATION),
     "table5": _CLASSIFICATION,
-    "table5_similar": (*_IDENTITY, "similar_accuracy", "source"),
-    "table6": (*_IDENTITY, "lr", "bleu", "bleu_drawdown", "success_rate", "num_steps", "source"),
+    "table5_similar": (*KEYS, "similar_accuracy", "source"),
+    "table6": (*KEYS, "lr", "bleu", "bleu_drawdown", "success_rate", "num_steps", "source"),
 }
 
 
@@ -94,6 +95,6 @@ def _check(frame: pd.DataFrame, path: Path) -> None:
             raise ValueError(f"{path}: {name} is {frame.loc[outside, name].iloc[0]}, allowed is 0 to 100")
     if (frame["source"].str.strip() == "").any():
         raise ValueError(f"{path}: a row has no source")
-    identity = [name for name in ("architecture", *_IDENTITY, "lr") if name in frame.columns]
+    identity = [name for name in ("architecture", *KEYS, "lr") if name in frame.columns]
     if frame.duplicated(identity).any():
         raise ValueError(f"{path}: two rows have the same {', '.join(identity)}")

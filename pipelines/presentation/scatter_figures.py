@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
+from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.labels import place_labels
 from pipelines.presentation.style import (
@@ -51,7 +52,7 @@ def scatter(frame: pd.DataFrame, x: str = "num_steps", y: str = "drawdown") -> F
         ValueError: when a column is missing or no row has both values.
     """
     what = f"figure of {y} against {x}"
-    require(frame, ["training", "editor", "layers", x, y], what)
+    require(frame, [*KEYS, x, y], what)
     rows = frame.dropna(subset=[x, y])
     require(rows, [], what)
     figure = new_figure()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 
-KEYS = ("training", "editor", "layers")
 REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
 

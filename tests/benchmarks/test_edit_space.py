@@ -13,17 +13,13 @@ from benchmarks.descriptors import Descriptors
 
 def described(wrong_change, labels, edited=None, kl=None) -> Descriptors:
     count = len(labels)
-    numbers = torch.arange(count)
     return Descriptors(
         kl=torch.ones(count, 4) if kl is None else torch.tensor(kl),
         wrong_change=torch.tensor(wrong_change),
         edited_wrong_change=torch.zeros(count, dtype=torch.int64) if edited is None else torch.tensor(edited),
-        images=numbers,
         labels=torch.tensor(labels),
         predicted=torch.tensor(labels),
-        targets=numbers % 3,
-        succeeded=numbers >= 0,
-        steps=numbers,
+        targets=torch.arange(count) % 3,
     )
 
 

@@ -15,20 +15,14 @@ from benchmarks.dataset import Dataset, Split
 from benchmarks.requests import EditRequests, control_images, draw_requests
 from benchmarks.scoring import VIEWS, EditRecord, Scorer, shards
 from benchmarks.seeds import generator
+from tests.benchmarks.conftest import random_split
 
 CLASSES = 4
 EDITOR = editors.build("rmsprop", lr=0.03, beta=0.5, max_steps=4)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def random_split(name: str, count: int) -> Split:
-    source = generator("scoring", name)
-    images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=source)
-    return Split(images, torch.randint(CLASSES, (count,), generator=source))
+def split(name: str, count: int) -> Split:
+    return random_split("scoring", name, count=count, classes=CLASSES, size=8)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +31,7 @@ def model() -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         net = models.make("resnet18", channels=1, classes=CLASSES, width=3)
-    inputs = (random_split("test", 30).images - 127.0) / 73.0
+    inputs = (split("test", 30).images - 127.0) / 73.0
     with torch.no_grad():
         for _ in range(30):
             net(inputs)  # so that batch statistics are those of these images
@@ -50,13 +44,13 @@ def model() -> nn.Sequential:
 @pytest.fixture(scope="module")
 def dataset(model: nn.Sequential) -> Dataset:
     """Random images with labels of which the model gets one in two wrong."""
-    test = random_split("test", 30)
+    test = split("test", 30)
     right = answers(copy.deepcopy(model).eval(), (test.images - 127.0) / 73.0).argmax(dim=1)
     return Dataset(
         name="tiny",
         classes=("a", "b", "c", "d"),
-        train=random_split("train", 20),
-        tuning=random_split("tuning", 5),
+        train=split("train", 20),
+        tuning=split("tuning", 5),
         test=Split(test.images, torch.where(torch.arange(30) % 2 == 0, (right + 1) % CLASSES, right)),
         mean=(127.0,),
         std=(73.0,),

@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.pipelines.conftest import tiny_parameters
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
 EDITOR = '''
@@ -102,22 +104,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy = Copy(tmp_path_factory.mktemp("end_to_end") / "project")
     for room in (*ROOMS, "results/published"):
         shutil.copytree(ROOT / room, copy.folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, copy.folder / name)
-    content = copy.parameters()
-    chosen = ["gd", "rmsprop"]
-    content |= {"run": ["digits"], "trainings": ["plain"], "leaderboard": chosen, "device": "cpu"}
-    content["editors"] = {name: content["editors"][name] for name in chosen}
-    digits = content["benchmarks"]["digits"]
-    digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
-    digits["model"]["options"] = {"width": 2}
-    digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
-    digits["tuning"] |= {"edits": 10, "control_size": 20}
-    digits["evaluation"] |= {"edits": 12, "shard": 4}
-    digits["analysis"] = {"edits": 12, "cells": [["plain", "rmsprop", "chain4"]]}
-    for editor in content["editors"].values():
-        editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
-    copy.write_parameters(content)
+    copy.write_parameters(tiny_parameters() | {"processes": 2})
     copy.succeed("git", "init", "-q")
     copy.succeed("dvc", "init", "-q")
     copy.succeed("git", "add", ".")

@@ -32,6 +32,14 @@ def outputs(project) -> dict[str, bytes]:
     return {name: content for below in kept for name, content in project.files(below).items()}
 
 
+def without(file: str) -> Callable:
+    return lambda p: (p.folder / file).unlink()
+
+
+def spoilt(file: str) -> Callable:
+    return lambda p: (p.folder / file).write_bytes(b"nonsense")
+
+
 MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
     "unknown benchmark": (lambda p: None, ["prepare", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
     "unknown benchmark to report": (lambda p: None, ["report", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
@@ -66,22 +74,22 @@ MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
     ),
     "missing parameter file": (lambda p: None, ["tune", "digits", "gd", "--params", "no.yaml"], ["no.yaml does not"]),
     "missing data": (
-        lambda p: (p.folder / "data/digits/dataset.json").unlink(),
+        without("data/digits/dataset.json"),
         ["tune", "digits", "gd"],
         ["data/digits/dataset.json is missing"],
     ),
     "corrupt data": (
-        lambda p: (p.folder / "data/digits/tuning.safetensors").write_bytes(b"nonsense"),
+        spoilt("data/digits/tuning.safetensors"),
         ["tune", "digits", "gd"],
         ["data/digits/tuning.safetensors is truncated or changed"],
     ),
     "missing model": (
-        lambda p: (p.folder / "models/digits/plain/model.safetensors").unlink(),
+        without("models/digits/plain/model.safetensors"),
         ["tune", "digits", "gd"],
         ["models/digits/plain/model.safetensors is missing"],
     ),
     "corrupt model": (
-        lambda p: (p.folder / "models/digits/plain/model.safetensors").write_bytes(b"nonsense"),
+        spoilt("models/digits/plain/model.safetensors"),
         ["tune", "digits", "gd"],
         ["model.safetensors is not a readable safetensors file"],
     ),

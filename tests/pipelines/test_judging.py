@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +13,8 @@ from benchmarks.metrics import Estimate
 from pipelines import claims, index, judging, leaderboard, settings
 from pipelines.cells import Cell
 from pipelines.claims import Claim, Condition
+from pipelines.csv_files import write_csv
 from pipelines.leaderboard import CellResult
-from pipelines.report import _csv
 from pipelines.verdicts import Verdict
 
 EDITS = 100
@@ -228,12 +227,14 @@ def test_two_numbers_are_compared_by_their_own_intervals():
     assert (comparison.estimate.low, comparison.estimate.high) == pytest.approx((3 - 2**0.5, 3 + 2**0.5))
 
 
-def test_the_table_has_a_line_per_comparison_and_the_same_bytes_every_time():
+def test_the_table_has_a_line_per_comparison_and_the_same_bytes_every_time(tmp_path):
     results = [cell(GD), cell(RMSPROP, -5, failures=12)]
     judged = judging.judge(claims.load(), results, {})
-    text = _csv(judging.table(judged))
-    assert text == _csv(judging.table(judging.judge(claims.load(), results[::-1], {})))
-    read = pd.read_csv(io.StringIO(text))
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    write_csv(one, judging.table(judged), digits=6)
+    write_csv(two, judging.table(judging.judge(claims.load(), results[::-1], {})), digits=6)
+    assert one.read_bytes() == two.read_bytes()
+    read = pd.read_csv(one)
     assert len(read) == sum(len(claim.comparisons) for claim in judged)
     (line,) = read[(read["claim"] == "rmsprop-and-rprop-beat-gd") & (read["of"] == RMSPROP)].to_dict("records")
     assert line["verdict"] == "holds"
@@ -261,9 +262,8 @@ def test_a_report_judges_the_claims_and_the_index_counts_them(tuned, monkeypatch
     assert line in (tuned.folder / "results/README.md").read_text()
     monkeypatch.chdir(tuned.folder)
     results = leaderboard.read(settings.load(), "digits")
-    assert before["results/digits/claims.csv"].decode() == _csv(
-        judging.table(judging.judge(claims.load(), results, {}))
-    )
+    write_csv(tuned.folder / "again.csv", judging.table(judging.judge(claims.load(), results, {})), digits=6)
+    assert before["results/digits/claims.csv"] == (tuned.folder / "again.csv").read_bytes()
     (tuned.folder / "results/digits/claims.csv").unlink()  # as reported before there were claims
     index.write_index(tuned.folder / "results", settings.load())
     assert "claims" not in (tuned.folder / "results/README.md").read_text()
