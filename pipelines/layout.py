@@ -26,9 +26,14 @@ class Layout:
         """The prepared dataset."""
         return self.root / "data" / self.benchmark
 
+    @property
+    def models(self) -> Path:
+        """A folder for each trained model."""
+        return self.root / "models" / self.benchmark
+
     def model(self, training: str, seed: int = 0) -> Path:
         """A trained model with its description and history."""
-        return self.root / "models" / self.benchmark / repeated(training, seed)
+        return self.models / repeated(training, seed)
 
     def checkpoints(self, training: str, seed: int = 0) -> Path:
         """What an unfinished training resumes from; not an output."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from benchmarks.files import file_hash, write_atomically
 from pipelines import command, recipes
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
-from pipelines.layout import COST, EDITOR, HISTORY, Layout
+from pipelines.layout import COST, EDITOR, HISTORY, Layout, repeated
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
@@ -45,11 +45,20 @@ def train(
     """Train models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
     settings = parameters.load(params)
     names = _with_sources(settings, benchmark, trainings or settings.trainings)
+    _tell_what_is_no_longer_trained(settings, Layout(benchmark).models, {*names, *settings.trainings})
     # Threads of its own for each training are for those that run alone: they must not be forked from.
     processes = settings.processes if settings.threads == 1 else 1
     for wave in _waves(settings, benchmark, names):
         tasks = [Task(benchmark, name, number) for number in settings.training_seeds for name in wave]
         share_out(partial(_train_one, settings), tasks, processes, settings.torch_device())
+
+
+def _tell_what_is_no_longer_trained(settings: Settings, models: Path, names: Iterable[str]) -> None:
+    """Say which models belong to no training and seed of the run; they may have cost days, so none is deleted."""
+    trained = {repeated(name, number) for name in names for number in settings.training_seeds}
+    left = sorted(path.name for path in models.glob("*/") if path.name not in trained)
+    if left:
+        print(f"{models} holds {', '.join(left)}, which params.yaml no longer trains; delete what you do not need")
 
 
 def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> list[str]:

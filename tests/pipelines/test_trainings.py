@@ -184,7 +184,22 @@ def test_naming_a_training_makes_what_it_is_made_of_as_well(project, tmp_path):
     output = again.succeed("train", "digits", "dknn-10").output
     assert "train digits plain: kept epoch 1 of 1" in output
     assert "train digits dknn-10: tuning error" in output
-    assert "cnp" not in output
+    assert "train digits cnp" not in output
+
+
+def test_models_that_are_no_longer_trained_are_named_and_kept(project, tmp_path):
+    again = project.copy(tmp_path / "again")
+    assert "no longer trains" not in again.succeed("train", "digits").output
+    again.change(trainings=["plain"], training_seeds=[0])
+    before = again.files("models")
+    left = f"cnp, cnp@1, dknn-10, dknn-10@1, {EDITABLE}, {EDITABLE}@1, plain@1"
+    first, *others = again.succeed("train", "digits").output.splitlines()
+    said = "which params.yaml no longer trains; delete what you do not need"
+    assert first == f"models/digits holds {left}, {said}"
+    assert not any(said in line for line in others)
+    assert again.files("models") == before
+    first, *_ = again.succeed("train", "digits", "cnp").output.splitlines()
+    assert first == f"models/digits holds {left.removeprefix('cnp, ')}, {said}"
 
 
 def test_nothing_of_another_recipe_stays_beside_a_model(project, tmp_path):
