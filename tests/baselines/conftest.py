@@ -1,18 +1,22 @@
 """A data set that is learnt in seconds, and models for it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from baselines.training import TrainingPlan
-from benchmarks import models
+from baselines.objectives import Losses, Objective, Step
+from baselines.training import Trained, TrainingPlan
+from benchmarks import models, seeds
 from benchmarks.augmentation import Augmentation
 from benchmarks.dataset import Dataset, Split
-from benchmarks.seeds import generator
 
 CLASSES = ("a", "b", "c", "d")
+AXES = (0, "tiny", "plain", 0)
+MakeModel = Callable[..., nn.Module]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,11 +27,49 @@ def _one_thread() -> None:
 def noisy_split(name: str, count: int) -> Split:
     """Images with one bright quadrant of four, under noise."""
     labels = torch.arange(count) % len(CLASSES)
-    images = 100 + 30 * torch.randn(count, 1, 8, 8, generator=generator("noise", name))
+    images = 100 + 30 * torch.randn(count, 1, 8, 8, generator=seeds.generator("noise", name))
     for image, label in zip(images, labels.tolist(), strict=True):
         top, left = 4 * (label // 2), 4 * (label % 2)
         image[:, top : top + 4, left : left + 4] += 60
     return Split(images.clamp(0, 255).to(torch.uint8), labels)
+
+
+def with_misleading_tuning(dataset: Dataset) -> Dataset:
+    """The better the training images are learnt, the worse is the error on this tuning split of 960 images."""
+    images, labels = dataset.tuning.images.repeat(40, 1, 1, 1), dataset.tuning.labels.repeat(40)
+    return replace(dataset, tuning=Split(images, (labels + 1) % 4))
+
+
+class Scaled(Objective):
+    """Cross-entropy of logits times a factor that is trained along."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.weight = weight
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        logits = model(step.inputs)
+        loss = self.weight * F.cross_entropy(self.scale * logits, step.labels)
+        return Losses(loss, logits, {"scale": self.scale, "size": torch.tensor(float(len(logits)))})
+
+
+def assert_same(found: Trained, expected: Trained) -> None:
+    assert found.history == expected.history
+    assert found.kept == expected.kept
+    assert_same_weights(found.model, expected.model)
+
+
+def assert_same_weights(found: nn.Module, expected: nn.Module) -> None:
+    weights = expected.state_dict()
+    assert found.state_dict().keys() == weights.keys()
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
 
 
 @pytest.fixture
@@ -46,7 +88,7 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def make_model() -> Callable[..., nn.Module]:
+def make_model() -> MakeModel:
     """A new small network with batch normalisation; the same weights for the same ``number``."""
 
     def make(number: int = 0) -> nn.Module:
@@ -59,7 +101,7 @@ def make_model() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture
-def make_resnet() -> Callable[..., nn.Module]:
+def make_resnet() -> MakeModel:
     """A new narrow ResNet-18; the same weights each time."""
 
     def make(width: int = 2) -> nn.Module:

@@ -1,12 +1,10 @@
+"""Training: what it learns from, how far each step goes, and which epoch is kept."""
+
 import math
 import random
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,64 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.checkpoints import load_state
-from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import CHECKPOINT, Epoch, Trained, TrainingPlan, _kept, evaluate, train
-from benchmarks import dataset as datasets
+from baselines.objectives import CrossEntropy, Losses, Step
+from baselines.training import TrainingPlan, _kept, evaluate, train
 from benchmarks.dataset import Dataset, Split
-from benchmarks.errors import InputError
-
-AXES = (0, "tiny", "plain", 0)
-MakeModel = Callable[..., nn.Module]
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def kill_after(number: int) -> Callable[[Epoch], None]:
-    def on_epoch(epoch: Epoch) -> None:
-        if epoch.epoch == number:
-            raise Killed
-
-    return on_epoch
-
-
-def assert_same(found: Trained, expected: Trained) -> None:
-    assert found.history == expected.history
-    assert found.kept == expected.kept
-    assert_same_weights(found.model, expected.model)
-
-
-def assert_same_weights(found: nn.Module, expected: nn.Module) -> None:
-    weights = expected.state_dict()
-    assert found.state_dict().keys() == weights.keys()
-    for name, value in found.state_dict().items():
-        assert torch.equal(value, weights[name]), name
+from tests.baselines.conftest import (
+    AXES,
+    MakeModel,
+    Scaled,
+    assert_same,
+    assert_same_weights,
+    with_misleading_tuning,
+)
 
 
 def flattened(model: nn.Module) -> Tensor:
     return torch.cat([value.detach().flatten() for value in model.parameters()])
-
-
-def with_misleading_tuning(dataset: Dataset) -> Dataset:
-    """The better the training images are learnt, the worse is the error on this tuning split of 960 images."""
-    images, labels = dataset.tuning.images.repeat(40, 1, 1, 1), dataset.tuning.labels.repeat(40)
-    return replace(dataset, tuning=Split(images, (labels + 1) % 4))
-
-
-class Scaled(Objective):
-    """Cross-entropy of logits times a factor that is trained along."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(0.5))
-        self.weight = weight
-
-    def forward(self, model: nn.Module, step: Step) -> Losses:
-        logits = model(step.inputs)
-        loss = self.weight * F.cross_entropy(self.scale * logits, step.labels)
-        return Losses(loss, logits, {"scale": self.scale, "size": torch.tensor(float(len(logits)))})
 
 
 class Recorded(CrossEntropy):
@@ -265,181 +220,6 @@ def test_training_averages_over_images_not_batches(
     (epoch,) = train(make_model(), objective, still, plan, tmp_path, AXES).history
     assert epoch.parts == {"scale": pytest.approx(0.5), "size": pytest.approx((9 * 9 + 8 * 8) / 17)}
     assert (epoch.train_error * 17 / 100) == pytest.approx(round(epoch.train_error * 17 / 100))
-
-
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, number: int
-) -> None:
-    misleading = with_misleading_tuning(dataset) if number % 2 else dataset
-    objectives = [Scaled(), Scaled(), Scaled()]
-    unbroken = train(make_model(), objectives[0], misleading, plan, tmp_path / "unbroken", AXES)
-    with pytest.raises(Killed):
-        train(make_model(), objectives[1], misleading, plan, tmp_path / "broken", AXES, kill_after(number))
-    reported: list[Epoch] = []
-    steps: list[int] = []
-    resumed = train(
-        make_model(), objectives[2], misleading, plan, tmp_path / "broken", AXES, reported.append, steps.append
-    )
-    assert_same(resumed, unbroken)
-    assert torch.equal(objectives[2].scale, objectives[0].scale)
-    assert tuple(reported) == unbroken.history
-    assert len(steps) == 3 * (plan.epochs - number)
-
-
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from baselines.objectives import CrossEntropy
-from baselines.training import TrainingPlan, train
-from benchmarks import dataset, models
-
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = models.make("resnet18", channels=1, classes=4, width=2)
-begun = []
-
-def on_step(done):
-    begun.append(done)
-    if begun.count(2) == 2:  # in the middle of the second epoch
-        os.kill(os.getpid(), signal.SIGKILL)
-
-plan = TrainingPlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
-folder = Path(sys.argv[1])
-train(model, CrossEntropy(), dataset.load(folder / "data"), plan, folder, (0, "tiny", "plain", 0), on_step=on_step)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_process_is_continued_bit_identically(
-    make_resnet: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    datasets.save(dataset, tmp_path / "data")
-    root = Path(__file__).resolve().parents[2]
-    killed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(load_state(tmp_path / CHECKPOINT)["history"]) == 1
-    loaded = datasets.load(tmp_path / "data")
-    resumed = train(make_resnet(), CrossEntropy(), loaded, plan, tmp_path, AXES)
-    assert_same(resumed, train(make_resnet(), CrossEntropy(), dataset, plan, tmp_path / "unbroken", AXES))
-
-
-def test_finished_training_is_not_trained_again(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
-    steps: list[int] = []
-    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=steps.append), first)
-    assert steps == []
-
-
-@pytest.mark.parametrize("other", ["lr", "epochs", "axes", "data", "initial weights", "objective", "its setting"])
-def test_checkpoint_of_other_settings_is_not_used(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, other: str
-) -> None:
-    objective: Objective = Scaled()
-    with pytest.raises(Killed):
-        train(make_model(), objective, dataset, plan, tmp_path / "used", AXES, kill_after(1))
-
-    def anew(folder: str) -> Trained:
-        chosen = {"lr": replace(plan, lr=5e-3), "epochs": replace(plan, epochs=2)}.get(other, plan)
-        data = with_misleading_tuning(dataset) if other == "data" else dataset
-        goal = {"objective": CrossEntropy(), "its setting": Scaled(weight=0.1)}.get(other, Scaled())
-        axes = (1, *AXES[1:]) if other == "axes" else AXES
-        return train(make_model(int(other == "initial weights")), goal, data, chosen, tmp_path / folder, axes)
-
-    assert_same(anew("used"), anew("fresh"))
-
-
-def test_corrupt_checkpoint_is_refused_by_name(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    with pytest.raises(Killed):
-        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, kill_after(1))
-    path = tmp_path / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"checkpoint\.pt is not a readable checkpoint .*: remove it"):
-        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
-
-
-def test_checkpoint_of_something_else_is_started_over(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    torch.save({"weights": torch.zeros(3)}, tmp_path / CHECKPOINT)
-    plan = replace(plan, epochs=1)
-    found = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
-    assert_same(found, train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "fresh", AXES))
-
-
-class Poisoned(CrossEntropy):
-    """Becomes NaN at a step of the whole training (counted from 1), or spoils the weights after it."""
-
-    at: ClassVar[int] = 0
-    spoils_weights: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.done = [0]
-
-    def forward(self, model: nn.Module, step: Step) -> Losses:
-        self.done[0] += 1
-        losses = super().forward(model, step)
-        if self.done[0] != self.at:
-            return losses
-        if not self.spoils_weights:
-            return replace(losses, total=losses.total * torch.nan)
-        losses.total.register_hook(lambda gradient: gradient * torch.nan)
-        return losses
-
-
-@pytest.mark.parametrize(
-    ("spoils_weights", "at", "sentence"),
-    [
-        (False, 5, r"the training loss became nan at step 2 of epoch 2;"),
-        (True, 6, "the tuning loss became nan at the end"),
-    ],
-)
-def test_nan_stops_training_and_keeps_the_last_good_epoch(
-    make_model: MakeModel,
-    dataset: Dataset,
-    plan: TrainingPlan,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    spoils_weights: bool,
-    at: int,
-    sentence: str,
-) -> None:
-    unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
-    with monkeypatch.context() as patch:
-        patch.setattr(Poisoned, "at", at)
-        patch.setattr(Poisoned, "spoils_weights", spoils_weights)
-        with pytest.raises(InputError, match=sentence) as caught:
-            train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
-    assert "of epoch 2" in str(caught.value)
-    assert f"{tmp_path / CHECKPOINT} keeps epoch 1" in str(caught.value)
-    kept = load_state(tmp_path / CHECKPOINT)
-    assert len(kept["history"]) == 1
-    assert all(value.isfinite().all() for value in kept["trained"].values())
-    assert_same(train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES), unbroken)
-
-
-def test_huge_learning_rate_is_named(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match=r"became (nan|inf) at .* of epoch \d; lower the learning rate \(now 1e\+37\)"):
-        train(make_model(), CrossEntropy(), dataset, replace(plan, lr=1e37), tmp_path, AXES)
-
-
-def test_nan_in_the_first_epoch_leaves_no_checkpoint(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Poisoned, "at", 3)
-    with pytest.raises(InputError, match=r"at step 3 of epoch 1; .*; no epoch was completed"):
-        train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
-    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_parameters_of_the_objective_are_trained(

@@ -1,6 +1,7 @@
 """Small models and editors that the tests of this folder share."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from editors.ewc import ElasticWeightConsolidation
 from editors.fisher import Fisher
 from editors.methods.retrain import Retrain, TrainingData
 from editors.selection import select_parameters
+
+Build = Callable[..., editors.Editor]
 
 # Learning rates with which the edits below take some, but not all, of their steps; editors not named use their default.
 LEARNING_RATES = {
@@ -108,6 +111,31 @@ class CountingConstraint:
         return nn.functional.cross_entropy(outputs, torch.full((len(outputs),), self.label)) - self.limit
 
 
+def impossible(outputs: Tensor) -> Tensor:
+    """Depends smoothly on the outputs and is never satisfied."""
+    return torch.tanh(outputs).square().sum() + 1
+
+
+def assert_same(found: Sequence[editors.EditResult], expected: Sequence[editors.EditResult], atol: float) -> None:
+    assert [(edit.succeeded, edit.steps) for edit in found] == [(edit.succeeded, edit.steps) for edit in expected]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.loss, other.loss, rtol=0, atol=atol)
+        torch.testing.assert_close(dict(one.parameters), dict(other.parameters), rtol=0, atol=atol)
+
+
+def one_by_one(editor: editors.Editor, model: nn.Module, requests: Sequence[Any], **options: Any) -> list[Any]:
+    return [editor.edit(model, inputs, constraint, **options) for inputs, constraint in requests]
+
+
+def answer(model: nn.Module, inputs: Tensor) -> int:
+    """The label that ``model`` in evaluation mode assigns to one input."""
+    return int(copy.deepcopy(model).eval()(inputs).argmax())
+
+
+def wrong_answer(model: nn.Module, inputs: Tensor) -> int:
+    return int(copy.deepcopy(model).eval()(inputs).argmin())
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -126,7 +154,7 @@ def changing(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def build(changing: str) -> Callable[..., editors.Editor]:
+def build(changing: str) -> Build:
     """Builds the editor ``changing``, with a step size that suits the models below and whatever it must know."""
 
     def build_with(**values: Any) -> editors.Editor:
@@ -141,7 +169,7 @@ def build(changing: str) -> Callable[..., editors.Editor]:
 
 
 @pytest.fixture
-def editor(build: Callable[..., editors.Editor]) -> editors.Editor:
+def editor(build: Build) -> editors.Editor:
     return build(max_steps=6)
 
 

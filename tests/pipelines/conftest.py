@@ -1,4 +1,4 @@
-"""Stages as processes of their own, and a small project for them to work in.
+"""Stages as processes of their own, a small project for them to work in, and a repository with an MLflow database.
 
 Importing torch, optuna and MLflow takes seconds. So one process imports them once and forks a child for every stage:
 a real process with real arguments, exit code and output, in a folder of its own, and it can be killed.
@@ -7,6 +7,7 @@ a real process with real arguments, exit code and output, in a folder of its own
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -21,8 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines import mlflow_store
+from pipelines.tracking import RunRecord, rebuild
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0
+PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
+"""Those of a run in MLflow."""
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
@@ -207,3 +213,67 @@ def trained(trained_once: Project, tmp_path: Path) -> Project:
 def tuned(tuned_once: Project, tmp_path: Path) -> Project:
     """A project of the test's own after ``tune`` and ``evaluate``."""
     return tuned_once.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> Path:
+    """A database with MLflow's tables, made once because that takes seconds."""
+    folder = tmp_path_factory.mktemp("empty")
+    rebuild("made", [], f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch, empty_database) -> Path:
+    """An empty repository as the working directory, with a database at the default place."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "repository" / "mlflow").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository")
+    shutil.copy(empty_database, "mlflow/mlflow.db")
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def record(tmp_path) -> RunRecord:
+    files = {"scatter.png": b"\x89PNG\r\n\x1a\n", "table1.csv": b"a,b\n1,2\n", "notes.txt": b"hello"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    return RunRecord(
+        key="plain/rmsprop/chain3",
+        parameters=PARAMETERS,
+        metrics={"drawdown": 0.25, "success_rate": 1.0},
+        series={"tuning_error": [(1, 0.5), (2, 0.25), (3, 0.125)]},
+        tags={"git_commit": "abc", "editor": "rmsprop"},
+        artifacts=[tmp_path / name for name in files],
+    )
+
+
+def client():
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{Path.cwd()}/mlflow/mlflow.db")
+
+
+def runs(experiment="digits"):
+    return client().search_runs([client().get_experiment_by_name(experiment).experiment_id])
+
+
+def histories(run) -> dict[str, list[tuple[int, float, int]]]:
+    return {
+        name: [(m.step, m.value, m.timestamp) for m in client().get_metric_history(run.info.run_id, name)]
+        for name in sorted(run.data.metrics)
+    }
+
+
+def curve(run, name: str) -> list[tuple[int, float]]:
+    return [(step, value) for step, value, _ in histories(run)[name]]
+
+
+def forked(target, *arguments) -> multiprocessing.Process:
+    """A process of its own that need not import MLflow, which takes seconds."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs fork()")
+    mlflow_store.import_mlflow()
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
