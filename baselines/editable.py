@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import editors
 from baselines.objectives import Losses, Objective, Step
 from benchmarks.errors import InputError
+from benchmarks.folding import fold
 from benchmarks.parts import layers_of, split
 from benchmarks.seeds import generator
 from editors.contract import evaluation_mode
@@ -81,13 +83,15 @@ class EditObjective(Objective):
 
     An edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is the
     batch's cross-entropy in training mode; the edit, and the locality term over the batch, in evaluation mode. What
-    comes before the edited part is computed once for both, and gradients reach it through both.
+    comes before the edited part is computed once for both, and gradients reach it through both; what comes after it
+    is folded, which spares the second derivatives of its normalisations.
     """
 
     def __init__(self, terms: EditTerms, layers: str) -> None:
         super().__init__()
         self.terms = terms
         self.layers = layers_of(layers)
+        self._parts: tuple[weakref.ref[nn.Module], nn.Module, nn.Module] | None = None
 
     @abstractmethod
     def editor(self) -> editors.Editor:
@@ -107,7 +111,8 @@ class EditObjective(Objective):
     def forward(self, model: nn.Module, step: Step) -> Losses:
         logits = model(step.inputs)
         base = F.cross_entropy(logits, step.labels)
-        prefix, suffix = split(model, self.layers)
+        prefix, suffix = self._split(model)
+        suffix = fold(suffix, self.layers)
         with evaluation_mode(prefix):
             features = prefix(step.inputs)
         reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features)
@@ -124,6 +129,12 @@ class EditObjective(Objective):
             "edit_success": succeeded,
         }
         return Losses(total, logits, parts)
+
+    def _split(self, model: nn.Module) -> tuple[nn.Module, nn.Module]:
+        """Its parts before and from ``layers`` on, looked up in the first step only."""
+        if self._parts is None or self._parts[0]() is not model:
+            self._parts = (weakref.ref(model), *split(model, self.layers))
+        return self._parts[1:]
 
     def _one(
         self, editor: editors.Editor, suffix: nn.Module, features: Tensor, reference: Tensor, place: int, label: int

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.dataset import Dataset, Split
+from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.requests import EditRequests, control_images
 from benchmarks.seeds import generator
@@ -89,6 +90,8 @@ class Scorer:
         self.requests = requests
         self._chunk = chunk
         self._control_size = control_size
+        with torch.no_grad():
+            model = fold(model, self.layers)
         prefix, suffix = split(model, self.layers)
         if _cache_size(prefix, dataset.inputs(images.images[:1].to(device)), len(images)) > cache_bytes:
             prefix, suffix = nn.Identity(), model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from benchmarks import dataset
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
+from benchmarks.parts import WHOLE_MODEL
 from benchmarks.requests import draw_requests
 from benchmarks.scoring import Scorer
 from pipelines.layout import Layout, cell, repeated
@@ -76,6 +77,26 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
         for seed in settings.training_seeds
         for layers in parts
     ]
+
+
+def cells_of_run(settings: Settings, benchmark: str, names: Sequence[str] | None) -> dict[str, list[Cell]]:
+    """The cells of the editors ``names``, or of all on the leaderboard, by editor."""
+    found = {name: cells_of(settings, benchmark, name) for name in names or settings.leaderboard}
+    for name in [name for name, cells in found.items() if not cells]:
+        print(f"{benchmark} {name}: nothing to do, `trainings` lists none of those in editors.{name}.subsets")
+    return found
+
+
+def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callable[[Cell], bool]) -> list[Cell]:
+    """The cells that are still to be made; whole models, which take longest, first, so that no worker ends alone."""
+    left = []
+    for name, of_editor in cells.items():
+        todo = [cell for cell in of_editor if not finished(cell)]
+        if len(todo) < len(of_editor):
+            unchanged = len(of_editor) - len(todo)
+            print(f"{stage} {of_editor[0].benchmark} {name}: {unchanged} of {len(of_editor)} unchanged", flush=True)
+        left += todo
+    return sorted(left, key=lambda cell: cell.layers != WHOLE_MODEL)
 
 
 def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:

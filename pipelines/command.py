@@ -20,6 +20,12 @@ from pipelines.settings import PARAMS
 
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
+Editors = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[EDITOR]...", help="Names under `editors`; all that `leaderboard` lists, if none is given."
+    ),
+]
 
 
 def run(stage: Callable[..., None]) -> None:

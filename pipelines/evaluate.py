@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer, shards
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, read_tuned, scorer, statistics
+from pipelines.cells import PROTOCOL, Cell, cells_of_run, fingerprint, read_tuned, scorer, statistics, unfinished
 from pipelines.csv_files import write_csv
 from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
@@ -32,44 +33,64 @@ _DIGITS = 7
 
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
-    editor: Annotated[str, typer.Argument(help="A name under `editors` in the parameter file.")],
+    names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Edit test images with a tuned editor and record what each edit did to the rest of the test split."""
+    """Edit test images with tuned editors and record what each edit did to the rest of the test split."""
     settings = parameters.load(params)
-    cells = cells_of(settings, benchmark, editor)
-    folder = Layout(benchmark).edits(editor)
-    if not cells:
+    layout = Layout(benchmark)
+    cells = cells_of_run(settings, benchmark, names)
+    todo = unfinished("evaluate", cells, lambda cell: _is_evaluated(_Asked.of(settings, cell)))
+    share_out(partial(_evaluate_cell, settings), todo, settings.processes, settings.torch_device())
+    for name, of_editor in cells.items():
+        folder = layout.edits(name)
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"evaluate {benchmark} {editor}: nothing to do, `trainings` lists none of editors.{editor}.subsets")
-    share_out(partial(_evaluate_cell, settings), cells, settings.processes, settings.torch_device())
-    wanted = {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv", ".timing.csv", LEARNED)}
-    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
-        stale.unlink()
-    shutil.rmtree(Layout(benchmark).shards(editor), ignore_errors=True)
+        wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv", ".timing.csv", LEARNED)}
+        for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+            stale.unlink()
+        shutil.rmtree(layout.shards(name), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What decides the records of one cell.
+
+    :ivar edits: how many; ``tuned`` the chosen hyperparameters, ``learned`` those that training ended with.
+    """
+
+    cell: Cell
+    edits: int
+    tuned: Mapping[str, Any]
+    learned: Mapping[str, Any] | None
+    identity: str
+
+    @property
+    def result(self) -> Path:
+        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}.json"
+
+    @classmethod
+    def of(cls, settings: Settings, cell: Cell) -> _Asked:
+        chosen = settings.benchmark(cell.benchmark).evaluation
+        tuned, learned = read_tuned(cell), _read_learned(cell)
+        count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
+        asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
+        return cls(cell, count, tuned, learned, fingerprint(cell, asked))
 
 
 def _evaluate_cell(settings: Settings, cell: Cell) -> None:
-    """Evaluate one cell unless it is done already, shard by shard."""
+    """Evaluate one cell, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).evaluation
-    tuned = read_tuned(cell)
-    learned = _read_learned(cell)
-    count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
-    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
-    identity = fingerprint(cell, asked)
-    result = cell.layout.edits(cell.editor) / f"{cell.file}.json"
-    progress = Progress(f"evaluate {cell}", count * (2 if learned else 1), "edits")
-    if _finished(result, identity):
-        progress.finish("unchanged")
-        return
-    images, data = scorer(settings, cell, "test", count, chosen.control_size)
+    asked = _Asked.of(settings, cell)
+    tuned, learned, result = asked.tuned, asked.learned, asked.result
+    progress = Progress(f"evaluate {cell}", asked.edits * (2 if learned else 1), "edits")
+    images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
     known = statistics(editors.build(cell.editor), images, data.train)
-    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{identity[:12]}"
+    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}"
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
         editor = editors.build(cell.editor, **values, max_steps=max_steps).informed(known)
         tables = []
-        for number, rows in enumerate(shards(count, chosen.shard)):
+        for number, rows in enumerate(shards(asked.edits, chosen.shard)):
             path = folder / f"{number:05d}.csv"
             if not path.exists():
                 write_csv(path, _run_shard(images, editor, rows), digits=_DIGITS)
@@ -97,7 +118,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "test_images_wrong_before_editing": wrong,
         "dataset": data.fingerprint(),
         "protocol": PROTOCOL,
-        "fingerprint": identity,
+        "fingerprint": asked.identity,
     }
     write_csv(result.with_suffix(".csv"), records, digits=_DIGITS)
     write_csv(result.with_suffix(".timing.csv"), timing, digits=_DIGITS)
@@ -141,11 +162,14 @@ def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     return records
 
 
-def _finished(result: Path, identity: str) -> bool:
+def _is_evaluated(asked: _Asked) -> bool:
+    result = asked.result
     try:
         described = json.loads(result.read_text())
         files = (".csv", ".timing.csv", *([LEARNED] if described["learned"] else []))
-        return described["fingerprint"] == identity and all(result.with_suffix(suffix).exists() for suffix in files)
+        return described["fingerprint"] == asked.identity and all(
+            result.with_suffix(suffix).exists() for suffix in files
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -13,6 +13,9 @@ EDITOR = "editor.json"
 COST = "cost.json"
 """Beside a model whose training edits: what a step costs, in steps of plain training."""
 
+TIMING = "timing.json"
+"""Beside models and chosen hyperparameters: the wall time that they took."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -15,7 +15,7 @@ import torch
 from benchmarks import dataset
 from benchmarks.errors import InputError
 from pipelines.cells import PROTOCOL
-from pipelines.layout import Layout
+from pipelines.layout import TIMING, Layout
 from pipelines.settings import Settings
 
 _PACKAGES = (
@@ -99,8 +99,8 @@ def _version(package: str) -> str | None:
 def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Wall time of trainings and studies, as their stages wrote it down."""
     models = [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]
-    files = {f"train/{folder.name}": folder / "timing.json" for folder in models}
-    files |= {f"tune/{name}": layout.tuned(name) / "timing.json" for name in settings.leaderboard}
+    files = {f"train/{folder.name}": folder / TIMING for folder in models}
+    files |= {f"tune/{name}": layout.tuned(name) / TIMING for name in settings.leaderboard}
     return {name: _read_seconds(path) for name, path in files.items() if path.exists()}
 
 

@@ -20,7 +20,7 @@ from baselines.cost import StepCost, step_cost
 from baselines.editable import EditableObjective, EditObjective
 from baselines.objectives import CrossEntropy, Objective
 from baselines.training import Epoch
-from benchmarks import models
+from benchmarks import folding, models
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.seeds import seed
@@ -148,10 +148,11 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
 
 
 _TRAINING = (baselines.training, objectives)
+_EDITING = (*_TRAINING, editable, folding)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen: CrossEntropy()), _TRAINING),
-    "editable": Recipe(_trained_with(lambda chosen: EditableObjective(chosen.terms)), (*_TRAINING, editable), True),
-    "cnp": Recipe(_trained_with(lambda chosen: cnp.CnpObjective(chosen.terms)), (*_TRAINING, editable, cnp), True),
+    "editable": Recipe(_trained_with(lambda chosen: EditableObjective(chosen.terms)), _EDITING, True),
+    "cnp": Recipe(_trained_with(lambda chosen: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
     "dknn": Recipe(_neighbours, (dknn, voting)),
 }
 """By name, as in ``recipe`` of a training's block."""

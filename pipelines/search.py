@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from filelock import FileLock
@@ -20,7 +22,7 @@ from optuna.trial import TrialState
 import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import drawdown
-from benchmarks.scoring import EditRecord, Scorer, shards
+from benchmarks.scoring import Scorer, shards
 from benchmarks.seeds import seed
 from editors.hyperparameters import Hyperparameter
 from pipelines.progress import Progress
@@ -55,34 +57,53 @@ class Judgement:
     """What a trial's edits came to.
 
     :ivar success_rate: percent of the ``edits`` that were tried; fewer than all once too many had failed.
-    :ivar drawdown: percentage points, over the edits that were looked at.
+    :ivar drawdowns: percentage points of each edit whose control images were looked at, in order: of all edits unless
+        the trial is infeasible or was beaten.
     """
 
     success_rate: float
-    drawdown: float
     edits: int
     feasible: bool
+    drawdowns: tuple[float, ...]
+
+    @property
+    def drawdown(self) -> float:
+        """Mean over the edits that were looked at; where they are not all, it is shown in plots and decides nothing."""
+        return fmean(self.drawdowns)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trial can be chosen: feasible, and its drawdown is that of all its edits."""
+        return self.feasible and len(self.drawdowns) == self.edits
 
 
-def judge(scorer: Scorer, editor: editors.Editor, min_success: float) -> Judgement:
+def judge(scorer: Scorer, editor: editors.Editor, min_success: float, best: Sequence[float] = ()) -> Judgement:
     """Try the scorer's edits; stop as soon as so many failed that the constraint cannot be met any more.
 
-    The drawdown of a trial that is stopped comes from fewer edits: it is shown in plots, it decides nothing.
+    :param best: drawdowns of the best trial so far. One that is worse on the same edits, by three standard errors of
+        the paired difference, is beaten: whether it is feasible is still found out, but no control image looked at.
     """
     count = len(scorer.requests)
     allowed = count * (1 - min_success / 100) + 1e-9
     tried = failed = 0
-    records: list[EditRecord] = []
+    drawdowns: list[float] = []
     for rows in shards(count, _SHARD):
         edits = scorer.edit(editor, rows)[0]  # a shard at a time: all edits of a large model would fill the memory
         tried += len(edits)
         failed += sum(not edit.succeeded for edit in edits)
-        if failed <= allowed or not records:
-            records += [scorer.record(row, edit, views=False) for row, edit in zip(rows, edits, strict=True)]
+        if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
+            records = [scorer.record(row, edit, views=False) for row, edit in zip(rows, edits, strict=True)]
+            drawdowns += drawdown(pd.DataFrame([asdict(record) for record in records])).tolist()
         if failed > allowed:
             break
-    mean_drawdown = float(drawdown(pd.DataFrame([asdict(record) for record in records])).mean())
-    return Judgement(100.0 * (tried - failed) / tried, mean_drawdown, tried, failed <= allowed)
+    return Judgement(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
+
+
+def _beaten(drawdowns: Sequence[float], best: Sequence[float]) -> bool:
+    if not best:
+        return False
+    difference = np.subtract(drawdowns, best[: len(drawdowns)])
+    return bool(difference.mean() > 3 * difference.std(ddof=1) / math.sqrt(len(difference)))
 
 
 def search(
@@ -105,8 +126,9 @@ def search(
     :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :raises InputError: if the journal cannot be read.
-    :returns: one row per trial (``number, success_rate, drawdown, edits, feasible, chosen`` and the hyperparameters),
-        and importances of the hyperparameters for the drawdown (0 to 1).
+    :returns: one row per trial (``number, success_rate, drawdown, edits, scored, feasible, chosen`` and the
+        hyperparameters; ``drawdown`` is of the first ``scored`` edits), and importances of the hyperparameters for the
+        drawdown (0 to 1).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -136,7 +158,8 @@ def search(
             for parameter in space.free
         }
         built = editors.build(editor, **space.fixed, **values, max_steps=space.max_steps).informed(statistics)
-        judged = judge(scorer, built, min_success)
+        best = min((one for one in _judgements(study) if one.complete), key=lambda one: one.drawdown, default=None)
+        judged = judge(scorer, built, min_success, best.drawdowns if best else ())
         trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))
         trial.set_user_attr("judgement", asdict(judged))
         study.tell(trial, judged.drawdown if judged.drawdown == judged.drawdown else 100.0)
@@ -145,8 +168,11 @@ def search(
 
 
 def choose(trials: pd.DataFrame) -> int:
-    """Position of the trial with the smallest drawdown among the feasible; without any, the one that violates least."""
-    feasible = trials[trials["feasible"]]
+    """Position of the trial with the smallest drawdown among the feasible; without any, the one that violates least.
+
+    A feasible trial of which not all edits are scored was beaten by one that is.
+    """
+    feasible = trials[trials["feasible"] & (trials["scored"] == trials["edits"])]
     if feasible.empty:
         return int(trials["success_rate"].idxmax())
     return int(feasible["drawdown"].idxmin())
@@ -154,6 +180,15 @@ def choose(trials: pd.DataFrame) -> int:
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _judgements(study: optuna.Study) -> list[Judgement]:
+    return [_judgement(trial) for trial in _complete(study)]
+
+
+def _judgement(trial: optuna.trial.FrozenTrial) -> Judgement:
+    values = trial.user_attrs["judgement"]
+    return Judgement(**values | {"drawdowns": tuple(values["drawdowns"])})
 
 
 def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[str, float]:
@@ -166,7 +201,7 @@ def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[
     if strength is None or not trials:
         return values
     low, high = space.range(strength)
-    tried = {trial.params[strength.name]: trial.user_attrs["judgement"]["feasible"] for trial in trials}
+    tried = {trial.params[strength.name]: _judgement(trial).feasible for trial in trials}
     enough = min((value for value, feasible in tried.items() if feasible), default=None)
     if enough is None:  # neither the default nor what was tried above it: look further up, then further down
         enough = high if len(trials) % 2 else min(tried)
@@ -175,12 +210,13 @@ def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[
 
 
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:
-    rows = [
-        {"number": number, **trial.user_attrs["judgement"], **trial.params, **space.fixed}
-        for number, trial in enumerate(_complete(study))
-    ]
+    rows = []
+    for number, (trial, judged) in enumerate(zip(_complete(study), _judgements(study), strict=True)):
+        shown = {name: getattr(judged, name) for name in ("success_rate", "drawdown", "edits")}
+        scored = {"scored": len(judged.drawdowns), "feasible": judged.feasible}
+        rows.append({"number": number, **shown, **scored, **trial.params, **space.fixed})
     trials = pd.DataFrame(rows)
-    trials.insert(5, "chosen", trials.index == choose(trials))
+    trials.insert(6, "chosen", trials.index == choose(trials))
     return trials
 
 

@@ -27,7 +27,7 @@ from benchmarks.files import file_hash, write_atomically
 from pipelines import command, recipes
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
-from pipelines.layout import COST, EDITOR, HISTORY, Layout, repeated
+from pipelines.layout import COST, EDITOR, HISTORY, TIMING, Layout, repeated
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
@@ -143,7 +143,7 @@ def _write(folder: Path, made: Made, description: ModelDescription) -> None:
     if made.history:
         history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
         write_csv(folder / HISTORY, history, digits=6)
-    write_atomically(folder / "timing.json", json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
+    write_atomically(folder / TIMING, json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
     if made.editor is not None:
         write_atomically(folder / EDITOR, json.dumps(dict(made.editor), indent=2) + "\n")
     if made.cost is not None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 import editors
 from benchmarks.files import write_atomically
 from pipelines import command, search
 from pipelines import settings as parameters
-from pipelines.cells import Cell, cells_of, fingerprint, scorer, statistics
-from pipelines.layout import Layout
+from pipelines.cells import Cell, cells_of_run, fingerprint, scorer, statistics, unfinished
+from pipelines.layout import TIMING, Layout
 from pipelines.progress import Progress
 from pipelines.search import Space
 from pipelines.settings import Settings
@@ -25,31 +27,47 @@ from pipelines.workers import share_out
 
 def tune(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
-    editor: Annotated[str, typer.Argument(help="A name under `editors` in the parameter file.")],
+    names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Tune one editor on every part of every model it edits: smallest drawdown at the required success rate."""
+    """Tune editors on every part of every model they edit: smallest drawdown at the required success rate."""
     settings = parameters.load(params)
-    cells = cells_of(settings, benchmark, editor)
-    folder = Layout(benchmark).tuned(editor)
-    if not cells:
+    layout = Layout(benchmark)
+    cells = cells_of_run(settings, benchmark, names)
+    todo = unfinished("tune", cells, partial(_is_tuned, settings))
+    share_out(partial(_tune_cell, settings), todo, settings.processes, settings.torch_device(), _keep_time)
+    for name, of_editor in cells.items():
+        folder = layout.tuned(name)
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"tune {benchmark} {editor}: nothing to do, `trainings` lists none of those in editors.{editor}.subsets")
-    earlier = _read_timing(folder / "timing.json")
-    seconds = share_out(partial(_tune_cell, settings), cells, settings.processes, settings.torch_device())
-    timing = {
-        cell.file: earlier.get(cell.file) if taken is None else round(taken, 1)
-        for cell, taken in zip(cells, seconds, strict=True)
-    }
-    write_atomically(folder / "timing.json", json.dumps(timing, indent=2) + "\n")
-    wanted = {"timing.json"} | {f"{cell.file}{suffix}" for cell in cells for suffix in (".json", ".csv")}
-    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
-        stale.unlink()
-    shutil.rmtree(Layout(benchmark).studies(editor), ignore_errors=True)
+        times = _read_times(folder)
+        _write_times(folder, {cell.file: times.get(cell.file) for cell in of_editor})
+        wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
+        for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+            stale.unlink()
+        shutil.rmtree(layout.studies(name), ignore_errors=True)
 
 
-def _tune_cell(settings: Settings, cell: Cell) -> float | None:
-    """Tune one cell; returns the seconds it took, None if it was done already."""
+def _result(cell: Cell) -> Path:
+    return cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+
+
+def _identity(settings: Settings, cell: Cell) -> str:
+    asked = settings.editor(cell.editor).model_dump(exclude={"subsets"})  # the method's own ranges are in its hash
+    tuning = settings.benchmark(cell.benchmark).tuning.model_dump()
+    return fingerprint(cell, [settings.seed, tuning, asked], search.__file__)
+
+
+def _is_tuned(settings: Settings, cell: Cell) -> bool:
+    result = _result(cell)
+    try:
+        known = json.loads(result.read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return result.with_suffix(".csv").exists() and known == _identity(settings, cell)
+
+
+def _tune_cell(settings: Settings, cell: Cell) -> float:
+    """Tune one cell; returns the seconds it took."""
     tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
     space = Space(
         hyperparameters=editors.describe(cell.editor).hyperparameters,
@@ -57,13 +75,8 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
     )
-    asked = chosen.model_dump(exclude={"subsets"})  # the search ranges of the method's own file are in its hash
-    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), asked], search.__file__)
-    result = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    identity, result = _identity(settings, cell), _result(cell)
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
-    if _finished(result, identity):
-        progress.finish("unchanged")
-        return None
     count = min(tuning.edits, chosen.edits or tuning.edits)
     images, data = scorer(settings, cell, "tuning", count, tuning.control_size)
     trials, importances = search.search(
@@ -95,6 +108,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
             "required": tuning.required,
             "success_rate": float(best["success_rate"]),
             "drawdown": float(best["drawdown"]),
+            "share_of_full_grid": round(_looked_at(trials, count, tuning.control_size, len(data.tuning)), 2),
         },
         "importances": {name: None if isnan(value) else round(value, 6) for name, value in importances.items()},
         "fingerprint": identity,
@@ -111,19 +125,26 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     return progress.seconds
 
 
-def _read_timing(path: Path) -> dict[str, float]:
-    """Seconds by cell of an earlier run, of which the cells that are unchanged keep theirs."""
+def _looked_at(trials: pd.DataFrame, edits: int, control_size: int | None, images: int) -> float:
+    """Percent of all pairs of an edit and an image, over all trials, that were looked at."""
+    return 100 * float(trials["scored"].mean()) / edits * (control_size or images) / images
+
+
+def _keep_time(cell: Cell, seconds: float) -> None:
+    folder = cell.layout.tuned(cell.editor)
+    _write_times(folder, _read_times(folder) | {cell.file: round(seconds, 1)})
+
+
+def _write_times(folder: Path, times: Mapping[str, float | None]) -> None:
+    write_atomically(folder / TIMING, json.dumps(times, indent=2) + "\n")
+
+
+def _read_times(folder: Path) -> dict[str, float | None]:
+    """Seconds by cell, those of an earlier run among them: what is unchanged keeps its time."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads((folder / TIMING).read_text()))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def _finished(result: Path, identity: str) -> bool:
-    try:
-        return json.loads(result.read_text())["fingerprint"] == identity and result.with_suffix(".csv").exists()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 if __name__ == "__main__":

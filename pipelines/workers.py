@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
@@ -23,7 +23,11 @@ _Result = TypeVar("_Result")
 
 
 def share_out(
-    work: Callable[[_Piece], _Result], pieces: Sequence[_Piece], processes: int, device: torch.device
+    work: Callable[[_Piece], _Result],
+    pieces: Sequence[_Piece],
+    processes: int,
+    device: torch.device,
+    finished: Callable[[_Piece, _Result], None] = lambda piece, result: None,
 ) -> list[_Result]:
     """``[work(piece) for piece in pieces]``, on ``processes`` processes of one thread each.
 
@@ -31,19 +35,25 @@ def share_out(
     end with this process, however it ends: one that went on would write into what the next run resumes from.
 
     :param work: a function of a module, so that it can be sent to another process.
+    :param finished: called in this process as soon as a piece is done.
     :raises InputError: if a process is killed; whatever ``work`` raises.
     """
-    if device.type == "cuda":
-        return [work(piece) for piece in pieces]
-    if processes == 1 or not pieces:
-        torch.set_num_threads(1)
-        return [work(piece) for piece in pieces]
+    if device.type == "cuda" or processes == 1 or not pieces:
+        if device.type != "cuda":
+            torch.set_num_threads(1)
+        results = []
+        for piece in pieces:
+            results.append(work(piece))
+            finished(piece, results[-1])
+        return results
     # Forking spares every worker the seconds that importing torch takes; it is safe before torch has started threads,
     # which a backward pass does too. So even a single piece is not worked on here: others may follow it.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(processes, len(pieces)), context, _begin) as pool:
-        futures = [pool.submit(partial(_work, work), piece) for piece in pieces]
+        futures = {pool.submit(partial(_work, work), piece): piece for piece in pieces}
         try:
+            for future in as_completed(futures):
+                finished(futures[future], future.result())
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise InputError("a worker process was killed (out of memory?); run the command again to go on") from error

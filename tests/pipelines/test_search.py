@@ -87,8 +87,52 @@ def test_the_cases_above_hold_feasible_and_infeasible_trials(images):
     assert min(rates) < 50 < max(rates)
 
 
-def trials(*rows: tuple[float, float, bool]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["success_rate", "drawdown", "feasible"])
+@pytest.fixture(scope="module")
+def exhaustive(images) -> dict[float, search.Judgement]:
+    """What edits with different learning rates come to when all control images are looked at."""
+    rates = [10 ** (-3.5 + step / 2) for step in range(7)]
+    return {lr: search.judge(images, editors.build("rmsprop", lr=lr), 90.0) for lr in rates}
+
+
+@pytest.mark.parametrize("order", ["weak first", "strong first", "mixed"])
+def test_racing_against_the_best_so_far_chooses_as_looking_at_everything_does(images, exhaustive, order):
+    rates = sorted(exhaustive, reverse=order == "strong first")
+    rates = rates[::2] + rates[1::2] if order == "mixed" else rates
+    best: search.Judgement | None = None
+    scored = 0
+    for lr in rates:
+        judged = search.judge(images, editors.build("rmsprop", lr=lr), 90.0, best.drawdowns if best else ())
+        assert (judged.feasible, judged.edits) == (exhaustive[lr].feasible, exhaustive[lr].edits)
+        assert judged.drawdowns == exhaustive[lr].drawdowns[: len(judged.drawdowns)]
+        scored += len(judged.drawdowns)
+        if judged.complete and (best is None or judged.drawdown < best.drawdown):
+            best = judged
+    feasible = [judged.drawdown for judged in exhaustive.values() if judged.feasible]
+    assert best.drawdown == min(feasible)
+    assert max(feasible) > min(feasible) + 0.5  # there was something to lose
+    assert scored <= sum(len(judged.drawdowns) for judged in exhaustive.values())
+
+
+def test_a_trial_that_is_as_good_as_the_best_is_looked_at_to_the_end(images, exhaustive):
+    best = min((judged for judged in exhaustive.values() if judged.feasible), key=lambda judged: judged.drawdown)
+    again = next(lr for lr, judged in exhaustive.items() if judged is best)
+    judged = search.judge(images, editors.build("rmsprop", lr=again), 90.0, best.drawdowns)
+    assert judged == best
+    assert judged.complete
+    beaten = search.judge(images, editors.build("rmsprop", lr=again), 90.0, [value - 1.0 for value in best.drawdowns])
+    assert beaten.feasible
+    assert not beaten.complete
+    assert beaten.drawdowns == best.drawdowns[:25]
+
+
+def trials(*rows: tuple[float, float, bool], scored: int = 80) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["success_rate", "drawdown", "feasible"]).assign(edits=80, scored=scored)
+
+
+def test_a_beaten_trial_is_not_chosen_however_small_its_drawdown_looks():
+    table = trials((99, 3.0, True), (96, 1.0, True))
+    table.loc[1, "scored"] = 25
+    assert search.choose(table) == 0
 
 
 def test_the_smallest_drawdown_wins_among_the_feasible():
