@@ -195,14 +195,22 @@ class Settings(Strict):
 
         :raises InputError: for a device that this machine does not have.
         """
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-            raise InputError(f"params.yaml: device must be auto, cpu, cuda or cuda:<number>, not {self.device!r}")
-        if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-            raise InputError(f"params.yaml: device {name!r} was asked for, but this machine has no such GPU; use cpu")
-        return torch.device(name)
+        return device_of(self.device, "params.yaml: device")
+
+
+def device_of(name: str, where: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>`` names; ``auto`` is a GPU where there is one.
+
+    :raises InputError: naming ``where``, for another name or a device that this machine does not have.
+    """
+    given = name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"{where} must be auto, cpu, cuda or cuda:<number>, not {given!r}")
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise InputError(f"{where} {name!r} was asked for, but this machine has no such GPU; use cpu")
+    return torch.device(name)
 
 
 def load(path: str | os.PathLike[str] = PARAMS) -> Settings:
