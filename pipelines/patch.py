@@ -23,6 +23,7 @@ from baselines.checkpoints import DESCRIPTION, WEIGHTS
 from benchmarks import checkpoint_files, patches
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
+from benchmarks.models.torchvision_networks import modern_name
 from benchmarks.parts import WHOLE_MODEL, layers_of
 from benchmarks.patches import Patch
 from pipelines import command, own_models
@@ -224,9 +225,9 @@ def _as_stored(own: OwnModel, edit: editors.EditResult) -> tuple[Patch, torch.nn
     """The patch, and the network as it comes back from the patched file, which may round to another dtype."""
     weights = checkpoint_files.read(own.weights)
     edited = edit.apply(own.network).state_dict()
-    made = patches.make(weights, {name: edited[name] for name in weights})
+    made = patches.make(weights, {name: edited[modern_name(name)] for name in weights})
     patched = copy.deepcopy(own.network)
-    patched.load_state_dict(dict(made.after), strict=False)
+    patched.load_state_dict({modern_name(name): value for name, value in made.after.items()}, strict=False)
     return made, patched
 
 

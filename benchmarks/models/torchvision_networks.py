@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmarks.models.extra_layer import with_extra_layer
 
 CHANNELS = 3
 _TWO_HEADED = ("googlenet", "inception_v3")  # they answer with several tensors in training
+_SUFFIXES = (".pth", ".pt", ".safetensors")
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 # DenseNets were published before names could not hold dots.
 _DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
@@ -103,6 +105,21 @@ def published(name: str, weights: str = "DEFAULT") -> Any:
         ) from error
 
 
+def pretrained(name: str, classes: int, weights: str = "DEFAULT") -> nn.Module:
+    """A network in parts, where they are known, with published weights or those in a file.
+
+    :param weights: torchvision's name of published weights, or a file, ``.pth``, ``.pt`` or ``.safetensors``.
+    :raises InputError: if they cannot be had, or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
+        network = make_whole(name, classes)
+    if weights.endswith(_SUFFIXES):
+        load_weights(network, Path(weights))
+    else:
+        load_published(network, name, weights)
+    return in_parts(network)
+
+
 def load_published(network: nn.Module, name: str, weights: str = "DEFAULT") -> None:
     """Fill torchvision's own module with published weights, from torch hub's cache or downloaded to it.
 
@@ -129,15 +146,20 @@ def load_weights(network: nn.Module, path: Path) -> None:
     stated = _HASH.search(path.name)
     if stated is not None and path.is_file() and not file_hash(path).startswith(stated[1]):
         raise InputError(f"{path} is truncated or not the published file: its SHA-256 does not begin with {stated[1]}")
-    tensors = {_DOTTED.sub(r"\1\2", name): value for name, value in checkpoint_files.read(path).items()}
-    fill(network, tensors, path)
+    fill(network, checkpoint_files.read(path), path)
 
 
-def fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a network the weights read from ``path``; counters of batches may be missing, as in old files.
+def modern_name(name: str) -> str:
+    """What torchvision's networks call a tensor that has this name in a file, which may be an old one."""
+    return _DOTTED.sub(r"\1\2", name)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a network the weights read from ``path``; names may be old ones, and counters of batches missing.
 
     :raises InputError: naming the file and the first tensor that does not fit.
     """
+    tensors = {modern_name(name): value for name, value in tensors.items()}
     wanted = network.state_dict()
     for name in [*wanted, *tensors]:
         there = name in wanted and name in tensors and wanted[name].shape == tensors[name].shape

@@ -49,7 +49,18 @@ def save_python_zip(tensors: dict[str, Tensor], path: Path) -> None:
             archive.writestr(name, content)
 
 
-FORMATS = {"pth": save_pth, "pt": save_nested, "safetensors": save_safetensors, "bin": save_python_zip}
+def save_legacy(tensors: dict[str, Tensor], path: Path) -> None:
+    state = dict(tensors) | {"zeros": torch.nn.Parameter(tensors["zeros"])}
+    torch.save({"model": OrderedDict(state)}, path, _use_new_zipfile_serialization=False)
+
+
+FORMATS = {
+    "pth": save_pth,
+    "pt": save_nested,
+    "safetensors": save_safetensors,
+    "bin": save_python_zip,
+    "old": save_legacy,
+}
 
 
 @pytest.fixture(params=FORMATS)
@@ -154,13 +165,18 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(
     assert not (tmp_path / "was-run").exists()
 
 
-def test_rewriting_refuses_other_shapes_and_old_formats_and_writes_nothing(tmp_path: Path) -> None:
-    path, old, out = tmp_path / "model.pth", tmp_path / "old.pth", tmp_path / "out.pth"
-    torch.save(weights(), path)
-    torch.save(weights(), old, _use_new_zipfile_serialization=False)
+def test_rewriting_refuses_other_shapes_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     with pytest.raises(InputError, match=r"zeros is float32 \(4,\), not float64 \(4,\)"):
-        checkpoint_files.rewrite(path, out, {"zeros": torch.zeros(4, dtype=torch.float64)})
-    with pytest.raises(InputError, match="before version 1.6"):
-        checkpoint_files.rewrite(old, out, {"zeros": torch.ones(4)})
-    assert torch.equal(checkpoint_files.read(old)["matrix"], weights()["matrix"])
+        checkpoint_files.rewrite(checkpoint, out, {"zeros": torch.zeros(4, dtype=torch.float64)})
     assert not out.exists()
+
+
+def test_old_files_with_other_storages_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    content = {"state_dict": {"a": torch.zeros(2)}, "optimizer": {"moment": torch.ones(3)}}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="holds storages beside those of its state dict"):
+        checkpoint_files.rewrite(path, path, {"a": torch.ones(2)})
+    assert path.read_bytes() == before

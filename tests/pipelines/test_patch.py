@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -223,6 +224,37 @@ def test_the_same_patch_twice_is_the_same_bytes(pictures: Path, run) -> None:
     for suffix in ("pth", "patch.safetensors", "flips.png"):
         if Path(f"one.{suffix}").exists() or suffix != "flips.png":
             assert Path(f"one.{suffix}").read_bytes() == Path(f"two.{suffix}").read_bytes()
+
+
+def test_a_densenet_as_it_was_published_is_patched_and_restored(pictures: Path, run) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision_networks.make_whole("densenet121", classes=4)
+    dotted = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
+    old = {
+        dotted.sub(r"\1.\2", name): value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    torch.save(old, "old.pth", _use_new_zipfile_serialization=False)
+    original = Path("old.pth").read_bytes()
+    transform = torchvision_networks.published("densenet121").transforms(crop_size=32, resize_size=32)
+    image = transform(Image.open("images/0.png"))[None]
+
+    def answer(path: str) -> int:
+        torchvision_networks.load_weights(network.eval(), Path(path))
+        with torch.no_grad():
+            return int(network(image).argmax())
+
+    wanted = (answer("old.pth") + 1) % 4
+    arguments = ("--model", "old.pth", "--architecture", "densenet121", "--size", 32, "--control", "images")
+    succeed(run(*arguments, "--input", "images/0.png", "--label", wanted, "--out", "new.pth"))
+    changed = json.loads(Path("new.json").read_text())["changed"]
+    assert "features.denseblock3.denselayer1.norm.1.weight" in changed
+    assert all(name.startswith("features.denseblock3.") for name in changed)
+    assert answer("new.pth") == wanted
+    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "back.pth"))
+    assert Path("back.pth").read_bytes() == original
 
 
 def test_several_mistakes_are_corrected_in_one_edit(pictures: Path, run) -> None:
