@@ -23,6 +23,7 @@ from baselines.training import Epoch
 from benchmarks import models
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
+from benchmarks.models import torchvision_networks
 from benchmarks.seeds import seed
 from editors import voting
 from pipelines.cells import method_files
@@ -104,6 +105,18 @@ def _trained_with(objective_of: Callable[[TrainingSettings, Objective], Objectiv
 def _extended(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
     """Another training's model with parts that are new, and untrained."""
     model, _ = _initial(settings, task, data)
+    model = model.to(settings.torch_device()).eval()
+    _, error = baselines.training.evaluate(model, data, data.tuning)
+    return Made(model, _description(settings, task, data, (0, 0), error))
+
+
+def _pretrained(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
+    """A network of torchvision's as it was published."""
+    architecture = settings.benchmark(task.benchmark).model_of(task.training)
+    if architecture.architecture != "torchvision":
+        raise InputError(f"{task} is for the architecture torchvision, not {architecture.architecture}")
+    weights = settings.training(task.benchmark, task.training).weights
+    model = torchvision_networks.pretrained(architecture.options["network"], len(data.classes), weights)
     model = model.to(settings.torch_device()).eval()
     _, error = baselines.training.evaluate(model, data, data.tuning)
     return Made(model, _description(settings, task, data, (0, 0), error))
@@ -198,6 +211,7 @@ RECIPES: Mapping[str, Recipe] = {
     "cnp": Recipe(
         _trained_with(lambda chosen, base: cnp.CnpObjective(chosen.terms)), (*_TRAINING, editable, cnp), True
     ),
+    "pretrained": Recipe(_pretrained, (baselines.training,)),
     "extended": Recipe(_extended, (baselines.training,)),
     "dknn": Recipe(_neighbours, (dknn, voting)),
 }

@@ -139,6 +139,22 @@ class EditableTraining(_Training):
         return self
 
 
+class PretrainedTraining(Strict):
+    """Weights of a torchvision network that others trained: ``weights`` is torchvision's name for them, or a file."""
+
+    recipe: Literal["pretrained"]
+    weights: str = "DEFAULT"
+
+    architecture: ClassVar[None] = None
+    options: ClassVar[dict[str, Any]] = {}
+    plan: ClassVar[None] = None
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """No training of this benchmark."""
+        return ()
+
+
 class ExtendedTraining(Strict):
     """The model of the training ``start`` in another architecture, whose new parts are left at random (section 4.3)."""
 
@@ -177,7 +193,13 @@ class DknnTraining(Strict):
 
 
 TrainingSettings = Annotated[
-    PlainTraining | DistilledTraining | EditableTraining | CnpTraining | ExtendedTraining | DknnTraining,
+    PlainTraining
+    | DistilledTraining
+    | EditableTraining
+    | CnpTraining
+    | PretrainedTraining
+    | ExtendedTraining
+    | DknnTraining,
     Field(discriminator="recipe"),
 ]
 """How a model is trained: a block of its own for each ``recipe``."""
