@@ -79,6 +79,5 @@ def divergence(reference: Tensor, logits: Tensor) -> Tensor:
     """
     if reference.shape != logits.shape or logits.dim() != 2:
         raise ValueError(f"rows of {tuple(reference.shape)} cannot be compared with rows of {tuple(logits.shape)}")
-    return F.kl_div(logits.log_softmax(dim=1), reference.log_softmax(dim=1), reduction="none", log_target=True).sum(
-        dim=1
-    )
+    log_p, log_q = reference.log_softmax(dim=1), logits.log_softmax(dim=1)
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
