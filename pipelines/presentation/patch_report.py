@@ -35,6 +35,7 @@ class EditedImage:
 class PatchReport:
     """What a patch is and what it does.
 
+    :ivar out: the patched model.
     :ivar seconds: wall time of finding the edit, learning rates that failed included.
     :ivar changed: numbers of parameters by name of the changed tensor, of ``parameters`` in all.
     :ivar patch_bytes: of the changed tensors.
@@ -42,6 +43,7 @@ class PatchReport:
     """
 
     model: str
+    out: str
     editor: str
     layers: str
     hyperparameters: Mapping[str, float]
@@ -65,14 +67,14 @@ def write(report: PatchReport, stem: Path, mode: str) -> str:
     sheet.unlink(missing_ok=True)
     if report.effects.flips:
         save(_sheet(report.effects.flips[:SHOWN], mode), stem.with_name(f"{stem.name}.flips"), kinds=("png",))
-    text = "\n".join(_lines(report, sheet.name)) + "\n"
+    text = "\n".join(_lines(report, sheet.name, f"{stem}.patch.safetensors")) + "\n"
     write_atomically(stem.with_name(f"{stem.name}.md"), text)
     content = json.dumps({"succeeded": True, **asdict(report)}, indent=2, default=str)
     write_atomically(stem.with_name(f"{stem.name}.json"), content + "\n")
     return text
 
 
-def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
+def _lines(report: PatchReport, sheet: str, patch: str) -> Iterator[str]:
     effects = report.effects
     yield f"# Patch of {report.model}\n"
     images, steps = _plural(len(report.edited), "image"), _plural(report.steps, "step")
@@ -96,7 +98,8 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
         yield f"- **Drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
     yield "\nIntervals are of 95 %, over other control images like these. The edited images are not among them.\n"
     yield from _flips(effects, sheet)
-    yield f"Weights {report.original[:12]} became {report.patched[:12]}."
+    yield f"Weights {report.original[:12]} became {report.patched[:12]}. To go back:\n"
+    yield f"    python -m pipelines.patch remove {patch} --model {report.out} --out ORIGINAL"
 
 
 def _flips(effects: SideEffects, sheet: str) -> Iterator[str]:

@@ -174,7 +174,16 @@ def test_flips_are_shown_on_a_sheet_that_goes_when_nothing_flips(pictures: Path)
     edited = (EditedImage("images/0.png", "fish", "cow"),)
     numbers = {"steps": 3, "seconds": 0.5, "changed": {"a": 10}, "parameters": 40, "patch_bytes": 2048}
     report = PatchReport(
-        "model.pth", "rmsprop", "layer3", {"lr": 1e-3}, edited, **numbers, original="0", patched="1", effects=effects
+        "model.pth",
+        "new.pth",
+        "rmsprop",
+        "layer3",
+        {"lr": 1e-3},
+        edited,
+        **numbers,
+        original="0",
+        patched="1",
+        effects=effects,
     )
     text = write(report, Path("new"), "RGB")
     assert "](new.flips.png)" in text
