@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import editors
-from baselines.objectives import Losses, Objective, Step
+from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from benchmarks.errors import InputError
 from benchmarks.folding import fold
 from benchmarks.parts import layers_of, split
@@ -81,14 +80,17 @@ class EditableTerms(EditTerms):
 class EditObjective(Objective):
     """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one or more edits per batch, for any way of editing.
 
-    An edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is the
-    batch's cross-entropy in training mode; the edit, and the locality term over the batch, in evaluation mode. What
-    comes before the edited part is computed once for both, and gradients reach it through both; what comes after it
-    is folded, which spares the second derivatives of its normalisations.
+    An edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is computed
+    in training mode; the edit, and the locality term over the batch, in evaluation mode. What comes before the edited
+    part is computed once for both, and gradients reach it through both; what comes after it is folded, which spares
+    the second derivatives of its normalisations.
+
+    :param base: ``L_base``, by default the batch's cross-entropy.
     """
 
-    def __init__(self, terms: EditTerms, layers: str) -> None:
+    def __init__(self, terms: EditTerms, layers: str, base: Objective | None = None) -> None:
         super().__init__()
+        self.base = CrossEntropy() if base is None else base
         self.terms = terms
         self.layers = layers_of(layers)
         self._parts: tuple[weakref.ref[nn.Module], nn.Module, nn.Module] | None = None
@@ -109,8 +111,8 @@ class EditObjective(Objective):
         return repr(self.terms)
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
-        logits = model(step.inputs)
-        base = F.cross_entropy(logits, step.labels)
+        answered = self.base(model, step)
+        logits, base = answered.logits, answered.total
         prefix, suffix = self._split(model)
         suffix = fold(suffix, self.layers)
         with evaluation_mode(prefix):
@@ -172,8 +174,8 @@ class EditableObjective(EditObjective):
     :raises editors.EditError: for an unknown editor or hyperparameter.
     """
 
-    def __init__(self, terms: EditableTerms) -> None:
-        super().__init__(terms, terms.layers)
+    def __init__(self, terms: EditableTerms, base: Objective | None = None) -> None:
+        super().__init__(terms, terms.layers, base)
         description = editors.describe(terms.editor)
         start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
         if not isinstance(start, editors.DescentEditor):

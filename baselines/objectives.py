@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from editors.contract import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,33 @@ class CrossEntropy(Objective):
     def forward(self, model: nn.Module, step: Step) -> Losses:
         logits = model(step.inputs)
         return Losses(F.cross_entropy(logits, step.labels), logits)
+
+
+class Distillation(Objective):
+    """The batch's mean KL(teacher ‖ student), on the same crops: ``L_base`` of section 4.3. Labels are not looked at.
+
+    The teacher, a copy of ``teacher``, answers in evaluation mode and is not trained. It is part of the objective,
+    so that a checkpoint of another teacher is not gone on from.
+    """
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__()
+        self.teacher = copy.deepcopy(teacher).requires_grad_(False)
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        with torch.no_grad(), evaluation_mode(self.teacher):
+            reference = self.teacher(step.inputs)
+        logits = model(step.inputs)
+        return Losses(divergence(reference, logits).mean(), logits)
+
+
+def divergence(reference: Tensor, logits: Tensor) -> Tensor:
+    """KL(softmax(reference) ‖ softmax(logits)) of each row ``(N,)`` in nats, from logits ``(N, C)``.
+
+    :raises ValueError: if the shapes differ: rows would be compared with other rows.
+    """
+    if reference.shape != logits.shape or logits.dim() != 2:
+        raise ValueError(f"rows of {tuple(reference.shape)} cannot be compared with rows of {tuple(logits.shape)}")
+    return F.kl_div(logits.log_softmax(dim=1), reference.log_softmax(dim=1), reduction="none", log_target=True).sum(
+        dim=1
+    )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from benchmarks.seeds import generator, seed
 
 CHECKPOINT = "checkpoint.pt"
 _SIGNIFICANT = 0.05
+_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to train. Adam with its default moments (section 4.1).
+    """How long and how fast to train.
 
+    :ivar optimizer: ``adam`` with its default moments (section 4.1), or ``sgd`` with momentum 0.9 (section 4.3).
+    :ivar lr_new: learning rate of new parameters, those of the objective among them; None for that of all others.
     :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
     :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
         one is shortened to it. None for no limit.
@@ -40,6 +43,8 @@ class TrainingPlan:
     lr: float
     schedule: str = "constant"
     clip_norm: float | None = None
+    optimizer: str = "adam"
+    lr_new: float | None = None
 
     def factor(self, progress: float) -> float:
         """What multiplies the learning rate after a share ``progress`` (0 to 1) of all steps."""
@@ -86,6 +91,7 @@ def train(
     axes: tuple[str | int, ...],
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int], None] = lambda done: None,
+    new: Collection[str] = (),
 ) -> Trained:
     """Train ``model`` in place and return it as it was after the epoch that the tuning split chooses.
 
@@ -100,15 +106,16 @@ def train(
     :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
     :param on_epoch: called for each epoch, those restored from a checkpoint included.
     :param on_step: called with the number of steps done in this epoch.
+    :param new: names of the model's parameters that the model it goes on from did not have.
     :raises InputError: if the loss stops being a number, or if the checkpoint cannot be read.
     """
     device = next(model.parameters()).device
     images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     trained = nn.ModuleList([model, objective.to(device)])
-    optimizer = torch.optim.Adam(trained.parameters(), lr=plan.lr, fused=True)
+    optimizer = _optimizer(model, objective, plan, new)
     steps = -(-len(images) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
-    identity = _identity(trained, dataset, plan, axes)
+    identity = _identity(trained, dataset, plan, (*axes, *sorted(new)))
     restored = _restore(folder / CHECKPOINT, identity)
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     wrong = list(restored["wrong"]) if restored else []
@@ -162,6 +169,21 @@ def _answers(model: nn.Module, dataset: Dataset, images: Split, chunk: int) -> t
 
 def _percent(wrong: Tensor) -> float:
     return 100.0 * float(wrong.double().mean())
+
+
+def _optimizer(
+    model: nn.Module, objective: Objective, plan: TrainingPlan, new: Collection[str]
+) -> torch.optim.Optimizer:
+    """Over all that is trained, new parameters in a group of their own if they have a learning rate of their own."""
+    old = [value for name, value in model.named_parameters() if name not in new]
+    fresh = [value for name, value in model.named_parameters() if name in new]
+    fresh += objective.parameters()
+    rates = [(old, plan.lr), (fresh, plan.lr_new)] if plan.lr_new is not None else [(old + fresh, plan.lr)]
+    groups = [{"params": [value for value in values if value.requires_grad], "lr": rate} for values, rate in rates]
+    groups = [group for group in groups if group["params"]]
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=plan.lr, momentum=_MOMENTUM, fused=True)
+    return torch.optim.Adam(groups, lr=plan.lr, fused=True)
 
 
 def _run_epoch(

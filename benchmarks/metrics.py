@@ -107,3 +107,18 @@ def share(hits: int, count: int) -> Estimate:
 
     interval = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(100.0 * hits / count, 100.0 * float(interval.low), 100.0 * float(interval.high))
+
+
+def paired_change(worse: int, better: int, count: int) -> Estimate:
+    """Change of an error rate on the same ``count`` images, of which ``worse`` became wrong and ``better`` right.
+
+    In percentage points. The interval adds half an image to each of the four outcomes before it is computed (Agresti
+    and Min, Statistics in Medicine 2005), so that few images without any change do not pass for certainty.
+    """
+    if count == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    padded = count + 2
+    middle = (worse - better) / padded
+    half = 1.96 * np.sqrt((worse + better + 1) / padded - middle**2) / np.sqrt(padded)
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    return Estimate(100.0 * (worse - better) / count, 100.0 * float(low), 100.0 * float(high))

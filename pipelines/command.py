@@ -28,8 +28,11 @@ Editors = Annotated[
 ]
 
 
-def run(stage: Callable[..., None]) -> None:
-    """Run ``stage`` with the arguments of the command line."""
+def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
+    """Run ``stage`` with the arguments of the command line, or one of ``others`` whose name comes first in them."""
+    named = {other.__name__: other for other in others}
+    if len(sys.argv) > 1 and sys.argv[1] in named:
+        stage = named[sys.argv.pop(1)]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

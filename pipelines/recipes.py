@@ -18,11 +18,12 @@ from baselines import checkpoints, cnp, dknn, editable, objectives
 from baselines.checkpoints import ModelDescription
 from baselines.cost import StepCost, step_cost
 from baselines.editable import EditableObjective, EditObjective
-from baselines.objectives import CrossEntropy, Objective
+from baselines.objectives import CrossEntropy, Distillation, Objective
 from baselines.training import Epoch
 from benchmarks import folding, models
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
+from benchmarks.models import torchvision_networks
 from benchmarks.seeds import seed
 from editors import voting
 from pipelines.cells import method_files
@@ -76,34 +77,24 @@ class Recipe:
     edits: bool = False
 
 
-def _trained_with(objective_of: Callable[[TrainingSettings], Objective]) -> Callable[..., Made]:
-    """A recipe that trains a network, from scratch or from where another training ended."""
+def _trained_with(objective_of: Callable[[TrainingSettings, Objective], Objective]) -> Callable[..., Made]:
+    """A recipe that trains a network, from scratch or from where another training ended.
+
+    :param objective_of: from settings and the base loss to all that is minimised.
+    """
 
     def make(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
         chosen = settings.training(task.benchmark, task.training)
-        architecture = settings.benchmark(task.benchmark).model_of(task.training)
-        axes = (settings.seed, task.benchmark, task.training, task.seed)
-        channels, classes = data.train.images.shape[1], len(data.classes)
-        with torch.random.fork_rng(devices=[]):  # the only use of torch's global generator: initial weights
-            torch.manual_seed(seed(*axes, "initial weights"))
-            model = models.make(architecture.architecture, channels=channels, classes=classes, **architecture.options)
-        if chosen.start is not None:
-            _go_on_from(model, Layout(task.benchmark).model(chosen.start, task.seed))
-        objective = objective_of(chosen)
+        model, new = _initial(settings, task, data)
+        objective = objective_of(chosen, _base(chosen, task))
         device = settings.torch_device()
         folder = Layout(task.benchmark).checkpoints(task.training, task.seed)
-        trained = baselines.training.train(model.to(device), objective, data, chosen.plan, folder, axes, on_epoch)
-        description = ModelDescription(
-            architecture=architecture.architecture,
-            options=architecture.options,
-            channels=channels,
-            classes=classes,
-            training=task.training,
-            epoch=trained.kept.epoch,
-            epochs=chosen.plan.epochs,
-            tuning_error=trained.kept.tuning_error,
-            dataset=data.fingerprint(),
+        axes = _axes(settings, task)
+        trained = baselines.training.train(
+            model.to(device), objective, data, chosen.plan, folder, axes, on_epoch, new=new
         )
+        epochs, error = (trained.kept.epoch, chosen.plan.epochs), trained.kept.tuning_error
+        description = _description(settings, task, data, epochs, error)
         cost = step_cost(trained.model, objective, data, chosen.plan) if isinstance(objective, EditObjective) else None
         editor = _editor_of(objective) if isinstance(objective, EditableObjective) else None
         return Made(trained.model, description, trained.history, trained.seconds, editor, cost)
@@ -111,8 +102,70 @@ def _trained_with(objective_of: Callable[[TrainingSettings], Objective]) -> Call
     return make
 
 
-def _go_on_from(model: nn.Module, folder: Path) -> None:
-    """Start with the weights of the model in ``folder``; what that model lacks keeps its own.
+def _extended(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
+    """Another training's model with parts that are new, and untrained."""
+    model, _ = _initial(settings, task, data)
+    model = model.to(settings.torch_device()).eval()
+    _, error = baselines.training.evaluate(model, data, data.tuning)
+    return Made(model, _description(settings, task, data, (0, 0), error))
+
+
+def _pretrained(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
+    """A network of torchvision's as it was published."""
+    architecture = settings.benchmark(task.benchmark).model_of(task.training)
+    if architecture.architecture != "torchvision":
+        raise InputError(f"{task} is for the architecture torchvision, not {architecture.architecture}")
+    weights = settings.training(task.benchmark, task.training).weights
+    model = torchvision_networks.pretrained(architecture.options["network"], len(data.classes), weights)
+    model = model.to(settings.torch_device()).eval()
+    _, error = baselines.training.evaluate(model, data, data.tuning)
+    return Made(model, _description(settings, task, data, (0, 0), error))
+
+
+def _axes(settings: Settings, task: Task) -> tuple[str | int, ...]:
+    return settings.seed, task.benchmark, task.training, task.seed
+
+
+def _initial(settings: Settings, task: Task, data: Dataset) -> tuple[nn.Module, frozenset[str]]:
+    """The model to be trained as it is at first, and the names of what the model that it goes on from lacks."""
+    architecture = settings.benchmark(task.benchmark).model_of(task.training)
+    shape = {"channels": data.train.images.shape[1], "classes": len(data.classes)}
+    with torch.random.fork_rng(devices=[]):  # the only use of torch's global generator: initial weights
+        torch.manual_seed(seed(*_axes(settings, task), "initial weights"))
+        model = models.make(architecture.architecture, **shape, **architecture.options)
+    start = settings.training(task.benchmark, task.training).start
+    if start is None:
+        return model, frozenset()
+    return model, _go_on_from(model, Layout(task.benchmark).model(start, task.seed))
+
+
+def _description(
+    settings: Settings, task: Task, data: Dataset, epochs: tuple[int, int], tuning_error: float
+) -> ModelDescription:
+    architecture = settings.benchmark(task.benchmark).model_of(task.training)
+    return ModelDescription(
+        architecture=architecture.architecture,
+        options=architecture.options,
+        channels=data.train.images.shape[1],
+        classes=len(data.classes),
+        training=task.training,
+        epoch=epochs[0],
+        epochs=epochs[1],
+        tuning_error=tuning_error,
+        dataset=data.fingerprint(),
+    )
+
+
+def _base(chosen: TrainingSettings, task: Task) -> Objective:
+    """The base loss: answers of a teacher if there is one, labels otherwise."""
+    if chosen.taught_by is None:
+        return CrossEntropy()
+    teacher, _ = checkpoints.load_model(Layout(task.benchmark).model(chosen.taught_by, task.seed))
+    return Distillation(teacher)
+
+
+def _go_on_from(model: nn.Module, folder: Path) -> frozenset[str]:
+    """Start with the weights of the model in ``folder``; what that model lacks keeps its own, and is returned by name.
 
     :raises InputError: if its weights do not fit.
     """
@@ -122,6 +175,7 @@ def _go_on_from(model: nn.Module, folder: Path) -> None:
         if name not in wanted or wanted[name].shape != value.shape:
             raise InputError(f"{folder} holds a {described.architecture} whose {name} has no place in this training")
     model.load_state_dict(wanted | weights)
+    return frozenset(wanted.keys() - weights.keys())
 
 
 def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
@@ -150,9 +204,12 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
 _TRAINING = (baselines.training, objectives)
 _EDITING = (*_TRAINING, editable, folding)
 RECIPES: Mapping[str, Recipe] = {
-    "plain": Recipe(_trained_with(lambda chosen: CrossEntropy()), _TRAINING),
-    "editable": Recipe(_trained_with(lambda chosen: EditableObjective(chosen.terms)), _EDITING, True),
-    "cnp": Recipe(_trained_with(lambda chosen: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
+    "plain": Recipe(_trained_with(lambda chosen, base: base), _TRAINING),
+    "distilled": Recipe(_trained_with(lambda chosen, base: base), _TRAINING),
+    "editable": Recipe(_trained_with(lambda chosen, base: EditableObjective(chosen.terms, base)), _EDITING, True),
+    "cnp": Recipe(_trained_with(lambda chosen, base: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
+    "pretrained": Recipe(_pretrained, (baselines.training,)),
+    "extended": Recipe(_extended, (baselines.training,)),
     "dknn": Recipe(_neighbours, (dknn, voting)),
 }
 """By name, as in ``recipe`` of a training's block."""

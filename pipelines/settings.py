@@ -52,7 +52,7 @@ class ModelSettings(Strict):
             if key in self.options:
                 raise InputError(f"{key!r} of architecture {self.architecture!r} is no option: the data decide it")
         with torch.device("meta"):  # shapes only: a wide model takes no time and no memory here
-            models.make(self.architecture, channels=1, classes=2, **self.options)
+            models.make(self.architecture, channels=3, classes=2, **self.options)
         return self
 
 
@@ -108,18 +108,17 @@ class BenchmarkSettings(Strict):
                 self.model_of(name)
             except ValidationError as error:
                 raise InputError(f"trainings.{name}.architecture: {error.errors()[0]['ctx']['error']}") from error
-            source = self.trainings[name].made_of
-            if source is not None and (source not in self.trainings or source == name):
-                others = ", ".join(other for other in self.trainings if other != name)
-                raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others or 'no others'}")
+            for source in self.trainings[name].made_of:
+                if source not in self.trainings or source == name:
+                    others = ", ".join(other for other in self.trainings if other != name) or "no others"
+                    raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others}")
         return self
 
     def model_of(self, training: str) -> ModelSettings:
-        """The network that a training trains: the benchmark's, or its own architecture with the benchmark's options."""
-        architecture = self.trainings[training].architecture
-        if architecture is None:
-            return self.model
-        return ModelSettings(architecture=architecture, options=self.model.options)
+        """The network that a training trains: the benchmark's, but for its own architecture and options."""
+        chosen = self.trainings[training]
+        architecture = chosen.architecture or self.model.architecture
+        return ModelSettings(architecture=architecture, options=self.model.options | chosen.options)
 
 
 class EditorSettings(Strict):
@@ -160,9 +159,9 @@ class Settings(Strict):
             _check_known("run", name, self.benchmarks, "benchmark")
             for training in self.trainings:
                 _check_known("trainings", training, self.benchmarks[name].trainings, f"training of {name}")
-                source = self.benchmarks[name].trainings[training].made_of
-                if source is not None and source not in self.trainings:
-                    raise InputError(f"trainings: {training!r} is made of {source!r}, which must be listed as well")
+                for source in self.benchmarks[name].trainings[training].made_of:
+                    if source not in self.trainings:
+                        raise InputError(f"trainings: {training!r} is made of {source!r}, which must be listed as well")
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
@@ -195,14 +194,22 @@ class Settings(Strict):
 
         :raises InputError: for a device that this machine does not have.
         """
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-            raise InputError(f"params.yaml: device must be auto, cpu, cuda or cuda:<number>, not {self.device!r}")
-        if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-            raise InputError(f"params.yaml: device {name!r} was asked for, but this machine has no such GPU; use cpu")
-        return torch.device(name)
+        return device_of(self.device, "params.yaml: device")
+
+
+def device_of(name: str, where: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>`` names; ``auto`` is a GPU where there is one.
+
+    :raises InputError: naming ``where``, for another name or a device that this machine does not have.
+    """
+    given = name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"{where} must be auto, cpu, cuda or cuda:<number>, not {given!r}")
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise InputError(f"{where} {name!r} was asked for, but this machine has no such GPU; use cpu")
+    return torch.device(name)
 
 
 def load(path: str | os.PathLike[str] = PARAMS) -> Settings:

@@ -63,12 +63,10 @@ def _tell_what_is_no_longer_trained(settings: Settings, models: Path, names: Ite
 
 def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> list[str]:
     """The names, and those whose models they are made of, which may have changed."""
-    found = dict.fromkeys(names)
-    for name in names:
-        while (source := settings.training(benchmark, name).made_of) is not None and source not in found:
-            found[source] = None
-            name = source
-    return list(found)
+    found = list(dict.fromkeys(names))
+    for name in found:  # grows meanwhile
+        found += [source for source in settings.training(benchmark, name).made_of if source not in found]
+    return found
 
 
 def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
@@ -76,7 +74,7 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
     waiting = list(names)
     while waiting:
         sources = {name: settings.training(benchmark, name).made_of for name in waiting}
-        ready = [name for name in waiting if sources[name] not in waiting]
+        ready = [name for name in waiting if not set(sources[name]).intersection(waiting)]
         if not ready:
             raise InputError(f"benchmarks.{benchmark}.trainings: {', '.join(waiting)} are made of each other")
         yield ready
@@ -119,9 +117,10 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
     core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, recipes, seeds)]
     architectures = sorted(Path(models.__file__).parent.glob("*.py"))
-    source = chosen.made_of
-    made_of = [Layout(task.benchmark).model(source, task.seed) / WEIGHTS] if source else []
-    for path in (*core, *architectures, *code_of(chosen), *made_of):
+    for path in (*core, *architectures, *code_of(chosen)):
+        digest.update(file_hash(path).encode())
+    for source in chosen.made_of:
+        path = Layout(task.benchmark).model(source, task.seed) / WEIGHTS
         try:
             digest.update(file_hash(path).encode())
         except FileNotFoundError as error:

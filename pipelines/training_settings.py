@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ from baselines.cnp import CnpObjective, CnpTerms
 from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
 from baselines.training import TrainingPlan
+from benchmarks.errors import InputError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Names become parts of file names."""
@@ -25,8 +26,9 @@ class Strict(BaseModel):
 class _Training(Strict):
     """What every training has: see :class:`baselines.training.TrainingPlan`.
 
-    ``architecture`` takes the place of the benchmark's, with the same options. ``start`` names a training whose model
-    this one goes on from, as in section 4.3; parts that its model lacks, such as CNP's encoder, start anew.
+    ``architecture`` takes the place of the benchmark's, with the same options and those in ``options``. ``start`` names
+    a training whose model this one goes on from, as in section 4.3; parts that its model lacks, such as CNP's encoder
+    or an extra layer, start anew, and are trained at ``lr_new`` if that is given.
     """
 
     epochs: int = Field(ge=1)
@@ -34,13 +36,27 @@ class _Training(Strict):
     lr: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"]
     clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
+    optimizer: Literal["adam", "sgd"] = TrainingPlan.optimizer
+    lr_new: float | None = Field(default=TrainingPlan.lr_new, gt=0, allow_inf_nan=False)
     architecture: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
     start: Name | None = None
 
     @property
-    def made_of(self) -> str | None:
-        """The training whose model this one needs."""
-        return self.start
+    def taught_by(self) -> str | None:
+        """The training whose answers take the place of labels in the base loss; None for labels."""
+        return None
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The trainings whose models this one needs."""
+        return tuple(dict.fromkeys(name for name in (self.start, self.taught_by) if name is not None))
+
+    @model_validator(mode="after")
+    def _new_beside_old(self) -> _Training:
+        if self.lr_new is not None and self.start is None:
+            raise InputError("lr_new needs start: without a model to go on from, all parameters are new")
+        return self
 
     @property
     def plan(self) -> TrainingPlan:
@@ -52,6 +68,17 @@ class PlainTraining(_Training):
     """The base loss alone."""
 
     recipe: Literal["plain"]
+
+
+class DistilledTraining(_Training):
+    """The answers of the training that ``teacher`` names, learned without labels (section 4.3)."""
+
+    recipe: Literal["distilled"]
+    teacher: Name
+
+    @property
+    def taught_by(self) -> str:
+        return self.teacher
 
 
 class _EditingTraining(_Training):
@@ -89,9 +116,13 @@ class CnpTraining(_EditingTraining):
 
 
 class EditableTraining(_EditingTraining):
-    """Editable Training: see :class:`baselines.editable.EditableTerms`."""
+    """Editable Training: see :class:`baselines.editable.EditableTerms`.
+
+    With a ``teacher``, the base loss is that of ``distilled``.
+    """
 
     recipe: Literal["editable"]
+    teacher: Name | None = None
     editor: str
     layers: str
     max_steps: int = EditableTerms.max_steps
@@ -100,6 +131,42 @@ class EditableTraining(_EditingTraining):
 
     terms_type = EditableTerms
     objective_type = EditableObjective
+
+    @property
+    def taught_by(self) -> str | None:
+        return self.teacher
+
+
+class PretrainedTraining(Strict):
+    """Weights of a torchvision network that others trained: ``weights`` is torchvision's name for them, or a file."""
+
+    recipe: Literal["pretrained"]
+    weights: str = "DEFAULT"
+
+    architecture: ClassVar[None] = None
+    options: ClassVar[dict[str, Any]] = {}
+    plan: ClassVar[None] = None
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """No training of this benchmark."""
+        return ()
+
+
+class ExtendedTraining(Strict):
+    """The model of the training ``start`` in another architecture, whose new parts are left at random (section 4.3)."""
+
+    recipe: Literal["extended"]
+    start: Name
+    architecture: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    plan: ClassVar[None] = None
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The trainings whose models this one needs."""
+        return (self.start,)
 
 
 class DknnTraining(Strict):
@@ -114,15 +181,23 @@ class DknnTraining(Strict):
     parts: list[str] = Field(default_factory=lambda: list(PARTS), min_length=1)
 
     architecture: ClassVar[None] = None
+    options: ClassVar[dict[str, Any]] = {}
     plan: ClassVar[None] = None
 
     @property
-    def made_of(self) -> str:
-        """The training whose model this one needs."""
-        return self.network
+    def made_of(self) -> tuple[str, ...]:
+        """The trainings whose models this one needs."""
+        return (self.network,)
 
 
 TrainingSettings = Annotated[
-    PlainTraining | EditableTraining | CnpTraining | DknnTraining, Field(discriminator="recipe")
+    PlainTraining
+    | DistilledTraining
+    | EditableTraining
+    | CnpTraining
+    | PretrainedTraining
+    | ExtendedTraining
+    | DknnTraining,
+    Field(discriminator="recipe"),
 ]
 """How a model is trained: a block of its own for each ``recipe``."""

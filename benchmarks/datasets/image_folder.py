@@ -13,10 +13,9 @@ from benchmarks.augmentation import Augmentation
 from benchmarks.dataset import Dataset, Split, channel_statistics
 from benchmarks.datasets import register
 from benchmarks.errors import InputError
+from benchmarks.image_files import class_folders, read_image
 from benchmarks.splitting import hold_out
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-_FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # the only decoders that a file can reach
 _SECONDS_BETWEEN_REPORTS = 5.0
 _log = logging.getLogger(__name__)
 
@@ -104,15 +103,7 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
     """The image files of each class folder, both in the order of their names."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: images are read from {folder}/<class>/*")
-    listing = {}
-    for inner in sorted(folder.iterdir()):
-        if inner.name.startswith(".") or not inner.is_dir():
-            continue
-        listing[inner.name] = sorted(
-            file for file in inner.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
-        if not listing[inner.name]:
-            raise InputError(f"{inner} holds no images; read are files that end in {', '.join(SUFFIXES)}")
+    listing = class_folders(folder)
     if not listing:
         raise InputError(f"{folder} holds no class folders: images are read from {folder}/<class>/*")
     return listing
@@ -140,11 +131,7 @@ def _decode(files: list[Path], image_size: int | None) -> torch.Tensor:
 
 def _decode_one(file: Path, image_size: int | None) -> np.ndarray:
     """One image as uint8 `(H, W, 3)`."""
-    try:
-        with Image.open(file, formats=_FORMATS) as opened:
-            image = opened.convert("RGB")
-    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
-        raise InputError(f"{file} is not a readable image: {error}") from error
+    image = read_image(file)
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(image)

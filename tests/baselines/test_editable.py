@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import editors
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
-from baselines.objectives import Step
+from baselines.objectives import CrossEntropy, Distillation, Step
 from benchmarks.errors import InputError
 
 CLASSES = 4
@@ -288,3 +288,22 @@ def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> Non
 def test_bad_options_are_answered_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         objective(**options)
+
+
+def test_with_a_teacher_only_the_base_loss_is_another_one(model: nn.Sequential, step: Step) -> None:
+    teacher = copy.deepcopy(model)
+    with torch.no_grad():
+        teacher.head[1].weight.mul_(1.7)
+    bases = [CrossEntropy(), Distillation(teacher)]
+    terms = objective().terms
+    made = [EditableObjective(terms, base).double()(model, step) for base in bases]
+    alone = [base(model, step) for base in bases]
+    assert not torch.allclose(alone[0].total, alone[1].total)
+    for losses, base in zip(made, alone, strict=True):
+        torch.testing.assert_close(losses.parts["base_loss"], base.total)
+        extra = terms.c_edit * losses.parts["edit_loss"] + terms.c_loc * losses.parts["locality_loss"]
+        torch.testing.assert_close(losses.total, base.total + extra)
+    for name in ("edit_loss", "locality_loss", "edit_steps"):
+        torch.testing.assert_close(made[0].parts[name], made[1].parts[name])
+    trained = dict(EditableObjective(terms, bases[1]).named_parameters())
+    assert {name.split(".")[0] for name, value in trained.items() if value.requires_grad} == {"raw"}

@@ -53,6 +53,23 @@ def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
     assert len(steps) == 3 * (plan.epochs - number)
 
 
+def test_sgd_with_two_rates_resumes_to_the_same_model(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    plan = replace(plan, optimizer="sgd", lr_new=5e-2)
+
+    def run(folder: Path, on_epoch: Callable[[Epoch], None] = lambda epoch: None, new: tuple[str, ...] = ("4.bias",)):
+        return train(make_model(), CrossEntropy(), dataset, plan, folder, AXES, on_epoch, new=new)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_after(2))
+    assert_same(run(tmp_path / "killed"), whole)
+    other = run(tmp_path / "killed", new=("4.weight",))  # another training: its checkpoint must not be gone on from
+    assert any(not torch.equal(*pair) for pair in zip(other.model.parameters(), whole.model.parameters(), strict=True))
+    assert_same(other, run(tmp_path / "other", new=("4.weight",)))
+
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.objectives import CrossEntropy, Losses, Step
+from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.training import TrainingPlan, _kept, evaluate, train
 from benchmarks.dataset import Dataset, Split
 from tests.baselines.conftest import (
@@ -271,3 +271,33 @@ def test_schedule_runs_over_the_steps_of_all_epochs(
     monkeypatch.setattr(torch.optim.Adam, "step", spying)
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
     assert rates == pytest.approx([0.5e-2 * (1 + math.cos(math.pi * done / 12)) for done in range(12)])
+
+
+class Linear(Objective):
+    """Has a gradient of one everywhere, and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.zeros(3))
+        self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        total = self.own.sum() + self.frozen.sum() + sum(value.sum() for value in model.parameters())
+        return Losses(total, model(step.inputs))
+
+
+def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(
+    make_model: MakeModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    model, objective = make_model(), Linear()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    plan = TrainingPlan(epochs=1, batch_size=21, lr=1e-4, optimizer="sgd", lr_new=1e-2)
+    assert len(dataset.train) == 42  # two steps
+    trained = train(model, objective, dataset, plan, tmp_path, AXES, new=["4.weight"])
+    moved = 1.0 + 1.9  # of a gradient of 1, in two steps with momentum 0.9
+    for name, value in trained.model.named_parameters():
+        rate = 1e-2 if name == "4.weight" else 1e-4
+        expected = (before[name].double() - rate * moved).float()
+        torch.testing.assert_close(value.detach(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(objective.own.detach(), torch.full((3,), -1e-2 * moved))
+    assert objective.frozen.tolist() == [1, 1]

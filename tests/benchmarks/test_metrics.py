@@ -155,3 +155,29 @@ def test_interval_depends_on_the_name_and_the_values_alone() -> None:
     values = np.random.default_rng(0).normal(size=50)
     assert mean(values, "kl") == mean(values, "kl")
     assert mean(values, "kl") != mean(values, "drawdown")
+
+
+def test_paired_change_is_the_difference_of_errors_with_the_interval_of_agresti_and_min() -> None:
+    found = metrics.paired_change(worse=9, better=3, count=50)
+    # By hand: 4 cells + 0.5 each, so 52 images, 9.5 and 3.5 of them discordant.
+    difference, squares = (9.5 - 3.5) / 52, (9.5 + 3.5) / 52
+    half = 1.96 * ((squares - difference**2) / 52) ** 0.5
+    assert found.value == pytest.approx(12.0)
+    assert (found.low, found.high) == pytest.approx((100 * (difference - half), 100 * (difference + half)))
+
+
+def test_paired_change_covers_the_true_change_about_95_times_in_100() -> None:
+    source = np.random.default_rng(0)
+    worse, better, count = 0.08, 0.02, 60
+    covered = []
+    for outcome in source.multinomial(count, [worse, better, 1 - worse - better], size=4000):
+        found = metrics.paired_change(int(outcome[0]), int(outcome[1]), count)
+        covered.append(found.low <= 100 * (worse - better) <= found.high)
+    assert 0.93 < np.mean(covered) < 0.98
+
+
+def test_paired_change_of_few_images_that_all_stayed_is_no_certainty() -> None:
+    found = metrics.paired_change(0, 0, 10)
+    assert found.value == 0
+    assert found.low == -found.high < -10
+    assert np.isnan(metrics.paired_change(0, 0, 0).value)

@@ -114,7 +114,7 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("benchmarks.digits.data", "digits", "must be a block of keys and values, not 'digits'"),
         ("benchmarks.digits.note", None, "must be text, not None"),
         ("benchmarks.digits.trainings", {}, "must be at least 1 long"),
-        ("benchmarks.digits.trainings.plain.recipe", "plane", "must be one of 'plain', 'editable'"),
+        ("benchmarks.digits.trainings.plain.recipe", "plane", "must be one of 'plain', 'distilled'"),
         ("benchmarks.digits.trainings.plain.schedule", "linear", "must be one of 'constant' or 'cosine', not 'linear'"),
         ("benchmarks.digits.trainings.plain.epochs", 0, "must be >= 1, not 0"),
         ("benchmarks.digits.trainings.plain.batch_size", 1, "must be >= 2, not 1"),

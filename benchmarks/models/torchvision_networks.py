@@ -1,0 +1,176 @@
+"""torchvision's classifiers by name, with their published weights, whole or as the parts that editing speaks of."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision, imported further down
+from benchmarks import checkpoint_files
+from benchmarks.errors import InputError
+from benchmarks.files import file_hash
+from benchmarks.models import register
+from benchmarks.models.extra_layer import with_extra_layer
+
+CHANNELS = 3
+_TWO_HEADED = ("googlenet", "inception_v3")  # they answer with several tensors in training
+_SUFFIXES = (".pth", ".pt", ".safetensors")
+_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+# DenseNets were published before names could not hold dots.
+_DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+
+
+@register("torchvision")
+def torchvision_network(channels: int, classes: int, network: str, extra_width: int | None = None) -> nn.Module:
+    """A network of torchvision's, as parts where they are known (see :func:`in_parts`).
+
+    :param network: its name there, such as ``resnet18``.
+    :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
+    :raises InputError: for an unknown name, or images that are not in colour.
+    """
+    if channels != CHANNELS:
+        raise InputError(f"torchvision's networks take {CHANNELS} colour channels, not {channels}")
+    whole = in_parts(make_whole(network, classes))
+    return whole if extra_width is None else with_extra_layer(whole, extra_width)
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The classifiers that torchvision has, but for the two that answer with several tensors in training."""
+    from torchvision import models
+
+    return tuple(name for name in models.list_models(module=models) if name not in _TWO_HEADED)
+
+
+def make_whole(name: str, classes: int) -> nn.Module:
+    """torchvision's own module, untrained.
+
+    :raises InputError: for an unknown name.
+    """
+    from torchvision import models
+
+    _check_name(name)
+    return models.get_model(name, weights=None, num_classes=classes)
+
+
+def in_parts(network: nn.Module) -> nn.Module:
+    """A ResNet or a DenseNet as ``stem``, ``chain1`` … ``chain4`` and ``head``, one after the other; others as given.
+
+    The parts are the network's own modules, so they compute the same, bit by bit. A chain of a DenseNet is a
+    dense block with the transition that follows it; of the fourth, the normalisation.
+    """
+    from torchvision.models import DenseNet, ResNet
+
+    if type(network) is ResNet:
+        stem = OrderedDict(conv=network.conv1, bn=network.bn1, relu=network.relu, pool=network.maxpool)
+        chains = [network.layer1, network.layer2, network.layer3, network.layer4]
+        head = OrderedDict(pool=network.avgpool, flatten=nn.Flatten(), linear=network.fc)
+    elif type(network) is DenseNet:
+        inner = network.features
+        stem = OrderedDict(conv=inner.conv0, bn=inner.norm0, relu=inner.relu0, pool=inner.pool0)
+        blocks = [(f"denseblock{number}", f"transition{number}") for number in (1, 2, 3)] + [("denseblock4", "norm5")]
+        chains = [
+            nn.Sequential(OrderedDict(block=inner.get_submodule(block), end=inner.get_submodule(end)))
+            for block, end in blocks
+        ]
+        pooling = {"relu": nn.ReLU(), "pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        head = OrderedDict(**pooling, linear=network.classifier)
+    else:
+        return network
+    numbered = {f"chain{number}": chain for number, chain in enumerate(chains, start=1)}
+    return nn.Sequential(OrderedDict(stem=nn.Sequential(stem), **numbered, head=nn.Sequential(head)))
+
+
+def published(name: str, weights: str = "DEFAULT") -> Any:
+    """torchvision's entry for published weights: ``url``, ``meta`` (with ``categories``) and ``transforms``.
+
+    :raises InputError: for an unknown network or weights it does not have.
+    """
+    from torchvision import models
+
+    _check_name(name)
+    there = models.get_model_weights(name)
+    try:
+        return there[weights]
+    except KeyError as error:
+        raise InputError(
+            f"torchvision has no weights {weights!r} of {name}, but {', '.join(there.__members__)}"
+        ) from error
+
+
+def pretrained(name: str, classes: int, weights: str = "DEFAULT") -> nn.Module:
+    """A network in parts, where they are known, with published weights or those in a file.
+
+    :param weights: torchvision's name of published weights, or a file, ``.pth``, ``.pt`` or ``.safetensors``.
+    :raises InputError: if they cannot be had, or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
+        network = make_whole(name, classes)
+    if weights.endswith(_SUFFIXES):
+        load_weights(network, Path(weights))
+    else:
+        load_published(network, name, weights)
+    return in_parts(network)
+
+
+def load_published(network: nn.Module, name: str, weights: str = "DEFAULT") -> None:
+    """Fill torchvision's own module with published weights, from torch hub's cache or downloaded to it.
+
+    :raises InputError: if they cannot be had, or the file is not the published one.
+    """
+    url = published(name, weights).url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=_HASH.search(url)[1], progress=False)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{url} could not be downloaded ({error}): get it elsewhere and put it at {path}"
+            ) from error
+    load_weights(network, path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill torchvision's own module with the weights in a file, checked against the hash in its name if it has one.
+
+    :raises InputError: naming the file, if its hash is another one or its weights do not fit.
+    """
+    stated = _HASH.search(path.name)
+    if stated is not None and path.is_file() and not file_hash(path).startswith(stated[1]):
+        raise InputError(f"{path} is truncated or not the published file: its SHA-256 does not begin with {stated[1]}")
+    fill(network, checkpoint_files.read(path), path)
+
+
+def modern_name(name: str) -> str:
+    """What torchvision's networks call a tensor that has this name in a file, which may be an old one."""
+    return _DOTTED.sub(r"\1\2", name)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a network the weights read from ``path``; names may be old ones, and counters of batches missing.
+
+    :raises InputError: naming the file and the first tensor that does not fit.
+    """
+    tensors = {modern_name(name): value for name, value in tensors.items()}
+    wanted = network.state_dict()
+    for name in [*wanted, *tensors]:
+        there = name in wanted and name in tensors and wanted[name].shape == tensors[name].shape
+        if not there and not (name in wanted and name.endswith("num_batches_tracked")):
+            found, expected = (tuple(some[name].shape) if name in some else "nothing" for some in (tensors, wanted))
+            raise InputError(
+                f"{path} does not fit the network: at {name} it holds {found}, the network needs {expected}"
+            )
+    network.load_state_dict(wanted | tensors)
+
+
+def _check_name(name: str) -> None:
+    if name not in names():
+        raise InputError(f"torchvision has no classifier {name!r}; there are: {', '.join(names())}")

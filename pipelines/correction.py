@@ -1,0 +1,138 @@
+"""Editing a user's model until it gives the wanted answers, judged as the model will be stored."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import editors
+from benchmarks import checkpoint_files, patches
+from benchmarks.errors import InputError
+from benchmarks.models.torchvision_networks import modern_name
+from benchmarks.parts import WHOLE_MODEL, layers_of
+from benchmarks.patches import Patch
+from pipelines.own_models import OwnModel
+
+THIRD_CHAINS = ("chain3", "layer3", "features.denseblock3")
+"""What is edited by default, where a network has it: the part that keeps edits most local in the paper."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that the model gets wrong, and the number of the class it should get."""
+
+    image: Path
+    label: int
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """An edit that succeeded.
+
+    :ivar network: as it comes back from the patched file.
+    :ivar before: the model's answers to the images, by class number.
+    :ivar seconds: wall time, attempts that failed included.
+    """
+
+    patch: Patch
+    network: nn.Module
+    before: tuple[int, ...]
+    hyperparameters: Mapping[str, float]
+    steps: int
+    seconds: float
+
+
+def read_mistakes(own: OwnModel, table: Path) -> list[Mistake]:
+    """The rows of a CSV with columns image,label; images lie relative to it.
+
+    :raises InputError: naming the file, for one that is missing, of another kind or without rows.
+    """
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise InputError(f"{table} is missing: it should be a CSV with columns image,label") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is not a readable CSV: {error}") from error
+    if not rows or not all(row.get("image") and row.get("label") for row in rows):
+        raise InputError(f"{table} needs rows with columns image,label")
+    return [Mistake(table.parent / row["image"], own.label(row["label"])) for row in rows]
+
+
+def default_layers(network: nn.Module) -> str:
+    """The third chain, or all of a network that has none."""
+    there = dict(network.named_modules())
+    return next((name for name in THIRD_CHAINS if name in there), WHOLE_MODEL)
+
+
+def correct(
+    own: OwnModel, mistakes: Sequence[Mistake], editor: str, layers: str, chosen: Mapping[str, float], max_steps: int
+) -> Correction:
+    """One edit for all mistakes, by the first of :func:`_attempts` that succeeds.
+
+    :param chosen: hyperparameters; the others are found or take their defaults.
+    :raises InputError: if no attempt succeeds, there is nothing to correct, or the editor changes no weights.
+    """
+    inputs = own.inputs([mistake.image for mistake in mistakes])
+    labels = [mistake.label for mistake in mistakes]
+    before = _answers(own.network, inputs)
+    if before == labels:
+        raise InputError(f"{own.weights} gives the wanted answers already: there is nothing to patch")
+    constraint = editors.constraints.predicts(labels)
+    began = time.perf_counter()
+    after = before
+    for values in _attempts(editor, chosen):
+        built = editors.build(editor, **values, max_steps=max_steps)
+        edit = built.edit(own.network, inputs, constraint, layers=layers_of(layers))
+        if not isinstance(edit, editors.EditResult):
+            raise InputError(f"editor {editor!r} changes no weights, so there is nothing to write: try rmsprop")
+        if not edit.succeeded:
+            continue
+        patch, network = _as_stored(own, edit)
+        after = _answers(network, inputs)
+        if after == labels:
+            return Correction(patch, network, tuple(before), values, edit.steps, time.perf_counter() - began)
+    failed = next(mistake for mistake, answer in zip(mistakes, after, strict=True) if answer != mistake.label)
+    raise InputError(
+        f"{failed.image} could not be made {own.classes[failed.label]!r} by {editor} on {layers} in {max_steps} "
+        "steps: nothing was written; try other layers, more steps or another learning rate"
+    )
+
+
+def _attempts(name: str, chosen: Mapping[str, float]) -> Iterator[dict[str, float]]:
+    """Hyperparameters to try, none of which looks at control images: those ``chosen``, others at their defaults.
+
+    A learning rate that was not chosen rises over its range in steps of a factor of √10: the smaller the first
+    that succeeds, the less is changed.
+    """
+    known = {parameter.name: parameter for parameter in editors.describe(name).hyperparameters}
+    values = {key: parameter.default for key, parameter in known.items()} | dict(chosen)
+    if "lr" in chosen or "lr" not in known:
+        yield values
+        return
+    low, high = known["lr"].low, known["lr"].high
+    for place in range(round(2 * math.log10(high / low)) + 1):
+        yield values | {"lr": float(f"{low * 10 ** (place / 2):.2g}")}
+
+
+def _as_stored(own: OwnModel, edit: editors.EditResult) -> tuple[Patch, nn.Module]:
+    """The patch, and the network as it comes back from the patched file, which may round to another dtype."""
+    weights = checkpoint_files.read(own.weights)
+    edited = edit.apply(own.network).state_dict()
+    made = patches.make(weights, {name: edited[modern_name(name)] for name in weights})
+    patched = copy.deepcopy(own.network)
+    patched.load_state_dict({modern_name(name): value for name, value in made.after.items()}, strict=False)
+    return made, patched
+
+
+def _answers(network: nn.Module, inputs: Tensor) -> list[int]:
+    with torch.no_grad():
+        return network(inputs).argmax(dim=1).tolist()

@@ -1,0 +1,156 @@
+"""Correct mistakes of one's own classifier: a patched checkpoint, the patch alone, and a report of what else changed.
+
+``python -m pipelines.patch --model ...`` makes a patch, ``... patch apply`` and ``... patch remove`` use one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from baselines.checkpoints import DESCRIPTION, WEIGHTS
+from benchmarks import patches
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+from benchmarks.patches import Patch
+from pipelines import command, own_models
+from pipelines.correction import Mistake, correct, default_layers, read_mistakes
+from pipelines.own_models import OwnModel, Preprocessing
+from pipelines.presentation.patch_report import EditedImage, PatchReport, write
+from pipelines.settings import device_of
+from pipelines.side_effects import control_images, side_effects
+
+
+def patch(
+    model: Annotated[Path, typer.Option(help="A checkpoint of a torchvision classifier, or models/<...>/<training>.")],
+    control: Annotated[Path, typer.Option(help="Images that should stay as they are, best in a folder per class.")],
+    out: Annotated[Path, typer.Option(help="The patched checkpoint; reports go beside it.")],
+    image: Annotated[Path | None, typer.Option("--input", help="The image that the model gets wrong.")] = None,
+    label: Annotated[str | None, typer.Option(help="The class that it should get.")] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="Several at once: a CSV with columns image,label.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="torchvision's name of a checkpoint's network.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="A file with a class name per line.")] = None,
+    editor: Annotated[str, typer.Option(help="An editor that changes weights.")] = "rmsprop",
+    layers: Annotated[
+        str | None, typer.Option(help="What may change: a module, a glob, or `all`. [default: chain 3, else all]")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="lr=1e-3 and so on. [default: the smallest learning rate that succeeds]"),
+    ] = None,
+    max_steps: Annotated[int, typer.Option(help="Most gradient steps.")] = 10,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of inputs in pixels, if not torchvision's.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1, such as 0.5,0.5,0.5.")] = None,
+    std: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+) -> None:
+    """Edit a classifier until it gives the wanted answers, or refuse; then say what else changed.
+
+    `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
+    """
+    chosen = _hyperparameters(values or [])
+    preprocessing = Preprocessing(size, _numbers("--mean", mean), _numbers("--std", std))
+    own = own_models.load(model, architecture, classes, preprocessing)
+    _check_out(model, out)
+    own.network.to(device_of(device, "--device"))
+    wanted = _mistakes(own, image, label, mistakes)
+    controls = control_images(control, own, [mistake.image for mistake in wanted])
+    where = layers or default_layers(own.network)
+    correction = correct(own, wanted, editor, where, chosen, max_steps)
+    effects = side_effects(own, correction.network, controls)
+    made = correction.patch
+    stem = out.with_name(out.name if model.is_dir() else out.stem)
+    _write(made, model, out, patches.apply)
+    patches.save(made, stem.with_name(f"{stem.name}.patch.safetensors"))
+    pairs = zip(wanted, correction.before, strict=True)
+    report = PatchReport(
+        model=str(model),
+        out=str(out),
+        editor=editor,
+        layers=where,
+        hyperparameters=correction.hyperparameters,
+        edited=tuple(EditedImage(str(one.image), own.classes[old], own.classes[one.label]) for one, old in pairs),
+        steps=correction.steps,
+        seconds=correction.seconds,
+        changed={name: value.numel() for name, value in made.after.items()},
+        parameters=sum(value.numel() for value in own.network.parameters()),
+        patch_bytes=made.size,
+        original=made.original,
+        patched=made.patched,
+        effects=effects,
+    )
+    print(write(report, stem, own.mode))
+
+
+def apply(
+    patch: Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")],
+    model: Annotated[Path, typer.Option(help="The model that was patched: a checkpoint, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write it with the patch; it may be the same.")],
+) -> None:
+    """Put a patch into the model that it was made for."""
+    _write(patches.load(patch), model, out, patches.apply)
+    print(f"{out} is {model} with {patch}")
+
+
+def remove(
+    patch: Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")],
+    model: Annotated[Path, typer.Option(help="The patched model: a checkpoint, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write it without the patch; it may be the same.")],
+) -> None:
+    """Take a patch out of a model; the file has the bytes that it had before."""
+    _write(patches.load(patch), model, out, patches.remove)
+    print(f"{out} is {model} without {patch}")
+
+
+def _hyperparameters(assignments: list[str]) -> dict[str, float]:
+    chosen = {}
+    for one in assignments:
+        name, _, value = one.partition("=")
+        try:
+            chosen[name] = float(value)
+        except ValueError as error:
+            raise InputError(f"--set needs a name and a number, such as lr=1e-3, not {one!r}") from error
+    return chosen
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or (option == "--std" and min(numbers) <= 0):
+        raise InputError(f"{option} needs three numbers, such as 0.5,0.5,0.5, not {text!r}")
+    return numbers
+
+
+def _check_out(model: Path, out: Path) -> None:
+    if out.resolve() == model.resolve():
+        raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
+    if model.is_dir() and out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: a patched {model} is a folder")
+    if model.is_file() and out.suffix != model.suffix:
+        raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
+
+
+def _mistakes(own: OwnModel, image: Path | None, label: str | None, table: Path | None) -> list[Mistake]:
+    if (table is None) == (image is None) or (image is None) != (label is None):
+        raise InputError("give either --input and --label, or --mistakes")
+    if table is None:
+        return [Mistake(image, own.label(label))]
+    return read_mistakes(own, table)
+
+
+def _write(patch: Patch, model: Path, out: Path, change: patches.Change) -> None:
+    if not model.is_dir():
+        change(patch, model, out)
+        return
+    change(patch, model / WEIGHTS, out / WEIGHTS)
+    write_atomically(out / DESCRIPTION, (model / DESCRIPTION).read_bytes())
+
+
+if __name__ == "__main__":
+    command.run(patch, apply, remove)
