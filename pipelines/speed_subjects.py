@@ -17,7 +17,6 @@ from benchmarks.seeds import generator
 
 CLASSES, SIZE = 10, 32
 _SPREAD = 3.0  # standard deviation of the logits over images
-_WRONG = 10  # every tenth image has another label than the network's answer
 
 
 @cache
@@ -34,7 +33,7 @@ def network(width: int, device: torch.device) -> nn.Sequential:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     model = model.to(device).train()
-    inputs = unlabelled(100).inputs(_images(100)).to(device)
+    inputs = dataset(100).inputs(_images(100)).to(device)
     with torch.no_grad():
         model(inputs)
     model.eval()
@@ -46,28 +45,15 @@ def network(width: int, device: torch.device) -> nn.Sequential:
     return model
 
 
-@cache
-def dataset(width: int, count: int, device: torch.device) -> Dataset:
-    """``count`` random images, labelled by the network of that ``width``: it gets one in ten wrong."""
-    images = _images(count)
-    model = network(width, device)
-    answers = activations(model, unlabelled(count).inputs(images.to(device))).argmax(dim=1).cpu()
-    wrong = torch.arange(count) % _WRONG == 0
-    return _dataset(images, torch.where(wrong, (answers + 1) % CLASSES, answers))
-
-
 def requests(data: Dataset, count: int) -> EditRequests:
     """``count`` requests, drawn like those of every benchmark."""
     return draw_requests(data.test, CLASSES, count, "speed", "requests")
 
 
-def unlabelled(count: int) -> Dataset:
-    """The same images, all with label 0, where no network's answers are wanted."""
-    return _dataset(_images(count), torch.zeros(count, dtype=torch.int64))
-
-
-def _dataset(images: Tensor, labels: Tensor) -> Dataset:
-    split = Split(images, labels)
+def dataset(count: int) -> Dataset:
+    """``count`` random images, all with label 0: an error changes as much as answers do, whatever the labels are."""
+    images = _images(count)
+    split = Split(images, torch.zeros(count, dtype=torch.int64))
     mean, std = channel_statistics(images)
     return Dataset(
         name="random",

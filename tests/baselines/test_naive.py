@@ -98,7 +98,7 @@ def test_drawdown_and_flips_are_those_of_the_whole_patched_model(
     labels = torch.where(torch.arange(90) % 3 == 0, (before + 1) % CLASSES, before)
     data = replace(dataset, test=Split(images, labels))
     requests = draw_requests(data.test, CLASSES, 8, "naive", "requests")
-    scorer = Scorer(net, layers, data, data.test, requests, chunk=40)
+    scorer = Scorer(net, layers, data, data.test, requests, chunk_bytes=40_000)
     found, _ = scorer.edit(editors.build("rmsprop", lr=0.01, beta=0.6, max_steps=K), range(8))
     drawdowns = set()
     for row, edit in enumerate(found):
