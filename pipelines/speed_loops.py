@@ -311,8 +311,8 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         (16, "chain4", 32, 4, 5.4),
         (16, "chain1", 32, 4, 5.4),
         (16, "all", 32, 2.2, 2.8),
-        (64, "chain3", 12, 1.7, 2.2),
-        (64, "chain4", 12, 2.0, 2.6),
+        (64, "chain3", 8, 1.7, 2.2),
+        (64, "chain4", 8, 2.0, 2.6),
     ):
         make = partial(edits, width, layers, count)
         goal = Goal(f"{count} edits, width {width}, {layers}", floor, stretch)
@@ -328,8 +328,8 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         make = partial(evaluation, width, layers, images)
         goal = Goal(f"evaluation on {images} images, width {width}, {layers}", floor, stretch)
         table[f"evaluation-w{width}-{layers}"] = partial(compare, make, goal)
-    both = partial(edits_and_evaluation, 16, "chain3", 16, 500)
-    goal = Goal("16 edits and their evaluation on 500 images each, width 16, chain3", 3.5, 4.3)
+    both = partial(edits_and_evaluation, 16, "chain3", 16, 250)
+    goal = Goal("16 edits and their evaluation on 250 images each, width 16, chain3", 3.5, 4.3)
     table["both-w16-chain3"] = partial(compare, both, goal)
     for width, batch, k, floor, stretch in ((16, 128, 4, 2.35, 2.2), (64, 64, 4, 2.45, 2.3), (16, 64, 10, 3.2, 2.95)):
         goal = Goal(f"Editable Training, chain3, k = {k}, width {width}, batch {batch}", floor, stretch)
@@ -338,7 +338,7 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
     sizes = [500, 1000, 2000, 5000, 10000]
     table["growth-control"] = partial(growth, _evaluation, "control images", sizes, "Evaluation of an edit, width 16")
-    title = "4 edits and evaluation on 100 images"
+    title = "4 edits, each on 100 images"
     table["growth-width"] = partial(growth, _by_width, "width", [16, 32, 64], title)
     title = "evaluating an edit of chain3 on 10000 images, width 64"
     table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)

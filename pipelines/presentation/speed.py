@@ -42,8 +42,8 @@ def markdown(machine: str, records: Sequence[Record], made: Sequence[str], turns
         f"{clock}; ours and the naive way ([baselines/naive.py](../../baselines/naive.py)) take turns in one run. "
         f"Seconds are medians of {turns} turns or more with [quartiles], ratios are of medians with [95 % intervals] "
         "(bootstrap over turns). Images are random, networks are ResNet-18s for 32x32 images with random weights, and "
-        "learning rates are such that an edit takes about three steps: times do not depend on what a network has "
-        "learnt. Floor and stretch are what we ask of ourselves. `make speed` measures again.",
+        "learning rates are such that an edit takes about three steps, as in the paper's tables. "
+        "Floor and stretch are what we ask of ourselves. `make speed` measures again.",
         f"Made with {'; '.join(made)}.",
         _faster(faster) if faster else "",
         _training(training) if training else "",
@@ -67,10 +67,10 @@ def growth_figure(records: Sequence[Record]) -> Figure | None:
             axes.plot(sizes, seconds, "o", color=_COLOURS[way], label=f"{way}: ∝ {record.quantity}$^{{{power:.2f}}}$")
             fitted = np.exp(np.log(seconds).mean() + power * (np.log(sizes) - np.log(sizes).mean()))
             axes.plot(sizes, fitted, color=_COLOURS[way], linewidth=1.2)
-        axes.set(xscale="log", yscale="log", xlabel=record.quantity.capitalize(), title=record.title)
+        axes.set(xscale="log", yscale="log", xlabel=record.quantity.capitalize())
         axes.set_xticks(record.sizes, [f"{size:,}" for size in record.sizes])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.title.set_fontsize(9)
+        axes.set_title(record.title, fontsize=10)
         axes.legend(loc="upper left")
         axes.margins(y=0.25)
         if record is grown[0]:
