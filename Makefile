@@ -1,5 +1,6 @@
 # make repro   the whole default benchmark          make test   ruff and pytest
 # make ui      MLflow's pages on 127.0.0.1:5000     make help   this list
+# make speed   every loop against the naive way, about ten minutes
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PORT ?= 5000
@@ -8,10 +9,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test ui
+.PHONY: help repro speed test ui
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 # Constraints hold for build environments too, where a bare `torch` would fetch another build.
 .venv/installed: pyproject.toml constraints.txt
@@ -22,6 +23,9 @@ help:
 
 repro: .venv/installed
 	@$(BIN)/dvc repro
+
+speed: .venv/installed
+	@$(BIN)/python -m pipelines.speed
 
 test: .venv/installed
 	@$(BIN)/ruff check .

@@ -19,6 +19,9 @@ from benchmarks.seeds import generator
 
 VIEWS = 5
 """Fresh augmentations of the edited image on which generality is counted."""
+_CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+# On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
+# fetching those pages takes a third of the time.
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Scorer:
     :param layers: name of the editable part, ``all`` for the whole model.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
     :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
+    :param chunk_bytes: most memory for one activation: as many images at a time go through the network (one at least).
+        None for what is fastest on the model's device.
     """
 
     def __init__(
@@ -83,27 +88,31 @@ class Scorer:
         *,
         control_size: int | None = None,
         cache_bytes: int = 4 * 2**30,
-        chunk: int = 500,
+        chunk_bytes: int | None = None,
     ) -> None:
         device = next(model.parameters()).device
         self.layers = layers_of(layers)
         self.requests = requests
-        self._chunk = chunk
         self._control_size = control_size
         with torch.no_grad():
             model = fold(model, self.layers)
         prefix, suffix = split(model, self.layers)
-        if _cache_size(prefix, dataset.inputs(images.images[:1].to(device)), len(images)) > cache_bytes:
-            prefix, suffix = nn.Identity(), model
+        one = dataset.inputs(images.images[:1].to(device))
+        features, largest = _look(prefix, one)
+        if features.nbytes * len(images) > cache_bytes:
+            prefix, suffix, features = nn.Identity(), model, one
+        most = chunk_bytes or _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cpu"])
+        self._prefix_chunk = max(1, most // largest)
+        self._chunk = max(1, most // _look(suffix, features)[1])
         self.model = suffix
         self._prefix = prefix
         self._dataset = dataset
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
-        self._control = activations(prefix, inputs, chunk)
+        self._control = _kept(prefix, inputs, self._prefix_chunk)
         self._before = _answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
-        self._edited = activations(prefix, inputs[requests.images.to(device)], chunk)
+        self._edited = activations(prefix, inputs[requests.images.to(device)], self._prefix_chunk)
         self._make_views = partial(_augmented, dataset, images, requests, device)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
@@ -120,7 +129,7 @@ class Scorer:
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._prefix, self._dataset.inputs(images.to(self._labels.device)), self._chunk)
+        return activations(self._prefix, self._dataset.inputs(images.to(self._labels.device)), self._prefix_chunk)
 
     @property
     def labels(self) -> Tensor:
@@ -183,7 +192,7 @@ class Scorer:
     @cached_property
     def _views(self) -> Tensor:
         """Activations of the augmented copies ``(E, VIEWS, ...)``; tuning never asks for them."""
-        return activations(self._prefix, self._make_views(), self._chunk).unflatten(0, (-1, VIEWS))
+        return activations(self._prefix, self._make_views(), self._prefix_chunk).unflatten(0, (-1, VIEWS))
 
     @cached_property
     def _views_before(self) -> Tensor:
@@ -233,9 +242,33 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _cache_size(prefix: nn.Module, one: Tensor, count: int) -> int:
-    sample = activations(prefix, one)
-    return sample.numel() * sample.element_size() * count
+def _kept(model: nn.Module, inputs: Tensor, chunk: int) -> Tensor:
+    """Activations of ``inputs`` by ``model``, written to where they stay: never in memory twice."""
+    first = activations(model, inputs[:chunk], chunk)
+    if len(first) == len(inputs):
+        return first
+    kept = first.new_empty((len(inputs), *first.shape[1:]))
+    kept[: len(first)] = first
+    for begin in range(len(first), len(inputs), chunk):
+        kept[begin : begin + chunk] = activations(model, inputs[begin : begin + chunk], chunk)
+    return kept
+
+
+def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:
+    """What ``model`` answers to ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
+    sizes = [one.nbytes]
+
+    def look(module: nn.Module, inputs: object, outputs: object) -> None:
+        if isinstance(outputs, Tensor):
+            sizes.append(outputs.nbytes)
+
+    hooks = [module.register_forward_hook(look) for module in model.modules()]
+    try:
+        outputs = activations(model, one)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs, max(sizes)
 
 
 def _at(values: Tensor, chosen: Tensor | slice | None) -> Tensor:

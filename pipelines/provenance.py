@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmarks import dataset
 from benchmarks.errors import InputError
 from pipelines.cells import PROTOCOL
 from pipelines.layout import TIMING, Layout
+from pipelines.machine import cpu, git_commit
 from pipelines.settings import Settings
 
 _PACKAGES = (
@@ -51,42 +51,13 @@ def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
     }
 
 
-def git_commit() -> str:
-    """The commit that is checked out, with ``-dirty`` if code or parameters differ from it; ``unknown`` without git."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return "unknown"
-    code = ("editors", "benchmarks", "baselines", "pipelines", "params.yaml", "dvc.yaml")
-    return commit + ("-dirty" if _git("status", "--porcelain", "--", *code) else "")
-
-
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ("git", *arguments), capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
 def _hardware(settings: Settings) -> dict[str, Any]:
     device = settings.torch_device()
-    found = {"device": str(device), "cpu": _cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
+    found = {"device": str(device), "cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
     found |= {"threads": settings.threads, "processes": settings.processes}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
 
 
 def _version(package: str) -> str | None:

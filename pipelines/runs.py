@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.cells import PROTOCOL
 from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.leaderboard import CellResult
-from pipelines.provenance import git_commit
+from pipelines.machine import git_commit
 from pipelines.settings import Settings
 from pipelines.tracking import RunRecord
 

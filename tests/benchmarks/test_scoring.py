@@ -18,6 +18,8 @@ from benchmarks.seeds import generator
 from tests.benchmarks.conftest import random_split
 
 CLASSES = 4
+LARGEST = 3 * 8 * 8 * 4
+"""Bytes of the largest activation of the model below, for one image."""
 EDITOR = editors.build("rmsprop", lr=0.03, beta=0.5, max_steps=4)
 
 
@@ -135,7 +137,7 @@ def score(scorer: Scorer, editor: editors.Editor = EDITOR, **options: Any) -> li
 def test_every_field_equals_a_naive_reference(
     model: nn.Sequential, dataset: Dataset, requests: EditRequests, layers: str
 ) -> None:
-    found = score(Scorer(model, layers, dataset, dataset.test, requests, chunk=7))
+    found = score(Scorer(model, layers, dataset, dataset.test, requests, chunk_bytes=7 * LARGEST))
     for row, record in enumerate(found):
         assert_same(record, naive_record(model, EDITOR, layers, dataset, requests, row))
 
@@ -176,7 +178,7 @@ def test_trivial_edits_take_no_step_and_change_nothing(model: nn.Sequential, dat
 
 def test_control_subset_belongs_to_each_edit(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     layers = "chain3"
-    found = score(Scorer(model, layers, dataset, dataset.test, requests, control_size=11, chunk=4))
+    found = score(Scorer(model, layers, dataset, dataset.test, requests, control_size=11, chunk_bytes=4 * LARGEST))
     for row, record in enumerate(found):
         assert_same(record, naive_record(model, EDITOR, layers, dataset, requests, row, control_size=11))
     assert {record.control_size for record in found} == {11}
@@ -284,6 +286,19 @@ def test_the_frozen_part_runs_once_however_many_edits_are_scored(
     assert sum(seen) == prepared
 
 
+@pytest.mark.parametrize(("chunk_bytes", "most"), [(7 * LARGEST, 7), (8 * LARGEST - 1, 7), (1, 1), (None, 30)])
+def test_no_activation_takes_more_memory_than_allowed(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests, chunk_bytes: int | None, most: int
+) -> None:
+    seen = []
+    handle = model.stem.register_forward_hook(lambda module, inputs, outputs: seen.append(len(outputs)))
+    try:
+        Scorer(model, "chain2", dataset, dataset.test, requests, chunk_bytes=chunk_bytes)
+    finally:
+        handle.remove()
+    assert max(seen) == most
+
+
 def test_wrong_before_counts_the_whole_split(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     scorer = Scorer(model, "chain3", dataset, dataset.test, requests, control_size=5)
     predicted = answers(copy.deepcopy(model).eval(), dataset.inputs(dataset.test.images)).argmax(dim=1)
@@ -334,7 +349,7 @@ def test_a_method_without_weights_is_scored_like_any_other(
     model: nn.Sequential, dataset: Dataset, requests: EditRequests, layers: str
 ) -> None:
     padded = replace(dataset, augmentation=Augmentation(crop_padding=2, flip=False))
-    for record in score(Scorer(model, layers, padded, padded.test, requests, chunk=9), Cache()):
+    for record in score(Scorer(model, layers, padded, padded.test, requests, chunk_bytes=9 * LARGEST), Cache()):
         asked = record.target == record.label
         assert (record.succeeded, record.steps) == (True, 0)
         assert record.flips == (not record.trivial)

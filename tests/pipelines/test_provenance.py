@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import provenance, settings
+from pipelines import machine, provenance, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,7 @@ NEVER = {
     "pipelines/command.py": "the command line",
     "pipelines/csv_files.py": "how tables are written; the stages say with how many digits",
     "pipelines/layout.py": "names of folders; dvc.yaml names the same",
+    "pipelines/machine.py": "names the machine and the commit",
     "pipelines/params_file.py": "reads params.yaml; DVC compares its values",
     "pipelines/progress.py": "lines for the terminal",
     "pipelines/settings.py": "checks params.yaml; DVC compares its values",
@@ -142,7 +143,7 @@ def test_a_run_is_described_by_what_made_it(tuned, monkeypatch):
 def test_the_commit_says_whether_code_differs_from_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.git_commit() == "unknown"
+    assert machine.git_commit() == "unknown"
 
     def git(*arguments: str) -> str:
         user = ("-c", "user.name=a", "-c", "user.email=a@example.org")
@@ -154,11 +155,11 @@ def test_the_commit_says_whether_code_differs_from_it(tmp_path, monkeypatch):
     git("add", ".")
     git("commit", "-qm", "first")
     head = git("rev-parse", "HEAD")
-    assert provenance.git_commit() == head
+    assert machine.git_commit() == head
     Path("results/table1.csv").write_text("a\n")
-    assert provenance.git_commit() == head
+    assert machine.git_commit() == head
     Path("params.yaml").write_text("seed: 1\n")
-    assert provenance.git_commit() == f"{head}-dirty"
+    assert machine.git_commit() == f"{head}-dirty"
 
 
 def test_wall_times_that_cannot_be_read_are_named(tuned):

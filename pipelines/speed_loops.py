@@ -1,0 +1,345 @@
+"""The loops of the report on speed: each does something in the suite's way and in the naive way, on the same data."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import editors
+from baselines import naive
+from baselines.editable import EditableObjective, EditableTerms
+from baselines.objectives import CrossEntropy, Step
+from benchmarks.parts import activations, layers_of, split
+from benchmarks.scoring import EditRecord, Scorer
+from pipelines import speed_subjects as subjects
+from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, Record
+from pipelines.stopwatch import exponent, in_turns, ratio, timed
+
+K = 10
+_BETA, _EPS = 0.5, 1e-6
+_PATIENCE = 8.0  # seconds after which growth is not measured once more, nor the naive way at a larger size
+LEARNING_RATES = {
+    (16, "chain1"): 1e-4,
+    (16, "chain2"): 7e-5,
+    (16, "chain3"): 3e-5,
+    (16, "chain4"): 1.5e-5,
+    (16, "all"): 8e-6,
+    (32, "chain3"): 1e-5,
+    (64, "chain3"): 3e-6,
+    (64, "chain4"): 2e-6,
+}
+"""Those with which an edit takes about three steps, as in the paper's tables, by width and layers."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and how often everything is measured."""
+
+    device: torch.device
+    turns: int
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Two ways to the same thing, and what they find differently."""
+
+    ours: Callable[[], Any]
+    naive: Callable[[], Any]
+    differences: Callable[[Any, Any], dict[str, float]]
+
+
+def edits(width: int, layers: str, count: int, device: torch.device) -> Ways:
+    """``count`` edits with RMSProp: in batches behind a frozen front, and one by one on copies of the whole model."""
+    model, data = subjects.network(width, device), subjects.dataset(count)
+    requests, lr = subjects.requests(data, count), LEARNING_RATES[width, layers]
+    inputs = data.inputs(data.test.images[requests.images].to(device))
+    part, targets = layers_of(layers), requests.targets.tolist()
+    editor = editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K)
+
+    def ours() -> list[editors.EditResult]:
+        prefix, suffix = split(model, part)
+        features = activations(prefix, inputs)
+        asked = [(one[None], editors.constraints.predicts(label)) for one, label in zip(features, targets, strict=True)]
+        return editor.edit_many(suffix, asked, part)
+
+    def naively() -> list[naive.Edited]:
+        pairs = zip(inputs, targets, strict=True)
+        return [naive.edit(model, one[None], label, part, naive.RMSProp(lr, _BETA, _EPS), K) for one, label in pairs]
+
+    return Ways(ours, naively, edit_differences)
+
+
+def evaluation(width: int, layers: str, images: int, device: torch.device) -> Ways:
+    """One edit's drawdown on ``images``: only what follows the frozen front, and the whole patched model."""
+    model, data = subjects.network(width, device), subjects.dataset(images)
+    scorer = Scorer(model, layers, data, data.test, subjects.requests(data, 20))
+    editor = editors.build("rmsprop", lr=10 * LEARNING_RATES[width, layers], beta=_BETA, eps=_EPS, max_steps=K)
+    row, edit = next((row, edit) for row in range(20) if (edit := scorer.edit(editor, [row])[0][0]).steps)
+    inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+    patched = edit.apply(model)
+
+    @cache
+    def before() -> Tensor:
+        return naive.predictions(model, inputs)
+
+    def ours() -> EditRecord:
+        return scorer.record(row, edit, views=False)
+
+    def naively() -> tuple[float, int]:
+        after = naive.predictions(patched, inputs)
+        return naive.drawdown(before(), after, labels), int((after != before()).sum())
+
+    return Ways(ours, naively, lambda one, other: record_differences([one], [other]))
+
+
+def edits_and_evaluation(width: int, layers: str, count: int, images: int, device: torch.device) -> Ways:
+    """``count`` edits and their drawdown on ``images``, from the model on: what is computed once is part of it."""
+    model, data = subjects.network(width, device), subjects.dataset(images)
+    requests, lr = subjects.requests(data, count), LEARNING_RATES[width, layers]
+    inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+    editor = editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K)
+
+    def ours() -> list[EditRecord]:
+        scorer = Scorer(model, layers, data, data.test, requests)
+        made, _ = scorer.edit(editor, range(count))
+        return [scorer.record(row, edit, views=False) for row, edit in enumerate(made)]
+
+    def naively() -> list[tuple[float, int]]:
+        before, found = naive.predictions(model, inputs), []
+        for image, target in zip(requests.images.tolist(), requests.targets.tolist(), strict=True):
+            rule = naive.RMSProp(lr, _BETA, _EPS)
+            edited = naive.edit(model, inputs[image : image + 1], target, layers_of(layers), rule, K)
+            after = naive.predictions(edited.model, inputs)
+            found.append((naive.drawdown(before, after, labels), int((after != before).sum())))
+        return found
+
+    return Ways(ours, naively, record_differences)
+
+
+def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions) -> Record:
+    """How much faster ours is; the first run of each way is compared and not timed."""
+    ways = make(asked.device)
+    differences = ways.differences(ways.ours(), ways.naive())
+    seconds = in_turns({"naive": ways.naive, "ours": ways.ours}, asked.turns, asked.device)
+    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences)
+
+
+class Training:
+    """One batch of Editable Training on chain 3 whose edit takes all ``k`` inner steps, as losses of a model."""
+
+    def __init__(self, width: int, batch: int, k: int, device: torch.device) -> None:
+        # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another edit.
+        tiny = {"lr": 1e-5, "eps": 1e-2}
+        self.terms = EditableTerms(
+            editor="rmsprop", layers="chain3", c_edit=0.01, c_loc=0.01, max_steps=k, hyperparameters=tiny
+        )
+        self.model = subjects.network(width, device)
+        self.objective = EditableObjective(self.terms).to(device)
+        data = subjects.dataset(batch)
+        inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+        for seed in itertools.count():
+            self.step = Step(inputs, labels, seed)
+            model = copy.deepcopy(self.model).train()
+            if int(self.objective(model, self.step).parts["edit_steps"]) == k:
+                break
+
+    def plain(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        return CrossEntropy()(model, self.step).total
+
+    def ours(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        return objective(model, self.step).total
+
+    def naive(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        editor = objective.editor()
+        rule = naive.RMSProp(editor.lr, editor.beta, editor.eps)
+        return naive.editable_loss(model, self.step, self.terms, self.terms.layers, rule, self.terms.max_steps)
+
+    def gradient(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Tensor:
+        """That of all parameters, the editor's included, as one vector."""
+        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
+        wanted = [*model.parameters(), *objective.parameters()]
+        return torch.cat([value.flatten() for value in torch.autograd.grad(loss(model, objective), wanted)])
+
+    def stepper(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Callable[[], None]:
+        """A training step on a copy, which hardly moves: forward, backward, Adam."""
+        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
+        optimizer = torch.optim.Adam([*model.parameters(), *objective.parameters()], lr=1e-9, fused=True)
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss(model, objective).backward()
+            optimizer.step()
+
+        return step
+
+
+def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions) -> Record:
+    """What a step of Editable Training costs, in plain steps; the first round is not timed."""
+    training = Training(width, batch, k, asked.device)
+    found, expected = training.gradient(training.ours), training.gradient(training.naive)
+    differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
+    ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
+    in_turns(ways, 1, asked.device)
+    seconds = in_turns(ways, asked.turns, asked.device)
+    over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
+    return Comparison(goal, seconds, over_plain["ours"], differences, over_plain["naive"])
+
+
+def operations(asked: Conditions) -> Record:
+    """Counted as the difference between four inner steps and three: forward passes and their share of the backward."""
+    counts = {}
+    for name in ("ours", "naive"):
+        totals = []
+        for k in (3, 4):
+            training = Training(16, 8, k, torch.device("cpu"))
+            with _Counter() as counter:
+                training.gradient(getattr(training, name))
+            totals.append(counter.count)
+        counts[name] = totals[1] - totals[0]
+    return Operations("one inner step of Editable Training, ResNet-18, chain 3", counts)
+
+
+class _Counter(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:
+    """Peak memory of a fresh process that prepares and evaluates one edit; on a GPU, of the GPU."""
+    work = partial(_peak_of_evaluation, width, layers, images, str(asked.device))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return Peak(title, pool.submit(work).result(), limit)
+
+
+def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> int:
+    where = torch.device(device)
+    data = subjects.dataset(images)
+    # The unedited model is evaluated on all images; an edit's answers take the same memory, so a few are enough here.
+    scorer = Scorer(
+        subjects.network(width, where), layers, data, data.test, subjects.requests(data, 1), control_size=100
+    )
+    editor = editors.build("rmsprop", lr=LEARNING_RATES[width, layers], max_steps=1)
+    scorer.record(0, scorer.edit(editor, [0])[0][0], views=False)
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def growth(
+    make: Callable[[int, torch.device], Ways], quantity: str, sizes: list[int], title: str, asked: Conditions
+) -> Record:
+    """Seconds of both ways at each size; the naive way is left out where it would take too long."""
+    seconds: dict[str, list[float]] = {"ours": [], "naive": []}
+    for size in sizes:
+        ways = make(size, asked.device)
+        for name, way in (("ours", ways.ours), ("naive", ways.naive)):
+            before = seconds[name]
+            if name == "naive" and before and before[-1] * size / sizes[len(before) - 1] > 2 * _PATIENCE:
+                continue
+            before.append(_typical(way, asked))
+    exponents = {name: exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
+    return Growth(title, quantity, sizes, seconds, exponents)
+
+
+def _typical(way: Callable[[], object], asked: Conditions) -> float:
+    """Median seconds of three runs after a first one; of that one alone if it takes long."""
+    first, _ = timed(way, asked.device)
+    if first > _PATIENCE / 4:
+        return first
+    return float(np.median([timed(way, asked.device)[0] for _ in range(3)]))
+
+
+def edit_differences(ours: list[editors.EditResult], others: list[naive.Edited]) -> dict[str, float]:
+    """Largest difference of a parameter, and how many edits ended otherwise or after another number of steps."""
+    pairs = list(zip(ours, others, strict=True))
+    return {
+        "parameters": max(_largest_difference(one, other) for one, other in pairs),
+        "success flags": sum(one.succeeded != other.succeeded for one, other in pairs),
+        "steps": sum(one.steps != other.steps for one, other in pairs),
+    }
+
+
+def _largest_difference(one: editors.EditResult, other: naive.Edited) -> float:
+    values = dict(other.model.named_parameters())
+    return max(float((value - values[name].detach()).abs().max()) for name, value in one.parameters.items())
+
+
+def record_differences(ours: list[EditRecord], others: list[tuple[float, int]]) -> dict[str, float]:
+    """Largest difference of a drawdown in points, and of the number of flipped predictions."""
+    pairs = list(zip(ours, others, strict=True))
+    drawdowns = [100 * abs(one.wrong_after - one.wrong_before) / one.control_size for one, _ in pairs]
+    return {
+        "drawdown": max(abs(found - other[0]) for found, (_, other) in zip(drawdowns, pairs, strict=True)),
+        "flips": max(abs(one.flips - other[1]) for one, other in pairs),
+    }
+
+
+def _by_width(width: int, device: torch.device) -> Ways:
+    return edits_and_evaluation(width, "chain3", 4, 100, device)
+
+
+def _edits(count: int, device: torch.device) -> Ways:
+    return edits(16, "chain3", count, device)
+
+
+def _evaluation(images: int, device: torch.device) -> Ways:
+    return evaluation(16, "chain3", images, device)
+
+
+@cache
+def loops() -> Mapping[str, Callable[[Conditions], Record]]:
+    """All of them by name, in the order of the report, with what each should reach."""
+    table: dict[str, Callable[[Conditions], Record]] = {}
+    for width, layers, count, floor, stretch in (
+        (16, "chain3", 64, 5, 7),
+        (16, "chain4", 32, 4, 5.4),
+        (16, "chain1", 32, 4, 5.4),
+        (16, "all", 32, 2.2, 2.8),
+        (64, "chain3", 12, 1.7, 2.2),
+        (64, "chain4", 12, 2.0, 2.6),
+    ):
+        make = partial(edits, width, layers, count)
+        goal = Goal(f"{count} edits, width {width}, {layers}", floor, stretch)
+        table[f"edits-w{width}-{layers}"] = partial(compare, make, goal)
+    for width, layers, images, floor, stretch in (
+        (16, "chain2", 500, 1.7, 2.1),
+        (16, "chain3", 500, 3.8, 4.5),
+        (16, "chain4", 500, 8, 10),
+        (16, "all", 500, 1.25, 1.4),
+        (64, "chain3", 128, 2.0, 2.4),
+        (64, "chain4", 128, 3.8, 4.6),
+    ):
+        make = partial(evaluation, width, layers, images)
+        goal = Goal(f"evaluation on {images} images, width {width}, {layers}", floor, stretch)
+        table[f"evaluation-w{width}-{layers}"] = partial(compare, make, goal)
+    both = partial(edits_and_evaluation, 16, "chain3", 16, 500)
+    goal = Goal("16 edits and their evaluation on 500 images each, width 16, chain3", 3.5, 4.3)
+    table["both-w16-chain3"] = partial(compare, both, goal)
+    for width, batch, k, floor, stretch in ((16, 128, 4, 2.35, 2.2), (64, 64, 4, 2.45, 2.3), (16, 64, 10, 3.2, 2.95)):
+        goal = Goal(f"Editable Training, chain3, k = {k}, width {width}, batch {batch}", floor, stretch)
+        table[f"training-w{width}-k{k}"] = partial(training_step, width, batch, k, goal)
+    table["operations"] = operations
+    table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
+    sizes = [500, 1000, 2000, 5000, 10000]
+    table["growth-control"] = partial(growth, _evaluation, "control images", sizes, "Evaluation of an edit, width 16")
+    title = "4 edits and evaluation on 100 images"
+    table["growth-width"] = partial(growth, _by_width, "width", [16, 32, 64], title)
+    title = "evaluating an edit of chain3 on 10000 images, width 64"
+    table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)
+    return table
