@@ -14,6 +14,9 @@ from editors.contract import EditError, Layers, evaluation_mode
 from editors.selection import select_parameters
 
 _AT_ONCE = 50  # inputs whose patches are in memory together
+_BLOCK = 384  # rows of a matrix of which only those on and above the diagonal are computed
+_SAMPLED = 8  # this share of the columns of a gradient tells whether its rank is low
+_MANY = 128  # outputs of a layer from which on gradients of low rank pay
 
 
 class Layer(NamedTuple):
@@ -105,7 +108,9 @@ class Stiffness:
             )
         return known
 
-    def divider(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Callable[[Tensor], Tensor]:
+    def divider(
+        self, model: nn.Module, parameters: Mapping[str, nn.Parameter], differentiable: bool = False
+    ) -> Callable[[Tensor], Tensor]:
         """``gradients (A, P) -> directions (A, P)`` for the layout of ``parameters``.
 
         :raises EditError: naming a layer that the covariances were not computed for.
@@ -120,7 +125,7 @@ class Stiffness:
                 rows = parts[layer.weight].unflatten(-1, (layer.module.weight.shape[0], -1))
                 if layer.bias is not None:
                     rows = torch.cat([rows, parts[layer.bias].unsqueeze(-1)], dim=-1)
-                rows = rows @ inverse.to(rows)
+                rows = multiplied(rows, inverse.to(rows), exact=differentiable)
                 if layer.bias is not None:
                     directions[layer.bias] = rows[..., -1]
                     rows = rows[..., :-1]
@@ -128,6 +133,28 @@ class Stiffness:
             return torch.cat(list(directions.values()), dim=-1)
 
         return divide
+
+
+def multiplied(rows: Tensor, inverse: Tensor, exact: bool) -> Tensor:
+    """``rows (A, C, d) @ inverse (d, d)``.
+
+    The gradient of one input has at most as high a rank as the layer has positions, in late layers far below C. Then
+    a few combinations of its rows stand for all of them, and a look at what they leave out tells whether they do.
+
+    :param exact: not to rely on that, which cannot be differentiated.
+    """
+    outputs, width = rows.shape[-2:]
+    if exact or outputs < _MANY or rows.device.type != "cpu":
+        return rows @ inverse
+    source = torch.Generator().manual_seed(0)
+    sketch = torch.randn(width, outputs // 4 + 8, generator=source, dtype=rows.dtype)
+    basis = torch.linalg.qr(rows @ sketch).Q
+    few = basis.mT @ rows
+    some = width // _SAMPLED
+    left = rows[..., :some] - basis @ few[..., :some]
+    if left.norm() > 100 * torch.finfo(rows.dtype).eps * rows[..., :some].norm():
+        return rows @ inverse
+    return basis @ (few @ inverse)
 
 
 def edited_layers(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> list[Layer]:
@@ -175,10 +202,9 @@ def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, example
     def watch(layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def add(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             rows = layer.rows(arguments[0])
-            if layer.weight in moments:
-                moments[layer.weight].addmm_(rows, rows.T)
-            else:
-                moments[layer.weight] = rows @ rows.T
+            upper = moments.setdefault(layer.weight, rows.new_zeros(len(rows), len(rows)))
+            for begin in range(0, len(rows), _BLOCK):
+                upper[begin : begin + _BLOCK, begin:].addmm_(rows[begin : begin + _BLOCK], rows[begin:].T)
 
         return add
 
@@ -190,4 +216,8 @@ def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, example
     finally:
         for hook in hooks:
             hook.remove()
-    return Covariances({name: moment / len(chosen) for name, moment in moments.items()})
+    return Covariances({name: _mirrored(upper.div_(len(chosen))) for name, upper in moments.items()})
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    return upper.triu_().add_(upper.triu(1).T)

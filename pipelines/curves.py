@@ -35,8 +35,8 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
         return pd.DataFrame()
     chosen, limit = settings.benchmark(cell.benchmark).evaluation, settings.editor(cell.editor).edits
     count = min(chosen.edits, limit or chosen.edits)
-    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"]]
-    identity = fingerprint(cell, asked, __file__)
+    asked = [chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"]]
+    identity = fingerprint(settings, cell, asked, __file__)
     folder = cell.layout.descriptors / f"{cell.editor}-{cell.file}.curve"
     progress = Progress(f"curve {cell}", len(FACTORS), "learning rates")
     images, known, rows = None, None, []
@@ -46,9 +46,9 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
         if row is None:
             if images is None:
                 images, data = scorer(settings, cell, "test", count, chosen.control_size)
-                known = statistics(editors.build(cell.editor), images, data.train)
+                known = statistics(settings.build(cell.editor), images, data.train)
             values = tuned["hyperparameters"] | {STRENGTH: factor * tuned["hyperparameters"][STRENGTH]}
-            editor = editors.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
+            editor = settings.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
             row = {"factor": factor, STRENGTH: values[STRENGTH], **_row(images, editor, chosen.shard)}
             write_atomically(path, json.dumps({"fingerprint": identity, "row": row}) + "\n")
         rows.append(row)

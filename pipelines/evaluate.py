@@ -54,19 +54,19 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     tuned = read_tuned(cell)
     learned = _read_learned(cell)
     count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
-    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
-    identity = fingerprint(cell, asked)
+    asked = [chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
+    identity = fingerprint(settings, cell, asked)
     result = cell.layout.edits(cell.editor) / f"{cell.file}.json"
     progress = Progress(f"evaluate {cell}", count * (2 if learned else 1), "edits")
     if _finished(result, identity):
         progress.finish("unchanged")
         return
     images, data = scorer(settings, cell, "test", count, chosen.control_size)
-    known = statistics(editors.build(cell.editor), images, data.train)
+    known = statistics(settings.build(cell.editor), images, data.train)
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{identity[:12]}"
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
-        editor = editors.build(cell.editor, **values, max_steps=max_steps).informed(known)
+        editor = settings.build(cell.editor, **values, max_steps=max_steps).informed(known)
         tables = []
         for number, rows in enumerate(shards(count, chosen.shard)):
             path = folder / f"{number:05d}.csv"

@@ -52,13 +52,13 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     """Tune one cell; returns the seconds it took, None if it was done already."""
     tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
     space = Space(
-        hyperparameters=editors.describe(cell.editor).hyperparameters,
+        hyperparameters=editors.describe(settings.method(cell.editor)).hyperparameters,
         ranges={name: (low, high) for name, (low, high) in chosen.ranges.items()},
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
     )
     asked = chosen.model_dump(exclude={"subsets"})  # the search ranges of the method's own file are in its hash
-    identity = fingerprint(cell, [settings.seed, tuning.model_dump(), asked], search.__file__)
+    identity = fingerprint(settings, cell, [tuning.model_dump(), asked], search.__file__)
     result = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
     if _finished(result, identity):
@@ -67,7 +67,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
     count = min(tuning.edits, chosen.edits or tuning.edits)
     images, data = scorer(settings, cell, "tuning", count, tuning.control_size)
     trials, importances = search.search(
-        cell.editor,
+        partial(settings.build, cell.editor),
         space,
         images,
         chosen.trials,
@@ -75,7 +75,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float | None:
         cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
-        statistics(editors.build(cell.editor), images, data.train),
+        statistics(settings.build(cell.editor), images, data.train),
     )
     best = trials[trials["chosen"]].iloc[0]
     names = [parameter.name for parameter in space.hyperparameters]

@@ -45,5 +45,5 @@ class Covariance(PolyakStep):
                 "covariance needs to know the training data: "
                 "use editor.informed(editor.statistics(model, inputs, labels, layers))"
             )
-        divide = self.stiffness.divider(batch.model, batch.parameters)
+        divide = self.stiffness.divider(batch.model, batch.parameters, differentiable)
         return lambda gradients, parameters: divide(gradients)

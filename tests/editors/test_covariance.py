@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import editors
 from editors import EditError
 from editors.constraints import predicts
-from editors.covariance import Covariances, covariances
+from editors.covariance import Covariances, covariances, multiplied
 
 DAMPING = 0.3
 LABELS = torch.zeros(40, dtype=torch.int64)
@@ -184,3 +185,18 @@ def test_a_singular_covariance_is_refused_with_the_layer_and_the_damping() -> No
     assert message.startswith(
         "the covariance of what reaches 'head.weight' is singular at damping 0.5: use a larger one"
     )
+
+
+@pytest.mark.parametrize("rank", [1, 40, 200])
+def test_gradients_of_low_rank_take_less_work_and_are_multiplied_as_exactly(
+    generator: torch.Generator, rank: int
+) -> None:
+    left, right = (torch.randn(3, size, rank, generator=generator, dtype=torch.float64) for size in (256, 700))
+    rows, root = left @ right.mT, torch.randn(700, 700, generator=generator, dtype=torch.float64)
+    matrix = root @ root.T + 0.1 * torch.eye(700)
+    with FlopCounterMode(display=False) as counter:
+        found = multiplied(rows, matrix, exact=False)
+    expected = rows @ matrix
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+    whole = 2 * 3 * 256 * 700 * 700
+    assert (counter.get_total_flops() < 0.75 * whole) == (rank < 200)
