@@ -27,8 +27,8 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
 
     They are kept beside the descriptors of edits, a file for each factor, and made again only if something changed.
 
-    :returns: one row per factor with ``factor, lr, edits`` and ``drawdown, success_rate, num_steps``, each with
-        ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+    :returns: one row per factor with ``factor, lr, edits`` and ``drawdown, success_rate, num_steps, generality``, each
+        with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
@@ -69,12 +69,13 @@ def _row(images: Scorer, editor: editors.Editor, shard: int) -> dict[str, float]
     records = []
     for rows in shards(len(images.requests), shard):
         edits, _ = images.edit(editor, rows)
-        records += [asdict(images.record(row, edit, views=False)) for row, edit in zip(rows, edits, strict=True)]
+        records += [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     frame = pd.DataFrame(records)
     found = {
         "drawdown": metrics.mean(metrics.drawdown(frame).to_numpy(dtype=float), "drawdown"),
         "success_rate": metrics.share(int(frame["succeeded"].sum()), len(frame)),
         "num_steps": metrics.mean(frame["steps"].to_numpy(dtype=float), "num_steps"),
+        "generality": metrics.mean(metrics.generality(frame).to_numpy(dtype=float), "generality"),
     }
     columns = {
         f"{name}{end}": value for name, one in found.items() for end, value in zip(_ENDS, astuple(one), strict=True)
