@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
@@ -37,7 +37,7 @@ def fold(model: nn.Module, layers: Layers) -> nn.Module:
         convolution, normalisation = modules[before], modules[name]
         frozen = edited.isdisjoint(id(value) for part in (convolution, normalisation) for value in part.parameters())
         replaced[name] = _Absorbed(normalisation, convolution.weight.dim() - 2)
-        replaced[before] = (_Folded if frozen else _Folding)(convolution, replaced[name])
+        replaced[before] = _joined(convolution, replaced[name], frozen)
     return _rebuilt(model, replaced) if replaced else model
 
 
@@ -116,27 +116,38 @@ class _Absorbed(nn.Module):
         return inputs
 
 
-class _Folding(nn.Module):
-    """A convolution with the normalisation behind it, for weights that change."""
+class _Folding(nn.modules.conv._ConvNd):
+    """A convolution with the normalisation behind it, for weights that change; still a convolution to who looks."""
 
-    def __init__(self, convolution: nn.Module, normalisation: _Absorbed) -> None:
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self._behind = (normalisation,)  # in a tuple: it has its own place in the tree
-        self._convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor] = convolution._conv_forward
+    _behind: tuple[_Absorbed]  # in a tuple: it has its own place in the tree
 
     def forward(self, inputs: Tensor) -> Tensor:
         if torch.is_grad_enabled():  # an editor's inputs are few: less work to scale than the weights
-            return self._behind[0].normalise(self._convolve(inputs, self.weight, self.bias))
-        return self._convolve(inputs, *self._behind[0].fold(self.weight, self.bias))
+            return self._behind[0].normalise(self._conv_forward(inputs, self.weight, self.bias))
+        return self._conv_forward(inputs, *self._behind[0].fold(self.weight, self.bias))
 
 
 class _Folded(_Folding):
     """The same for weights that stay as they are."""
 
-    def __init__(self, convolution: nn.Module, normalisation: _Absorbed) -> None:
-        super().__init__(convolution, normalisation)
-        self._once = normalisation.fold(self.weight, self.bias)
+    _once: tuple[Tensor, Tensor]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self._convolve(inputs, *self._once)
+        return self._conv_forward(inputs, *self._once)
+
+
+_KINDS = {
+    (convolution, folded): type(convolution.__name__, (_Folded if folded else _Folding, convolution), {})
+    for convolution in _CONVOLUTIONS
+    for folded in (True, False)
+}
+
+
+def _joined(convolution: nn.Module, normalisation: _Absorbed, frozen: bool) -> nn.Module:
+    joined = copy.copy(convolution)
+    joined._parameters = dict(convolution._parameters)
+    joined.__class__ = _KINDS[type(convolution), frozen]
+    joined._behind = (normalisation,)
+    if frozen:
+        joined._once = normalisation.fold(convolution.weight, convolution.bias)
+    return joined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -73,6 +73,9 @@ class Scorer:
 
     :param layers: name of the editable part, ``all`` for the whole model.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
+    :param views: augmented copies of the edited image that must get the target too, others than those on which
+        generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
+        changes what counts as success: the edited image gets the target.
     :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
     :param chunk_bytes: most memory for one activation: as many images at a time go through the network (one at least).
         None for what is fastest on the model's device.
@@ -87,6 +90,8 @@ class Scorer:
         requests: EditRequests,
         *,
         control_size: int | None = None,
+        views: int | None = None,
+        margin: float = 0.0,
         cache_bytes: int = 4 * 2**30,
         chunk_bytes: int | None = None,
     ) -> None:
@@ -94,6 +99,8 @@ class Scorer:
         self.layers = layers_of(layers)
         self.requests = requests
         self._control_size = control_size
+        self._asked_views, self._margin = views, margin
+        self._images = images.images
         with torch.no_grad():
             model = fold(model, self.layers)
         prefix, suffix = split(model, self.layers)
@@ -117,15 +124,33 @@ class Scorer:
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
-        asked = [
-            editors.Request(self._edited[row : row + 1], editors.constraints.predicts(self.requests.targets[row]))
-            for row in rows
-        ]
+        asked = [self._request(row) for row in rows]
         _finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
         began = time.perf_counter()
         edits = editor.edit_many(self.model, asked, layers=self.layers)
         _finish(self._labels.device)
-        return edits, 1e3 * (time.perf_counter() - began) / len(rows)
+        milliseconds = 1e3 * (time.perf_counter() - began) / len(rows)
+        return [self._judged(row, edit) for row, edit in zip(rows, edits, strict=True)], milliseconds
+
+    def _request(self, row: int) -> editors.Request:
+        """What is asked of the edit: the target for the image, and for views of it if there are any."""
+        constraint = editors.constraints.predicts(self.requests.targets[row], self._margin)
+        if self._asked_views is None:
+            return editors.Request(self._edited[row : row + 1], constraint)
+        image = self._images[self.requests.images[row]].unsqueeze(0)
+        source = generator(self.requests.seeds[row], "views to edit")
+        augment = partial(self._dataset.augmentation.apply, generator=source)
+        request = editors.constraints.with_views(editors.Request(image, constraint), augment, self._asked_views)
+        return editors.Request(self.inputs(request.inputs), request.constraint)
+
+    def _judged(self, row: int, edit: editors.Edit) -> editors.Edit:
+        """The edit, held to the constraint of section 3 if it failed to do what more was asked of it."""
+        if edit.succeeded or (self._asked_views is None and self._margin == 0):
+            return edit
+        with torch.no_grad():
+            outputs = edit.predict(self._edited[row : row + 1])
+        loss = editors.constraints.predicts(self.requests.targets[row])(outputs)
+        return replace(edit, succeeded=bool(loss <= 0), loss=loss)
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""

@@ -12,6 +12,7 @@ torch and nothing else of this project.
 """
 
 from editors import constraints
+from editors.backtracking import Backtracking
 from editors.contract import Edit, EditError, Editor, EditResult, Request
 from editors.descent import DescentEditor
 from editors.hyperparameters import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Hyperparameter, hyperparameter
@@ -21,6 +22,7 @@ __all__ = [
     "FRACTION",
     "NON_NEGATIVE",
     "POSITIVE",
+    "Backtracking",
     "DescentEditor",
     "Domain",
     "Edit",

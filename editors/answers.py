@@ -1,4 +1,4 @@
-"""Editors that change no weights: what they share in keeping the contract."""
+"""Editors that follow no gradient of the weights: what they share in keeping the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from editors.hyperparameters import check_steps
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerEditor(Editor):
-    """Change what a model answers without following a gradient.
+    """Change what a model answers without following a gradient of its weights.
 
     Such an editor must know the wanted label itself, so it takes ``editors.constraints.predicts(label)`` and no other
     constraint; and its edits have no derivative.
@@ -40,7 +40,7 @@ class AnswerEditor(Editor):
     ) -> Edit:
         name = type(self).__name__
         if differentiable:
-            raise EditError(f"{name} changes answers, not weights, so its edits are not differentiable")
+            raise EditError(f"{name} follows no gradient of the weights, so its edits are not differentiable")
         if not isinstance(constraint, Predicts):
             raise EditError(f"{name} needs the constraint predicts(label), which names the label, not {constraint!r}")
         if not isinstance(inputs, Tensor):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from editors.contract import EditError
+from editors.contract import Constraint, EditError, Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +22,13 @@ class Predicts:
 
     :ivar labels: int64, shape ``()``, ``(N,)``, or ``(E, N)`` for a stack of E constraints.
     :ivar lowest, highest: the smallest and largest label, kept as numbers so that checking them never waits for a GPU.
+    :ivar margin: by how much the label's logit must exceed the others: ``l_e`` is larger by so much, then clamped at 0.
     """
 
     labels: Tensor
     lowest: int
     highest: int
+    margin: float = 0.0
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """``l_e ()`` of logits ``(N, C)`` or ``(C,)``; of a stack ``(E,)``, of logits with E in front."""
@@ -48,23 +51,31 @@ class Predicts:
         wanted = torch.arange(classes, device=logits.device) == labels.unsqueeze(-1)
         others = logits.masked_fill(wanted, -torch.inf).amax(dim=-1)
         reference = torch.where(wanted, logits, 0).sum(dim=-1)
-        return (others - reference).clamp(min=0).mean(dim=-1)
+        return (others - reference + self.margin).clamp(min=0).mean(dim=-1)
 
     @classmethod
     def stack(cls, constraints: Sequence[Predicts]) -> Predicts | None:
         """One constraint for a batch of edits, or None if theirs differ in shape."""
-        if len({constraint.labels.shape for constraint in constraints}) > 1:
+        if len({(constraint.labels.shape, constraint.margin) for constraint in constraints}) > 1:
             return None
         lowest = min(constraint.lowest for constraint in constraints)
         highest = max(constraint.highest for constraint in constraints)
-        return cls(torch.stack([constraint.labels.reshape(-1) for constraint in constraints]), lowest, highest)
+        labels = torch.stack([constraint.labels.reshape(-1) for constraint in constraints])
+        return cls(labels, lowest, highest, constraints[0].margin)
+
+    def repeated(self, times: int) -> Predicts:
+        """The constraint for ``times`` copies of the inputs, one after the other."""
+        return replace(self, labels=self.labels.repeat(times)) if self.labels.dim() else self
 
 
-def predicts(labels: int | Sequence[int] | Tensor) -> Predicts:
+def predicts(labels: int | Sequence[int] | Tensor, margin: float = 0.0) -> Predicts:
     """The constraint that a classifier assigns ``labels`` to the inputs: one label for all, or one for each.
 
-    :raises EditError: for labels that are not whole numbers, or none at all.
+    :param margin: by how much the logit of the label must exceed all others.
+    :raises EditError: for labels that are not whole numbers, or none at all; for a margin that is not >= 0.
     """
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
+        raise EditError(f"margin must be a number >= 0, not {margin!r}")
     try:
         tensor = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -74,4 +85,35 @@ def predicts(labels: int | Sequence[int] | Tensor) -> Predicts:
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or tensor.dim() > 1:
         raise EditError(f"labels must be a whole number or a list of them, not {labels!r}")
     lowest, highest = tensor.aminmax()
-    return Predicts(tensor.to(torch.int64), int(lowest), int(highest))
+    return Predicts(tensor.to(torch.int64), int(lowest), int(highest), float(margin))
+
+
+@dataclass(frozen=True, eq=False)
+class Everywhere:
+    """A constraint that must hold for each of ``copies`` runs of rows, one after the other.
+
+    ``l_e`` is the mean of what exceeds 0: 0 iff it holds for each.
+    """
+
+    constraint: Constraint
+    copies: int
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return torch.stack([self.constraint(part).clamp(min=0) for part in outputs.chunk(self.copies)]).mean()
+
+
+def with_views(request: Request, augment: Callable[[Tensor], Tensor], views: int) -> Request:
+    """The request with augmented copies of its inputs, on which its constraint must hold as well.
+
+    :param request: its inputs are one tensor ``(N, ...)``.
+    :param augment: gives other views of ``(views · N, ...)``, each row on its own; the shape stays.
+    :raises EditError: for fewer than one view, or inputs that are no tensor.
+    """
+    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
+        raise EditError(f"views must be a whole number >= 1, not {views!r}")
+    inputs, constraint = request
+    if not isinstance(inputs, Tensor):
+        raise EditError(f"views need one tensor as input, not {type(inputs).__name__}")
+    copies = augment(inputs.repeat(views, *[1] * (inputs.dim() - 1)))
+    repeated = constraint.repeated(views + 1) if isinstance(constraint, Predicts) else Everywhere(constraint, views + 1)
+    return Request(torch.cat([inputs, copies]), repeated)

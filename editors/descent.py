@@ -52,6 +52,13 @@ class DescentEditor(Editor):
         """
         return None
 
+    def rescaled(self, updates: Tensor, gradients: Tensor, losses: Tensor, parameters: Tensor) -> Tensor:
+        """The rule's ``updates (A, P)`` at another length; by default, as they are.
+
+        For rules whose step depends on ``l_e`` itself, ``losses (A,)``, and its own ``gradients (A, P)``.
+        """
+        return updates
+
     def may_stop(self, steps: int) -> bool:
         """Whether an edit whose constraint holds is finished after ``steps`` (> 0) steps; by default, it is."""
         return True
@@ -132,12 +139,12 @@ class DescentEditor(Editor):
             (gradients,) = torch.autograd.grad(losses[going_on].sum(), current, create_graph=differentiable)
             if len(going_on) < len(rows):
                 rows = [rows[place] for place in going_on]
-                current, gradients, state = current[going_on], gradients[going_on], _take(state, going_on)
+                losses, current, gradients = losses[going_on], current[going_on], gradients[going_on]
+                state = _take(state, going_on)
             with torch.set_grad_enabled(differentiable):
-                if objective is not None:
-                    gradients = objective(gradients, current)
-                updates, state = self.update(gradients, state)
-                current = current + updates
+                followed = gradients if objective is None else objective(gradients, current)
+                updates, state = self.update(followed, state)
+                current = current + self.rescaled(updates, gradients, losses, current)
         return edits  # type: ignore[return-value]  # the last step leaves no row without an edit
 
 

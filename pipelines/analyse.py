@@ -12,7 +12,6 @@ import pandas as pd
 import typer
 from threadpoolctl import threadpool_limits
 
-import editors
 from benchmarks import dataset, descriptors, edit_space
 from benchmarks.descriptors import Descriptors
 from benchmarks.metrics import Estimate
@@ -107,14 +106,12 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
     """The cell's descriptors: those that lie there already, or new ones, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).analysis
     tuned = read_tuned(cell)
-    identity = fingerprint(
-        cell, [settings.seed, chosen.edits, chosen.shard, tuned["hyperparameters"], tuned["max_steps"]]
-    )
+    identity = fingerprint(settings, cell, [chosen.edits, chosen.shard, tuned["hyperparameters"], tuned["max_steps"]])
     result = cell.layout.descriptors / _file(cell)
     done = descriptors.load(result, identity)
     if done is not None:
         return done
-    editor = editors.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
+    editor = settings.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
     images, data = scorer(settings, cell, "test", chosen.edits, None)
     editor = editor.informed(statistics(editor, images, data.train))
     folder = cell.layout.unfinished_descriptors / f"{cell.editor}-{cell.file}"

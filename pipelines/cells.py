@@ -146,7 +146,9 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
         raise InputError(f"{folder} was trained on other data than {cell.layout.data} holds: train it again")
     images: Split = getattr(data, split)
     requests = draw_requests(images, len(data.classes), edits, settings.seed, cell.benchmark, split)
-    return Scorer(model, cell.layers, data, images, requests, control_size=control_size), data
+    asked = settings.editor(cell.editor)
+    wanted = {"views": asked.views, "margin": asked.margin}
+    return Scorer(model, cell.layers, data, images, requests, control_size=control_size, **wanted), data
 
 
 def statistics(editor: editors.Editor, images: Scorer, train: Split) -> Any:
@@ -157,16 +159,19 @@ def statistics(editor: editors.Editor, images: Scorer, train: Split) -> Any:
     return editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)
 
 
-def fingerprint(cell: Cell, inputs: Sequence[Any], *code: str) -> str:
-    """A hash of all that a cell's result depends on: its model, its data, its code and settings (``inputs``).
+def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: str) -> str:
+    """A hash of all that a cell's result depends on: its model, its data, its code and settings (also ``inputs``).
 
     :param code: further files of code, such as the search for hyperparameters.
     """
-    digest = hashlib.sha256(json.dumps([PROTOCOL, str(cell), inputs], sort_keys=True, default=str).encode())
+    method = settings.method(cell.editor)
+    options = settings.editor(cell.editor).model_dump(include={"views", "margin", "backtracking"})
+    known = [PROTOCOL, str(cell), method, options, settings.seed, inputs]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     for path in (
         cell.model / WEIGHTS,
         cell.layout.data / "dataset.json",
-        *_code(cell.editor),
+        *_code(method),
         *code,
     ):
         try:

@@ -27,16 +27,16 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
 
     They are kept beside the descriptors of edits, a file for each factor, and made again only if something changed.
 
-    :returns: one row per factor with ``factor, lr, edits`` and ``drawdown, success_rate, num_steps``, each with
-        ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+    :returns: one row per factor with ``factor, lr, edits`` and ``drawdown, success_rate, num_steps, generality``, each
+        with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
         return pd.DataFrame()
     chosen, limit = settings.benchmark(cell.benchmark).evaluation, settings.editor(cell.editor).edits
     count = min(chosen.edits, limit or chosen.edits)
-    asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"]]
-    identity = fingerprint(cell, asked, __file__)
+    asked = [chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"]]
+    identity = fingerprint(settings, cell, asked, __file__)
     folder = cell.layout.descriptors / f"{cell.editor}-{cell.file}.curve"
     progress = Progress(f"curve {cell}", len(FACTORS), "learning rates")
     images, known, rows = None, None, []
@@ -46,9 +46,9 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
         if row is None:
             if images is None:
                 images, data = scorer(settings, cell, "test", count, chosen.control_size)
-                known = statistics(editors.build(cell.editor), images, data.train)
+                known = statistics(settings.build(cell.editor), images, data.train)
             values = tuned["hyperparameters"] | {STRENGTH: factor * tuned["hyperparameters"][STRENGTH]}
-            editor = editors.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
+            editor = settings.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
             row = {"factor": factor, STRENGTH: values[STRENGTH], **_row(images, editor, chosen.shard)}
             write_atomically(path, json.dumps({"fingerprint": identity, "row": row}) + "\n")
         rows.append(row)
@@ -69,12 +69,13 @@ def _row(images: Scorer, editor: editors.Editor, shard: int) -> dict[str, float]
     records = []
     for rows in shards(len(images.requests), shard):
         edits, _ = images.edit(editor, rows)
-        records += [asdict(images.record(row, edit, views=False)) for row, edit in zip(rows, edits, strict=True)]
+        records += [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     frame = pd.DataFrame(records)
     found = {
         "drawdown": metrics.mean(metrics.drawdown(frame).to_numpy(dtype=float), "drawdown"),
         "success_rate": metrics.share(int(frame["succeeded"].sum()), len(frame)),
         "num_steps": metrics.mean(frame["steps"].to_numpy(dtype=float), "num_steps"),
+        "generality": metrics.mean(metrics.generality(frame).to_numpy(dtype=float), "generality"),
     }
     columns = {
         f"{name}{end}": value for name, one in found.items() for end, value in zip(_ENDS, astuple(one), strict=True)

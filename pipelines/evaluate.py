@@ -73,8 +73,8 @@ class _Asked:
         chosen = settings.benchmark(cell.benchmark).evaluation
         tuned, learned = read_tuned(cell), _read_learned(cell)
         count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
-        asked = [settings.seed, chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
-        return cls(cell, count, tuned, learned, fingerprint(cell, asked))
+        asked = [chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
+        return cls(cell, count, tuned, learned, fingerprint(settings, cell, asked))
 
 
 def _evaluate_cell(settings: Settings, cell: Cell) -> None:
@@ -84,11 +84,11 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     tuned, learned, result = asked.tuned, asked.learned, asked.result
     progress = Progress(f"evaluate {cell}", asked.edits * (2 if learned else 1), "edits")
     images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
-    known = statistics(editors.build(cell.editor), images, data.train)
+    known = statistics(settings.build(cell.editor), images, data.train)
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}"
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
-        editor = editors.build(cell.editor, **values, max_steps=max_steps).informed(known)
+        editor = settings.build(cell.editor, **values, max_steps=max_steps).informed(known)
         tables = []
         for number, rows in enumerate(shards(asked.edits, chosen.shard)):
             path = folder / f"{number:05d}.csv"

@@ -77,6 +77,7 @@ def _pictures(folder: Path) -> list[str]:
     titles = {
         "table1": "Drawdown and success of each editor on the plain model",
         "table3": "Drawdown and test error of every way to edit",
+        "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
         "curves": "Drawdown against success over the learning rate",
     }
     there = [name for name in titles if (folder / "figures" / f"{name}.png").exists()]
@@ -91,6 +92,7 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
         ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),
         ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
+        ("Drawdown against generality", ["figures/generality-drawdown.png"], ""),
         ("Drawdown against success over the learning rate", ["figures/curves.png"], "curves.csv"),
         ("Figures, one per study and table", ["figures/"], ""),
         ("Chosen hyperparameters and all trials", [], "tuned/"),

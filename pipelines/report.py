@@ -38,10 +38,11 @@ PAPER_COLUMNS = [
     Column("success_rate", "Success", "%", 1),
     Column("num_steps", "Steps", "", 2),
 ]
+GENERALITY_COLUMN = Column("generality", "Generality", "%", 1)
 FURTHER_COLUMNS = [
     Column("drawdown_signed", "Signed drawdown", "points", 2),
     Column("flip_rate", "Flips", "%", 2),
-    Column("generality", "Generality", "%", 1),
+    GENERALITY_COLUMN,
     Column("generality_before", "before the edit", "%", 1),
 ]
 LEARNED_COLUMNS = [
@@ -53,7 +54,16 @@ LEARNED_CAPTION = (
     "the required success. "
 )
 SPREAD_COLUMN = Column("drawdown_seeds_std", "Drawdown, sd over trainings", "points", 2)
-_SCALABLE = ("table1", "table2", "table3", "steps-drawdown", "error-drawdown", "figure2", "curves")
+_SCALABLE = (
+    "table1",
+    "table2",
+    "table3",
+    "steps-drawdown",
+    "generality-drawdown",
+    "error-drawdown",
+    "figure2",
+    "curves",
+)
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
     "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
@@ -107,15 +117,19 @@ def _write_tables(
         "table1": (
             f"Table 1 on {layout.benchmark}: editors on the plain model",
             f"Each editor on the part of the network where it had the smallest drawdown on the tuning split. {edits}",
-            [*PAPER_COLUMNS, *seeds],
+            [*PAPER_COLUMNS, GENERALITY_COLUMN, *seeds],
         ),
-        "table2": (f"Table 2 on {layout.benchmark}: which layers to edit", edits, [*PAPER_COLUMNS, *seeds]),
+        "table2": (
+            f"Table 2 on {layout.benchmark}: which layers to edit",
+            edits,
+            [*PAPER_COLUMNS, GENERALITY_COLUMN, *seeds],
+        ),
         "table3": (
             f"Table 3 on {layout.benchmark}: Editable Training and its baselines",
             f"Every row's editor is tuned by the same rule. {LEARNED_CAPTION if learned else ''}{edits} "
             f"The last rows are not in the paper's table: other trainings of this run, and workarounds that the paper "
             f"names and does not measure.",
-            [*PAPER_COLUMNS, *learned, *seeds],
+            [*PAPER_COLUMNS, GENERALITY_COLUMN, *learned, *seeds],
         ),
         "leaderboard": (
             f"Leaderboard of {layout.benchmark}",
@@ -160,7 +174,12 @@ def _draw(
     board: pd.DataFrame,
     tables: dict[str, pd.DataFrame],
 ) -> None:
-    drawn: dict[str, Callable[[], Figure]] = {"steps-drawdown": partial(figures.scatter, board, x="num_steps")}
+    drawn: dict[str, Callable[[], Figure]] = {
+        "steps-drawdown": partial(figures.scatter, board, x="num_steps"),
+        "generality-drawdown": partial(
+            figures.scatter, board, x="generality", curves=_tradeoffs(settings, layout, board)
+        ),
+    }
     if board["training"].nunique() > 1:
         measured = tables["table3"].dropna(subset="drawdown")
         drawn["error-drawdown"] = partial(figures.error_drawdown_scatter, measured)
@@ -195,6 +214,18 @@ def _draw(
     written = {path for paths in share_out(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
     for stale in set(layout.figures.iterdir()) - written:
         stale.unlink()
+
+
+def _tradeoffs(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
+    """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
+    named = board.assign(editor=[settings.method(editor) for editor in board["editor"]]).sort_values("generality")
+    curves = [rows for _, rows in named.groupby(["training", "editor", "layers"], sort=False) if len(rows) > 1]
+    path = layout.results / "curves.csv"
+    if path.exists() and "generality" in (frame := pd.read_csv(path)):
+        curves += [
+            rows.sort_values("factor") for _, rows in frame.groupby(["training", "editor", "layers"], sort=False)
+        ]
+    return curves
 
 
 def _history(folder: Path) -> tuple[pd.DataFrame, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -107,7 +107,7 @@ def _beaten(drawdowns: Sequence[float], best: Sequence[float]) -> bool:
 
 
 def search(
-    editor: str,
+    build: Callable[..., editors.Editor],
     space: Space,
     scorer: Scorer,
     trials: int,
@@ -123,6 +123,7 @@ def search(
     the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
     scale), the others at their defaults; TPE goes on from there. All trials meet the same edits and control images.
 
+    :param build: makes the editor of hyperparameters by name and ``max_steps``.
     :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :raises InputError: if the journal cannot be read.
@@ -157,7 +158,7 @@ def search(
             parameter.name: trial.suggest_float(parameter.name, *space.range(parameter), log=parameter.log)
             for parameter in space.free
         }
-        built = editors.build(editor, **space.fixed, **values, max_steps=space.max_steps).informed(statistics)
+        built = build(**space.fixed, **values, max_steps=space.max_steps).informed(statistics)
         best = min((one for one in _judgements(study) if one.complete), key=lambda one: one.drawdown, default=None)
         judged = judge(scorer, built, min_success, best.drawdowns if best else ())
         trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))

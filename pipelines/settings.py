@@ -125,8 +125,16 @@ class EditorSettings(Strict):
     """How one editor is tuned, and what it edits: ``subsets`` maps a training to parts of its model.
 
     ``edits`` is the most edits that are tuned and evaluated with, for an editor that takes long; null for no limit.
+    ``method`` makes the block a row of its own for another editor: its name is the row's. The options ask more of any
+    editor: ``views`` augmented copies of the edited image that must get the target too, a ``margin`` of the target's
+    logit above all others, and ``backtracking``, which scales the last update back to where that just holds. None of
+    them changes what counts as success.
     """
 
+    method: Name | None = None
+    views: int | None = Field(default=None, ge=1)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    backtracking: bool = False
     trials: int = Field(ge=1)
     max_steps: int = Field(ge=1)
     edits: int | None = Field(default=None, ge=1)
@@ -189,6 +197,15 @@ class Settings(Strict):
         _check_known("editors", name, self.editors, "editor")
         return self.editors[name]
 
+    def method(self, name: Name) -> str:
+        """The name under which the editor of a block is registered."""
+        return self.editor(name).method or name
+
+    def build(self, name: Name, **values: Any) -> editors.Editor:
+        """The editor of a block with these hyperparameters, and with backtracking if the block asks for it."""
+        built = editors.build(self.method(name), **values)
+        return editors.Backtracking(built) if self.editor(name).backtracking else built
+
     def torch_device(self) -> torch.device:
         """The device to compute on; ``auto`` is a GPU where there is one.
 
@@ -246,12 +263,13 @@ def _check_option_names(what: str, name: str, given: dict[str, Any], known: list
 
 
 def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> None:
-    description = editors.describe(name)
+    method = settings.method or name
+    description = editors.describe(method)
     tunable = {parameter.name: parameter for parameter in description.hyperparameters}
     for key in (*settings.fixed, *settings.ranges):
         if key not in tunable:
             raise InputError(f"editors.{name}: no hyperparameter {key!r}; it has: {', '.join(tunable)}")
-    editors.build(name, **settings.fixed)
+    editors.build(method, **settings.fixed)
     for key, (low, high) in settings.ranges.items():
         tunable[key].check(low, f"editors.{name}.ranges")
         tunable[key].check(high, f"editors.{name}.ranges")

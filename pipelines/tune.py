@@ -54,7 +54,7 @@ def _result(cell: Cell) -> Path:
 def _identity(settings: Settings, cell: Cell) -> str:
     asked = settings.editor(cell.editor).model_dump(exclude={"subsets"})  # the method's own ranges are in its hash
     tuning = settings.benchmark(cell.benchmark).tuning.model_dump()
-    return fingerprint(cell, [settings.seed, tuning, asked], search.__file__)
+    return fingerprint(settings, cell, [tuning, asked], search.__file__)
 
 
 def _is_tuned(settings: Settings, cell: Cell) -> bool:
@@ -70,7 +70,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
     """Tune one cell; returns the seconds it took."""
     tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
     space = Space(
-        hyperparameters=editors.describe(cell.editor).hyperparameters,
+        hyperparameters=editors.describe(settings.method(cell.editor)).hyperparameters,
         ranges={name: (low, high) for name, (low, high) in chosen.ranges.items()},
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
@@ -80,7 +80,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
     count = min(tuning.edits, chosen.edits or tuning.edits)
     images, data = scorer(settings, cell, "tuning", count, tuning.control_size)
     trials, importances = search.search(
-        cell.editor,
+        partial(settings.build, cell.editor),
         space,
         images,
         chosen.trials,
@@ -88,7 +88,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
         cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
-        statistics(editors.build(cell.editor), images, data.train),
+        statistics(settings.build(cell.editor), images, data.train),
     )
     best = trials[trials["chosen"]].iloc[0]
     names = [parameter.name for parameter in space.hyperparameters]

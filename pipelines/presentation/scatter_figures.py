@@ -1,6 +1,7 @@
 """Leaderboard entries as points: drawdown against test error, steps or whatever else tells them apart."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -41,12 +42,15 @@ def error_drawdown_scatter(frame: pd.DataFrame) -> Figure:
 
 
 @styled
-def scatter(frame: pd.DataFrame, x: str = "num_steps", y: str = "drawdown") -> Figure:
+def scatter(
+    frame: pd.DataFrame, x: str = "num_steps", y: str = "drawdown", curves: Sequence[pd.DataFrame] = ()
+) -> Figure:
     """Entries as labelled points with 95 % intervals and the Pareto front of those with enough success.
 
     ``frame`` has the columns ``training, editor, layers``, ``x``, ``y`` and, where known, their ``_low`` and
     ``_high`` and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour tells the editor, shape
-    the training. Points below 95 % success are hollow. Of more than 16 entries only the front is labelled.
+    the training. Points below 95 % success are hollow. Of more than 16 entries only the front is labelled. Each of
+    ``curves``, frames with the columns ``editor``, ``x`` and ``y``, is a line through its points in their order.
 
     Raises:
         ValueError: when a column is missing or no row has both values.
@@ -69,6 +73,9 @@ def scatter(frame: pd.DataFrame, x: str = "num_steps", y: str = "drawdown") -> F
     whiskers = _whisker_lines(rows, x, y)
     front = _on_front(rows, x, y)
     stair = _draw_front(axes, rows.loc[front, [x, y]].to_numpy(dtype=float), x)
+    for curve in curves:
+        colour = editor_colour(curve["editor"].iloc[0])
+        axes.plot(curve[x], curve[y], color=colour, marker=".", markersize=4, linewidth=1.2, alpha=0.6, zorder=1)
     for (_, row), filled in zip(rows.iterrows(), enough, strict=True):
         colour = editor_colour(row["editor"])
         axes.errorbar(

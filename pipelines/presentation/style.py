@@ -27,6 +27,13 @@ _EDITOR_COLOURS = {
     "rmsprop_ewc": "#7A3600",
     "condition_vector": "#3A3A3A",
     "flip_labels": "#8C8C8C",
+    "polyak": "#7FB7DE",
+    "covariance": "#B2182B",
+    "fisher": "#5E3C99",
+    "rank_one": "#1B7837",
+    "grace": "#C2A500",
+    "rehearsal": "#80CDC1",
+    "interpolate": "#F4A582",
 }
 # Paul Tol's muted scheme, https://sronpersonalpages.nl/~pault/
 _OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
@@ -42,6 +49,13 @@ _EDITOR_TITLES = {
     "rmsprop_ewc": "RMSProp + EWC",
     "condition_vector": "Condition vector",
     "flip_labels": "Flip labels",
+    "polyak": "Polyak",
+    "covariance": "Covariance",
+    "fisher": "Natural gradient",
+    "rank_one": "Rank one",
+    "grace": "GRACE",
+    "rehearsal": "Rehearsal",
+    "interpolate": "Interpolation",
     "lookup_cache": "Lookup cache",
     "retrain": "Retraining",
 }

@@ -382,3 +382,48 @@ def test_shards_run_through_every_edit_once_in_order(count: int, size: int) -> N
 def test_record_holds_plain_numbers(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     values = asdict(score(Scorer(model, "head", dataset, dataset.test, requests))[0])
     assert {type(value) for value in values.values()} == {int, bool, float}
+
+
+def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
+    seen: list[editors.Request] = []
+
+    class Watching(editors.Editor):
+        def edit(self, model: nn.Module, inputs: Tensor, constraint: Any, *rest: Any, **named: Any) -> editors.Edit:
+            seen.append(editors.Request(inputs, constraint))
+            return EDITOR.edit(model, inputs, constraint, *rest, **named)
+
+    Scorer(model, "all", dataset, dataset.test, requests, views=6, margin=0.5).edit(Watching(), range(10))
+    original = dataset.inputs(dataset.test.images[requests.images])
+    for row, (inputs, constraint) in enumerate(seen):
+        assert inputs.shape == (7, 1, 8, 8)
+        assert torch.equal(inputs[0], original[row])
+        copies = dataset.test.images[requests.images[row]].expand(6, 1, 8, 8)
+        expected = dataset.augmentation.apply(copies, generator(requests.seeds[row], "views to edit"))
+        assert torch.equal(inputs[1:], dataset.inputs(expected))
+        scored = dataset.augmentation.apply(copies[:VIEWS], generator(requests.seeds[row], "views"))
+        assert not torch.equal(expected[:VIEWS], scored)
+        assert constraint.margin == 0.5
+        logits = torch.zeros(7, CLASSES)
+        logits[:, requests.targets[row]] = 0.4
+        assert constraint(logits).item() == pytest.approx(0.1)
+
+
+def test_success_is_that_of_the_edited_image_alone_whatever_more_was_asked(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
+    editor = editors.build("rmsprop", lr=0.03, max_steps=3)
+    rescued = 0
+    for options in ({"views": 20}, {"margin": 50.0}):
+        scorer = Scorer(model, "chain4", dataset, dataset.test, requests, **options)
+        asked = [scorer._request(row) for row in range(10)]
+        plain = editor.edit_many(scorer.model, asked, layers="chain4")
+        for row, (edit, given) in enumerate(zip(scorer.edit(editor, range(10))[0], plain, strict=True)):
+            target = int(requests.targets[row])
+            right = int(edit.predict(asked[row].inputs[:1]).argmax()) == target
+            assert edit.succeeded == right
+            assert (edit.loss <= 0) == right
+            assert scorer.record(row, edit).succeeded == right
+            rescued += right and not given.succeeded
+    assert rescued > 0

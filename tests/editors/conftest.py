@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from editors.covariance import Covariances, edited_layers
 from editors.ewc import ElasticWeightConsolidation
 from editors.fisher import Fisher
-from editors.methods.retrain import Retrain, TrainingData
+from editors.methods.covariance import Covariance
+from editors.methods.fisher import NaturalGradient
+from editors.methods.rehearsal import Rehearsal
+from editors.replay import Replay, TrainingData
 from editors.selection import select_parameters
 
 Build = Callable[..., editors.Editor]
@@ -27,15 +31,24 @@ LEARNING_RATES = {
     "gd_ewc": 0.05,
     "rmsprop_ewc": 0.02,
     "retrain": 0.02,
+    "rehearsal": 0.02,
+    "interpolate": 0.02,
 }
 
 # Forward passes of each step, beside the last check of the constraint.
-PASSES = {"retrain": 2}
+PASSES = {"rehearsal": 2, "retrain": 2}
 
 # Editors whose edits change no weights; their own tests hold them to what remains of the contract. An editor that is
-# not named here is held to all of it.
-ANSWERING = ("condition_vector", "flip_labels", "lookup_cache")
-CHANGING = [name for name in editors.available() if name not in ANSWERING]
+# not named here or below is held to all of it.
+ANSWERING = ("condition_vector", "flip_labels", "grace", "lookup_cache")
+# This one changes no layer but the last.
+CLOSED_FORM = ("rank_one",)
+CHANGING = [name for name in editors.available() if name not in (*ANSWERING, *CLOSED_FORM)]
+# Editors that search after their last step: not differentiable, and they evaluate the constraint more often.
+SEARCHING = ("interpolate",)
+RULES = [name for name in CHANGING if name not in SEARCHING]
+# A bound on Polyak's step: what the models below make of a longer one depends on the last digit.
+LONGEST = {"polyak": 0.1, "covariance": 0.1, "fisher": 0.1}
 
 
 class ConvNet(nn.Module):
@@ -79,11 +92,16 @@ class Informed(editors.Editor):
             parameters = select_parameters(model, layers)
         except editors.EditError:
             return self.editor  # a request that must be refused, whatever the editor knows
-        if isinstance(self.editor, ElasticWeightConsolidation):
+        if isinstance(self.editor, Covariance):
+            layers = edited_layers(model, parameters)
+            return self.editor.informed(Covariances({layer.weight: _moment(layer.joined()) for layer in layers}))
+        if isinstance(self.editor, ElasticWeightConsolidation | NaturalGradient):
             return self.editor.informed(Fisher({key: _importance(value) for key, value in parameters.items()}))
-        if isinstance(self.editor, Retrain) and inputs is not None:
+        if isinstance(self.editor, Replay) and inputs is not None:
             if not isinstance(inputs, Tensor):
                 pytest.skip("training data are one tensor, and so is what the model takes")
+            if isinstance(self.editor, Rehearsal):
+                return self.editor.informed(TrainingData(_examples(inputs), _answers(model, _examples(inputs))))
             labels = torch.zeros(2, dtype=torch.int64, device=inputs.device)
             return self.editor.informed(TrainingData(_examples(inputs), labels))
         return self.editor
@@ -94,6 +112,21 @@ def _examples(inputs: Tensor) -> Tensor:
     rows = inputs.shape if inputs.dim() == 1 and inputs.is_floating_point() else inputs.shape[1:]
     examples = torch.linspace(-1, 1, 2 * rows.numel()).view(2, *rows)
     return examples.to(inputs).abs()
+
+
+def _answers(model: nn.Module, examples: Tensor) -> Tensor:
+    # As many as there are classes, which a copy says, so that no test counts this pass.
+    with torch.inference_mode(False), torch.no_grad():
+        copied = copy.deepcopy(model).eval()
+        copied._forward_pre_hooks.clear()
+        device = next(copied.parameters()).device
+        shape = copied(torch.ones(examples.shape, dtype=examples.dtype, device=device)).shape
+    return torch.linspace(-1, 1, shape.numel(), device=examples.device).view(shape).log_softmax(dim=-1)
+
+
+def _moment(joined: Tensor) -> Tensor:
+    root = torch.linspace(0.1, 1, joined.shape[1], dtype=joined.dtype, device=joined.device)
+    return root.outer(root) + root.diag()
 
 
 def _importance(value: Tensor) -> Tensor:
@@ -153,6 +186,12 @@ def changing(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=RULES)
+def rule(request: pytest.FixtureRequest) -> str:
+    """Each registered editor that does nothing but follow an update rule in turn."""
+    return request.param
+
+
 @pytest.fixture
 def build(changing: str) -> Build:
     """Builds the editor ``changing``, with a step size that suits the models below and whatever it must know."""
@@ -161,6 +200,8 @@ def build(changing: str) -> Build:
         suitable = {"lr": LEARNING_RATES[changing]} if changing in LEARNING_RATES else {}
         if changing.endswith("_ewc"):
             suitable["ewc_lambda"] = 0.5
+        if changing in LONGEST:
+            suitable["longest"] = LONGEST[changing]
         if changing == "retrain":
             suitable |= {"min_steps": 1, "weight": 10.0}
         return Informed(editors.build(changing, **{**suitable, **values}))
@@ -203,7 +244,15 @@ def images(generator: torch.Generator) -> Tensor:
 @pytest.fixture
 def passes(changing: str) -> int:
     """Forward passes that each step of ``changing`` takes."""
+    if changing in SEARCHING:
+        pytest.skip("it evaluates the constraint after its last step as well")
     return PASSES.get(changing, 1)
+
+
+@pytest.fixture
+def graphs(changing: str) -> bool:
+    """Whether edits of ``changing`` are differentiable."""
+    return changing in RULES
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.editors.conftest import Build, answer, assert_same, impossible, wrong
 
 
 def test_edits_leave_the_model_bit_identical_with_its_modes_and_flags(
-    editor: editors.Editor, model: nn.Module, images: Tensor
+    editor: editors.Editor, model: nn.Module, images: Tensor, graphs: bool
 ) -> None:
     before = copy.deepcopy(model.state_dict())
     objects = {name: id(value) for name, value in model.named_parameters()}
@@ -27,7 +27,7 @@ def test_edits_leave_the_model_bit_identical_with_its_modes_and_flags(
     assert len(set(flags)) == 2
 
     requests = [(one, predicts(label % 5)) for label, one in enumerate(images)]
-    edits = [*editor.edit_many(model, requests), editor.edit(model, *requests[0], differentiable=True)]
+    edits = [*editor.edit_many(model, requests), editor.edit(model, *requests[0], differentiable=graphs)]
     edits.append(editor.edit(model, images[0], impossible, layers="chain1"))
     assert max(edit.steps for edit in edits) > 0
     for edit in edits:
@@ -58,7 +58,7 @@ def test_statistics_of_batch_norm_are_those_of_the_model_in_every_result(
         assert torch.equal(dict(patched.named_buffers())[name], value)
 
 
-def test_a_model_that_counts_in_its_forward_pass_is_left_as_it_was(build: Build) -> None:
+def test_a_model_that_counts_in_its_forward_pass_is_left_as_it_was(build: Build, graphs: bool) -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -71,7 +71,7 @@ def test_a_model_that_counts_in_its_forward_pass_is_left_as_it_was(build: Build)
 
     model, inputs = Counting(), torch.eye(3)
     build(max_steps=2).edit_many(model, [(inputs, impossible)] * 3)
-    build(max_steps=2).edit(model, inputs, impossible, differentiable=True)
+    build(max_steps=2).edit(model, inputs, impossible, differentiable=graphs)
     assert model.passes == 0
 
 
@@ -131,7 +131,7 @@ def test_failed_edit_counts_k_steps_and_evaluates_the_constraint_once_more(
 
 
 def test_successful_edit_evaluates_the_constraint_once_more_than_it_steps(
-    build: Build, model: nn.Module, images: Tensor, counting: type
+    build: Build, model: nn.Module, images: Tensor, counting: type, passes: int
 ) -> None:
     constraint = counting(wrong_answer(model, images[0]), limit=0.8)
     edit = build(max_steps=100).edit(model, images[0], constraint)

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 import editors
 
 VALUES = {"lr": 0.02, "eps": 0.02, "beta": 0.6, "mu": 0.7, "beta1": 0.8, "beta2": 0.9, "ewc_lambda": 3.0, "weight": 2.0}
+VALUES |= {"damping": 0.3, "overshoot": 0.1}
 COUNTS = {"min_steps": 1}  # whole numbers, which have no derivative
+BY_LOSS = ("covariance", "fisher", "polyak")  # the loss decides the length of their steps
 
 Make = Callable[..., editors.Editor]
 
 
 @pytest.fixture
-def name(changing: str) -> str:
-    """Only editors that change weights are asked about them here."""
-    return changing
+def name(rule: str) -> str:
+    """Only editors that follow an update rule are asked about it here."""
+    return rule
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ def central_difference(function: Callable[[], Tensor], value: Tensor, direction:
 
 @pytest.mark.parametrize("most", [1, 4, 20])
 def test_gradients_equal_finite_differences_everywhere(
+    name: str,
     make: Make,
     net: Net,
     inputs: Tensor,
@@ -88,6 +91,8 @@ def test_gradients_equal_finite_differences_everywhere(
     most: int,
     generator: torch.Generator,
 ) -> None:
+    if most == 20 and name in BY_LOSS:
+        pytest.skip("another limit of the loss makes other steps")
     editor = make(**hyperparameters, max_steps=most)
     limit = 0.0
     if most == 20:  # this edit succeeds after three steps, and so it does for all values nearby
@@ -164,5 +169,5 @@ def test_graph_is_kept_though_gradients_are_switched_off_around_the_edit(
     editor = make(**hyperparameters, max_steps=2)
     with torch.no_grad():
         edit = editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True)
-    (gradient,) = torch.autograd.grad(edit.loss, hyperparameters["lr"])
+    (gradient,) = torch.autograd.grad(edit.loss, next(iter(hyperparameters.values())))
     assert gradient.abs() > 1e-6

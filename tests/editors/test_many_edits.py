@@ -67,7 +67,7 @@ def test_finished_edits_are_dropped_from_their_batch(
 
 
 def test_more_requests_than_a_batch_holds_are_edited_in_several(
-    build: Build, model: nn.Module, images: Tensor, generator: torch.Generator
+    build: Build, model: nn.Module, images: Tensor, generator: torch.Generator, passes: int
 ) -> None:
     inputs = torch.randn(70, 1, 1, 6, 6, generator=generator, dtype=torch.float64)
     requests = [(one, predicts(row % 5)) for row, one in enumerate(inputs)]

@@ -27,9 +27,9 @@ VALUES = {
 
 
 @pytest.fixture
-def name(changing: str) -> str:
-    """Only editors that change weights are asked about them here."""
-    return changing
+def name(rule: str) -> str:
+    """Only editors that follow an update rule are asked about it here."""
+    return rule
 
 
 class Quadratic(nn.Module):

@@ -107,6 +107,7 @@ def test_trade_off_curves_are_the_evaluated_edits_with_other_learning_rates(anal
     (tuned,) = curves[curves["factor"] == 1].to_dict("records")
     change = (records["wrong_after"] - records["wrong_before"]).abs() / records["control_size"]
     assert tuned["drawdown"] == pytest.approx(100 * change.mean(), rel=1e-4)
+    assert tuned["generality"] == pytest.approx(20 * records["views_after"].mean(), rel=1e-4)
     assert tuned["success_rate"] == pytest.approx(100 * records["succeeded"].mean(), rel=1e-4)
     assert curves["success_rate"].iloc[0] <= curves["success_rate"].iloc[-1]
     kept = {path: path.stat().st_mtime_ns for path in (analysed.folder / "descriptors").rglob("*.json")}

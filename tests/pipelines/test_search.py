@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -156,7 +157,16 @@ def space(editor: str, **values) -> search.Space:
 def run(images, folder, editor: str, count: int, **values) -> tuple[pd.DataFrame, dict[str, float]]:
     progress = Progress("test", count, "trials")
     axes = (values.pop("seed", 0), "digits", "plain", editor, "all")
-    return search.search(editor, space(editor, **values), images, count, 95.0, folder / "a.journal", axes, progress)
+    return search.search(
+        partial(editors.build, editor),
+        space(editor, **values),
+        images,
+        count,
+        95.0,
+        folder / "a.journal",
+        axes,
+        progress,
+    )
 
 
 def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaults(images, tmp_path):

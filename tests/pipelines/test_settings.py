@@ -66,7 +66,8 @@ def test_the_committed_parameters_load_and_keep_their_values():
 def test_every_editor_on_the_leaderboard_is_there_and_has_a_block():
     loaded = settings.load(COMMITTED)
     assert {"gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"} <= set(loaded.leaderboard)
-    assert set(loaded.leaderboard) <= set(loaded.editors) <= set(editors.available())
+    assert set(loaded.leaderboard) <= set(loaded.editors)
+    assert {loaded.method(name) for name in loaded.editors} <= set(editors.available())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_every_editor_on_the_leaderboard_is_there_and_has_a_block():
         ("benchmarks.digits.tuning.shard", "edits, control_size, min_success"),
         ("benchmarks.digits.evaluation.min_success", "edits, control_size, shard"),
         ("benchmarks.digits.analysis.control_size", "edits, shard, cells"),
-        ("editors.gd.trails", "trials, max_steps, edits, subsets, fixed, ranges"),
+        ("editors.gd.trails", "backtracking, trials, max_steps, edits, subsets, fixed, ranges"),
     ],
 )
 def test_an_unknown_key_is_named_with_those_that_are_allowed(tmp_path, where, allowed):

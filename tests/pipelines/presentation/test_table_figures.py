@@ -118,6 +118,17 @@ def test_front_towards_high_success(table1):
     assert corners == [(98.8, 2.31), (98.8, 3.5), (99.0, 3.5)]
 
 
+def test_front_of_generality_has_curves_of_its_editors_beside_it(table1):
+    frame = table1.assign(generality=[20.0, 60.0, 90.0, 30.0])
+    curve = pd.DataFrame({"editor": "rmsprop", "generality": [40.0, 60.0, 70.0], "drawdown": [2.0, 2.31, 6.0]})
+    axes = figures.scatter(frame, x="generality", curves=[curve]).axes[0]
+    (front,) = [line for line in axes.lines if line.get_label() == "Pareto front"]
+    assert (60.0, 2.31) in set(zip(front.get_xdata(), front.get_ydata(), strict=True))
+    (line,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert line.get_color() == figures.editor_colour("rmsprop")
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(40.0, 2.0), (60.0, 2.31), (70.0, 6.0)]
+
+
 def test_many_entries_are_named_on_the_front_only(table2):
     frame = pd.concat([table2, table2.assign(editor="adam")], ignore_index=True)
     frame["num_steps"] = np.linspace(2, 5, 20)

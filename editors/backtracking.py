@@ -1,0 +1,106 @@
+"""Going back to where the constraint just holds: the smallest mixture of two sets of weights that satisfies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editors.contract import (
+    Constraint,
+    Edit,
+    EditError,
+    Editor,
+    EditResult,
+    Layers,
+    Request,
+    call,
+    evaluation_mode,
+)
+
+_HALVINGS = 10  # to a thousandth of the way
+
+
+@dataclass(frozen=True)
+class Backtracking(Editor):
+    """Any editor that changes parameters, with the last update of a successful edit scaled back by bisection.
+
+    The end is a point where the constraint was seen to hold, so an edit that succeeded still does; one that failed or
+    took no step is left as it is. What came before the last update is found by editing again with one step fewer.
+
+    :ivar editor: a registered editor, which has ``max_steps``.
+    """
+
+    editor: Editor
+
+    def edit(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        constraint: Constraint,
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> Edit:
+        refuse_graph("backtracking", differentiable)
+        edit = self.editor.edit(model, inputs, constraint, layers)
+        return self._back(model, [edit], [Request(inputs, constraint)], layers)[0]
+
+    def edit_many(
+        self,
+        model: nn.Module,
+        requests: Sequence[Request | tuple[Any, Constraint]],
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> list[Edit]:
+        refuse_graph("backtracking", differentiable)
+        edits = self.editor.edit_many(model, requests, layers)
+        return self._back(model, edits, [Request(*request) for request in requests], layers)
+
+    def _back(self, model: nn.Module, edits: list[Edit], requests: list[Request], layers: Layers) -> list[Edit]:
+        found = list(edits)
+        moved = [row for row, edit in enumerate(edits) if edit.succeeded and not edit.unchanged]
+        if not all(isinstance(edits[row], EditResult) for row in moved):
+            raise EditError(f"backtracking needs an editor of parameters, which {type(self.editor).__name__} is not")
+        for steps in {edits[row].steps for row in moved}:
+            rows = [row for row in moved if edits[row].steps == steps]
+            shorter = dataclasses.replace(self.editor, max_steps=steps - 1)
+            before = shorter.edit_many(model, [requests[row] for row in rows], layers)
+            for row, start in zip(rows, before, strict=True):
+                found[row] = mixed_back(edits[row], start.parameters, requests[row])
+        return found
+
+    def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Any:
+        return self.editor.statistics(model, inputs, labels, layers)
+
+    def informed(self, statistics: Any) -> Backtracking:
+        return Backtracking(self.editor.informed(statistics))
+
+
+def mixed_back(edit: EditResult, start: Mapping[str, Tensor], request: Request) -> EditResult:
+    """``edit`` moved towards the parameters ``start`` until its constraint just holds; as it is if that never held.
+
+    Bisection finds the place where it begins to hold if there is one only, else one of them.
+    """
+    if not edit.succeeded or edit.unchanged:
+        return edit
+    low, high, found = 0.0, 1.0, edit
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(edit.model):
+        for _ in range(_HALVINGS):
+            share = (low + high) / 2
+            between = {name: start[name].detach().lerp(value, share) for name, value in edit.parameters.items()}
+            loss = request.constraint(call(edit.model, between, request.inputs))
+            if loss <= 0:
+                high, found = share, dataclasses.replace(edit, parameters=between, loss=loss)
+            else:
+                low = share
+    return found
+
+
+def refuse_graph(name: str, differentiable: bool) -> None:
+    """Raise :class:`EditError` if a derivative is asked of bisection."""
+    if differentiable:
+        raise EditError(f"{name} searches for its result by bisection, so its edits are not differentiable")
