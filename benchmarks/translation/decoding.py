@@ -18,6 +18,7 @@ from benchmarks.translation.toolkit import fairseq
 from editors.contract import evaluation_mode
 
 BEAM = 5
+_HOPELESS = -1e4  # log-probability of every token where a model's answer is not a number
 LONGER = 10
 """A translation may have twice as many tokens as its source, and so many more."""
 
@@ -71,7 +72,7 @@ def translate(
     found: dict[int, list[Tensor]] = {}
     lengths = [len(sentence) for sentence in encoded.sentences]
     with evaluation_mode(model):
-        search = _Search(model, {"beam_size": beam}, anew)
+        search = _Search(model, {"beam_size": beam})
         for batch in by_tokens(lengths, chosen, most):
             hypotheses = functional_call(search, changed, (_sample(model, encoded, batch, anew),))
             found |= {number: _tokens(best) for number, best in zip(batch, hypotheses, strict=True)}
@@ -86,16 +87,16 @@ def sample(model: Translator, encoded: Encoded, number: int, temperature: float,
     strategy = fairseq().search.Sampling(model.target.dictionary)
     settings = {"beam_size": 1, "search_strategy": strategy, "temperature": temperature}
     with evaluation_mode(model), drawn_from(*axes, device=next(model.parameters()).device):
-        return _tokens(_Search(model, settings, False)(_sample(model, encoded, [number]))[0])[0]
+        return _tokens(_Search(model, settings)(_sample(model, encoded, [number]))[0])[0]
 
 
 class _Search(nn.Module):
     """fairseq's generator as a module, under the names of the model's parameters."""
 
-    def __init__(self, model: Translator, settings: Mapping[str, Any], encode_anew: bool) -> None:
+    def __init__(self, model: Translator, settings: Mapping[str, Any]) -> None:
         super().__init__()
         self.encoder, self.decoder = model.encoder, model.decoder
-        ensemble = (fairseq().sequence_generator.EnsembleModel if encode_anew else _encoded_ensemble())([model])
+        ensemble = _ensemble()([model])
         generator = fairseq().sequence_generator.SequenceGenerator
         settings = {"max_len_a": 2, "max_len_b": LONGER, "tokens_to_suppress": model.target.never_used, **settings}
         # Hidden from torch: what it holds are the model's modules once more.
@@ -106,16 +107,24 @@ class _Search(nn.Module):
 
 
 @cache
-def _encoded_ensemble() -> type[nn.Module]:
-    class Encoded(fairseq().sequence_generator.EnsembleModel):
-        """Takes encoder outputs from the sample instead of computing them."""
+def _ensemble() -> type[nn.Module]:
+    base = fairseq().sequence_generator.EnsembleModel
+
+    class Ensemble(base):
+        """Takes encoder outputs from the sample where it has them, and survives a model that has diverged."""
 
         def forward_encoder(self, net_input: Mapping[str, Any]) -> list[Mapping[str, list[Tensor]]]:
+            if "encoded" not in net_input:
+                return super().forward_encoder(net_input)
             source, mask = net_input["src_tokens"], net_input["src_tokens"].eq(self.single_model.pad)
             known = {"encoder_out": [net_input["encoded"]], "encoder_padding_mask": [mask], "src_tokens": [source]}
             return [known | {"encoder_embedding": [], "encoder_states": [], "src_lengths": []}]
 
-    return Encoded
+        def forward_decoder(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+            log_probabilities, attention = super().forward_decoder(*arguments, **options)
+            return log_probabilities.nan_to_num(nan=_HOPELESS, neginf=-torch.inf), attention
+
+    return Ensemble
 
 
 def _sample(model: Translator, encoded: Encoded, batch: Sequence[int], anew: bool = False) -> dict[str, Any]:
