@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import asdict
@@ -16,12 +15,13 @@ import typer
 import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.scoring import Scorer, shards
+from benchmarks.scoring import Scorer
 from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL, Cell, cells_of, fingerprint, read_tuned, scorer, statistics
 from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
+from pipelines.record_files import as_csv, in_shards
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -67,14 +67,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
         editor = editors.build(cell.editor, **values, max_steps=max_steps).informed(known)
-        tables = []
-        for number, rows in enumerate(shards(count, chosen.shard)):
-            path = folder / f"{number:05d}.csv"
-            if not path.exists():
-                write_atomically(path, _csv(_run_shard(images, editor, rows)))
-            tables.append(_read_shard(path, len(rows)))
-            progress.advance(len(rows))
-        return pd.concat(tables, ignore_index=True)
+        return in_shards(folder, count, chosen.shard, lambda rows: _run_shard(images, editor, rows), progress)
 
     records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
     timing = records[["edit", "milliseconds"]]
@@ -98,12 +91,12 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "protocol": PROTOCOL,
         "fingerprint": identity,
     }
-    write_atomically(result.with_suffix(".csv"), _csv(records))
-    write_atomically(result.with_suffix(".timing.csv"), _csv(timing))
+    write_atomically(result.with_suffix(".csv"), as_csv(records))
+    write_atomically(result.with_suffix(".timing.csv"), as_csv(timing))
     result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
         with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
-        write_atomically(result.with_suffix(LEARNED), _csv(with_learned.drop(columns="milliseconds")))
+        write_atomically(result.with_suffix(LEARNED), as_csv(with_learned.drop(columns="milliseconds")))
     write_atomically(result, json.dumps(description, indent=2) + "\n")
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
@@ -129,17 +122,6 @@ def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFr
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
 
-def _read_shard(path: Path, edits: int) -> pd.DataFrame:
-    """Records that were just written, or left by an interrupted evaluation."""
-    try:
-        records = pd.read_csv(path)
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
-    if len(records) != edits:
-        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
-    return records
-
-
 def _finished(result: Path, identity: str) -> bool:
     try:
         described = json.loads(result.read_text())
@@ -147,12 +129,6 @@ def _finished(result: Path, identity: str) -> bool:
         return described["fingerprint"] == identity and all(result.with_suffix(suffix).exists() for suffix in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    text = io.StringIO()
-    frame.to_csv(text, index=False, float_format="%.7g", lineterminator="\n")
-    return text.getvalue()
 
 
 if __name__ == "__main__":

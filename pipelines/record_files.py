@@ -1,0 +1,49 @@
+"""Records of edits as files: made shard by shard, so that an interrupted evaluation goes on where it was."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+from benchmarks.scoring import shards
+from pipelines.progress import Progress
+
+
+def in_shards(
+    folder: Path, count: int, size: int, run: Callable[[range], pd.DataFrame], progress: Progress
+) -> pd.DataFrame:
+    """Records of ``count`` edits, made by ``run`` ``size`` at a time; shards that lie in ``folder`` are not made again.
+
+    :raises InputError: for a shard that cannot be read or is not whole.
+    """
+    tables = []
+    for number, rows in enumerate(shards(count, size)):
+        path = folder / f"{number:05d}.csv"
+        if not path.exists():
+            write_atomically(path, as_csv(run(rows)))
+        tables.append(_read_shard(path, len(rows)))
+        progress.advance(len(rows))
+    return pd.concat(tables, ignore_index=True)
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table as text, numbers with 7 significant digits."""
+    text = io.StringIO()
+    frame.to_csv(text, index=False, float_format="%.7g", lineterminator="\n")
+    return text.getvalue()
+
+
+def _read_shard(path: Path, edits: int) -> pd.DataFrame:
+    """Records that were just written, or left by an interrupted evaluation."""
+    try:
+        records = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
+    if len(records) != edits:
+        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
+    return records
