@@ -167,3 +167,12 @@ def test_a_mistake_in_the_parameters_is_one_sentence(tmp_path, change, message):
     with pytest.raises(ValueError, match=re.escape(message)) as found:
         read(settings.load(_write(tmp_path, params)), NAME)
     assert "\n" not in str(found.value)
+
+
+def test_the_shipped_parameters_describe_translation():
+    loaded = settings.load(ROOT / "params.yaml")
+    for name in loaded.translation:
+        chosen = read(loaded, name)
+        assert {row.training for row in chosen.rows} == set(chosen.trainings)
+    with pytest.raises(InputError, match="translation: unknown benchmark 'wmt'; params.yaml describes: toy_trans"):
+        read(loaded, "wmt")
