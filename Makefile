@@ -16,9 +16,9 @@ help:
 
 # Constraints hold for build environments too, where a bare `torch` would fetch another build.
 .venv/installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv (about 2 GB, a few minutes, only once) ..."
+	@echo "Installing into .venv (about 2.2 GB, some minutes, only once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --progress-bar off -e ".[pipelines,test]"
+	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --progress-bar off -e ".[pipelines,translation,test]"
 	@touch $@
 
 repro: .venv/installed

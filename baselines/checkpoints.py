@@ -45,10 +45,14 @@ class ModelDescription:
     fingerprint: str = ""
 
 
-def save_model(folder: str | os.PathLike[str], model: nn.Module, description: ModelDescription) -> None:
-    """Write ``model.safetensors`` and, last, ``model.json``; the same bytes for the same model."""
+def save_model(folder: str | os.PathLike[str], model: nn.Module, description: Any) -> None:
+    """Write ``model.safetensors`` and, last, ``model.json``; the same bytes for the same model.
+
+    :param description: a :class:`ModelDescription`, or what another kind of model has instead.
+    """
     folder = Path(folder)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # Copies: safetensors refuses weights that two layers share.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         safetensors.torch.save_file(tensors, temporary)
     write_atomically(folder / DESCRIPTION, json.dumps(asdict(description), indent=2) + "\n")

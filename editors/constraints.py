@@ -117,3 +117,74 @@ def with_views(request: Request, augment: Callable[[Tensor], Tensor], views: int
     copies = augment(inputs.repeat(views, *[1] * (inputs.dim() - 1)))
     repeated = constraint.repeated(views + 1) if isinstance(constraint, Predicts) else Everywhere(constraint, views + 1)
     return Request(torch.cat([inputs, copies]), repeated)
+
+
+SCORES = ("sum", "token_average")
+"""How :func:`prefers` scores a translation: the sum of its tokens' log-probabilities (the paper), or their mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prefers:
+    """A sequence model likes the wanted answer best: ``l_e = max_i log p(y_i|s) − log p(y_0|s)`` (section 4.4).
+
+    As in :class:`Predicts` the maximum is clamped at 0 and a tie satisfies the constraint, so an alternative that is
+    the wanted answer itself changes nothing.
+
+    :ivar tokens: int64 ``(H, T)``, or ``(E, H, T)`` for a stack of E constraints: the wanted answer and then the
+        alternatives; ``mask``, of the same shape, tells tokens from what only fills the rows.
+    :ivar highest: the largest token.
+    :ivar score: one of :data:`SCORES`.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    highest: int
+    score: str
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """``l_e ()`` of logits ``(H, T, V)``, position by position those of the tokens; of a stack ``(E,)``."""
+        wanted, alternatives = self.scores(outputs).tensor_split([1], dim=-1)
+        return (alternatives.amax(dim=-1) - wanted.squeeze(-1)).clamp(min=0)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """What each answer scores under logits ``(H, T, V)``: ``(H,)``, the wanted one first; of a stack ``(E, H)``."""
+        if not isinstance(outputs, Tensor) or outputs.shape[:-1] != self.tokens.shape:
+            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise EditError(f"prefers() needs logits of shape {(*self.tokens.shape, 'vocabulary')}, not {found}")
+        if self.highest >= outputs.shape[-1]:
+            raise EditError(f"token {self.highest} is outside the model's vocabulary of {outputs.shape[-1]}")
+        tokens, mask = self.tokens.to(outputs.device), self.mask.to(outputs.device)
+        each = outputs.log_softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        total = torch.where(mask, each, 0).sum(dim=-1)
+        return total if self.score == "sum" else total / mask.sum(dim=-1)
+
+    @classmethod
+    def stack(cls, constraints: Sequence[Prefers]) -> Prefers | None:
+        """One constraint for a batch of edits, or None if theirs differ in shape or score."""
+        if len({(constraint.tokens.shape, constraint.score) for constraint in constraints}) > 1:
+            return None
+        tokens, mask = (torch.stack([getattr(one, name) for one in constraints]) for name in ("tokens", "mask"))
+        return cls(tokens, mask, max(constraint.highest for constraint in constraints), constraints[0].score)
+
+
+def prefers(
+    target: Sequence[int] | Tensor, alternatives: Sequence[Sequence[int] | Tensor], score: str = SCORES[0]
+) -> Prefers:
+    """The constraint that a sequence model prefers ``target`` to each of ``alternatives``, all sequences of tokens.
+
+    The model's outputs must be logits ``(1 + alternatives, T, V)`` of the answers in this order, T tokens long as the
+    longest of them, each token predicted from those before it.
+
+    :raises EditError: for an unknown score, no alternatives, or an answer that is empty or holds no whole numbers >= 0.
+    """
+    if score not in SCORES:
+        raise EditError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
+    if len(alternatives) == 0:
+        raise EditError("prefers() needs at least one alternative, none was given")
+    rows = [torch.as_tensor(row) for row in (target, *alternatives)]
+    if any(row.dim() != 1 or row.numel() == 0 or row.is_floating_point() or int(row.min()) < 0 for row in rows):
+        raise EditError("every answer that prefers() compares must be a list of one or more whole numbers >= 0")
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(torch.int64)
+    lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
+    mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+    return Prefers(tokens, mask, int(tokens.max()), score)

@@ -16,19 +16,18 @@ import typer
 import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.scoring import Scorer, shards
+from benchmarks.scoring import Scorer
 from pipelines import command
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL, Cell, cells_of_run, fingerprint, read_tuned, scorer, statistics, unfinished
-from pipelines.csv_files import write_csv
 from pipelines.layout import EDITOR, Layout
 from pipelines.progress import Progress
+from pipelines.record_files import in_shards, write_records
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
 LEARNED = ".learned.csv"
 """Records of the same edits with the hyperparameters that training ended with, of a model trained for this editor."""
-_DIGITS = 7
 
 
 def evaluate(
@@ -89,14 +88,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
         editor = settings.build(cell.editor, **values, max_steps=max_steps).informed(known)
-        tables = []
-        for number, rows in enumerate(shards(asked.edits, chosen.shard)):
-            path = folder / f"{number:05d}.csv"
-            if not path.exists():
-                write_csv(path, _run_shard(images, editor, rows), digits=_DIGITS)
-            tables.append(_read_shard(path, len(rows)))
-            progress.advance(len(rows))
-        return pd.concat(tables, ignore_index=True)
+        return in_shards(folder, asked.edits, chosen.shard, lambda rows: _run_shard(images, editor, rows), progress)
 
     records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
     timing = records[["edit", "milliseconds"]]
@@ -120,12 +112,12 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "protocol": PROTOCOL,
         "fingerprint": asked.identity,
     }
-    write_csv(result.with_suffix(".csv"), records, digits=_DIGITS)
-    write_csv(result.with_suffix(".timing.csv"), timing, digits=_DIGITS)
+    write_records(result.with_suffix(".csv"), records)
+    write_records(result.with_suffix(".timing.csv"), timing)
     result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
         with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
-        write_csv(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"), digits=_DIGITS)
+        write_records(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"))
     write_atomically(result, json.dumps(description, indent=2) + "\n")
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
@@ -149,17 +141,6 @@ def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFr
     edits, milliseconds = images.edit(editor, rows)
     records = [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
-
-
-def _read_shard(path: Path, edits: int) -> pd.DataFrame:
-    """Records that were just written, or left by an interrupted evaluation."""
-    try:
-        records = pd.read_csv(path)
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
-    if len(records) != edits:
-        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
-    return records
 
 
 def _is_evaluated(asked: _Asked) -> bool:

@@ -42,12 +42,19 @@ def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "seed": settings.seed,
         "training_seeds": settings.training_seeds,
-        "git_commit": git_commit(),
         "data": {"source": data.source, "fingerprint": data.fingerprint()},
+        **surroundings(settings),
+        "seconds": _seconds(settings, layout),
+    }
+
+
+def surroundings(settings: Settings, *more: str) -> dict[str, Any]:
+    """Code, hardware and packages, ``more`` of them besides those that every stage needs."""
+    return {
+        "git_commit": git_commit(),
         "hardware": _hardware(settings),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "seconds": _seconds(settings, layout),
+        "packages": {name: _version(name) for name in (*_PACKAGES, *more)},
     }
 
 

@@ -18,6 +18,7 @@ from benchmarks.errors import InputError
 from pipelines import params_file
 from pipelines.layout import cell
 from pipelines.training_settings import Name, Strict, TrainingSettings
+from pipelines.translation_settings import TranslationSettings
 
 PARAMS = Path("params.yaml")
 
@@ -156,6 +157,7 @@ class Settings(Strict):
     processes: int = Field(ge=1)
     benchmarks: dict[Name, BenchmarkSettings]
     editors: dict[Name, EditorSettings]
+    translation: dict[Name, TranslationSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -191,6 +193,11 @@ class Settings(Strict):
         known = self.benchmark(benchmark).trainings
         _check_known(f"benchmarks.{benchmark}.trainings", name, known, "training")
         return known[name]
+
+    def translator(self, name: Name) -> TranslationSettings:
+        """:raises InputError: for a benchmark of Table 6 that params.yaml does not describe."""
+        _check_known("translation", name, self.translation, "benchmark")
+        return self.translation[name]
 
     def editor(self, name: Name) -> EditorSettings:
         """:raises InputError: for an editor that params.yaml does not describe."""

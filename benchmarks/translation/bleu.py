@@ -1,0 +1,71 @@
+"""BLEU by sacrebleu, from counts that are kept for each sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from benchmarks.metrics import CONFIDENCE, Estimate
+from benchmarks.seeds import seed
+
+_ORDERS = 4
+_RESAMPLES = 1000
+
+
+def counts(translations: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """int64 ``(N, 10)``: matching n-grams of each order, n-grams there are, length of translation and reference."""
+    return np.array([_counts(*pair) for pair in zip(translations, references, strict=True)]).reshape(-1, 10)
+
+
+def bleu(table: np.ndarray) -> float:
+    """BLEU in points (0 to 100) of a corpus with these :func:`counts`."""
+    total = table.sum(axis=0).tolist()
+    metric = _metric()
+    return metric.compute_bleu(
+        correct=total[:_ORDERS],
+        total=total[_ORDERS : 2 * _ORDERS],
+        sys_len=total[-2],
+        ref_len=total[-1],
+        smooth_method=metric.smooth_method,
+        smooth_value=metric.smooth_value,
+        effective_order=False,
+    ).score
+
+
+def estimate(table: np.ndarray) -> Estimate:
+    """BLEU with its 95 % interval (percentile bootstrap over sentences, as in sacrebleu)."""
+    source = np.random.default_rng(seed("bootstrap", "bleu"))
+    drawn = source.integers(len(table), size=(_RESAMPLES, len(table)))
+    values = [bleu(table[rows]) for rows in drawn]
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(bleu(table), float(low), float(high))
+
+
+def signature() -> str:
+    """What sacrebleu says about how its numbers are computed, to be stored beside them."""
+    metric = _metric()
+    metric.corpus_score(["a"], [["a"]])  # it knows the number of references only then
+    return str(metric.get_signature())
+
+
+@cache
+def _metric() -> object:
+    from sacrebleu.metrics import BLEU  # only for whoever scores translations
+
+    # Translations are in lower case, references as people wrote them.
+    return BLEU(lowercase=True)
+
+
+@cache
+def _counter() -> object:
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(lowercase=True, effective_order=True)  # of a single sentence, or sacrebleu warns
+
+
+@cache
+def _counts(translation: str, reference: str) -> tuple[int, ...]:
+    score = _counter().sentence_score(translation, [reference])
+    return (*score.counts, *score.totals, score.sys_len, score.ref_len)

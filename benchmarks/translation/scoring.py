@@ -1,0 +1,213 @@
+"""Edits of a translator and, for each one, what it did to other translations. Aggregates come later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import editors
+from benchmarks.errors import InputError
+from benchmarks.requests import control_images
+from benchmarks.translation.batches import by_tokens, previous_tokens, rows
+from benchmarks.translation.bleu import bleu, counts
+from benchmarks.translation.corpus import Corpus, Sentences
+from benchmarks.translation.decoding import encode, translate
+from benchmarks.translation.model import Translator, layers_named
+from benchmarks.translation.parts import Inputs, plain_attention, split
+from benchmarks.translation.requests import TranslationRequest, as_asked
+from editors.constraints import SCORES
+from editors.contract import evaluation_mode
+
+_TOKENS = 8_000  # of a batch that is read with its reference
+
+
+@dataclass(frozen=True)
+class TranslationRecord:
+    """What one edit did.
+
+    :ivar edit: number of the request; ``sentence`` the position of the edited sentence in its split.
+    :ivar trivial: the model preferred the wanted translation already, so nothing was done.
+    :ivar succeeded: the wanted translation is preferred to every alternative after the edit.
+    :ivar decoded: and it is what beam search finds; ``decoded_before`` whether that was so before the edit.
+    :ivar loss: ``l_e`` after the edit.
+    :ivar control_size: sentences that were translated again, ``changed`` of them into something else than before.
+    :ivar bleu_before, bleu_after: of these sentences' translations, in points.
+    :ivar tokens: tokens of their references; ``kl``: the mean over them of KL(p(y_t|y_<t,s,θ) ‖ p(y_t|y_<t,s,θ̂)), in
+        nats.
+    :ivar source, before, target, after: the edited sentence, its translations and the wanted one, as text.
+    :ivar other_source, other_before, other_after: a sentence whose translation changed by the way; empty without one.
+    """
+
+    edit: int
+    sentence: int
+    trivial: bool
+    succeeded: bool
+    decoded: bool
+    decoded_before: bool
+    steps: int
+    loss: float
+    control_size: int
+    changed: int
+    bleu_before: float
+    bleu_after: float
+    tokens: int
+    kl: float
+    source: str
+    before: str
+    target: str
+    after: str
+    other_source: str
+    other_before: str
+    other_after: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Forced:
+    """Control sentences that are read together with their references: the suffix's inputs, computed once.
+
+    :ivar place: row of each sentence by its number.
+    """
+
+    place: dict[int, int]
+    inputs: Inputs
+    target: Tensor
+
+
+class TranslationScorer:
+    """Edits of one translator, and what they do to its translations of one split.
+
+    What no edit can change is computed once: encoder outputs and lower decoder layers of the control sentences, the
+    translations before and their counts of n-grams.
+
+    :param layers: what may change: a name as in tables (``last_decoder_layer``) or of a module.
+    :param control_size: control sentences per edit, a fresh subset for each; None for the whole split.
+    :param score: how translations are compared, see :func:`editors.constraints.prefers`.
+    :raises InputError: for a sentence that is longer than the model has positions.
+    """
+
+    def __init__(
+        self,
+        model: Translator,
+        layers: str,
+        corpus: Corpus,
+        requests: Sequence[TranslationRequest],
+        *,
+        split_name: str = "test",
+        control_size: int | None = None,
+        score: str = SCORES[0],
+    ) -> None:
+        self.layers = layers_named(model, layers)
+        self.requests = requests
+        self._whole, self._corpus, self._score, self._control_size = model, corpus, score, control_size
+        self._sentences: Sentences = getattr(corpus, split_name)
+        self._prefix, self.model = split(model, self.layers)
+        self._encoded = encode(model, self._sentences.source_numbers)
+        best = translate(model, self._encoded, range(len(self._sentences)))
+        self._before = [one[0] for one in best]
+        self._words = [corpus.words(tokens) for tokens in self._before]
+
+    @cached_property
+    def counts_before(self) -> np.ndarray:
+        """What BLEU counts, of the unedited model's translations of the whole split: ``(N, 10)``."""
+        return counts(self._words, self._sentences.target)
+
+    def edit(self, editor: editors.Editor, chosen: Sequence[int]) -> tuple[list[editors.EditResult], float]:
+        """Carry out the requests ``chosen``; also returns milliseconds per edit, encoder and lower layers included.
+
+        :raises InputError: for an editor that does not change weights.
+        """
+        began = time.perf_counter()
+        with torch.no_grad(), evaluation_mode(self._whole):
+            asked = [as_asked(self._whole, self._prefix, self.requests[row], self._score) for row in chosen]
+        with plain_attention():
+            edits = editor.edit_many(self.model, asked, layers=self.layers)
+        if not all(isinstance(edit, editors.EditResult) for edit in edits):
+            raise InputError(f"{type(editor).__name__} changes no weights: beam search needs an editor that does")
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return edits, 1e3 * (time.perf_counter() - began) / len(chosen)
+
+    def record(self, row: int, edit: editors.EditResult) -> TranslationRecord:
+        """Look at what the edit of request ``row`` did to its own sentence and to the control sentences."""
+        one, size = self.requests[row], len(self._sentences)
+        subset = control_images(size, self._control_size, one.seed)
+        control = list(range(size)) if subset is None else subset.tolist()
+        words, tokens, divergence = self._words, self._before[one.sentence], 0.0
+        changed: list[int] = []
+        if not edit.unchanged:
+            looked_at = sorted({*control, one.sentence})
+            found = translate(self._whole, self._encoded, looked_at, edit.parameters)
+            after = {number: best[0] for number, best in zip(looked_at, found, strict=True)}
+            words = {number: self._corpus.words(best) for number, best in after.items()}
+            changed = [number for number in control if not torch.equal(after[number], self._before[number])]
+            tokens, divergence = after[one.sentence], self._divergence(edit, control)
+        others = [number for number in changed if number != one.sentence][:1]
+        table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
+        return TranslationRecord(
+            edit=row,
+            sentence=one.sentence,
+            trivial=edit.steps == 0,
+            succeeded=edit.succeeded,
+            decoded=torch.equal(tokens, one.target),
+            decoded_before=torch.equal(self._before[one.sentence], one.target),
+            steps=edit.steps,
+            loss=float(edit.loss),
+            control_size=len(control),
+            changed=len(changed),
+            bleu_before=bleu(self.counts_before[control]),
+            bleu_after=bleu(table),
+            tokens=sum(len(self._sentences.target_numbers[number]) for number in control),
+            kl=divergence,
+            source=self._sentences.source[one.sentence],
+            before=self._words[one.sentence],
+            target=self._corpus.words(one.target),
+            after=words[one.sentence],
+            other_source="".join(self._sentences.source[number] for number in others),
+            other_before="".join(self._words[number] for number in others),
+            other_after="".join(words[number] for number in others),
+        )
+
+    @cached_property
+    def _forced(self) -> list[_Forced]:
+        sentences, pad, device = self._sentences, self._whole.pad, next(self._whole.parameters()).device
+        self._whole.check_length(*sentences.target_numbers)
+        lengths = [max(map(len, pair)) for pair in zip(sentences.source_numbers, sentences.target_numbers, strict=True)]
+        batches = []
+        for numbers in by_tokens(lengths, range(len(sentences)), _TOKENS):
+            source, target = (
+                rows([side[number] for number in numbers], pad).to(device)
+                for side in (sentences.source_numbers, sentences.target_numbers)
+            )
+            with torch.no_grad(), evaluation_mode(self._whole):
+                inputs = self._prefix(source, previous_tokens(target, self._corpus.target.end, pad))
+            batches.append(_Forced({number: row for row, number in enumerate(numbers)}, inputs, target))
+        return batches
+
+    def _divergence(self, edit: editors.EditResult, control: Sequence[int]) -> float:
+        """Mean KL over the reference tokens of the ``control`` sentences, in nats."""
+        total, tokens = 0.0, 0
+        for batch in self._forced:
+            chosen = [batch.place[number] for number in control if number in batch.place]
+            if chosen:
+                inputs, target = tuple(part[chosen] for part in batch.inputs), batch.target[chosen]
+                with torch.no_grad(), evaluation_mode(self.model):
+                    each = token_kl(self.model(*inputs), edit.predict(inputs), target, self._whole.pad)
+                total += float(each.double().sum())
+                tokens += int(target.ne(self._whole.pad).sum())
+        return total / tokens
+
+
+def token_kl(before: Tensor, after: Tensor, target: Tensor, pad: int) -> Tensor:
+    """KL(p ‖ p̂) in nats ``(B, T)`` of logits ``(B, T, V)``, token by token; 0 where the target is padding.
+
+    Gradients do not reach ``before`` if it is detached; what stands at padding reaches nothing.
+    """
+    log_p, log_edited = before.log_softmax(dim=-1), after.log_softmax(dim=-1)
+    divergence = (log_p.exp() * (log_p - log_edited)).sum(dim=-1)
+    return torch.where(target.ne(pad), divergence, 0)

@@ -1,0 +1,176 @@
+"""What params.yaml says about translation: one block for each benchmark of Table 6."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from pydantic import Field, model_validator
+
+import editors
+from baselines.editable_translation import TranslationEditTerms
+from baselines.translation import TranslationPlan
+from benchmarks.errors import InputError
+from benchmarks.translation import corpora
+from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture
+from benchmarks.translation.requests import ALTERNATIVES, TEMPERATURE
+from editors.constraints import SCORES
+from pipelines.layout import cell
+from pipelines.training_settings import Name, Strict
+
+
+class CorpusSettings(Strict):
+    """Which corpus, with the options that its file in ``benchmarks/translation/corpora`` takes."""
+
+    corpus: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> CorpusSettings:
+        known = corpora.options(self.corpus)
+        for key in self.options:
+            if key not in known:
+                raise InputError(f"corpus {self.corpus!r} has no option {key!r}; it has: {', '.join(known)}")
+        for key, option in known.items():
+            if option.default is option.empty and key not in self.options:
+                raise InputError(f"corpus {self.corpus!r} needs the option {key!r}")
+        return self
+
+
+class ArchitectureSettings(Strict):
+    """See :class:`benchmarks.translation.model.Architecture`."""
+
+    embed_dim: int = Field(default=Architecture.embed_dim, ge=2)
+    ffn_dim: int = Field(default=Architecture.ffn_dim, ge=1)
+    heads: int = Field(default=Architecture.heads, ge=1)
+    layers: int = Field(default=Architecture.layers, ge=1)
+    dropout: float = Field(default=Architecture.dropout, ge=0, lt=1)
+    max_positions: int = Field(default=Architecture.max_positions, ge=2)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ArchitectureSettings:
+        if self.embed_dim % self.heads:
+            raise InputError(f"embed_dim must be a multiple of heads, not {self.embed_dim} for {self.heads}")
+        return self
+
+
+class EditingSettings(Strict):
+    """Editable Training: see :class:`baselines.editable_translation.TranslationEditTerms`.
+
+    ``pool`` requests are drawn on training sentences, each with so many ``alternatives``.
+    """
+
+    editor: str
+    layers: str = LAST_DECODER_LAYER
+    hyperparameters: dict[Name, float] = Field(default_factory=dict)
+    max_steps: int = Field(default=TranslationEditTerms.max_steps, ge=1)
+    c_edit: float
+    c_loc: float
+    pool: int = Field(ge=1)
+    alternatives: int = Field(default=ALTERNATIVES, ge=1)
+
+    def terms(self, score: str) -> TranslationEditTerms:
+        """Which edits the model is prepared for."""
+        names = {field.name for field in fields(TranslationEditTerms)} - {"score"}
+        return TranslationEditTerms(**{name: getattr(self, name) for name in names}, score=score)
+
+    @model_validator(mode="after")
+    def _valid(self) -> EditingSettings:
+        self.terms(SCORES[0])
+        return self
+
+
+class TranslationTraining(Strict):
+    """See :class:`baselines.translation.TranslationPlan`.
+
+    ``start`` names a training whose model this one goes on from; ``editing`` makes it Editable Training.
+    """
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(default=TranslationPlan.lr, gt=0, allow_inf_nan=False)
+    warmup: int = Field(default=TranslationPlan.warmup, ge=0)
+    tokens: int = Field(default=TranslationPlan.tokens, ge=1)
+    patience: int = Field(default=TranslationPlan.patience, ge=1)
+    weight_decay: float = Field(default=TranslationPlan.weight_decay, ge=0, allow_inf_nan=False)
+    smoothing: float = Field(default=TranslationPlan.smoothing, ge=0, lt=1)
+    clip_norm: float | None = Field(default=TranslationPlan.clip_norm, gt=0, allow_inf_nan=False)
+    start: Name | None = None
+    editing: EditingSettings | None = None
+
+    @property
+    def plan(self) -> TranslationPlan:
+        """How long and how fast to train."""
+        return TranslationPlan(**{field.name: getattr(self, field.name) for field in fields(TranslationPlan)})
+
+
+class TranslationEdits(Strict):
+    """The edits that are reported, all on test sentences and drawn from the model of the training ``plain``.
+
+    Each is scored on ``control_size`` test sentences, drawn anew; null means all of them.
+    """
+
+    count: int = Field(ge=1)
+    control_size: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=TEMPERATURE, gt=0, allow_inf_nan=False)
+    alternatives: int = Field(default=ALTERNATIVES, ge=1)
+    score: str = SCORES[0]
+    shard: int = Field(default=20, ge=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> TranslationEdits:
+        if self.score not in SCORES:
+            raise InputError(f"score must be one of {', '.join(SCORES)}, not {self.score!r}")
+        return self
+
+
+class RowSettings(Strict):
+    """A row of Table 6: an editor with its hyperparameters, and whose model it edits where."""
+
+    training: Name
+    editor: str
+    layers: str = LAST_DECODER_LAYER
+    hyperparameters: dict[Name, float]
+    max_steps: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _buildable(self) -> RowSettings:
+        self.build()
+        return self
+
+    def build(self) -> editors.Editor:
+        """The editor."""
+        return editors.build(self.editor, **self.hyperparameters, max_steps=self.max_steps)
+
+    @property
+    def file(self) -> str:
+        """Name of the row's files, without a suffix."""
+        values = "-".join(f"{name}{value:g}" for name, value in self.hyperparameters.items())
+        return cell(self.training, f"{self.editor}-{self.layers}-{values}")
+
+
+class TranslationSettings(Strict):
+    """Everything about one benchmark of Table 6."""
+
+    note: str
+    data: CorpusSettings
+    model: ArchitectureSettings
+    trainings: dict[Name, TranslationTraining]
+    edits: TranslationEdits
+    rows: list[RowSettings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TranslationSettings:
+        if "plain" not in self.trainings or self.trainings["plain"].start or self.trainings["plain"].editing:
+            raise InputError(
+                "trainings must have `plain`, made from scratch and without editing: edits are drawn from it"
+            )
+        for name, training in self.trainings.items():
+            if training.start is not None and (training.start not in self.trainings or training.start == name):
+                raise InputError(f"trainings.{name}.start: unknown training {training.start!r}")
+        for row in self.rows:
+            if row.training not in self.trainings:
+                known = ", ".join(self.trainings)
+                raise InputError(f"rows: unknown training {row.training!r}; there are: {known}")
+        if len({row.file for row in self.rows}) < len(self.rows):
+            raise InputError("rows: two are alike")
+        return self

@@ -1,0 +1,209 @@
+"""Training a translator: schedule, loss, checkpoints, and Editable Training with edits of translations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from baselines.checkpoints import save_model
+from baselines.editable_translation import EditableTranslation, TranslationEditTerms
+from baselines.training import CHECKPOINT
+from baselines.translation import LabelSmoothed, TranslationPlan, batch_of, epoch_batches, token_loss, train
+from baselines.translators import TranslatorDescription, load_translator
+from benchmarks.errors import InputError
+from benchmarks.seeds import generator
+from benchmarks.translation import corpora, corpus
+from benchmarks.translation.model import Architecture, Translator
+from benchmarks.translation.parts import split
+from benchmarks.translation.randomness import drawn_from
+from benchmarks.translation.requests import TranslationRequest, as_asked
+
+PLAN = TranslationPlan(epochs=3, lr=5e-3, warmup=5, tokens=400, patience=2)
+
+
+@pytest.fixture(scope="module")
+def data() -> corpus.Corpus:
+    return corpus.prepare(corpora.make("toy_translation", train_size=60, valid_size=8, test_size=4, merges=400))
+
+
+def _model(data, dropout: float = 0.1, max_positions: int = 64, dtype: torch.dtype = torch.float32) -> Translator:
+    with drawn_from("model", device=torch.device("cpu")):
+        return Translator(Architecture(16, 32, 2, 2, dropout, max_positions), data.source, data.target).to(dtype)
+
+
+@pytest.fixture(scope="module")
+def pool(data) -> list[TranslationRequest]:
+    """Wants the reference of another sentence, against references."""
+    targets, sources = data.train.target_numbers, data.train.source_numbers
+    return [TranslationRequest(n, sources[n], targets[n + 1], targets[n + 2 : n + 5], n) for n in range(6)]
+
+
+def test_the_learning_rate_rises_linearly_and_falls_with_the_root():
+    plan = TranslationPlan(epochs=1, lr=5e-4, warmup=4000)
+    assert plan.factor(0) == pytest.approx(1 / 4000)
+    assert plan.factor(1999) == pytest.approx(0.5)
+    assert plan.factor(3999) == pytest.approx(1.0)
+    assert plan.factor(15999) == pytest.approx(0.5)
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_per_token_without_padding():
+    source = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 5, generator=source, dtype=torch.float64)
+    target = torch.tensor([[4, 2, 1], [3, 4, 2]])
+    log_p = logits.log_softmax(-1)
+    total = 0.0
+    for row, token in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2)):
+        wanted = int(target[row, token])
+        for unit in range(5):  # 0.9 for the token, 0.1 shared by the four others
+            total -= (0.9 if unit == wanted else 0.1 / 4) * float(log_p[row, token, unit])
+    assert float(token_loss(logits, target, pad=1, smoothing=0.1)) == pytest.approx(total / 5, abs=1e-12)
+
+
+def test_every_pair_is_seen_once_an_epoch_in_another_order_each_time(data):
+    model = _model(data)
+    seen = []
+    for epoch in (1, 2):
+        batches = list(epoch_batches(model, data.train, 400, ("axes", epoch)))
+        assert all(batch.target.numel() <= 400 for batch in batches)
+        seen.append([tuple(row[row != model.pad].tolist()) for batch in batches for row in batch.target])
+    wanted = sorted(tuple(numbers.tolist()) for numbers in data.train.target_numbers)
+    assert sorted(seen[0]) == sorted(seen[1]) == wanted
+    assert seen[0] != seen[1]
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
+    unbroken = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "one", ("axes",))
+
+    def interrupt(epoch):
+        if epoch.epoch == 2:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "two", ("axes",), interrupt)
+    torch.manual_seed(99)
+    resumed = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "two", ("axes",))
+    assert resumed.history == unbroken.history
+    assert len(resumed.history) == 3
+    assert resumed.history[2].train_loss < resumed.history[0].train_loss
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, unbroken.model.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(data, tmp_path):
+    train(_model(data), LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
+    other = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path, ("other",))
+    again = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "anew", ("other",))
+    assert other.history == again.history
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(data, tmp_path):
+    plan = TranslationPlan(epochs=50, lr=0.3, warmup=1, tokens=400, patience=2)
+    trained = train(_model(data), LabelSmoothed(), data, plan, tmp_path, ("axes",))
+    losses = [epoch.valid_loss for epoch in trained.history]
+    assert len(losses) < 50
+    assert trained.kept.valid_loss == min(losses)
+    assert len(losses) - trained.kept.epoch == 2
+    assert not trained.model.training
+
+
+def test_a_loss_that_is_no_number_is_one_sentence(data, tmp_path):
+    model = _model(data)
+    model.encoder.embed_tokens.weight.data[5:] = math.nan
+    with pytest.raises(InputError, match="the training loss became nan at step 1 of epoch 1; lower the learning rate"):
+        train(model, LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_sentence_that_is_too_long_is_one_sentence(data, tmp_path):
+    with pytest.raises(InputError, match="units, the model only 8 positions"):
+        train(_model(data, max_positions=8), LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
+
+
+def test_a_translator_comes_back_for_its_own_corpus_alone(data, tmp_path):
+    model = _model(data)
+    architecture = {name: getattr(model.architecture, name) for name in model.architecture.__dataclass_fields__}
+    save_model(tmp_path, model, TranslatorDescription(architecture, "plain", 1, 1, 2.0, data.fingerprint))
+    again = load_translator(tmp_path, data)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    assert again.decoder.output_projection.weight is again.decoder.embed_tokens.weight
+    other = corpus.prepare(corpora.make("toy_translation", train_size=40, valid_size=8, test_size=4, merges=400))
+    with pytest.raises(InputError, match="was trained on another corpus than the one prepared, or its vocabulary"):
+        load_translator(tmp_path, other)
+
+
+def _terms(**changed) -> TranslationEditTerms:
+    given = {"editor": "gd", "hyperparameters": {"lr": 0.05}, "max_steps": 2, "c_edit": 3.0, "c_loc": 7.0}
+    return TranslationEditTerms(**(given | changed))
+
+
+def test_editable_loss_is_in_the_papers_units(data, pool):
+    model, batch = _model(data, dropout=0.0).train(), batch_of(_model(data), data.train, [3, 4, 5], seed=1)
+    losses = EditableTranslation(_terms(hyperparameters={"lr": 1e-3}), pool)(model, batch, 0.0)
+    parts, tokens = losses.parts, int(batch.target.ne(model.pad).sum())
+    assert float(parts["locality_loss"]) > 0
+    assert float(parts["edit_loss"]) > 0
+    summed = tokens * parts["base_loss"] + 3.0 * parts["edit_loss"] + 7.0 * parts["locality_loss"]
+    torch.testing.assert_close(losses.total, summed / tokens)
+    assert float(parts["c_loc_per_token"]) == pytest.approx(7.0 / tokens)
+    plain = LabelSmoothed()(model, batch, 0.0)
+    torch.testing.assert_close(parts["base_loss"], plain.total)
+
+
+@pytest.mark.parametrize(
+    "name", ["decoder.layers.1.fc1.weight", "decoder.layers.0.fc2.bias", "encoder.layers.0.self_attn.v_proj.weight"]
+)
+def test_gradient_of_edit_and_locality_agrees_with_finite_differences(data, pool, name):
+    model = _model(data, dropout=0.0, dtype=torch.float64)
+    batch = batch_of(model, data.train, [3, 4, 5], seed=1)
+    objective = EditableTranslation(_terms(), pool)
+    parameter = dict(model.named_parameters())[name]
+    parts = objective(model.train(), batch, 0.0).parts
+    (gradient,) = torch.autograd.grad(parts["edit_loss"] + 50 * parts["locality_loss"], parameter)
+    direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model.eval()
+    with torch.no_grad():
+        reference = model(batch.source, batch.previous)  # p is taken as given while the parameter moves
+    values = []
+    for step in (1e-5, -2e-5):
+        with torch.no_grad():
+            parameter.add_(step * direction)
+        values.append(_edit_and_locality(model, objective, batch, reference))
+    expected = (values[0] - values[1]) / 2e-5
+    assert abs(expected) > 1
+    # fairseq computes some of it in float32 whatever the model is, hence the tolerance.
+    assert float((gradient * direction).sum()) == pytest.approx(expected, rel=5e-3)
+
+
+def _edit_and_locality(model, objective, batch, reference) -> float:
+    """The two terms written out again: a patched copy of the whole model, with p given."""
+    drawn = int(torch.randint(len(objective.pool), (), generator=generator(batch.seed, "edit")))
+    with torch.no_grad():
+        asked = as_asked(model, split(model, "decoder.layers.1")[0], objective.pool[drawn], "sum")
+    edit = objective.terms.build().edit(split(model, "decoder.layers.1")[1], *asked, "decoder.layers.1")
+    with torch.no_grad():
+        edited = edit.apply(model)(batch.source, batch.previous).log_softmax(-1)
+        p = reference.log_softmax(-1)
+        each = (p.exp() * (p - edited)).sum(-1)[batch.target.ne(model.pad)]
+    return float(edit.loss + 50 * each.mean())
+
+
+def test_an_editable_training_prepares_for_edits_and_resumes(data, pool, tmp_path):
+    objective = EditableTranslation(_terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3), pool)
+    plan = TranslationPlan(epochs=2, lr=2e-3, warmup=1, tokens=400, clip_norm=10.0)
+    trained = train(_model(data), objective, data, plan, tmp_path, ("axes",))
+    assert set(trained.history[0].parts) >= {"base_loss", "edit_loss", "locality_loss", "edit_steps", "edit_success"}
+    again = train(_model(data), objective, data, plan, tmp_path, ("axes",))
+    assert again.history == trained.history
+
+
+def test_bad_terms_are_one_sentence():
+    with pytest.raises(InputError, match=r"c_loc must be a number >= 0, not -1\.0"):
+        _terms(c_loc=-1.0)
+    with pytest.raises(InputError, match="'lookup_cache' does not follow gradients"):
+        _terms(editor="lookup_cache", hyperparameters={})

@@ -1,0 +1,42 @@
+"""A small corpus, and a small translator that has learned it by heart well enough to end its sentences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.translation import corpora, corpus
+from benchmarks.translation.batches import previous_tokens, rows
+from benchmarks.translation.corpus import Corpus
+from benchmarks.translation.model import Architecture, Translator
+from benchmarks.translation.randomness import drawn_from
+
+SMALL = Architecture(embed_dim=16, ffn_dim=32, heads=2, layers=3, dropout=0.1, max_positions=64)
+
+
+@pytest.fixture(scope="session")
+def small_corpus() -> Corpus:
+    return corpus.prepare(corpora.make("toy_translation", train_size=60, valid_size=8, test_size=12, merges=400))
+
+
+@pytest.fixture(scope="session")
+def _weights(small_corpus: Corpus) -> dict[str, torch.Tensor]:
+    pairs = small_corpus.train
+    source, target = rows(pairs.source_numbers, 1), rows(pairs.target_numbers, 1)
+    previous = previous_tokens(target, small_corpus.target.end, 1)
+    with drawn_from("translator of the tests", device=torch.device("cpu")):
+        model = Translator(SMALL, small_corpus.source, small_corpus.target)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            optimizer.zero_grad()
+            logits = model(source, previous)
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=1).backward()
+            optimizer.step()
+    return model.state_dict()
+
+
+@pytest.fixture
+def translator(small_corpus: Corpus, _weights: dict[str, torch.Tensor]) -> Translator:
+    model = Translator(SMALL, small_corpus.source, small_corpus.target).eval()
+    model.load_state_dict(_weights)
+    return model

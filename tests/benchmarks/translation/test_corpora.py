@@ -1,0 +1,127 @@
+"""Corpora that are read from files, and what is said about files that are not as they should be."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import InputError
+from benchmarks.translation import corpora
+from benchmarks.translation.corpora.iwslt14 import TESTS
+
+WORDS = "eins zwei drei vier fünf sechs"
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    for stem, count in (("train", 5), ("val", 2), ("test_2016_flickr", 3)):
+        (tmp_path / f"{stem}.de").write_text("".join(f"Ein Hund, Nummer {n}.\n" for n in range(count)), "utf-8")
+        packed = gzip.compress("".join(f"A dog, number {n}.\n" for n in range(count)).encode())
+        (tmp_path / f"{stem}.en.gz").write_bytes(packed)
+    return tmp_path
+
+
+def test_multi30k_is_read_packed_or_not(captions):
+    texts = corpora.make("multi30k", folder=str(captions))
+    assert (len(texts.train), len(texts.valid), len(texts.test)) == (5, 2, 3)
+    assert texts.test.source[2] == "Ein Hund, Nummer 2."
+    assert texts.test.target_tokens[2] == "a dog , number 2 ."
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "val.de").unlink(), r"val\.de is missing \(or val\.de\.gz\)"),
+        (lambda folder: (folder / "train.de").write_text("\n\n"), r"train\.de is empty"),
+        (lambda folder: (folder / "train.de").write_text("Ein Hund.\n"), "there are 1 and 5 lines"),
+        (lambda folder: (folder / "train.en.gz").write_bytes(b"no gzip"), r"train\.en\.gz cannot be read as text"),
+    ],
+)
+def test_bad_files_of_multi30k_are_one_sentence(captions, spoil, message):
+    spoil(captions)
+    with pytest.raises(InputError, match=message):
+        corpora.make("multi30k", folder=str(captions))
+
+
+def _archive(path: Path, files: dict[str, str]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content.encode())
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    return path
+
+
+def _official(lines: int) -> dict[str, str]:
+    """The layout of the published archive: one talk in train.tags, and test sets of 1, 2, 3, 4 and 5 segments."""
+    training = {
+        "de": ["<url>http://x</url>", "<keywords>a, b</keywords>", "<talkid>1</talkid>", "<title>Ein Titel</title>"],
+        "en": ["<url>http://x</url>", "<keywords>a, b</keywords>", "<talkid>1</talkid>", "<title>A title</title>"],
+    }
+    unequal = ("eins zwei drei vier", "one two three four five six seven")  # 7 > 1.5 · 4
+    just_equal = ("eins zwei drei vier", "one two three four five six")  # 6 = 1.5 · 4
+    for german, english in (
+        ("<description>TED, ein Vortrag</description>", "<description>TED, a talk</description>"),
+        unequal,
+        just_equal,
+        ("", "nothing"),
+        ("ja " * 176, "yes " * 176),
+        ("ja " * 175, "yes " * 175),
+        *((f"{WORDS} {n}", f"one two three four five six {n}") for n in range(lines)),
+    ):
+        training["de"].append(german)
+        training["en"].append(english)
+    files = {f"de-en/train.tags.de-en.{language}": "\n".join(text) + "\n" for language, text in training.items()}
+    for count, name in enumerate(TESTS, start=1):
+        for language, word in (("de", "Ja’s"), ("en", "Yes’s")):
+            segments = "\n".join(f'<seg id="{n}"> {word} {name} {n} </seg>' for n in range(1, count + 1))
+            files[f"de-en/IWSLT14.{name}.de-en.{language}.xml"] = f'<doc docid="1">\n{segments}\n</doc>\n'
+    return files
+
+
+def test_iwslt14_is_cleaned_and_split_as_counted_by_hand(tmp_path):
+    texts = corpora.make("iwslt14", archive=str(_archive(tmp_path / "de-en.tgz", _official(lines=46))))
+    # Kept are title, description, the pair of ratio 1.5, the one of 175 tokens, and 46 more: 50. Of these, the 23rd
+    # and the 46th are for validation.
+    assert (len(texts.train), len(texts.valid), len(texts.test)) == (48, 2, 1 + 2 + 3 + 4 + 5)
+    assert texts.train.source_tokens[0] == "ein titel"
+    assert texts.train.target_tokens[1] == "ted , a talk"
+    assert [line.split()[-1] for line in texts.valid.source] == ["18", "41"]
+    assert texts.test.source[0] == "Ja's TED.dev2010 1"
+    assert texts.test.target[-1] == "Yes's TED.tst2012 5"
+    assert not any("nothing" in line or "seven" in line for line in (*texts.train.target, *texts.valid.target))
+
+
+def test_iwslt14_says_what_is_wrong_with_an_archive(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.tgz is missing: give IWSLT'14's de-en\.tgz"):
+        corpora.make("iwslt14", archive=str(tmp_path / "nowhere.tgz"))
+    with pytest.raises(InputError, match="downloads only what it can check: give the option 'md5'"):
+        corpora.make("iwslt14")
+    broken = tmp_path / "broken.tgz"
+    broken.write_bytes(b"nothing packed")
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        corpora.make("iwslt14", archive=str(broken))
+    files = _official(lines=3)
+    del files["de-en/IWSLT14.TED.tst2011.de-en.en.xml"]
+    with pytest.raises(InputError, match=r"no readable de-en/IWSLT14\.TED\.tst2011"):
+        corpora.make("iwslt14", archive=str(_archive(tmp_path / "other.tgz", files)))
+    files["de-en/train.tags.de-en.de"] += "Eine Zeile zu viel\n"
+    with pytest.raises(InputError, match="line n must translate line n, but there are 11 and 10 lines"):
+        corpora.make("iwslt14", archive=str(_archive(tmp_path / "unequal.tgz", files)))
+
+
+def test_an_archive_cannot_write_elsewhere(tmp_path):
+    archive = _archive(tmp_path / "de-en.tgz", {"../../evil.txt": "x"})
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        corpora.make("iwslt14", archive=str(archive))
+
+
+def test_unknown_names_are_one_sentence():
+    with pytest.raises(InputError, match="unknown corpus 'wmt'; available: toy_translation, multi30k, iwslt14"):
+        corpora.make("wmt")
+    with pytest.raises(InputError, match="corpus toy_translation: unknown option 'size'; options: train_size"):
+        corpora.make("toy_translation", size=3)
