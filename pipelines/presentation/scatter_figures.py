@@ -15,6 +15,7 @@ from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.labels import place_labels
 from pipelines.presentation.style import (
+    HEIGHT,
     INK,
     SOFT,
     axis_title,
@@ -33,6 +34,7 @@ _BETTER_HIGH = ("success_rate", "generality", "bleu")
 _LOGARITHMIC = 5.0
 # Up to this many entries each has its name beside it; of more, the front has, and a key tells the colours.
 _LABELS = 16
+_WITH_KEY = 6.0  # inches high, so that a long key leaves the plot room
 
 
 def error_drawdown_scatter(frame: pd.DataFrame) -> Figure:
@@ -59,7 +61,7 @@ def scatter(
     require(frame, [*KEYS, x, y], what)
     rows = frame.dropna(subset=[x, y])
     require(rows, [], what)
-    figure = new_figure()
+    figure = new_figure(height=HEIGHT if len(rows) <= _LABELS else _WITH_KEY)
     axes = figure.subplots()
     values = rows[y].to_numpy(dtype=float)
     if values.min() > 0 and values.max() / values.min() > _LOGARITHMIC:

@@ -34,6 +34,10 @@ _EDITOR_COLOURS = {
     "grace": "#C2A500",
     "rehearsal": "#80CDC1",
     "interpolate": "#F4A582",
+    "covariance_views": "#67001F",
+    "rank_one_views": "#00441B",
+    "rmsprop_views": "#FDB863",
+    "rmsprop_backtracking": "#B35806",
 }
 # Paul Tol's muted scheme, https://sronpersonalpages.nl/~pault/
 _OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
@@ -56,6 +60,10 @@ _EDITOR_TITLES = {
     "grace": "GRACE",
     "rehearsal": "Rehearsal",
     "interpolate": "Interpolation",
+    "covariance_views": "Covariance, views",
+    "rank_one_views": "Rank one, views",
+    "rmsprop_views": "RMSProp, views",
+    "rmsprop_backtracking": "RMSProp, backtracking",
     "lookup_cache": "Lookup cache",
     "retrain": "Retraining",
 }
