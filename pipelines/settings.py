@@ -18,7 +18,6 @@ from benchmarks.errors import InputError
 from pipelines import params_file
 from pipelines.layout import cell
 from pipelines.training_settings import Name, Strict, TrainingSettings
-from pipelines.translation_settings import TranslationSettings
 
 PARAMS = Path("params.yaml")
 
@@ -157,7 +156,7 @@ class Settings(Strict):
     processes: int = Field(ge=1)
     benchmarks: dict[Name, BenchmarkSettings]
     editors: dict[Name, EditorSettings]
-    translation: dict[Name, TranslationSettings] = Field(default_factory=dict)
+    translation: dict[Name, dict[str, Any]] = Field(default_factory=dict)  # checked by the stage that needs it
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -193,11 +192,6 @@ class Settings(Strict):
         known = self.benchmark(benchmark).trainings
         _check_known(f"benchmarks.{benchmark}.trainings", name, known, "training")
         return known[name]
-
-    def translator(self, name: Name) -> TranslationSettings:
-        """:raises InputError: for a benchmark of Table 6 that params.yaml does not describe."""
-        _check_known("translation", name, self.translation, "benchmark")
-        return self.translation[name]
 
     def editor(self, name: Name) -> EditorSettings:
         """:raises InputError: for an editor that params.yaml does not describe."""

@@ -40,9 +40,9 @@ _CAPTION = (
 )
 
 
-def report(settings: Settings, benchmark: str) -> None:
+def report(settings: Settings, benchmark: str, chosen: TranslationSettings) -> None:
     """Write ``table6.csv``, ``table6.md``, ``examples.md`` and ``run.json`` from the records in ``edits/``."""
-    chosen, layout = settings.translator(benchmark), Layout(benchmark)
+    layout = Layout(benchmark)
     results = [(row, *_read(layout, row)) for row in chosen.rows]
     table = pd.DataFrame([_row(chosen, *one) for one in results])
     paper = published.load("table6").rename(columns={"training": "published_name"})
@@ -66,7 +66,7 @@ def report(settings: Settings, benchmark: str) -> None:
     )
     write_atomically(layout.results / "table6.md", page)
     write_atomically(layout.results / "examples.md", examples(benchmark, [(row, one) for row, _, one in results]))
-    write_atomically(layout.results / "run.json", json.dumps(_run(settings, benchmark), indent=2) + "\n")
+    write_atomically(layout.results / "run.json", json.dumps(_run(settings, benchmark, chosen), indent=2) + "\n")
     for (row, _, _), line in zip(results, table.to_dict("records"), strict=True):
         print(
             f"table6 {benchmark} {row.file}: BLEU {line['bleu']:.2f}, drawdown {line['bleu_drawdown']:.2f} points, "
@@ -117,10 +117,10 @@ def _read(layout: Layout, row: RowSettings) -> tuple[dict[str, Any], pd.DataFram
     return described, records
 
 
-def _run(settings: Settings, benchmark: str) -> dict[str, Any]:
+def _run(settings: Settings, benchmark: str, chosen: TranslationSettings) -> dict[str, Any]:
     layout = Layout(benchmark)
     data = json.loads((layout.data / corpus.DESCRIPTION).read_text())
-    timings = {name: layout.model(name) / "timing.json" for name in settings.translator(benchmark).trainings}
+    timings = {name: layout.model(name) / "timing.json" for name in chosen.trainings}
     return {
         "benchmark": benchmark,
         "command": f"python -m pipelines.translation {benchmark}",

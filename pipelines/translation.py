@@ -42,7 +42,7 @@ from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
 from pipelines.settings import Settings
 from pipelines.table6 import report
-from pipelines.translation_settings import RowSettings, TranslationSettings
+from pipelines.translation_settings import RowSettings, TranslationSettings, read
 from pipelines.workers import share_out
 
 PROTOCOL = 1
@@ -53,15 +53,11 @@ _MADE_OF = "made_of.json"
 
 @dataclass(frozen=True)
 class Job:
-    """What every step needs to know: all settings, and which benchmark this is."""
+    """What every step needs to know: all settings, which benchmark this is, and its block of params.yaml."""
 
     settings: Settings
     benchmark: str
-
-    @property
-    def chosen(self) -> TranslationSettings:
-        """The benchmark's block of params.yaml."""
-        return self.settings.translator(self.benchmark)
+    chosen: TranslationSettings
 
     @property
     def layout(self) -> Layout:
@@ -85,7 +81,7 @@ def translation(
 ) -> None:
     """Make Table 6 on one corpus: data, models, edits, records, table and a page of examples."""
     settings = parameters.load(params)
-    job = Job(settings, benchmark)
+    job = Job(settings, benchmark, read(settings, benchmark))
     _prepare(job)
     for names in _waves(job.chosen):
         share_out(partial(_train, job), names, settings.processes, settings.torch_device())
@@ -95,7 +91,7 @@ def translation(
     for stale in [path for path in job.requests.parent.iterdir() if path.name not in {*wanted, *_files_of_requests()}]:
         stale.unlink()
     shutil.rmtree(job.layout.root / "unfinished" / benchmark, ignore_errors=True)
-    report(settings, benchmark)
+    report(settings, benchmark, job.chosen)
 
 
 def _prepare(job: Job) -> None:

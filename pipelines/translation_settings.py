@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 import editors
 from baselines.editable_translation import TranslationEditTerms
@@ -16,6 +16,8 @@ from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture
 from benchmarks.translation.requests import ALTERNATIVES, TEMPERATURE
 from editors.constraints import SCORES
 from pipelines.layout import cell
+from pipelines.params_file import sentence
+from pipelines.settings import Settings
 from pipelines.training_settings import Name, Strict
 
 
@@ -174,3 +176,17 @@ class TranslationSettings(Strict):
         if len({row.file for row in self.rows}) < len(self.rows):
             raise InputError("rows: two are alike")
         return self
+
+
+def read(settings: Settings, benchmark: str) -> TranslationSettings:
+    """What params.yaml says about one benchmark of Table 6.
+
+    :raises InputError: one sentence, if it says nothing, or something that cannot be.
+    """
+    if benchmark not in settings.translation:
+        known = ", ".join(settings.translation) or "none"
+        raise InputError(f"translation: unknown benchmark {benchmark!r}; params.yaml describes: {known}")
+    try:
+        return TranslationSettings.model_validate(settings.translation[benchmark])
+    except ValidationError as error:
+        raise InputError(f"translation.{benchmark}: {sentence(error, TranslationSettings)}") from error

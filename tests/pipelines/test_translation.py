@@ -15,6 +15,7 @@ from benchmarks.errors import InputError
 from pipelines import settings
 from pipelines.table6 import report
 from pipelines.translation import translation
+from pipelines.translation_settings import read
 
 ROOT = Path(__file__).parents[2]
 NAME = "toy_translation"
@@ -135,8 +136,10 @@ def test_lost_records_come_back_byte_by_byte(project):
 
 def test_a_report_without_records_is_one_sentence(project):
     (project / "results" / NAME / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv").unlink()
+    loaded = settings.load(project / "params.yaml")
+    chosen = read(loaded, NAME)
     with pytest.raises(InputError, match="are missing or broken .*: remove them and run `python -m pipelines.transl"):
-        report(settings.load(project / "params.yaml"), NAME)
+        report(loaded, NAME, chosen)
 
 
 @pytest.mark.parametrize(
@@ -152,12 +155,15 @@ def test_a_report_without_records_is_one_sentence(project):
         (lambda block: block["trainings"]["editable-100"].update(start="other"), "unknown training 'other'"),
         (lambda block: block["trainings"].pop("plain"), "trainings must have `plain`"),
         (lambda block: block["trainings"]["editable-100"]["editing"].update(editor="lookup_cache"), "lookup_cache"),
-        (lambda block: block["edits"].update(counts=3), "unknown key 'translation.toy_translation.edits.counts'"),
+        (
+            lambda block: block["edits"].update(counts=3),
+            "translation.toy_translation: unknown key 'edits.counts'; allowed",
+        ),
     ],
 )
 def test_a_mistake_in_the_parameters_is_one_sentence(tmp_path, change, message):
     params = _small()
     change(params["translation"][NAME])
     with pytest.raises(ValueError, match=re.escape(message)) as found:
-        settings.load(_write(tmp_path, params))
+        read(settings.load(_write(tmp_path, params)), NAME)
     assert "\n" not in str(found.value)
