@@ -22,8 +22,8 @@ def fold(model: nn.Module, layers: Layers) -> nn.Module:
     """``model`` for evaluation mode: the same outputs up to rounding, and the same parameters of ``layers`` to edit.
 
     A batch normalisation right behind a convolution becomes part of the convolution's weights: once and for all if
-    neither is edited. Where they are edited and a gradient is asked for, it is a scale and a shift, whose second
-    derivative takes far fewer operations. Everything else is the model's own.
+    neither is edited. Where they are edited and outputs are fewer than weights, it scales and shifts the outputs, whose
+    second derivative takes far fewer operations than a normalisation's. Everything else is the model's own.
 
     Folded weights carry the graph to the model's parameters, and are as old as this call: fold again after a training
     step. Inside ``torch.no_grad()`` they are plain tensors.
@@ -122,7 +122,8 @@ class _Folding(nn.modules.conv._ConvNd):
     _behind: tuple[_Absorbed]  # in a tuple: it has its own place in the tree
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if torch.is_grad_enabled():  # an editor's inputs are few: less work to scale than the weights
+        positions = inputs.numel() // inputs.shape[-self.weight.dim() + 1]
+        if positions * self.out_channels < self.weight.numel():  # few inputs, as an editor has
             return self._behind[0].normalise(self._conv_forward(inputs, self.weight, self.bias))
         return self._conv_forward(inputs, *self._behind[0].fold(self.weight, self.bias))
 
