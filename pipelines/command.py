@@ -23,7 +23,7 @@ DEFAULT_PARAMS = PARAMS
 Editors = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[EDITOR]...", help="Names under `editors`; all that `leaderboard` lists, if none is given."
+        metavar="editor", help="Names under `editors`; all that `leaderboard` lists, if none is given."
     ),
 ]
 

@@ -112,8 +112,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "add", ".")
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
-    of_editors = [f"{stage}@digits-{editor}" for stage in ("tune", "evaluate") for editor in ("gd", "rmsprop")]
-    assert sorted(ran) == sorted(["prepare@digits", "train@digits", *of_editors, "analyse@digits", "report@digits"])
+    assert ran == [f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "report")]
     return copy
 
 

@@ -244,7 +244,14 @@ def test_help_says_what_the_stage_does_and_takes(trained, stage):
     assert len(ended.output.split("\n\n")[1].strip()) > 40  # a sentence about it
 
 
-@pytest.mark.parametrize("arguments", [[], ["digits"], ["digits", "gd", "more"], ["digits", "gd", "--parms", "x"]])
+def test_an_unknown_editor_is_named_before_anything_is_tuned(trained):
+    ended = trained.run("tune", "digits", "gd", "more")
+    assert ended.code == 2
+    assert ended.errors == "error: editors: unknown editor 'more'; params.yaml describes: gd, rmsprop\n"
+    assert not trained.files("results")
+
+
+@pytest.mark.parametrize("arguments", [[], ["digits", "gd", "--parms", "x"]])
 def test_arguments_that_do_not_fit_are_explained(trained, arguments):
     ended = trained.run("tune", *arguments)
     assert ended.code == 2
