@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
 from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
+
+pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
 
 PLAN = TranslationPlan(epochs=3, lr=5e-3, warmup=5, tokens=400, patience=2)
 

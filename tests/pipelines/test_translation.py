@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,8 @@ from pipelines import settings
 from pipelines.table6 import report
 from pipelines.translation import translation
 from pipelines.translation_settings import read
+
+pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
 
 ROOT = Path(__file__).parents[2]
 NAME = "toy_translation"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -10,6 +12,13 @@ from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.randomness import drawn_from
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _installed() -> None:
+    if find_spec("fairseq") is None:
+        pytest.skip("needs the extra `translation`, which `make translation` installs")
+
 
 SMALL = Architecture(embed_dim=16, ffn_dim=32, heads=2, layers=3, dropout=0.1, max_positions=64)
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-import sacrebleu
 import torch
 import torch.nn.functional as F
 
@@ -23,6 +22,8 @@ from benchmarks.translation.requests import as_asked, draw_requests, load_reques
 from benchmarks.translation.scoring import TranslationScorer, token_kl
 from benchmarks.translation.toolkit import fairseq
 from editors.constraints import prefers
+
+sacrebleu = pytest.importorskip("sacrebleu", reason="needs the extra `translation`")
 
 LAYERS = "decoder.layers.2"
 
