@@ -19,7 +19,7 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
 
     :param warning: something that went wrong while reporting and that a reader should know.
     """
-    found = [path.parent for path in sorted(results.glob("*/leaderboard.csv"))]
+    found = sorted({path.parent for name in ("leaderboard", "table6") for path in results.glob(f"*/{name}.csv")})
     lines = [
         "# Results",
         "",
@@ -53,22 +53,36 @@ def _section(folder: Path, settings: Settings) -> list[str]:
         machine = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
         made = f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`."
         data = f"Data: {run['data']['source']}"
-        headline = _headline(pd.read_csv(folder / "leaderboard.csv"))
+        headline = _headline(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {name}`, or remove them"
         ) from error
-    note = settings.benchmarks[name].note if name in settings.benchmarks else ""
+    translation = settings.translation.get(name, {}).get("note", "")
+    note = settings.benchmarks[name].note if name in settings.benchmarks else translation
     return [f"## {name}", "", note, "", headline, "", *_pictures(folder), *_list_of_files(folder), "", data, made, ""]
 
 
-def _headline(board: pd.DataFrame) -> str:
+def _headline(folder: Path) -> str:
+    if not (folder / "leaderboard.csv").exists():
+        return _translation(pd.read_csv(folder / "table6.csv"))
+    board = pd.read_csv(folder / "leaderboard.csv")
     best = board.loc[(~board["editor"].isin(WORKAROUNDS)).idxmax()]
     return (
         f"Smallest drawdown of an editor: **{best['drawdown']:.2f} points** "
         f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
-        f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded; "
-        f"test error {best['test_error']:.2f} %)."
+        f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
+        f"{best['generality']:.0f} % of augmented copies followed; test error {best['test_error']:.2f} %)."
+    )
+
+
+def _translation(rows: pd.DataFrame) -> str:
+    best = rows.loc[rows["bleu_drawdown"].idxmin()]
+    return (
+        f"Smallest BLEU drawdown of an edit: **{best['bleu_drawdown']:.2f} points** "
+        f"[{best['bleu_drawdown_low']:.2f}, {best['bleu_drawdown_high']:.2f}] by `{best['editor']}` with learning rate "
+        f"{best['lr']:g} of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
+        f"succeeded; BLEU {best['bleu']:.2f})."
     )
 
 
@@ -90,6 +104,8 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Table 1: editors", ["table1.md"], "table1.csv"),
         ("Table 2: layers", ["table2.md"], "table2.csv"),
         ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
+        ("Table 6: translation", ["table6.md"], "table6.csv"),
+        ("Edits to read", ["examples.md"], ""),
         ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),
         ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
         ("Drawdown against generality", ["figures/generality-drawdown.png"], ""),

@@ -12,6 +12,7 @@ from benchmarks.files import write_atomically
 from benchmarks.translation import corpus
 from benchmarks.translation.metrics import NAMES, summarise
 from pipelines import provenance
+from pipelines.index import write_index
 from pipelines.layout import Layout
 from pipelines.presentation import published
 from pipelines.presentation.tables import Column, to_markdown
@@ -41,7 +42,7 @@ _CAPTION = (
 
 
 def report(settings: Settings, benchmark: str, chosen: TranslationSettings) -> None:
-    """Write ``table6.csv``, ``table6.md``, ``examples.md`` and ``run.json`` from the records in ``edits/``."""
+    """Write ``table6.csv``, ``table6.md``, ``examples.md`` and ``run.json`` from the records, and the index anew."""
     layout = Layout(benchmark)
     results = [(row, *_read(layout, row)) for row in chosen.rows]
     table = pd.DataFrame([_row(chosen, *one) for one in results])
@@ -67,6 +68,7 @@ def report(settings: Settings, benchmark: str, chosen: TranslationSettings) -> N
     write_atomically(layout.results / "table6.md", page)
     write_atomically(layout.results / "examples.md", examples(benchmark, [(row, one) for row, _, one in results]))
     write_atomically(layout.results / "run.json", json.dumps(_run(settings, benchmark, chosen), indent=2) + "\n")
+    write_index(layout.results.parent, settings)
     for (row, _, _), line in zip(results, table.to_dict("records"), strict=True):
         print(
             f"table6 {benchmark} {row.file}: BLEU {line['bleu']:.2f}, drawdown {line['bleu_drawdown']:.2f} points, "

@@ -86,7 +86,8 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
     below.set_ylabel("Success (%)")
     only_horizontal_grid(below)
     names = zip(frame["editor"], frame["layers"], strict=True)
-    below.set_xticks(places, [f"{editor_title(e)}\n{layers_title(layers)}".strip() for e, layers in names])
+    titles = [f"{editor_title(e)}\n{layers_title(layers)}".replace(", ", ",\n").strip() for e, layers in names]
+    below.set_xticks(places, titles)
     below.set_xlim(-0.6, len(frame) - 0.4)
     return figure
 

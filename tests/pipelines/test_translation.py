@@ -97,6 +97,15 @@ def test_the_table_is_computed_from_the_records(project):
     assert run["packages"]["fairseq-fixed"]
 
 
+def test_the_index_leads_to_the_table_and_says_its_best_row(project):
+    index = (project / "results/README.md").read_text()
+    table = pd.read_csv(project / "results" / NAME / "table6.csv")
+    assert f"## {NAME}\n\nSmall.\n\nSmallest BLEU drawdown" in index
+    assert f"**{table['bleu_drawdown'].min():.2f} points**" in index
+    for file in ("table6.md", "table6.csv", "examples.md", "run.json"):
+        assert f"]({NAME}/{file})" in index
+
+
 def test_the_page_shows_what_was_said_wanted_and_done(project):
     results = project / "results" / NAME
     records = pd.read_csv(results / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv", keep_default_na=False)
