@@ -53,7 +53,7 @@ MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
         ["layer 'chain9'", "stem, chain1, chain2, chain3, chain4, head"],
     ),
     "unknown layer in a worker": (
-        lambda p: p.change(editors__gd__subsets={"plain": ["chain9", "chain8"]}, processes=2),
+        lambda p: p.change(editors__gd__subsets={"plain": ["chain9", "chain4"]}, processes=2),
         ["tune", "digits", "gd"],
         ["layer 'chain9'", "stem, chain1"],
     ),
