@@ -19,7 +19,7 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
 
     :param warning: something that went wrong while reporting and that a reader should know.
     """
-    found = sorted({path.parent for name in ("leaderboard", "table6") for path in results.glob(f"*/{name}.csv")})
+    found = sorted({path.parent for name in ("leaderboard.csv", "table6.md") for path in results.glob(f"*/{name}")})
     lines = [
         "# Results",
         "",

@@ -98,7 +98,11 @@ def test_the_table_is_computed_from_the_records(project):
 
 
 def test_the_index_leads_to_the_table_and_says_its_best_row(project):
+    (project / "results/published").mkdir()
+    (project / "results/published/table6.csv").write_text("training\n")  # no benchmark
+    report(settings.load(), NAME, read(settings.load(), NAME))
     index = (project / "results/README.md").read_text()
+    assert "## published" not in index
     table = pd.read_csv(project / "results" / NAME / "table6.csv")
     assert f"## {NAME}\n\nSmall.\n\nSmallest BLEU drawdown" in index
     assert f"**{table['bleu_drawdown'].min():.2f} points**" in index
