@@ -40,10 +40,10 @@ PAPER_COLUMNS = [
 ]
 GENERALITY_COLUMN = Column("generality", "Generality", "%", 1)
 FURTHER_COLUMNS = [
-    Column("drawdown_signed", "Signed drawdown", "points", 2),
-    Column("flip_rate", "Flips", "%", 2),
     GENERALITY_COLUMN,
     Column("generality_before", "before the edit", "%", 1),
+    Column("drawdown_signed", "Signed drawdown", "points", 2),
+    Column("flip_rate", "Flips", "%", 2),
 ]
 LEARNED_COLUMNS = [
     Column("drawdown_learned", "Drawdown, learned", "points", 2),
