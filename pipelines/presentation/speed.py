@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -67,7 +68,8 @@ def growth_figure(records: Sequence[Record]) -> Figure | None:
             axes.plot(sizes, seconds, "o", color=_COLOURS[way], label=f"{way}: ∝ {record.quantity}$^{{{power:.2f}}}$")
             fitted = np.exp(np.log(seconds).mean() + power * (np.log(sizes) - np.log(sizes).mean()))
             axes.plot(sizes, fitted, color=_COLOURS[way], linewidth=1.2)
-        axes.set(xscale="log", yscale="log", xlabel=record.quantity.capitalize(), title=record.title)
+        axes.set(xscale="log", yscale="log", xlabel=record.quantity.capitalize())
+        axes.set_title(textwrap.fill(record.title, 26))
         axes.set_xticks(record.sizes, [f"{size:,}" for size in record.sizes])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.title.set_fontsize(9)
