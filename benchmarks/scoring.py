@@ -171,9 +171,9 @@ class Scorer:
         return self._before if edit.unchanged else _answers(self._predict(edit, self._control))
 
     @property
-    def wrong_before(self) -> int:
-        """How many images of the whole split the unedited model gets wrong."""
-        return int(self._wrong.sum())
+    def wrong_before(self) -> list[int]:
+        """Positions of the images of the whole split that the unedited model gets wrong, in order."""
+        return self._wrong.nonzero().flatten().tolist()
 
     def record(self, row: int, edit: editors.Edit, views: bool = True) -> EditRecord:
         """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.

@@ -93,7 +93,6 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
     timing = records[["edit", "milliseconds"]]
     records = records.drop(columns="milliseconds")
-    wrong = images.wrong_before
     description = {
         "benchmark": cell.benchmark,
         "training": cell.training,
@@ -107,7 +106,7 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
         "tuning": tuned["tuning"],
         "edits": len(records),
         "test_images": len(data.test),
-        "test_images_wrong_before_editing": wrong,
+        "wrong_before_editing": " ".join(map(str, images.wrong_before)),  # of the test images; one line, not one each
         "dataset": data.fingerprint(),
         "protocol": PROTOCOL,
         "fingerprint": asked.identity,

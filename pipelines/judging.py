@@ -170,8 +170,11 @@ def _of_test_images(cells: Sequence[CellResult]) -> tuple[Estimate, str]:
     counts = [cell.description["test_images"] for cell in cells]
     if len(set(counts)) > 1:
         raise InputError(f"{_names(cells)} were measured on different test images ({counts[0]} and {counts[1]})")
-    estimate, method = _independent([cell.test_error for cell in cells])
-    return estimate, f"{method}, {counts[0]} test images"
+    if len(cells) == 1:
+        return cells[0].test_error, f"{counts[0]} test images"
+    first, second = (cell.wrong for cell in cells)
+    change = metrics.paired_change(len(first - second), len(second - first), counts[0])
+    return change, f"paired, the same {counts[0]} test images"
 
 
 def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[Row]) -> tuple[Estimate, str]:

@@ -44,10 +44,15 @@ class CellResult:
         """Every metric with its interval, and the cell's names; costs thousands of resamples."""
         return _computed_row(self)
 
+    @cached_property
+    def wrong(self) -> frozenset[int]:
+        """Positions of the test images that the model gets wrong before any edit."""
+        return frozenset(map(int, self.description["wrong_before_editing"].split()))
+
     @property
     def test_error(self) -> Estimate:
         """Test error before any edit, in percent, with Wilson's interval."""
-        return share(self.description["test_images_wrong_before_editing"], self.description["test_images"])
+        return share(len(self.wrong), self.description["test_images"])
 
 
 def read(settings: Settings, benchmark: str) -> list[CellResult]:
@@ -224,7 +229,7 @@ def _read_cell(cell: Cell) -> CellResult:
         records = pd.read_csv(path.with_suffix(".csv"))
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
         learned = pd.read_csv(path.with_suffix(".learned.csv")) if description.get("learned") else None
-        protocol, edits = description["protocol"], description["edits"]
+        protocol, edits, _ = description["protocol"], description["edits"], description["wrong_before_editing"]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: {again} first") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
