@@ -194,14 +194,8 @@ def _draw(
     curves = layout.results / "curves.csv"
     if curves.exists() and not (frame := pd.read_csv(curves)).empty:
         drawn["curves"] = partial(figures.tradeoff_curves, frame)
-    for result in results:
-        cell = result.cell
-        trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
-        if len(trials) == 1:
-            continue  # nothing to tune: no trade-off to show
-        title = f"{cell.editor} on {cell.layers} of the {cell.training} model"
-        threshold = result.description["tuning"].get("required", result.description["min_success"])
-        drawn[f"tuning-{cell.editor}-{cell.file}"] = partial(figures.tradeoff, trials, threshold, title=title)
+    for editor, (studies, threshold) in _studies(layout, results).items():
+        drawn[f"tuning-{editor}"] = partial(figures.tradeoffs, studies, threshold, title=f"Tuning of {editor}")
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(figures.importances, series)
     for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]:
@@ -239,6 +233,17 @@ def _history(folder: Path) -> tuple[pd.DataFrame, int]:
 def _save(piece: tuple[Path, Callable[[], Figure]]) -> tuple[Path, ...]:
     path, figure = piece
     return figures.save(figure(), path, ("png", "svg") if path.name in _SCALABLE else ("png",))
+
+
+def _studies(layout: Layout, results: list[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
+    """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
+    found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
+    for result in results:
+        cell, required = result.cell, result.description["tuning"].get("required", result.description["min_success"])
+        trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
+        if len(trials) > 1:
+            found.setdefault(cell.editor, ({}, required))[0][f"{cell.training},\n{cell.layers}"] = trials
+    return found
 
 
 def _importances(layout: Layout, results: list[CellResult]) -> dict[str, dict[str, pd.Series]]:

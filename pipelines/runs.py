@@ -40,7 +40,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
     cell = result.cell
     described = ("training", "editor", "layers", "note", "edits")
     metrics = {name: float(value) for name, value in row.items() if name not in described}
-    figures = sorted(layout.figures.glob(f"tuning-{cell.editor}-{cell.file}.png"))
+    figures = sorted(layout.figures.glob(f"tuning-{cell.editor}.png"))
     return RunRecord(
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
         parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},

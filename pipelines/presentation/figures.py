@@ -8,7 +8,7 @@ from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatt
 from pipelines.presentation.style import editor_colour
 from pipelines.presentation.table3_figure import table3_bars
 from pipelines.presentation.training_figures import training_curves
-from pipelines.presentation.tuning_figures import importances, tradeoff
+from pipelines.presentation.tuning_figures import importances, tradeoffs
 
 __all__ = [
     "editor_colour",
@@ -20,7 +20,7 @@ __all__ = [
     "table1_bars",
     "table2_bars",
     "table3_bars",
-    "tradeoff",
     "tradeoff_curves",
+    "tradeoffs",
     "training_curves",
 ]

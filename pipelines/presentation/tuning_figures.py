@@ -5,71 +5,65 @@ from collections.abc import Mapping
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from pipelines.presentation.checks import require
-from pipelines.presentation.style import FEASIBLE, INK, SOFT, axis_title, new_figure, styled
+from pipelines.presentation.style import FEASIBLE, HEIGHT, INK, SOFT, axis_title, new_figure, styled
 from pipelines.presentation.tables import REQUIRED_SUCCESS
 
 _PLAIN = "#0072B2"
+_WIDE = 10  # from this ratio of the largest to the smallest drawdown on, their scale is logarithmic
 
 
 @styled
-def tradeoff(
-    trials: pd.DataFrame,
+def tradeoffs(
+    studies: Mapping[str, pd.DataFrame],
     threshold: float = REQUIRED_SUCCESS,
     *,
     colour: str = "lr",
     title: str | None = None,
 ) -> Figure:
-    """Drawdown against success for the trials of a study: feasible region shaded, chosen trial ringed.
+    """Drawdown against success for the trials of some studies, a panel for each: feasible region shaded, chosen trial
+    ringed.
 
-    ``trials`` has the columns ``number, success_rate, drawdown, feasible, chosen`` (%, points) and the
-    hyperparameters. ``colour`` names the hyperparameter that colours the points, on a logarithmic scale;
-    where there is none all points look alike. Trials without a drawdown, not evaluated because they succeed
-    too rarely, are ticks on the lower edge.
+    The keys are the panels' titles. Each frame has the columns ``number, success_rate, drawdown, feasible, chosen``
+    (%, points) and the hyperparameters. ``colour`` names the hyperparameter that colours the points, on a logarithmic
+    scale that all panels share; where there is none all points look alike. Trials without a drawdown, not evaluated
+    because they succeed too rarely, are ticks on the lower edge.
 
     Raises:
-        ValueError: when there are no trials or a column is missing.
+        ValueError: when there is no study, one has no trials, or a column is missing.
     """
-    require(trials, ["number", "success_rate", "drawdown", "feasible", "chosen"], "trade-off figure")
-    figure = new_figure()
-    axes = figure.subplots()
-    norm = _norm(trials, colour)
-    evaluated = trials[trials["drawdown"].notna()]
-    skipped = trials[trials["drawdown"].isna()]
-
-    axes.set_xlim(*_success_limits(trials, threshold))
-    _feasible_region(axes, threshold)
-    points = None
-    for feasible, marker in ((True, "o"), (False, "X")):
-        rows = evaluated[evaluated["feasible"].astype(bool) == feasible]
-        if not rows.empty:
-            points = _points(axes, rows, marker, colour, norm)
-    _ticks(axes, skipped, colour, norm)
-    _ring(axes, evaluated[evaluated["chosen"].astype(bool)])
-
-    axes.set_xlabel(axis_title("success_rate"))
-    axes.set_ylabel(axis_title("drawdown"))
-    if title:
-        axes.set_title(title)
-    if evaluated.empty:
-        axes.set_ylim(0, 1)
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no trial succeeded often enough to be evaluated", transform=axes.transAxes, ha="center")
-    else:
-        axes.set_ylim(bottom=0)
+    if not studies:
+        raise ValueError("trade-off figure: there are no studies to show")
+    for study, trials in studies.items():
+        require(trials, ["number", "success_rate", "drawdown", "feasible", "chosen"], f"trade-off figure, {study!r}")
+    together = pd.concat(studies.values(), ignore_index=True)
+    norm = _norm(together, colour)
+    columns = min(len(studies), 3)
+    lines = -(-len(studies) // columns)
+    figure = new_figure(height=HEIGHT if columns == 1 else 0.9 + 2.4 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, (study, trials) in zip(panels, studies.items(), strict=False):
+        _study_panel(axes, trials, threshold, colour, norm)
+        axes.set_title(study, fontsize=9, fontweight="normal")
+    for axes in panels[len(studies) :]:
+        axes.set_visible(False)
+    figure.supxlabel(axis_title("success_rate"), fontsize=10)
+    figure.supylabel(axis_title("drawdown"), fontsize=10)
     if norm is not None:
-        mappable = points or matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
-        bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=28)
+        mappable = matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
+        bar = figure.colorbar(mappable, ax=list(panels), pad=0.02, aspect=28)
         bar.set_label(axis_title(colour))
         bar.outline.set_visible(False)
-    _key(figure, evaluated, skipped)
+    _key(figure, together, threshold, title)
     return figure
 
 
@@ -114,28 +108,38 @@ def _importance_panel(axes: Axes, study: str, series: pd.Series, most: int) -> N
     axes.set_title(study)
 
 
-def _success_limits(trials: pd.DataFrame, threshold: float) -> tuple[float, float]:
-    """From the worst evaluated trial to 100 %; unevaluated trials widen this to 35 points below at most."""
-    evaluated = trials.loc[trials["drawdown"].notna(), "success_rate"].min()
-    skipped = max(trials["success_rate"].min(), threshold - 35)
-    low = float(np.nanmin([evaluated, skipped, threshold - 5]))
-    return low - 0.04 * (100 - low), 100 + 0.03 * (100 - low)
-
-
-def _feasible_region(axes: Axes, threshold: float) -> None:
+def _study_panel(axes: Axes, trials: pd.DataFrame, threshold: float, colour: str, norm: LogNorm | None) -> None:
+    width = 100 - _lowest_success(trials, threshold)
+    axes.set_xlim(100 - 1.04 * width, 100 + 0.06 * width)
     axes.axvspan(threshold, axes.get_xlim()[1], color=FEASIBLE, zorder=0)
     axes.axvline(threshold, color=SOFT, linestyle="--", linewidth=1)
-    axes.annotate(
-        f"feasible: success ≥ {threshold:g} %",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=SOFT,
-        fontsize=9,
-    )
+    shown = trials[trials["success_rate"] > axes.get_xlim()[0]]
+    evaluated, skipped = shown[shown["drawdown"].notna()], shown[shown["drawdown"].isna()]
+    for feasible, marker in ((True, "o"), (False, "X")):
+        rows = evaluated[evaluated["feasible"].astype(bool) == feasible]
+        if not rows.empty:
+            _points(axes, rows, marker, colour, norm)
+    _ticks(axes, skipped, colour, norm)
+    _beyond(axes, len(trials) - len(shown))
+    _ring(axes, evaluated[evaluated["chosen"].astype(bool)])
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if evaluated.empty:
+        axes.set_ylim(0, 1)
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no trial succeeded\noften enough", transform=axes.transAxes, ha="center", va="center")
+    elif evaluated["drawdown"].max() > _WIDE * evaluated["drawdown"].min() > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.margins(y=0.12)
+    else:
+        axes.set_ylim(0, 1.12 * max(evaluated["drawdown"].max(), 0.1))
+
+
+def _lowest_success(trials: pd.DataFrame, threshold: float) -> float:
+    """Where a panel begins: at its worst trial, but not far from the required success, where trials are compared."""
+    return float(np.clip(trials["success_rate"].min(), threshold - 35, threshold - 5))
 
 
 def _norm(trials: pd.DataFrame, colour: str) -> LogNorm | None:
@@ -145,9 +149,9 @@ def _norm(trials: pd.DataFrame, colour: str) -> LogNorm | None:
     return LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
 
 
-def _points(axes: Axes, rows: pd.DataFrame, marker: str, colour: str, norm: LogNorm | None) -> PathCollection:
+def _points(axes: Axes, rows: pd.DataFrame, marker: str, colour: str, norm: LogNorm | None) -> None:
     looks = {"color": _PLAIN} if norm is None else {"c": rows[colour], "cmap": "viridis", "norm": norm}
-    return axes.scatter(
+    axes.scatter(
         rows["success_rate"],
         rows["drawdown"],
         marker=marker,
@@ -161,13 +165,15 @@ def _points(axes: Axes, rows: pd.DataFrame, marker: str, colour: str, norm: LogN
 
 def _ticks(axes: Axes, rows: pd.DataFrame, colour: str, norm: LogNorm | None) -> None:
     shades = matplotlib.colormaps["viridis"]
-    left = axes.get_xlim()[0]
-    for _, row in rows[rows["success_rate"] > left].iterrows():
+    for _, row in rows.iterrows():
         shade = _PLAIN if norm is None else shades(norm(row[colour]))
         axes.axvline(row["success_rate"], ymax=0.045, color=shade, linewidth=2)
-    if beyond := int((rows["success_rate"] <= left).sum()):
+
+
+def _beyond(axes: Axes, count: int) -> None:
+    if count:
         axes.annotate(
-            f"← {beyond} more below {left:.0f} %",
+            f"← {count} more",
             (0, 0.045),
             xycoords="axes fraction",
             xytext=(5, 4),
@@ -204,28 +210,21 @@ def _ring(axes: Axes, chosen: pd.DataFrame) -> None:
         )
 
 
-def _key(figure: Figure, evaluated: pd.DataFrame, skipped: pd.DataFrame) -> None:
+def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str | None) -> None:
     dot = {"linestyle": "none", "color": SOFT, "markeredgecolor": "white", "markersize": 8}
-    handles = []
+    handles: list[Artist] = [Patch(color=FEASIBLE, label=f"feasible: success ≥ {threshold:g} %")]
+    evaluated = trials[trials["drawdown"].notna()]
     feasible = evaluated["feasible"].astype(bool)
     if feasible.any():
         handles.append(Line2D([], [], marker="o", label="feasible trial", **dot))
     if (~feasible).any():
         handles.append(Line2D([], [], marker="X", label="infeasible trial", **dot))
-    if not skipped.empty:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker="|",
-                color=SOFT,
-                markersize=9,
-                markeredgewidth=2,
-                label="not evaluated",
-            )
-        )
+    if len(evaluated) < len(trials):
+        tick = {"linestyle": "none", "marker": "|", "color": SOFT, "markersize": 9, "markeredgewidth": 2}
+        handles.append(Line2D([], [], label="not evaluated", **tick))
     if evaluated["chosen"].astype(bool).any():
         ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 12, "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", marker="o", label="chosen", **ring))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.4)
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=5, columnspacing=1.2, title=title)
+    legend.get_title().set_fontweight("bold")
+    legend.set_alignment("left")

@@ -46,8 +46,12 @@ def words(figure) -> str:
     return " ".join(found + [text.get_text() for legend in figure.legends for text in legend.get_texts()])
 
 
-def test_tradeoff_separates_feasible_infeasible_unevaluated_and_chosen(trials):
-    figure = figures.tradeoff(trials)
+def tradeoff(trials, *more, **options):
+    return figures.tradeoffs({"plain, chain3": trials}, *more, **options)
+
+
+def test_tradeoffs_separate_feasible_infeasible_unevaluated_and_chosen(trials):
+    figure = tradeoff(trials)
     feasible, infeasible, ring = points(figure.axes[0])
     assert feasible.tolist() == [[99.0, 6.0], [96.0, 3.0], [95.0, 2.0]]
     assert infeasible.tolist() == [[90.0, 1.5]]
@@ -56,7 +60,7 @@ def test_tradeoff_separates_feasible_infeasible_unevaluated_and_chosen(trials):
     assert ticks == [80.0]
     for text in (
         "feasible: success ≥ 95 %",
-        "← 1 more below",
+        "← 1 more",
         "infeasible trial",
         "not evaluated",
         "chosen",
@@ -65,26 +69,29 @@ def test_tradeoff_separates_feasible_infeasible_unevaluated_and_chosen(trials):
         assert text in words(figure)
 
 
-def test_tradeoff_colours_by_learning_rate_on_a_logarithmic_scale(trials):
-    figure = figures.tradeoff(trials)
-    first = next(c for c in figure.axes[0].collections if isinstance(c, PathCollection))
-    assert isinstance(first.norm, matplotlib.colors.LogNorm)
-    assert (first.norm.vmin, first.norm.vmax) == (1e-4, 1e-1)
-    assert first.get_array().tolist() == [1e-1, 1e-2, 5e-3]
-    assert figure.axes[1].get_ylabel() == "Learning rate"
-    assert len(figures.tradeoff(trials.drop(columns="lr")).axes) == 1
+def test_studies_share_a_logarithmic_scale_of_the_learning_rate(trials):
+    figure = figures.tradeoffs({"plain, all": trials, "plain, chain3": trials.assign(lr=trials["lr"] / 10)})
+    left, right, bar = figure.axes
+    assert [axes.get_title(loc="left") for axes in (left, right)] == ["plain, all", "plain, chain3"]
+    for axes, largest in ((left, 1e-1), (right, 1e-2)):
+        first = next(c for c in axes.collections if isinstance(c, PathCollection))
+        assert isinstance(first.norm, matplotlib.colors.LogNorm)
+        assert (first.norm.vmin, first.norm.vmax) == (1e-5, 1e-1)
+        assert first.get_array().tolist() == pytest.approx([largest, largest / 10, largest / 20])
+    assert bar.get_ylabel() == "Learning rate"
+    assert len(tradeoff(trials.drop(columns="lr")).axes) == 1
 
 
-def test_tradeoff_moves_with_the_threshold(trials):
-    (line,) = [line for line in figures.tradeoff(trials, threshold=90).axes[0].lines if line.get_linestyle() == "--"]
+def test_tradeoffs_move_with_the_threshold(trials):
+    (line,) = [line for line in tradeoff(trials, 90).axes[0].lines if line.get_linestyle() == "--"]
     assert list(line.get_xdata()) == [90, 90]
 
 
-def test_tradeoff_without_any_evaluated_trial_says_so(trials):
+def test_a_study_without_any_evaluated_trial_says_so(trials):
     nothing = trials.assign(drawdown=np.nan, feasible=False, chosen=False)
-    figure = figures.tradeoff(nothing)
+    figure = tradeoff(nothing)
     figure.canvas.draw()
-    assert "no trial succeeded often enough" in words(figure)
+    assert "no trial succeeded" in words(figure)
     assert all(len(offsets) == 0 for offsets in points(figure.axes[0]))
 
 
@@ -112,7 +119,9 @@ def test_training_curves_mark_the_epoch_with_the_smallest_tuning_error(history):
 
 def test_nothing_to_show_is_refused(trials, history):
     with pytest.raises(ValueError, match="no rows"):
-        figures.tradeoff(trials.iloc[:0])
+        tradeoff(trials.iloc[:0])
+    with pytest.raises(ValueError, match="no studies"):
+        figures.tradeoffs({})
     with pytest.raises(ValueError, match="no rows"):
         figures.training_curves(history.iloc[:0])
     with pytest.raises(ValueError, match="no epoch has a tuning error"):
@@ -127,7 +136,7 @@ def test_the_same_data_gives_the_same_bytes(tmp_path, table1, trials, history):
     drawn = {
         "bars": lambda: figures.table1_bars(table1),
         "points": lambda: figures.scatter(table1),
-        "trials": lambda: figures.tradeoff(trials),
+        "trials": lambda: tradeoff(trials),
         "curves": lambda: figures.training_curves(history),
     }
     for name, draw in drawn.items():
