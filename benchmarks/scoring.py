@@ -116,7 +116,7 @@ class Scorer:
         self._dataset = dataset
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
-        self._control = _kept(prefix, inputs, self._prefix_chunk)
+        self._control = activations(prefix, inputs, self._prefix_chunk)
         self._before = _answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
         self._edited = activations(prefix, inputs[requests.images.to(device)], self._prefix_chunk)
@@ -140,7 +140,7 @@ class Scorer:
         image = self._images[self.requests.images[row]].unsqueeze(0)
         source = generator(self.requests.seeds[row], "views to edit")
         augment = partial(self._dataset.augmentation.apply, generator=source)
-        request = editors.constraints.with_views(editors.Request(image, constraint), augment, self._asked_views)
+        request = editors.views.with_views(editors.Request(image, constraint), augment, self._asked_views)
         return editors.Request(self.inputs(request.inputs), request.constraint)
 
     def _judged(self, row: int, edit: editors.Edit) -> editors.Edit:
@@ -265,18 +265,6 @@ def _augmented(dataset: Dataset, images: Split, requests: EditRequests, device: 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _kept(model: nn.Module, inputs: Tensor, chunk: int) -> Tensor:
-    """Activations of ``inputs`` by ``model``, written to where they stay: never in memory twice."""
-    first = activations(model, inputs[:chunk], chunk)
-    if len(first) == len(inputs):
-        return first
-    kept = first.new_empty((len(inputs), *first.shape[1:]))
-    kept[: len(first)] = first
-    for begin in range(len(first), len(inputs), chunk):
-        kept[begin : begin + chunk] = activations(model, inputs[begin : begin + chunk], chunk)
-    return kept
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.cells import PROTOCOL
+from pipelines.cells import KEYS, PROTOCOL
 from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
@@ -38,7 +38,7 @@ def run_records(
 
 def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> RunRecord:
     cell = result.cell
-    described = ("training", "editor", "layers", "note", "edits")
+    described = (*KEYS, "note", "edits")
     metrics = {name: float(value) for name, value in row.items() if name not in described}
     figures = sorted(layout.figures.glob(f"tuning-{cell.editor}.png"))
     return RunRecord(
