@@ -247,7 +247,7 @@ def _draw(images: int, classes: int, seed: int, count: int) -> list[tuple[int, i
 
 def _usable(editor: editors.Editor) -> bool:
     """Whether a network can be trained through its edits: there are no statistics of a model that still changes."""
-    return isinstance(editor, editors.DescentEditor) and type(editor).statistics is editors.Editor.statistics
+    return isinstance(editor, editors.DescentEditor) and not editor.needs_statistics
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -82,6 +82,10 @@ class Backtracking(BisectionEditor):
                 found[row] = mixed_back(edits[row], start.parameters, requests[row])
         return found
 
+    @property
+    def needs_statistics(self) -> bool:
+        return self.editor.needs_statistics
+
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Any:
         return self.editor.statistics(model, inputs, labels, layers)
 

@@ -121,6 +121,11 @@ class Editor(ABC):
         """
         return None
 
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether :meth:`statistics` finds out anything."""
+        return type(self).statistics is not Editor.statistics
+
     def informed(self, statistics: Any) -> Editor:
         """This editor with what :meth:`statistics` found out; methods that need nothing are returned as they are."""
         return self

@@ -153,7 +153,7 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
 
 def statistics(editor: editors.Editor, images: Scorer, train: Split) -> Any:
     """What ``editor`` must know of the training data; None, at no cost, for an editor that needs nothing."""
-    if type(editor).statistics is editors.Editor.statistics:
+    if not editor.needs_statistics:
         return None
     inputs = images.inputs(train.images)
     return editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)

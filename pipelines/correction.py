@@ -8,7 +8,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +21,16 @@ from benchmarks.errors import InputError
 from benchmarks.models.torchvision_networks import modern_name
 from benchmarks.parts import WHOLE_MODEL, layers_of
 from benchmarks.patches import Patch
+from benchmarks.seeds import generator
 from pipelines.own_models import OwnModel
+from pipelines.side_effects import ControlImage
 
 THIRD_CHAINS = ("chain3", "layer3", "features.denseblock3")
 """What is edited by default, where a network has it: the part that keeps edits most local in the paper."""
+
+
+MOST_TRAINING = 500
+"""Training images that are looked at: more tell little more, and they are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,27 @@ def default_layers(network: nn.Module) -> str:
     return next((name for name in THIRD_CHAINS if name in there), WHOLE_MODEL)
 
 
-def correct(
-    own: OwnModel, mistakes: Sequence[Mistake], editor: str, layers: str, chosen: Mapping[str, float], max_steps: int
-) -> Correction:
+@dataclass(frozen=True)
+class Method:
+    """How a model is corrected.
+
+    :ivar hyperparameters: those that were chosen; the others are found or take their defaults.
+    :ivar views: augmented copies of each image that must get its class too.
+    :ivar training: images like those that the model was trained on, for editors that must know them; of those without
+        a class folder, the model's own answer counts as the class.
+    """
+
+    editor: str
+    layers: str
+    hyperparameters: Mapping[str, float]
+    max_steps: int
+    views: int = 0
+    training: tuple[ControlImage, ...] = ()
+
+
+def correct(own: OwnModel, mistakes: Sequence[Mistake], method: Method) -> Correction:
     """One edit for all mistakes, by the first of :func:`_attempts` that succeeds.
 
-    :param chosen: hyperparameters; the others are found or take their defaults.
     :raises InputError: if no attempt succeeds, there is nothing to correct, or the editor changes no weights.
     """
     inputs = own.inputs([mistake.image for mistake in mistakes])
@@ -86,14 +109,15 @@ def correct(
     before = _answers(own.network, inputs)
     if before == labels:
         raise InputError(f"{own.weights} gives the wanted answers already: there is nothing to patch")
-    constraint = editors.constraints.predicts(labels)
+    request = _request(own, inputs, labels, method.views)
     began = time.perf_counter()
+    known = _statistics(own, method)
     after = before
-    for values in _attempts(editor, chosen):
-        built = editors.build(editor, **values, max_steps=max_steps)
-        edit = built.edit(own.network, inputs, constraint, layers=layers_of(layers))
+    for values in _attempts(method.editor, method.hyperparameters):
+        built = editors.build(method.editor, **values, max_steps=method.max_steps).informed(known)
+        edit = built.edit(own.network, *request, layers=layers_of(method.layers))
         if not isinstance(edit, editors.EditResult):
-            raise InputError(f"editor {editor!r} changes no weights, so there is nothing to write: try rmsprop")
+            raise InputError(f"editor {method.editor!r} changes no weights, so there is nothing to write: try rmsprop")
         if not edit.succeeded:
             continue
         patch, network = _as_stored(own, edit)
@@ -101,10 +125,35 @@ def correct(
         if after == labels:
             return Correction(patch, network, tuple(before), values, edit.steps, time.perf_counter() - began)
     failed = next(mistake for mistake, answer in zip(mistakes, after, strict=True) if answer != mistake.label)
+    views = f" with {method.views} views of it" if method.views else ""
     raise InputError(
-        f"{failed.image} could not be made {own.classes[failed.label]!r} by {editor} on {layers} in {max_steps} "
-        "steps: nothing was written; try other layers, more steps or another learning rate"
+        f"{failed.image}{views} could not be made {own.classes[failed.label]!r} by {method.editor} on {method.layers} "
+        f"in {method.max_steps} steps: nothing was written; try other layers, more steps or another learning rate"
     )
+
+
+def _request(own: OwnModel, inputs: Tensor, labels: list[int], views: int) -> editors.Request:
+    request = editors.Request(inputs, editors.constraints.predicts(labels))
+    if not views:
+        return request
+    return editors.views.with_views(request, partial(own.augment, source=generator("patch", "views")), views)
+
+
+def _statistics(own: OwnModel, method: Method) -> Any:
+    """What the editor must know of training images, from at most :data:`MOST_TRAINING` of them, evenly chosen."""
+    editor = editors.build(method.editor)
+    if not editor.needs_statistics:
+        return None
+    if not method.training:
+        raise InputError(
+            f"{method.editor} must know images like those of training: give a folder of some by --training"
+        )
+    some = method.training[:: math.ceil(len(method.training) / MOST_TRAINING)]
+    inputs = own.inputs([image.file for image in some])
+    answers = _answers(own.network, inputs)
+    labels = [answer if image.label is None else image.label for image, answer in zip(some, answers, strict=True)]
+    where = layers_of(method.layers)
+    return editor.statistics(own.network, inputs, torch.tensor(labels, device=inputs.device), where)
 
 
 def _attempts(name: str, chosen: Mapping[str, float]) -> Iterator[dict[str, float]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, load_model
 from benchmarks import checkpoint_files, dataset
+from benchmarks.augmentation import Augmentation
 from benchmarks.errors import InputError
 from benchmarks.image_files import read_image
 from benchmarks.models import torchvision_networks
@@ -44,6 +45,8 @@ class OwnModel:
     :ivar classes: names in the order of its outputs.
     :ivar mode: what images are converted to, as Pillow names it.
     :ivar transform: an image to one input ``(C, H, W)``.
+    :ivar augment: other views of inputs ``(N, C, H, W)``: what the model was trained with as far as that is known, else
+        shifted by up to an eighth of the side and mirrored.
     """
 
     network: nn.Module
@@ -51,6 +54,7 @@ class OwnModel:
     classes: tuple[str, ...]
     mode: str
     transform: Callable[[Image.Image], Tensor]
+    augment: Callable[[Tensor, torch.Generator], Tensor]
 
     def inputs(self, files: Sequence[Path]) -> Tensor:
         """Image files as inputs ``(N, C, H, W)`` on the network's device."""
@@ -109,7 +113,13 @@ def _of_suite(folder: Path, architecture: str | None, classes: Path | None, prep
         pixels = torch.from_numpy(np.array(resized)).reshape(height, width, channels)
         return data.inputs(pixels.permute(2, 0, 1)[None])[0]
 
-    return OwnModel(network, folder / WEIGHTS, names, "L" if channels == 1 else "RGB", transform)
+    black = data.inputs(torch.zeros((1, channels, height, width), dtype=torch.uint8))
+
+    def augment(inputs: Tensor, source: torch.Generator) -> Tensor:
+        outside = black.to(inputs.device)
+        return data.augmentation.apply(inputs - outside, source) + outside
+
+    return OwnModel(network, folder / WEIGHTS, names, "L" if channels == 1 else "RGB", transform, augment)
 
 
 def _of_torchvision(
@@ -128,7 +138,7 @@ def _of_torchvision(
         names = _read_classes(classes, count, path)
     else:
         names = published if count == len(published) else tuple(str(number) for number in range(count))
-    model = OwnModel(network.eval(), path, names, "RGB", _transform_of(entry, preprocessing))
+    model = OwnModel(network.eval(), path, names, "RGB", _transform_of(entry, preprocessing), _moved_or_mirrored)
     _try(model, path)
     return model
 
@@ -151,6 +161,10 @@ def _transform_of(entry: Any, preprocessing: Preprocessing) -> Callable[[Image.I
         if value is not None:
             changed[name] = value
     return entry.transforms(**changed)
+
+
+def _moved_or_mirrored(inputs: Tensor, source: torch.Generator) -> Tensor:
+    return Augmentation(crop_padding=inputs.shape[-1] // 8, flip=True).apply(inputs, source)
 
 
 def _try(model: OwnModel, path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.patches import Patch
 from pipelines import command, own_models
-from pipelines.correction import Mistake, correct, default_layers, read_mistakes
+from pipelines.correction import Method, Mistake, correct, default_layers, read_mistakes
 from pipelines.own_models import OwnModel, Preprocessing
 from pipelines.presentation.patch_report import EditedImage, PatchReport, write
 from pipelines.settings import device_of
@@ -41,6 +41,10 @@ def patch(
         typer.Option("--set", help="lr=1e-3 and so on. [default: the smallest learning rate that succeeds]"),
     ] = None,
     max_steps: Annotated[int, typer.Option(help="Most gradient steps.")] = 10,
+    views: Annotated[int, typer.Option(min=0, help="Augmented copies that must get the class too.")] = 0,
+    training: Annotated[
+        Path | None, typer.Option(help="Images like those of training, for editors that must know them.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of inputs in pixels, if not torchvision's.")] = None,
     mean: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1, such as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1.")] = None,
@@ -58,7 +62,8 @@ def patch(
     wanted = _mistakes(own, image, label, mistakes)
     controls = control_images(control, own, [mistake.image for mistake in wanted])
     where = layers or default_layers(own.network)
-    correction = correct(own, wanted, editor, where, chosen, max_steps)
+    seen = () if training is None else control_images(training, own, [mistake.image for mistake in wanted])
+    correction = correct(own, wanted, Method(editor, where, chosen, max_steps, views, seen))
     effects = side_effects(own, correction.network, controls)
     made = correction.patch
     stem = out.with_name(out.name if model.is_dir() else out.stem)
@@ -71,6 +76,7 @@ def patch(
         editor=editor,
         layers=where,
         hyperparameters=correction.hyperparameters,
+        views=views,
         edited=tuple(EditedImage(str(one.image), own.classes[old], own.classes[one.label]) for one, old in pairs),
         steps=correction.steps,
         seconds=correction.seconds,

@@ -47,6 +47,7 @@ class PatchReport:
     editor: str
     layers: str
     hyperparameters: Mapping[str, float]
+    views: int
     edited: tuple[EditedImage, ...]
     steps: int
     seconds: float
@@ -85,7 +86,8 @@ def _lines(report: PatchReport, sheet: str, patch: str) -> Iterator[str]:
     values = ", ".join(f"{name} {value:g}" for name, value in report.hyperparameters.items())
     changed = sum(report.changed.values())
     share = 100 * changed / report.parameters
-    yield f"\n- **How**: {editor_title(report.editor)} on {report.layers} ({values})."
+    views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
+    yield f"\n- **How**: {editor_title(report.editor)} on {report.layers} ({values}){views}."
     yield (
         f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."
@@ -137,8 +139,8 @@ def _interval(estimate: Estimate, unit: str, form: str) -> str:
     return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}] {unit}"
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def _plural(count: int, noun: str, many: str | None = None) -> str:
+    return f"{count} {noun if count == 1 else many or noun + 's'}"
 
 
 def _bytes(count: int) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from baselines.checkpoints import load_model
 from benchmarks import checkpoint_files, dataset, metrics
 from benchmarks.models import torchvision_networks
+from benchmarks.seeds import generator
 from pipelines.presentation.patch_report import EditedImage, PatchReport, write
 from pipelines.side_effects import Flip, SideEffects
 from tests.pipelines.patch.conftest import (
@@ -54,6 +55,23 @@ def test_a_patched_digits_model_gives_the_wanted_answer_and_the_report_counts_ri
     assert report["patch_bytes"] == 4 * sum(changed.values())
     assert Path("patched/plain.md").read_text() in ended.output + "\n"
     assert f"| {image} | {int(before[number])} | {label} |" in ended.output
+
+
+def test_covariance_knows_training_images_and_views_follow_the_correction(digits: Path, run) -> None:
+    _, image, label = a_mistake()
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
+    arguments = (*arguments, "--editor", "covariance", "--control", "control", "--training", "control")
+    for views, out in ((0, "alone"), (16, "views")):
+        ended = succeed(run(*arguments, "--views", views, "--out", f"{out}/plain"))
+        assert ("also for 16 augmented copies" in ended.output) == bool(views)
+    data, number = dataset.load("data/digits"), int(Path(image).stem)
+    copies = data.test.images[number].expand(200, -1, -1, -1)
+    inputs = data.inputs(data.augmentation.apply(copies, generator("other views")))
+    with torch.no_grad():
+        right = [
+            int((load_model(f"{out}/plain")[0](inputs).argmax(dim=1) == label).sum()) for out in ("alone", "views")
+        ]
+    assert right[1] > max(right[0], 150)
 
 
 def test_flips_are_shown_on_a_sheet_that_goes_when_nothing_flips(pictures: Path) -> None:

@@ -111,6 +111,16 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         (*RESNET18, "--editor", "lookup_cache", "--input", "images/0.png", "--label", "CHANGED", *TINY),
         ("'lookup_cache' changes no weights",),
     ),
+    "editor without what it must know": (
+        nothing,
+        (*RESNET18, "--editor", "covariance", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("covariance must know images like those of training", "--training"),
+    ),
+    "missing training folder": (
+        nothing,
+        (*RESNET18, "--editor", "covariance", "--training", "none", *ONE, *TINY),
+        ("none is missing",),
+    ),
     "unknown hyperparameter": (
         nothing,
         (*RESNET18, "--set", "mu=0.5", "--input", "images/0.png", "--label", "CHANGED", *TINY),
