@@ -1,9 +1,13 @@
-"""Image files: which files of a folder are images, and how one is opened."""
+"""Image files: which files of a folder are images, how one is opened, and a split written as files."""
 
+import shutil
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.dataset import Split
 from benchmarks.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -43,3 +47,28 @@ def read_image(file: Path, mode: str = "RGB") -> Image.Image:
             return opened.convert(mode)
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
         raise InputError(f"{file} is not a readable image: {error}") from error
+
+
+def write(images: Split, classes: Sequence[str], folder: Path) -> None:
+    """Every image as ``<folder>/<class>/<position in the split>.png``; the pixels stay as they are.
+
+    Raises InputError for images that have neither one nor three channels, and if ``folder`` exists, which may hold
+    other images.
+    """
+    channels = images.images.shape[1]
+    if channels not in (1, 3):
+        raise InputError(f"images with {channels} channels cannot be written as files: only 1 or 3")
+    if folder.exists():
+        raise InputError(f"{folder} exists: images are written to a new folder only")
+    digits = len(str(len(images) - 1))
+    partial = folder.with_name(f".partial-{uuid.uuid4().hex}-{folder.name}")
+    try:
+        for number, (image, label) in enumerate(zip(images.images, images.labels.tolist(), strict=True)):
+            pixels = image[0] if channels == 1 else image.permute(1, 2, 0)
+            path = partial / classes[label] / f"{number:0{digits}d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.contiguous().numpy()).save(path)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
