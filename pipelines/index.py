@@ -11,6 +11,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines.judging import count
 from pipelines.leaderboard import WORKAROUNDS
+from pipelines.machine import described
 from pipelines.settings import Settings
 
 
@@ -49,8 +50,7 @@ def _section(folder: Path, settings: Settings) -> list[str]:
     name = folder.name
     try:
         run = json.loads((folder / "run.json").read_text())
-        hardware = run["hardware"]
-        machine = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
+        machine = described(run["hardware"])
         made = f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`."
         data = f"Data: {run['data']['source']}"
         headline = _headline(folder)

@@ -14,7 +14,7 @@ from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from pipelines.claims import BEST, METRICS, Claim, Condition, Paper, Row
-from pipelines.leaderboard import CellResult, best_part
+from pipelines.leaderboard import CellResult, best_part, shortfall
 from pipelines.verdicts import Verdict, combine, independent_difference, paired_difference, paired_ratio
 
 _PER_EDIT: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -193,7 +193,7 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
     """The rows that clearly miss the required success: failures leave a model nearly as it was, so they look local."""
-    return tuple(f"{_name(cell)}: {cell.row['note']}" for cell in cells if cell.row["note"])
+    return tuple(f"{_name(cell)}: {reason}" for cell in cells if (reason := shortfall(cell)))
 
 
 def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:

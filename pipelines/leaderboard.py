@@ -12,7 +12,10 @@ import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
+from pipelines import origins
 from pipelines.cells import KEYS, PROTOCOL, Cell, cells_of
+from pipelines.layout import Layout
+from pipelines.origins import Merged, Origin
 from pipelines.presentation import published
 from pipelines.settings import Settings
 
@@ -29,6 +32,7 @@ class CellResult:
 
     :ivar learned: records of the same edits with the hyperparameters that training ended with, of a model that was
         trained for this very editor on these layers.
+    :ivar origin: where the cell was made, if not here.
     :ivar repetitions: the same cell of the training's other seeds.
     """
 
@@ -37,6 +41,7 @@ class CellResult:
     records: pd.DataFrame
     milliseconds: pd.Series
     learned: pd.DataFrame | None = None
+    origin: Origin | None = None
     repetitions: tuple[CellResult, ...] = ()
 
     @cached_property
@@ -61,9 +66,10 @@ def read(settings: Settings, benchmark: str) -> list[CellResult]:
     :raises InputError: for a missing or broken file, or records made with another protocol.
     """
     groups: dict[tuple[str, ...], list[CellResult]] = {}
+    merged = origins.read(Layout(benchmark))
     for editor in settings.leaderboard:
         for cell in cells_of(settings, benchmark, editor):
-            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell))
+            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell, merged))
     return [replace(first, repetitions=tuple(others)) for first, *others in groups.values()]
 
 
@@ -164,7 +170,8 @@ def _computed_row(result: CellResult) -> dict[str, Any]:
         row |= _columns("success_rate_learned", learned["success_rate"])
     if result.repetitions:
         row |= _spread([result, *result.repetitions])
-    return row | {"edits": description["edits"], "note": _note(result)}
+    notes = [shortfall(result), f"made on {result.origin}" if result.origin else ""]
+    return row | {"edits": description["edits"], "note": "; ".join(note for note in notes if note)}
 
 
 def _columns(name: str, estimate: Estimate) -> dict[str, float]:
@@ -184,7 +191,8 @@ def _spread(results: Sequence[CellResult]) -> dict[str, float]:
     }
 
 
-def _note(result: CellResult) -> str:
+def shortfall(result: CellResult) -> str:
+    """What speaks against a row: that it was not, or clearly is not, at the required success; nothing if it is."""
     required, tuning = result.description["min_success"], result.description["tuning"]
     if not result.description["feasible"]:
         return (
@@ -221,7 +229,7 @@ def _named_as_here(paper: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return paper.assign(layers=found)
 
 
-def _read_cell(cell: Cell) -> CellResult:
+def _read_cell(cell: Cell, merged: Merged) -> CellResult:
     path = cell.layout.edits(cell.editor) / f"{cell.file}.json"
     again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
     try:
@@ -238,4 +246,5 @@ def _read_cell(cell: Cell) -> CellResult:
         raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
     if len(records) != edits:
         raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: {again}")
-    return CellResult(cell, description, records, milliseconds, learned)
+    origin = merged.origin(cell.editor, cell.file, description)
+    return CellResult(cell, description, records, milliseconds, learned, origin)

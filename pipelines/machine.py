@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,6 +39,14 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def described(hardware: Mapping[str, Any]) -> str:
+    """The same of what run.json says about the hardware.
+
+    :raises KeyError: if it does not say it.
+    """
+    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
 
 
 def slug(name: str) -> str:

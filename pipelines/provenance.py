@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 
 from benchmarks import dataset
 from benchmarks.errors import InputError
+from pipelines import origins
 from pipelines.cells import PROTOCOL
 from pipelines.layout import TIMING, Layout
 from pipelines.machine import cpu, git_commit
+from pipelines.origins import Merged
 from pipelines.settings import Settings
 
 _PACKAGES = (
@@ -35,17 +38,31 @@ _PACKAGES = (
 def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
     """Everything needed to say where the numbers come from, and the command that makes them again."""
     layout = Layout(benchmark)
-    data = dataset.load(layout.data)
+    merged = origins.read(layout)
     return {
         "benchmark": benchmark,
         "command": f"dvc repro report@{benchmark}",
         "protocol": PROTOCOL,
         "seed": settings.seed,
         "training_seeds": settings.training_seeds,
-        "data": {"source": data.source, "fingerprint": data.fingerprint()},
+        "data": _data(layout, merged),
+        "made_elsewhere": _counted(merged),
         **surroundings(settings),
         "seconds": _seconds(settings, layout),
     }
+
+
+def _data(layout: Layout, merged: Merged) -> dict[str, str]:
+    """The data here; if there are none, those that merged results were measured on."""
+    if merged.data and not layout.data.exists():
+        return dict(merged.data)
+    data = dataset.load(layout.data)
+    return {"source": data.source, "fingerprint": data.fingerprint()}
+
+
+def _counted(merged: Merged) -> dict[str, int]:
+    """Numbers of cells that were merged into the results, by machine and commit."""
+    return dict(sorted(Counter(str(origin) for origin in merged.cells.values()).items()))
 
 
 def surroundings(settings: Settings, *more: str) -> dict[str, Any]:
