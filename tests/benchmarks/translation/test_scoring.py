@@ -16,10 +16,11 @@ from benchmarks.errors import InputError
 from benchmarks.translation import bleu
 from benchmarks.translation.batches import rows
 from benchmarks.translation.decoding import encode, translate
+from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.metrics import summarise
 from benchmarks.translation.parts import split
 from benchmarks.translation.requests import as_asked, draw_requests, load_requests, save_requests
-from benchmarks.translation.scoring import TranslationScorer, token_kl
+from benchmarks.translation.scoring import TranslationScorer
 from benchmarks.translation.toolkit import fairseq
 from editors.constraints import prefers
 
