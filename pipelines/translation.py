@@ -14,7 +14,7 @@ from benchmarks.errors import InputError
 from benchmarks.translation import corpora, corpus
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.table6 import report
+from pipelines.table6_report import report
 from pipelines.translation_job import MADE_OF, Job, data_code, files_named, identity, is_made_of, write_made_of
 from pipelines.translation_settings import read
 from pipelines.translator_edits import edit_all

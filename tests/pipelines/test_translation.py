@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.errors import InputError
 from pipelines import settings
-from pipelines.table6 import report
+from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_settings import read
 
@@ -44,7 +44,9 @@ def _small() -> dict:
             "rows": [
                 {"training": "plain", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
                 {"training": "editable-100", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
+                {"training": "editable-100", "editor": "rmsprop", "search": ["lr"]},
             ],
+            "tuning": {"edits": 4, "control_size": 3, "min_success": 75.0, "trials": 2},
         }
     }
     return params
