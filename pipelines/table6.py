@@ -56,6 +56,15 @@ class RowResult:
         searched = "tuned " if "lr" in self.row.search else ""
         return f"{self.row.training}/{self.row.editor}/{self.row.layers}/{searched}{self.lr:g}"
 
+    @property
+    def heading(self) -> str:
+        """Model, editor and hyperparameters as the heading of a page says them."""
+        values = ", ".join(
+            f"{name} = {value:.2g}" + (" (tuned)" if name in self.row.search else "")
+            for name, value in self.description["hyperparameters"].items()
+        )
+        return f"{self.row.training}, edited by {self.row.editor} with {values or 'its defaults'}"
+
 
 def read(job: Job) -> list[RowResult]:
     """Every row of the table, each with its repetitions.

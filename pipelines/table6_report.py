@@ -58,7 +58,7 @@ def report(job: Job) -> None:
     judged = table6_claims.judge(claims.load(table6_claims.FILE), job.chosen, results)
     write_records(folder / "table6.csv", table)
     write_atomically(folder / "table6.md", _page(job, results, table))
-    write_atomically(folder / "examples.md", examples(job.benchmark, [(one.row, one.records) for one in results]))
+    write_atomically(folder / "examples.md", examples(job.benchmark, [(one.heading, one.records) for one in results]))
     title = f"The paper's claims about translation on {job.benchmark}"
     scope = table6_claims.SCOPE
     write_atomically(

@@ -71,10 +71,9 @@ _STUDY = (".json", ".csv")
 
 
 def _keep(folder: Path, wanted: set[str]) -> None:
-    for stale in [path for path in folder.glob("*") if path.name not in wanted]:
+    folder.mkdir(parents=True, exist_ok=True)  # DVC misses an output that is not there, even if nothing was searched
+    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
         stale.unlink()
-    if not wanted and folder.exists():
-        folder.rmdir()
 
 
 def _draw(job: Job, what: tuple[str, Path, int]) -> None:
