@@ -15,6 +15,8 @@ from pipelines.translation_job import RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
 from pipelines.verdicts import Verdict
 
+pytest.importorskip("sacrebleu", reason="needs the extra `translation`")
+
 EDITED = "rmsprop/last_decoder_layer"
 HALVES, SMALLER_STEPS, COSTS = (
     "editable-training-halves-bleu-drawdown",
