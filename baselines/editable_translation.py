@@ -13,10 +13,10 @@ import editors
 from baselines.translation import Batch, TranslationLosses, TranslationObjective, token_loss
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
+from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.model import LAST_DECODER_LAYER, Translator, layers_named
 from benchmarks.translation.parts import plain_attention, split
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from benchmarks.translation.scoring import token_kl
 from editors.constraints import SCORES
 from editors.contract import evaluation_mode
 
@@ -79,7 +79,8 @@ class EditableTranslation(TranslationObjective):
         layers = layers_named(model, self.terms.layers)
         prefix, suffix = split(model, layers)
         drawn = int(torch.randint(len(self.pool), (), generator=generator(batch.seed, "edit")))
-        with evaluation_mode(model), plain_attention():
+        device = batch.source.device.type
+        with evaluation_mode(model), plain_attention(), torch.autocast(device, enabled=False):  # a step is small
             inputs = prefix(batch.source, batch.previous)
             with torch.no_grad():
                 before = suffix(*inputs)

@@ -36,6 +36,7 @@ class TranslationPlan:
     :ivar epochs: at most; training ends earlier after ``patience`` epochs without a smaller validation loss.
     :ivar tokens: most target tokens of a batch, what fills up rows included.
     :ivar clip_norm: largest norm of a step's gradient; None for no limit.
+    :ivar mixed_precision: on a GPU, matrix products in bfloat16 (never those of an edit); a CPU computes in float32.
     """
 
     epochs: int
@@ -46,6 +47,7 @@ class TranslationPlan:
     weight_decay: float = 1e-4
     smoothing: float = 0.1
     clip_norm: float | None = None
+    mixed_precision: bool = True
 
     def factor(self, done: int) -> float:
         """What multiplies the learning rate after ``done`` steps."""
@@ -143,7 +145,7 @@ def train(
     After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and ends
     with the same weights as an unbroken one.
 
-    :param axes: what everything random depends on: suite seed, benchmark, training.
+    :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
     :raises InputError: if a sentence is longer than the model has positions, the loss stops being a number, or the
         checkpoint cannot be read.
     """
@@ -236,11 +238,13 @@ def _run_epoch(
     :raises FloatingPointError: naming the step, if the loss stops being a number.
     """
     model.train()
+    device = next(model.parameters()).device
+    mixed = plan.mixed_precision and device.type == "cuda"
     sums: dict[str, float] = {}
     total = count = 0.0
     for done, batch in enumerate(batches, start=1):
         optimizer.zero_grad(set_to_none=True)
-        with drawn_from(batch.seed, "dropout", device=batch.source.device):
+        with drawn_from(batch.seed, "dropout", device=device), torch.autocast(device.type, torch.bfloat16, mixed):
             losses = objective(model, batch, plan.smoothing)
         losses.total.backward()
         if plan.clip_norm is not None:

@@ -29,13 +29,15 @@ class Metric:
     label: str
     unit: str
     digits: int
-    source: Literal["edits", "test images", "measurement"]
+    source: Literal["edits", "test images", "test sentences", "measurement"]
 
 
 METRICS = {
     "drawdown": Metric("drawdown", "points", 2, "edits"),
     "num_steps": Metric("gradient steps", "steps", 2, "edits"),
     "test_error": Metric("test error", "points", 2, "test images"),
+    "bleu_drawdown": Metric("BLEU drawdown", "points", 2, "edits"),
+    "bleu": Metric("BLEU", "points", 2, "test sentences"),
     "cost_ratio": Metric("time of a training step", "plain steps", 2, "measurement"),
     "own_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
     **{
@@ -45,24 +47,34 @@ METRICS = {
 }
 
 
+TABLE6 = ("bleu_drawdown", "bleu")
+"""The metrics that translators alone have."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A row of the leaderboard, or a training alone (``editor`` and ``layers`` empty)."""
+    """A row of the leaderboard, or a training alone (``editor`` and ``layers`` empty), or a row of Table 6.
+
+    :ivar lr: the editor's learning rate, where rows of one table differ in it; else empty.
+    """
 
     training: str
     editor: str = ""
     layers: str = ""
+    lr: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """:raises InputError: for anything but ``training/editor/layers`` or ``training``."""
+        """:raises InputError: for anything but ``training/editor/layers``, with a learning rate or not, or
+        ``training``.
+        """
         parts = text.split("/")
-        if len(parts) not in (1, 3) or not all(parts):
-            raise InputError(f"a row is training/editor/layers, or a training alone, not {text!r}")
+        if len(parts) not in (1, 3, 4) or not all(parts):
+            raise InputError(f"a row is training/editor/layers[/learning rate], or a training alone, not {text!r}")
         return cls(*parts)
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.training, self.editor, self.layers) if part)
+        return "/".join(part for part in (self.training, self.editor, self.layers, self.lr) if part)
 
 
 class Condition(Strict):
@@ -121,6 +133,9 @@ class Condition(Strict):
             if (row.editor == "") != (self.metric == "cost_ratio"):
                 wanted = "a training alone" if self.metric == "cost_ratio" else "training/editor/layers"
                 raise InputError(f"{self.metric} is that of {wanted}, not of {str(row)!r}")
+            if (row.lr == "") != (self.metric not in TABLE6) and self.metric != "num_steps":
+                wanted = "a row with" if self.metric in TABLE6 else "a row without"
+                raise InputError(f"{self.metric} is that of {wanted} a learning rate, not of {str(row)!r}")
         measured = METRICS[self.metric].source == "measurement"
         if measured and self.published is None:
             raise InputError(f"'published' must say what the paper shows of {self.metric}")
@@ -174,21 +189,23 @@ class _File(Strict):
 
 
 class Paper:
-    """The numbers of Tables 1 to 3 by row."""
+    """The numbers of Tables 1 to 3 and 6 by row."""
 
     def value(self, row: Row, metric: str) -> float:
         """The published value, ``nan`` where the row has none.
 
         :raises InputError: for a row that is in none of the tables.
         """
-        table = self._best if row.layers == BEST else self._named
+        table = self._best if row.layers == BEST else self._translation if row.lr else self._named
         chosen = table[table["training"] == row.training]
         if row.editor:
             chosen = chosen[chosen["editor"] == row.editor]
         if row.editor and row.layers != BEST:
             chosen = chosen[chosen["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
+        if row.lr:
+            chosen = chosen[[f"{value:g}" == row.lr for value in chosen["lr"]]]
         if chosen.empty:
-            raise InputError(f"the paper has no row {str(row)!r} in Tables 1 to 3")
+            raise InputError(f"the paper has no row {str(row)!r} in {'Table 6' if row.lr else 'Tables 1 to 3'}")
         return float(chosen[metric].iloc[0]) if row.editor and metric in chosen else math.nan
 
     @cached_property
@@ -196,12 +213,16 @@ class Paper:
         return published.load("table1")
 
     @cached_property
+    def _translation(self) -> pd.DataFrame:
+        return published.load("table6")
+
+    @cached_property
     def _named(self) -> pd.DataFrame:
         return pd.concat([published.load(name) for name in ("table3", "table2")], ignore_index=True)
 
 
 def load(path: Path = FILE) -> dict[str, Claim]:
-    """The claims by name, in the file's order.
+    """The claims of a file by name, in its order.
 
     :raises InputError: one sentence that names the file, the claim and what is wrong with it; also for a row that the
         paper's tables do not have.

@@ -12,6 +12,7 @@ from benchmarks.files import write_atomically
 from pipelines.judging import count
 from pipelines.leaderboard import WORKAROUNDS
 from pipelines.machine import described
+from pipelines.presentation.tables import reaches_success
 from pipelines.settings import Settings
 
 
@@ -77,12 +78,13 @@ def _headline(folder: Path) -> str:
 
 
 def _translation(rows: pd.DataFrame) -> str:
-    best = rows.loc[rows["bleu_drawdown"].idxmin()]
+    reaching = rows[reaches_success(rows)]
+    best = rows.loc[(rows if reaching.empty else reaching)["bleu_drawdown"].idxmin()]
     return (
         f"Smallest BLEU drawdown of an edit: **{best['bleu_drawdown']:.2f} points** "
         f"[{best['bleu_drawdown_low']:.2f}, {best['bleu_drawdown_high']:.2f}] by `{best['editor']}` with learning rate "
-        f"{best['lr']:g} of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
-        f"succeeded; BLEU {best['bleu']:.2f})."
+        f"{best['lr']:.2g} of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
+        f"succeeded and hold for {best['generality']:.0f} % of the sentences near them; BLEU {best['bleu']:.2f})."
     )
 
 
@@ -91,6 +93,7 @@ def _pictures(folder: Path) -> list[str]:
     titles = {
         "table1": "Drawdown and success of each editor on the plain model",
         "table3": "Drawdown and test error of every way to edit",
+        "table6": "BLEU drawdown and BLEU of every row of Table 6",
         "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
         "curves": "Drawdown against success over the learning rate",
     }
@@ -106,6 +109,7 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
         ("Table 6: translation", ["table6.md"], "table6.csv"),
         ("Edits to read", ["examples.md"], ""),
+        ("Test translations before any edit", [], "translations/"),
         ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),
         ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
         ("Drawdown against generality", ["figures/generality-drawdown.png"], ""),

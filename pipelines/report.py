@@ -27,10 +27,8 @@ from pipelines.presentation import figures
 from pipelines.presentation.claims import claims_markdown
 from pipelines.presentation.leaderboard import leaderboard_html
 from pipelines.presentation.tables import Column, to_markdown
-from pipelines.runs import run_records
+from pipelines.runs import fill, run_records
 from pipelines.settings import Settings
-from pipelines.tracking import Unreachable, rebuild
-from pipelines.tracking import uri as tracking_uri
 from pipelines.workers import share_out
 
 PAPER_COLUMNS = [
@@ -95,7 +93,7 @@ def report(
     _draw(settings, layout, results, board, tables)
     _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
     _write_json(layout.results / "metrics.json", _metrics(board))
-    warning = _fill_mlflow(settings, layout, results, board)
+    warning = fill(benchmark, run_records(settings, benchmark, results, board))
     write_index(layout.root / "results", settings, warning)
     best = board.iloc[0]
     print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best['drawdown']:.2f} points: ", end="")
@@ -264,20 +262,6 @@ def _metrics(board: pd.DataFrame) -> dict:
         values = {column.metric: round(float(row[column.metric]), 4) for column in PAPER_COLUMNS}
         nested.setdefault(row["training"], {}).setdefault(row["editor"], {})[row["layers"]] = values
     return nested
-
-
-def _fill_mlflow(settings: Settings, layout: Layout, results: list[CellResult], board: pd.DataFrame) -> str:
-    """Make the experiment's runs equal to the results; returns a warning if the server does not answer."""
-    marker = Path("mlflow") / f"{layout.benchmark}.json"
-    warning, counts = "", {}
-    try:
-        rebuilt = rebuild(layout.benchmark, run_records(settings, layout.benchmark, results, board))
-        counts = {"created": rebuilt.created, "kept": rebuilt.kept, "removed": rebuilt.removed}
-    except Unreachable as error:
-        warning = f"MLflow was not filled: {error}"
-        typer.echo(f"warning: {warning}", err=True)
-    _write_json(marker, {"tracking_uri": tracking_uri(), "runs": len(board), **counts, "warning": warning})
-    return warning
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import typer
 
+from benchmarks.files import write_atomically
 from pipelines.cells import KEYS, PROTOCOL
 from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
 from pipelines.settings import Settings
-from pipelines.tracking import RunRecord
+from pipelines.tracking import RunRecord, Unreachable, rebuild, uri
 
 _EPOCH = "epoch"
 _DESCRIBING = ("model.json", EDITOR, COST)
+
+
+def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
+    """Make the runs of a benchmark's experiment equal to ``records``, and say in ``mlflow/<benchmark>.json`` what came
+    of it.
+
+    :returns: a warning if the server does not answer, else nothing.
+    """
+    warning, counts = "", {}
+    try:
+        rebuilt = rebuild(benchmark, records)
+        counts = {"created": rebuilt.created, "kept": rebuilt.kept, "removed": rebuilt.removed}
+    except Unreachable as error:
+        warning = f"MLflow was not filled: {error}"
+        typer.echo(f"warning: {warning}", err=True)
+    told = {"tracking_uri": uri(), "runs": len(records), **counts, "warning": warning}
+    write_atomically(Path("mlflow") / f"{benchmark}.json", json.dumps(told, indent=2) + "\n")
+    return warning
 
 
 def run_records(

@@ -77,9 +77,16 @@ class Judgement:
         return self.feasible and len(self.drawdowns) == self.edits
 
 
-def judge(scorer: Scorer, editor: editors.Editor, min_success: float, best: Sequence[float] = ()) -> Judgement:
+def judge(
+    scorer: Scorer,
+    editor: editors.Editor,
+    min_success: float,
+    best: Sequence[float] = (),
+    measure: Callable[[pd.DataFrame], pd.Series] = drawdown,
+) -> Judgement:
     """Try the scorer's edits; stop as soon as so many failed that the constraint cannot be met any more.
 
+    :param measure: from records to the drawdown of each edit, in points.
     :param best: drawdowns of the best trial so far. One that is worse on the same edits, by three standard errors of
         the paired difference, is beaten: whether it is feasible is still found out, but no control image looked at.
     """
@@ -93,7 +100,7 @@ def judge(scorer: Scorer, editor: editors.Editor, min_success: float, best: Sequ
         failed += sum(not edit.succeeded for edit in edits)
         if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
             records = [scorer.record(row, edit, views=False) for row, edit in zip(rows, edits, strict=True)]
-            drawdowns += drawdown(pd.DataFrame([asdict(record) for record in records])).tolist()
+            drawdowns += measure(pd.DataFrame([asdict(record) for record in records])).tolist()
         if failed > allowed:
             break
     return Judgement(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
@@ -116,6 +123,7 @@ def search(
     axes: tuple[str | int, ...],
     progress: Progress,
     statistics: Any = None,
+    measure: Callable[[pd.DataFrame], pd.Series] = drawdown,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
@@ -125,6 +133,7 @@ def search(
 
     :param build: makes the editor of hyperparameters by name and ``max_steps``.
     :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
+    :param measure: see :func:`judge`.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :raises InputError: if the journal cannot be read.
     :returns: one row per trial (``number, success_rate, drawdown, edits, scored, feasible, chosen`` and the
@@ -160,7 +169,7 @@ def search(
         }
         built = build(**space.fixed, **values, max_steps=space.max_steps).informed(statistics)
         best = min((one for one in _judgements(study) if one.complete), key=lambda one: one.drawdown, default=None)
-        judged = judge(scorer, built, min_success, best.drawdowns if best else ())
+        judged = judge(scorer, built, min_success, best.drawdowns if best else (), measure)
         trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))
         trial.set_user_attr("judgement", asdict(judged))
         study.tell(trial, judged.drawdown if judged.drawdown == judged.drawdown else 100.0)

@@ -30,13 +30,7 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> DataSettings:
-        known = datasets.options(self.dataset)
-        _check_option_names("dataset", self.dataset, self.options, list(known))
-        for name, parameter in known.items():
-            if name in self.options:
-                _check_type(f"option {name!r} of dataset {self.dataset!r}", self.options[name], parameter.annotation)
-            elif parameter.default is inspect.Parameter.empty:
-                raise InputError(f"dataset {self.dataset!r} needs the option {name!r}")
+        check_options("dataset", self.dataset, self.options, datasets.options(self.dataset))
         return self
 
 
@@ -147,6 +141,7 @@ class Settings(Strict):
     """The whole of params.yaml."""
 
     run: list[Name] = Field(min_length=1)
+    run_translation: list[Name] = Field(default_factory=list)
     trainings: list[Name] = Field(min_length=1)
     leaderboard: list[Name] = Field(min_length=1)
     seed: int
@@ -160,7 +155,7 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        for where in ("run", "trainings", "leaderboard", "training_seeds"):
+        for where in ("run", "run_translation", "trainings", "leaderboard", "training_seeds"):
             twice = [name for name, count in Counter(getattr(self, where)).items() if count > 1]
             if twice:
                 raise InputError(f"{where}: {twice[0]!r} is listed twice")
@@ -171,6 +166,8 @@ class Settings(Strict):
                 for source in self.benchmarks[name].trainings[training].made_of:
                     if source not in self.trainings:
                         raise InputError(f"trainings: {training!r} is made of {source!r}, which must be listed as well")
+        for name in self.run_translation:
+            _check_known("run_translation", name, self.translation, "benchmark of translation")
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
@@ -257,10 +254,20 @@ def _check_known(where: str, name: str, known: dict[str, Any], what: str) -> Non
         raise InputError(f"{where}: unknown {what} {name!r}; params.yaml describes: {', '.join(known)}")
 
 
-def _check_option_names(what: str, name: str, given: dict[str, Any], known: list[str]) -> None:
+def check_options(what: str, name: str, given: dict[str, Any], known: dict[str, inspect.Parameter]) -> None:
+    """Check the options that are ``given`` to a function of parameters ``known``.
+
+    :param what: what the function makes, such as ``dataset``, and ``name`` which one.
+    :raises InputError: for one that it does not have or that is of another type, and for one that it needs.
+    """
     for key in given:
         if key not in known:
             raise InputError(f"{what} {name!r} has no option {key!r}; it has: {', '.join(known)}")
+    for key, parameter in known.items():
+        if key in given:
+            _check_type(f"option {key!r} of {what} {name!r}", given[key], parameter.annotation)
+        elif parameter.default is inspect.Parameter.empty:
+            raise InputError(f"{what} {name!r} needs the option {key!r}")
 
 
 def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> None:

@@ -1,133 +1,182 @@
-"""Table 6: from the records of a translator's edits to a table, and to a page of edits that is worth reading."""
+"""Table 6: from the records of a translator's edits to rows with intervals, beside the paper's."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
-from benchmarks.translation import corpus
-from benchmarks.translation.metrics import NAMES, summarise
-from pipelines import cells, provenance
-from pipelines.index import write_index
-from pipelines.layout import Layout
+from benchmarks.translation.bleu import COUNTED
+from benchmarks.translation.metrics import NAMES, bleu_drawdown, summarise
+from pipelines import cells
+from pipelines.layout import TIMING
 from pipelines.presentation import published
-from pipelines.presentation.tables import Column, to_markdown
-from pipelines.presentation.translation_page import examples
-from pipelines.record_files import write_records
-from pipelines.settings import Settings
+from pipelines.translation_job import Job, RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
+from pipelines.translator_edits import PROTOCOL
 
 KEYS = (*cells.KEYS, "lr")
-_COLUMNS = (
-    Column("bleu", "BLEU", "", 2),
-    Column("bleu_drawdown", "BLEU drawdown", "points", 2),
-    Column("bleu_drawdown_signed", "before − after", "points", 2),
-    Column("success_rate", "Success", "%", 1),
-    Column("decoded_rate", "Decoded", "%", 1),
-    Column("num_steps", "Steps", "", 2),
-    Column("changed", "Changed", "%", 1),
-    Column("kl", "KL", "nats/token", 4),
-)
-_CAPTION = (
-    "Each edit takes a test sentence and a translation of it that was sampled from the plain model at temperature "
-    "{temperature:g}, and changes weights until that translation is preferred to the {alternatives} best of the plain "
-    "model's beam search. *BLEU* is that of the whole test set before any edit; *BLEU drawdown* is the mean over edits "
-    "of |BLEU before − BLEU after| on {control}; *decoded* is the share of edits after which beam search really "
-    "answers so; *changed* the share of sentences that are translated otherwise; *KL* is per token of the references."
-)
 
 
-def report(settings: Settings, benchmark: str, chosen: TranslationSettings) -> None:
-    """Write ``table6.csv``, ``table6.md``, ``examples.md`` and ``run.json`` from the records, and the index anew."""
-    layout = Layout(benchmark)
-    results = [(row, *_read(layout, row)) for row in chosen.rows]
-    table = pd.DataFrame([_row(chosen, *one) for one in results])
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """What the edits of one row came to.
+
+    :ivar description: the JSON file beside the ``records``; ``tuned`` that of the search, empty without one.
+    :ivar counts: ``(N, 10)``, what BLEU counts of the test translations before any edit.
+    :ivar repetitions: the same row with the other training seeds.
+    """
+
+    cell: RowCell
+    description: dict[str, Any]
+    records: pd.DataFrame
+    milliseconds: pd.Series
+    tuned: dict[str, Any]
+    counts: np.ndarray
+    repetitions: tuple[RowResult, ...] = ()
+
+    @property
+    def row(self) -> RowSettings:
+        """What params.yaml says about it."""
+        return self.cell.row
+
+    @property
+    def lr(self) -> float:
+        """The editor's learning rate; nan for an editor without one."""
+        return float(self.description["hyperparameters"].get("lr", np.nan))
+
+    @cached_property
+    def name(self) -> str:
+        """``training/editor/layers/lr``, as claims and MLflow speak of it."""
+        searched = "tuned " if "lr" in self.row.search else ""
+        return f"{self.row.training}/{self.row.editor}/{self.row.layers}/{searched}{self.lr:g}"
+
+    @property
+    def heading(self) -> str:
+        """Model, editor and hyperparameters as the heading of a page says them."""
+        values = ", ".join(
+            f"{name} = {value:.2g}" + (" (tuned)" if name in self.row.search else "")
+            for name, value in self.description["hyperparameters"].items()
+        )
+        return f"{self.row.training}, edited by {self.row.editor} with {values or 'its defaults'}"
+
+
+def read(job: Job) -> list[RowResult]:
+    """Every row of the table, each with its repetitions.
+
+    :raises InputError: for a missing or broken file, or records made with another protocol.
+    """
+    found: dict[int, list[RowResult]] = {}
+    for cell in job.cells:
+        found.setdefault(job.chosen.rows.index(cell.row), []).append(_read(job, cell))
+    return [replace(first, repetitions=tuple(others)) for first, *others in found.values()]
+
+
+def table(chosen: TranslationSettings, results: Sequence[RowResult]) -> pd.DataFrame:
+    """One line per row: names, BLEU, every metric with its interval, ``published_…`` and ``note``."""
+    rows = pd.DataFrame([_line(chosen, result) for result in results])
     paper = published.load("table6").rename(columns={"training": "published_name"})
     on = ["published_name", "editor", "layers", "lr"]
-    table = published.beside(table, paper, on=on).drop(columns="published_name")
-    write_records(layout.results / "table6.csv", table)
-    shown = table.assign(lr=[f"{value:g}" for value in table["lr"]])
-    edits = chosen.edits
-    control = (
-        "a fresh sample of " + f"{edits.control_size} test sentences for each" if edits.control_size else "all of it"
-    )
-    caption = _CAPTION.format(temperature=edits.temperature, alternatives=edits.alternatives, control=control)
-    page = to_markdown(
-        shown,
-        title=f"Table 6: editing a translator ({benchmark})",
-        caption=caption,
-        scale_note=f"{chosen.note}\n\nBLEU: `{results[0][1]['bleu_signature']}`. {len(results[0][2])} edits a row; "
-        "[examples](examples.md).",
-        metrics=_COLUMNS,
-        keys=KEYS,
-    )
-    write_atomically(layout.results / "table6.md", page)
-    write_atomically(layout.results / "examples.md", examples(benchmark, [(row, one) for row, _, one in results]))
-    write_atomically(layout.results / "run.json", json.dumps(_run(settings, benchmark, chosen), indent=2) + "\n")
-    write_index(layout.results.parent, settings)
-    for (row, _, _), line in zip(results, table.to_dict("records"), strict=True):
-        print(
-            f"table6 {benchmark} {row.file}: BLEU {line['bleu']:.2f}, drawdown {line['bleu_drawdown']:.2f} points, "
-            f"success {line['success_rate']:.1f} %, {line['num_steps']:.2f} steps"
-        )
+    return published.beside(rows, paper, on=on).drop(columns="published_name")
 
 
-def _row(
-    chosen: TranslationSettings, row: RowSettings, described: dict[str, Any], records: pd.DataFrame
-) -> dict[str, Any]:
-    summary = summarise(records)
-    line: dict[str, Any] = {"training": row.training, "editor": row.editor, "layers": row.layers}
-    line |= {"lr": row.hyperparameters.get("lr"), "published_name": _published_name(chosen, row.training)}
+def published_name(chosen: TranslationSettings, training: str) -> str:
+    """What the published table calls a training."""
+    editing = chosen.trainings[training].editing
+    if editing is None:
+        return training if chosen.trainings[training].start is None else ""
+    return f"editable-{editing.c_loc:g}-{editing.editor}-{editing.layers}"
+
+
+def timings(results: Sequence[RowResult]) -> pd.DataFrame:
+    """Milliseconds per edit (mean over all, median and largest over shards); not reproducible to the byte."""
+    lines = []
+    for result in results:
+        names = {name: getattr(result.row, name) for name in KEYS[:-1]} | {"lr": result.lr}
+        spread = {"": result.milliseconds.mean(), "_median": result.milliseconds.median()}
+        spread |= {"_max": result.milliseconds.max()}
+        lines.append(names | {f"milliseconds{name}": round(value, 3) for name, value in spread.items()})
+    return pd.DataFrame(lines)
+
+
+def seconds(job: Job) -> dict[str, float]:
+    """Wall time of each training, as it was written down."""
+    files = {f"train/{one.name}": job.layout.model(one.training, one.seed) / TIMING for one in job.models}
+    return {name: json.loads(path.read_text())["seconds"] for name, path in files.items() if path.exists()}
+
+
+def _line(chosen: TranslationSettings, result: RowResult) -> dict[str, Any]:
+    summary, described, row = summarise(result.records), result.description, result.row
+    line: dict[str, Any] = {name: getattr(row, name) for name in KEYS[:-1]} | {"lr": result.lr}
+    line["tuned"] = bool(row.search)
+    line["published_name"] = "" if row.search else published_name(chosen, row.training)
     line |= {name: described[name] for name in ("bleu", "bleu_low", "bleu_high")}
     for name in (*NAMES, *(f"{name}_nontrivial" for name in NAMES)):
         estimate = summary[name]
         line |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return line | {"edits": len(records), "note": _note(chosen, row.training)}
+    if result.repetitions:
+        line |= _spread([result, *result.repetitions])
+    return line | {"edits": len(result.records), "note": _note(chosen, result)}
 
 
-def _published_name(chosen: TranslationSettings, training: str) -> str:
-    """What the published table calls a training."""
-    editing = chosen.trainings[training].editing
-    return training if editing is None else f"editable-{editing.c_loc:g}-{editing.editor}-{editing.layers}"
+def _spread(results: Sequence[RowResult]) -> dict[str, float]:
+    """Mean and standard deviation over training seeds: what another training would change, apart from the edits."""
+    drawdowns = pd.Series([bleu_drawdown(result.records).mean() for result in results])
+    scores = pd.Series([result.description["bleu"] for result in results])
+    return {
+        "seeds": len(results),
+        "bleu_drawdown_seeds_mean": drawdowns.mean(),
+        "bleu_drawdown_seeds_std": drawdowns.std(),
+        "bleu_seeds_mean": scores.mean(),
+        "bleu_seeds_std": scores.std(),
+    }
 
 
-def _note(chosen: TranslationSettings, training: str) -> str:
+def _note(chosen: TranslationSettings, result: RowResult) -> str:
+    return "; ".join(part for part in (_training_note(chosen, result.row.training), _tuning_note(result)) if part)
+
+
+def _training_note(chosen: TranslationSettings, training: str) -> str:
     editing, source = chosen.trainings[training].editing, chosen.trainings[training].start
     if editing is None:
-        return (
-            "" if source is None else f"goes on from {source} without edits, to tell what longer training alone brings"
-        )
+        return f"goes on from {source} without edits, to tell what longer training alone brings" if source else ""
     rate = editing.hyperparameters.get("lr")
-    trained = f"with learning rate {rate:g} of the editor" if rate is not None else "with the editor's defaults"
-    return f"trained {trained}" + ("" if source is None else f", going on from {source}")
+    trained = f"trained with learning rate {rate:g} of the editor" if rate is not None else "trained with its defaults"
+    per_token = editing.c_loc / chosen.trainings[training].tokens
+    weight = f"c_loc = {editing.c_loc:g}, at least {per_token:.2g} beside a loss per token"
+    return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
 
 
-def _read(layout: Layout, row: RowSettings) -> tuple[dict[str, Any], pd.DataFrame]:
-    path = layout.results / "edits" / f"{row.file}.json"
+def _tuning_note(result: RowResult) -> str:
+    tuned = result.tuned
+    if not tuned:
+        return ""
+    words = ", ".join(f"{name} = {value:.3g}" for name, value in tuned["hyperparameters"].items())
+    if not tuned["feasible"]:
+        return f"tuned: no trial reached {tuned['required']:g} % success on validation edits, {words} came closest"
+    edits = f"{tuned['edits']} validation edits, {tuned['trials']} trials"
+    return f"tuned to the smallest BLEU drawdown at {tuned['required']:g} % success: {words} ({edits})"
+
+
+def _read(job: Job, cell: RowCell) -> RowResult:
+    path = job.edits / f"{cell.file}.json"
+    again = f"remove them and run `python -m pipelines.translation {job.benchmark}`"
     try:
-        records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False)
         described = json.loads(path.read_text())
+        records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False)
+        milliseconds = pd.read_csv(path.with_name(f"{cell.file}.timing.csv"))["milliseconds"]
+        counts = pd.read_csv(job.translations / f"{cell.model.name}.csv")[list(COUNTED)].to_numpy()
+        tuned = json.loads((job.tuned / f"{cell.file}.json").read_text()) if cell.row.search else {}
         if len(records) != described["edits"]:
             raise ValueError(f"{len(records)} records of {described['edits']}")
+        if described["protocol"] != PROTOCOL:
+            raise ValueError(f"made with protocol {described['protocol']}, this is {PROTOCOL}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        again = f"run `python -m pipelines.translation {layout.benchmark}`"
-        raise InputError(f"{path} or its records are missing or broken ({error}): remove them and {again}") from error
-    return described, records
-
-
-def _run(settings: Settings, benchmark: str, chosen: TranslationSettings) -> dict[str, Any]:
-    layout = Layout(benchmark)
-    data = json.loads((layout.data / corpus.DESCRIPTION).read_text())
-    timings = {name: layout.model(name) / "timing.json" for name in chosen.trainings}
-    return {
-        "benchmark": benchmark,
-        "command": f"python -m pipelines.translation {benchmark}",
-        "seed": settings.seed,
-        "data": {"source": data["origin"], "fingerprint": data["fingerprint"]},
-        **provenance.surroundings(settings, "fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt"),
-        "seconds": {f"train/{name}": json.loads(path.read_text())["seconds"] for name, path in timings.items()},
-    }
+        raise InputError(f"{path} or what lies beside it is missing or broken ({error}): {again}") from error
+    return RowResult(cell, described, records, milliseconds, tuned, counts)

@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +29,10 @@ from pipelines import command, recipes
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, TIMING, Layout, repeated
+from pipelines.live import logging_live
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
-from pipelines.tracking import Unreachable, live_training
 from pipelines.workers import share_out
 
 
@@ -93,7 +94,9 @@ def _train_one(settings: Settings, task: Task) -> None:
         progress.finish("unchanged")
         return
     torch.set_num_threads(settings.threads)
-    with _live(task, epochs, chosen.model_dump()) as log, _bar(task, epochs) as show:
+    tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
+    live = logging_live(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
+    with live as log, _bar(task, epochs) as show:
 
         def on_epoch(epoch: Epoch) -> None:
             errors = f"training error {epoch.train_error:.2f} %, tuning error {epoch.tuning_error:.2f} %"
@@ -172,25 +175,6 @@ def _bar(task: Task, epochs: int) -> Iterator[Callable[[str], None]]:
             bar.set_postfix_str(errors)
 
         yield show
-
-
-@contextlib.contextmanager
-def _live(
-    task: Task, epochs: int, settings: Mapping[str, object]
-) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Where epochs are logged while they happen; a server that does not answer costs a warning, not the training."""
-    name = Layout(task.benchmark).model(task.training, task.seed).name
-    tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
-    if not epochs:
-        yield _nothing
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            log = stack.enter_context(live_training(task.benchmark, f"training/{name}", settings, tags))
-        except Unreachable as error:
-            typer.echo(f"warning: {str(error).rstrip('.')}; training goes on without live metrics", err=True)
-            log = _nothing
-        yield log
 
 
 def _nothing(*_: object) -> None:

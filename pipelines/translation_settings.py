@@ -15,9 +15,8 @@ from benchmarks.translation import corpora
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture
 from benchmarks.translation.requests import ALTERNATIVES, TEMPERATURE
 from editors.constraints import SCORES
-from pipelines.layout import cell
 from pipelines.params_file import sentence
-from pipelines.settings import Settings
+from pipelines.settings import Settings, TuningSettings, check_options
 from pipelines.training_settings import Name, Strict
 
 
@@ -29,13 +28,7 @@ class CorpusSettings(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> CorpusSettings:
-        known = corpora.options(self.corpus)
-        for key in self.options:
-            if key not in known:
-                raise InputError(f"corpus {self.corpus!r} has no option {key!r}; it has: {', '.join(known)}")
-        for key, option in known.items():
-            if option.default is option.empty and key not in self.options:
-                raise InputError(f"corpus {self.corpus!r} needs the option {key!r}")
+        check_options("corpus", self.corpus, self.options, corpora.options(self.corpus))
         return self
 
 
@@ -96,8 +89,14 @@ class TranslationTraining(Strict):
     weight_decay: float = Field(default=TranslationPlan.weight_decay, ge=0, allow_inf_nan=False)
     smoothing: float = Field(default=TranslationPlan.smoothing, ge=0, lt=1)
     clip_norm: float | None = Field(default=TranslationPlan.clip_norm, gt=0, allow_inf_nan=False)
+    mixed_precision: bool = TranslationPlan.mixed_precision
     start: Name | None = None
     editing: EditingSettings | None = None
+
+    @property
+    def made_of(self) -> set[str]:
+        """The trainings whose models this one needs: where it starts, and whose edits it learns from."""
+        return ({self.start} if self.start else set()) | ({"plain"} if self.editing else set())
 
     @property
     def plan(self) -> TranslationPlan:
@@ -125,29 +124,44 @@ class TranslationEdits(Strict):
         return self
 
 
+class TranslationTuning(TuningSettings):
+    """The search for the hyperparameters that rows name in ``search``; edits and sentences are those of validation."""
+
+    trials: int = Field(ge=1)
+
+
 class RowSettings(Strict):
-    """A row of Table 6: an editor with its hyperparameters, and whose model it edits where."""
+    """A row of Table 6: an editor with its hyperparameters, and whose model it edits where.
+
+    ``search`` names hyperparameters that are tuned instead: smallest BLEU drawdown at the required success.
+    """
 
     training: Name
     editor: str
     layers: str = LAST_DECODER_LAYER
-    hyperparameters: dict[Name, float]
+    hyperparameters: dict[Name, float] = Field(default_factory=dict)
+    search: list[Name] = Field(default_factory=list)
     max_steps: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
     def _buildable(self) -> RowSettings:
         self.build()
+        known = [parameter.name for parameter in editors.describe(self.editor).hyperparameters]
+        for name in self.search:
+            if name not in known or name in self.hyperparameters:
+                free = ", ".join(one for one in known if one not in self.hyperparameters)
+                raise InputError(f"search: {name!r} cannot be tuned for this row; {self.editor} leaves: {free}")
         return self
 
-    def build(self) -> editors.Editor:
-        """The editor."""
-        return editors.build(self.editor, **self.hyperparameters, max_steps=self.max_steps)
+    def build(self, **tuned: float) -> editors.Editor:
+        """The editor, with ``tuned`` hyperparameters where there are any."""
+        return editors.build(self.editor, **{**self.hyperparameters, **tuned}, max_steps=self.max_steps)
 
     @property
-    def file(self) -> str:
-        """Name of the row's files, without a suffix."""
-        values = "-".join(f"{name}{value:g}" for name, value in self.hyperparameters.items())
-        return cell(self.training, f"{self.editor}-{self.layers}-{values}")
+    def described(self) -> str:
+        """Editor, layers and hyperparameters as a part of the names of files."""
+        values = [f"{name}{value:g}" for name, value in self.hyperparameters.items()]
+        return "-".join([self.editor, self.layers, *values, *(f"tuned_{name}" for name in self.search)])
 
 
 class TranslationSettings(Strict):
@@ -158,6 +172,7 @@ class TranslationSettings(Strict):
     model: ArchitectureSettings
     trainings: dict[Name, TranslationTraining]
     edits: TranslationEdits
+    tuning: TranslationTuning | None = None
     rows: list[RowSettings] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -173,7 +188,9 @@ class TranslationSettings(Strict):
             if row.training not in self.trainings:
                 known = ", ".join(self.trainings)
                 raise InputError(f"rows: unknown training {row.training!r}; there are: {known}")
-        if len({row.file for row in self.rows}) < len(self.rows):
+            if row.search and self.tuning is None:
+                raise InputError(f"rows: {row.training!r} has a 'search', so there must be a block 'tuning'")
+        if len({(row.training, row.described) for row in self.rows}) < len(self.rows):
             raise InputError("rows: two are alike")
         return self
 

@@ -12,6 +12,13 @@ from benchmarks.seeds import seed
 
 _ORDERS = 4
 _RESAMPLES = 1000
+COUNTED = (
+    *(f"matches_{order}" for order in range(1, _ORDERS + 1)),
+    *(f"ngrams_{order}" for order in range(1, _ORDERS + 1)),
+    "length",
+    "reference_length",
+)
+"""The columns of :func:`counts`."""
 
 
 def counts(translations: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -41,6 +48,17 @@ def estimate(table: np.ndarray) -> Estimate:
     values = [bleu(table[rows]) for rows in drawn]
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(bleu(table), float(low), float(high))
+
+
+def difference(table: np.ndarray, other: np.ndarray, name: str) -> Estimate:
+    """BLEU of one translation of a corpus minus that of another, with a bootstrap interval over the same sentences."""
+    if len(table) != len(other):
+        raise ValueError(f"pairs need two translations of one corpus, found {len(table)} and {len(other)} sentences")
+    source = np.random.default_rng(seed("bootstrap", "bleu", name))
+    drawn = source.integers(len(table), size=(_RESAMPLES, len(table)))
+    values = [bleu(table[rows]) - bleu(other[rows]) for rows in drawn]
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(bleu(table) - bleu(other), float(low), float(high))
 
 
 def signature() -> str:

@@ -22,10 +22,22 @@ def changed(records: pd.DataFrame) -> pd.Series:
     return 100.0 * records["changed"] / records["control_size"]
 
 
+def generality(records: pd.DataFrame) -> pd.Series:
+    """Share of the sentences near the edited one for which the edit holds as well, in percent; nan without any."""
+    return 100.0 * records["views_after"] / records["views"].where(records["views"] > 0)
+
+
+def generality_before(records: pd.DataFrame) -> pd.Series:
+    """The same share before the edit, in percent."""
+    return 100.0 * records["views_before"] / records["views"].where(records["views"] > 0)
+
+
 _MEANS = {
     "bleu_drawdown": bleu_drawdown,
     "bleu_drawdown_signed": bleu_drawdown_signed,
     "changed": changed,
+    "generality": generality,
+    "generality_before": generality_before,
     "kl": lambda records: records["kl"],
     "num_steps": lambda records: records["steps"],
 }
@@ -46,5 +58,5 @@ def summarise(records: pd.DataFrame) -> dict[str, Estimate]:
         for name, column in _SHARES.items():
             table[f"{name}{suffix}"] = share(int(rows[column].sum()), len(rows))
         for name, metric in _MEANS.items():
-            table[f"{name}{suffix}"] = mean(metric(rows).to_numpy(dtype=float), name)
+            table[f"{name}{suffix}"] = mean(metric(rows).dropna().to_numpy(dtype=float), name)
     return table

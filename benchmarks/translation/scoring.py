@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,12 +18,16 @@ from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.bleu import bleu, counts
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.decoding import encode, translate
+from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
+from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from editors.constraints import SCORES
 from editors.contract import evaluation_mode
 
+VIEWS = 5
+"""Sentences on which an edit's generality is looked at."""
 _TOKENS = 8_000  # of a batch that is read with its reference
 
 
@@ -38,6 +42,9 @@ class TranslationRecord:
     :ivar loss: ``l_e`` after the edit.
     :ivar control_size: sentences that were translated again, ``changed`` of them into something else than before.
     :ivar bleu_before, bleu_after: of these sentences' translations, in points.
+    :ivar views: sentences that differ from the edited one by a word left out or two exchanged; before and after the
+        edit, the wanted translation is preferred to the same alternatives for ``views_before`` and ``views_after`` of
+        them.
     :ivar tokens: tokens of their references; ``kl``: the mean over them of KL(p(y_t|y_<t,s,θ) ‖ p(y_t|y_<t,s,θ̂)), in
         nats.
     :ivar source, before, target, after: the edited sentence, its translations and the wanted one, as text.
@@ -56,6 +63,9 @@ class TranslationRecord:
     changed: int
     bleu_before: float
     bleu_after: float
+    views: int
+    views_before: int
+    views_after: int
     tokens: int
     kl: float
     source: str
@@ -112,6 +122,11 @@ class TranslationScorer:
         self._before = [one[0] for one in best]
         self._words = [corpus.words(tokens) for tokens in self._before]
 
+    @property
+    def translations(self) -> Sequence[str]:
+        """What the unedited model makes of the whole split, as text."""
+        return self._words
+
     @cached_property
     def counts_before(self) -> np.ndarray:
         """What BLEU counts, of the unedited model's translations of the whole split: ``(N, 10)``."""
@@ -133,8 +148,11 @@ class TranslationScorer:
             torch.cuda.synchronize()
         return edits, 1e3 * (time.perf_counter() - began) / len(chosen)
 
-    def record(self, row: int, edit: editors.EditResult) -> TranslationRecord:
-        """Look at what the edit of request ``row`` did to its own sentence and to the control sentences."""
+    def record(self, row: int, edit: editors.EditResult, *, views: bool = True) -> TranslationRecord:
+        """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.
+
+        :param views: whether to look at sentences near its own as well; without, the record has none.
+        """
         one, size = self.requests[row], len(self._sentences)
         subset = control_images(size, self._control_size, one.seed)
         control = list(range(size)) if subset is None else subset.tolist()
@@ -148,6 +166,7 @@ class TranslationScorer:
             changed = [number for number in control if not torch.equal(after[number], self._before[number])]
             tokens, divergence = after[one.sentence], self._divergence(edit, control)
         others = [number for number in changed if number != one.sentence][:1]
+        near, held_before, held_after = self._views(one, edit) if views else (0, 0, 0)
         table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
         return TranslationRecord(
             edit=row,
@@ -162,6 +181,9 @@ class TranslationScorer:
             changed=len(changed),
             bleu_before=bleu(self.counts_before[control]),
             bleu_after=bleu(table),
+            views=near,
+            views_before=held_before,
+            views_after=held_after,
             tokens=sum(len(self._sentences.target_numbers[number]) for number in control),
             kl=divergence,
             source=self._sentences.source[one.sentence],
@@ -172,6 +194,18 @@ class TranslationScorer:
             other_before="".join(self._words[number] for number in others),
             other_after="".join(words[number] for number in others),
         )
+
+    def _views(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
+        """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
+        near = perturbed(one.source, self._corpus.source, VIEWS, one.seed)
+        before = after = 0
+        with torch.no_grad(), evaluation_mode(self._whole):
+            for source in near:
+                inputs, wanted = as_asked(self._whole, self._prefix, replace(one, source=source), self._score)
+                held = bool(wanted(self.model(*inputs)) <= 0)
+                before += held
+                after += held if edit.unchanged else bool(wanted(edit.predict(inputs)) <= 0)
+        return len(near), before, after
 
     @cached_property
     def _forced(self) -> list[_Forced]:
@@ -201,13 +235,3 @@ class TranslationScorer:
                 total += float(each.double().sum())
                 tokens += int(target.ne(self._whole.pad).sum())
         return total / tokens
-
-
-def token_kl(before: Tensor, after: Tensor, target: Tensor, pad: int) -> Tensor:
-    """KL(p ‖ p̂) in nats ``(B, T)`` of logits ``(B, T, V)``, token by token; 0 where the target is padding.
-
-    Gradients do not reach ``before`` if it is detached; what stands at padding reaches nothing.
-    """
-    log_p, log_edited = before.log_softmax(dim=-1), after.log_softmax(dim=-1)
-    divergence = (log_p.exp() * (log_p - log_edited)).sum(dim=-1)
-    return torch.where(target.ne(pad), divergence, 0)

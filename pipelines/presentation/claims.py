@@ -17,7 +17,7 @@ _SCOPE = (
 )
 _HOW = """\
 A comparison **holds** if the whole 95 % interval lies where it must, **does not hold** if the whole interval lies
-elsewhere, and is **undecided** otherwise: then it takes more edits or test images, or there is nothing to see. A claim
+elsewhere, and is **undecided** otherwise: then it takes more edits or test data, or there is nothing to see. A claim
 holds if all its comparisons do, and does not hold as soon as one of them does not. Intervals are not corrected for the
 number of comparisons: one in twenty misses what it should hold, so mind those that end close to the bound.
 
@@ -25,14 +25,15 @@ number of comparisons: one in twenty misses what it should hold, so mind those t
 - *Not paired*: made from the interval of each row (Newcombe). Where both models saw the same test images it is too wide
   rather than too narrow, which leaves more undecided.
 - ≲ and ≈ are decided by a bound that stands below the table with its reason; ratios are those of the two means.
-- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1.
 - *Note*: a row that clearly succeeds less often than required pays for a smaller drawdown with failures, so a verdict
   in its favour compares unequal things."""
+_BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
-def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) -> str:
+def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str, scope: str = _SCOPE) -> str:
     """An overview of all claims with the paper's numbers, then for each what was measured and how it was decided.
 
+    :param scope: what the verdicts say nothing of.
     :raises ValueError: for no claims.
     """
     if not judged:
@@ -40,7 +41,7 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
     numbered = list(enumerate(judged, start=1))
     parts = [
         f"# {title}",
-        f"Of {len(judged)} claims of the paper, {count(claim.verdict for claim in judged)}. {_SCOPE}",
+        f"Of {len(judged)} claims of the paper, {count(claim.verdict for claim in judged)}. {scope}",
         scale_note,
         "\n".join(
             [
@@ -53,9 +54,13 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
         "## How to read the verdicts",
-        _HOW,
+        "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else [])]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _speaks_of_best(judged: Sequence[Judged]) -> bool:
+    return any(side.best for claim in judged for comparison in claim.comparisons for side in comparison.sides)
 
 
 def _overview(number: int, judged: Judged) -> str:

@@ -3,10 +3,10 @@
 from pipelines.presentation.bar_figures import table1_bars, table2_bars
 from pipelines.presentation.curve_figure import tradeoff_curves
 from pipelines.presentation.descriptor_figures import figure2
+from pipelines.presentation.row_bars import table3_bars, table6_bars
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
 from pipelines.presentation.style import editor_colour
-from pipelines.presentation.table3_figure import table3_bars
 from pipelines.presentation.training_figures import training_curves
 from pipelines.presentation.tuning_figures import importances, tradeoffs
 
@@ -20,6 +20,7 @@ __all__ = [
     "table1_bars",
     "table2_bars",
     "table3_bars",
+    "table6_bars",
     "tradeoff_curves",
     "tradeoffs",
     "training_curves",

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipelines.presentation.tables import escape
-from pipelines.translation_settings import RowSettings
 
-_SHOWN = 8
+_SHOWN = 4
 _INTRODUCTION = (
     "Each edit asks the model for another translation than the one it would choose: one that it can imagine, because "
     "it was drawn from the model's own distribution. Some are as good as the old one, some are wrong, some are "
@@ -17,16 +16,15 @@ _INTRODUCTION = (
 )
 
 
-def examples(benchmark: str, results: Sequence[tuple[RowSettings, pd.DataFrame]]) -> str:
+def examples(benchmark: str, results: Sequence[tuple[str, pd.DataFrame]]) -> str:
     """A Markdown page about the edits of each row of Table 6.
 
-    :param results: the rows with their records, columns as in
+    :param results: the rows' headings with their records, columns as in
         :class:`benchmarks.translation.scoring.TranslationRecord`.
     """
     parts = [f"# What edits of a translator look like ({benchmark})", _INTRODUCTION]
-    for row, records in results:
-        hyperparameters = ", ".join(f"{name} = {value:g}" for name, value in row.hyperparameters.items())
-        parts.append(f"## {row.training}, edited by {row.editor} ({hyperparameters})")
+    for heading, records in results:
+        parts.append(f"## {heading}")
         parts.append(_counts(records))
         parts += [_example(record) for record in _chosen(records)]
     return "\n\n".join(parts) + "\n"
@@ -44,11 +42,13 @@ def _chosen(records: pd.DataFrame) -> list[pd.Series]:
 def _counts(records: pd.DataFrame) -> str:
     worked = records[~records["trivial"].astype(bool)]
     silent = int((worked["changed"] == 0).sum())
+    near, before, after = (int(worked[name].sum()) for name in ("views", "views_before", "views_after"))
     return (
         f"Of {len(records)} edits {len(records) - len(worked)} had nothing to do, because the model preferred that "
         f"translation already. Of the other {len(worked)}, {int(worked['succeeded'].sum())} succeeded; after "
         f"{int(worked['decoded'].sum())} of them beam search gives exactly the wanted translation, and {silent} left "
-        "every other sentence that was looked at as it was."
+        f"every other sentence that was looked at as it was. Of {near} sentences that differ from an edited one by a "
+        f"word left out or two exchanged, {after} follow the edit; {before} did so before."
     )
 
 

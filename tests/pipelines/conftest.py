@@ -152,7 +152,14 @@ def tiny_parameters() -> dict[str, Any]:
     """The committed parameters, made small enough for tests."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     chosen = ["gd", "rmsprop"]
-    content |= {"run": ["digits"], "trainings": ["plain"], "leaderboard": chosen, "processes": 1, "device": "cpu"}
+    content |= {
+        "run": ["digits"],
+        "run_translation": [],
+        "trainings": ["plain"],
+        "leaderboard": chosen,
+        "processes": 1,
+        "device": "cpu",
+    }
     content["editors"] = {name: content["editors"][name] for name in chosen}
     digits = content["benchmarks"]["digits"]
     digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}

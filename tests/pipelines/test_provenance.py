@@ -32,6 +32,7 @@ NEVER = {
     "editors/registry.py": "finds files by name",
     "pipelines/command.py": "the command line",
     "pipelines/csv_files.py": "how tables are written; the stages say with how many digits",
+    "pipelines/live.py": "shows trainings while they run; report makes their runs again",
     "pipelines/layout.py": "names of folders; dvc.yaml names the same",
     "pipelines/machine.py": "names the machine and the commit",
     "pipelines/params_file.py": "reads params.yaml; DVC compares its values",
@@ -39,6 +40,7 @@ NEVER = {
     "pipelines/record_files.py": "how records are written, not what",
     "pipelines/settings.py": "checks params.yaml; DVC compares its values",
     "pipelines/training_settings.py": "the same",
+    "pipelines/translation_settings.py": "the same",
     "pipelines/workers.py": "any number of processes gives the same bytes",
 }
 """What no stage depends on, with the reason. Package files (`__init__.py`) hold names only."""
@@ -96,6 +98,16 @@ LEFT_OUT = {
         "benchmarks/requests.py": "the same",
         "benchmarks/scoring.py": "the same",
         "editors/": "the same",
+    },
+    "translation": {
+        **CHECKED_TRAININGS,
+        "benchmarks/augmentation.py": "of images",
+        "benchmarks/dataset.py": "of images",
+        "benchmarks/datasets/": "of images",
+        "benchmarks/folding.py": "of classifiers",
+        "benchmarks/models/": "classifiers",
+        "benchmarks/parts.py": "of classifiers",
+        "benchmarks/scoring.py": "of classifiers; translators have one of their own",
     },
 }
 

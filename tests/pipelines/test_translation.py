@@ -14,8 +14,9 @@ import yaml
 
 from benchmarks.errors import InputError
 from pipelines import settings
-from pipelines.table6 import report
+from pipelines.table6_report import report
 from pipelines.translation import translation
+from pipelines.translation_job import Job
 from pipelines.translation_settings import read
 
 pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
@@ -27,10 +28,10 @@ NAME = "toy_translation"
 def _small() -> dict:
     """params.yaml with everything of translation made small."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    train = {"epochs": 4, "lr": 0.01, "warmup": 5, "tokens": 300, "smoothing": 0.0}
+    train = {"epochs": 3, "lr": 0.01, "warmup": 5, "tokens": 300, "smoothing": 0.0}
     editing = {"editor": "rmsprop", "hyperparameters": {"lr": 0.001}, "c_edit": 100, "c_loc": 100}
     editing |= {"pool": 4, "alternatives": 4, "max_steps": 2}
-    params["processes"] = 1
+    params |= {"processes": 1, "training_seeds": [0, 1], "run_translation": [NAME]}
     params["translation"] = {
         NAME: {
             "note": "Small.",
@@ -44,7 +45,9 @@ def _small() -> dict:
             "rows": [
                 {"training": "plain", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
                 {"training": "editable-100", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
+                {"training": "editable-100", "editor": "rmsprop", "search": ["lr"]},
             ],
+            "tuning": {"edits": 4, "control_size": 3, "min_success": 75.0, "trials": 2},
         }
     }
     return params
@@ -90,23 +93,24 @@ def test_the_table_is_computed_from_the_records(project):
     assert row["success_rate"] == pytest.approx(100 * records["succeeded"].mean())
     assert row["bleu_low"] <= row["bleu"] <= row["bleu_high"]
     assert row["published_bleu"] == 34.77
-    assert table["published_bleu_drawdown"].tolist() == [0.76, 0.35]
+    assert table["published_bleu_drawdown"].tolist()[:2] == [0.76, 0.35]
+    assert pd.isna(table["published_bleu_drawdown"][2])  # tuned: another row than the paper's
     assert "case:lc" in (results / "table6.md").read_text()
     run = json.loads((results / "run.json").read_text())
-    assert set(run["seconds"]) == {"train/plain", "train/editable-100"}
+    assert set(run["seconds"]) == {f"train/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")}
     assert run["packages"]["fairseq-fixed"]
 
 
 def test_the_index_leads_to_the_table_and_says_its_best_row(project):
     (project / "results/published").mkdir()
     (project / "results/published/table6.csv").write_text("training\n")  # no benchmark
-    report(settings.load(), NAME, read(settings.load(), NAME))
+    report(_job(project))
     index = (project / "results/README.md").read_text()
     assert "## published" not in index
     table = pd.read_csv(project / "results" / NAME / "table6.csv")
     assert f"## {NAME}\n\nSmall.\n\nSmallest BLEU drawdown" in index
     assert f"**{table['bleu_drawdown'].min():.2f} points**" in index
-    for file in ("table6.md", "table6.csv", "examples.md", "run.json"):
+    for file in ("table6.md", "table6.csv", "examples.md", "claims.md", "figures/table6.png", "run.json"):
         assert f"]({NAME}/{file})" in index
 
 
@@ -120,10 +124,15 @@ def test_the_page_shows_what_was_said_wanted_and_done(project):
 
 
 def test_every_model_is_asked_for_the_same_edits(project):
-    tables = [pd.read_csv(path) for path in sorted((project / "results" / NAME / "edits").glob("*lr0.001.csv"))]
-    assert len(tables) == 2
-    assert tables[0]["sentence"].tolist() == tables[1]["sentence"].tolist()
-    assert tables[0]["target"].tolist() == tables[1]["target"].tolist()
+    tables = [
+        pd.read_csv(path)
+        for path in sorted((project / "results" / NAME / "edits").glob("*lr0.001*.csv"))
+        if "timing" not in path.name
+    ]
+    assert len(tables) == 4  # two rows, each with two training seeds
+    for table in tables[1:]:
+        assert tables[0]["sentence"].tolist() == table["sentence"].tolist()
+        assert tables[0]["target"].tolist() == table["target"].tolist()
     lines = (project / "results" / NAME / "edits" / "requests.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["sentence"] for line in lines] == tables[0]["sentence"].tolist()
 
@@ -137,14 +146,16 @@ def test_again_it_changes_nothing_and_says_so(project, capsys):
     before = _bytes(project)
     translation(NAME, project / "params.yaml")
     printed = capsys.readouterr().out
-    assert printed.count("unchanged") == 1 + 2 + 1 + 2  # data, models, requests, rows
+    assert printed.count("unchanged") == 1 + 4 + 2 + 2 + 6  # data, models, requests, searches, rows
     assert _bytes(project) == before
+    assert json.loads((project / "mlflow" / f"{NAME}.json").read_text())["created"] == 0
 
 
 def test_lost_records_come_back_byte_by_byte(project):
     before = _bytes(project)
     for path in (project / "results" / NAME / "edits").glob("plain-*"):
         path.unlink()
+    shutil.rmtree(project / "results" / NAME / "tuned")
     shutil.rmtree(project / "models" / NAME / "editable-100")
     translation(NAME, project / "params.yaml")
     assert _bytes(project) == before
@@ -152,10 +163,78 @@ def test_lost_records_come_back_byte_by_byte(project):
 
 def test_a_report_without_records_is_one_sentence(project):
     (project / "results" / NAME / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv").unlink()
+    with pytest.raises(InputError, match="is missing or broken .*: remove them and run `python -m pipelines.transl"):
+        report(_job(project))
+
+
+def test_another_training_shows_in_the_spread_and_not_in_the_interval(project):
+    table = pd.read_csv(project / "results" / NAME / "table6.csv").set_index(["training", "tuned"])
+    folder = project / "results" / NAME / "edits"
+    means = []
+    for model in ("plain", "plain@1"):
+        records = pd.read_csv(folder / f"{_cell_file(model)}.csv")
+        means.append((records["bleu_before"] - records["bleu_after"]).abs().mean())
+    row = table.loc[("plain", False)]
+    assert row["bleu_drawdown"] == pytest.approx(means[0])
+    assert row["bleu_drawdown_seeds_mean"] == pytest.approx(sum(means) / 2)
+    assert row["bleu_drawdown_seeds_std"] == pytest.approx(abs(means[0] - means[1]) / 2**0.5)
+    assert (table["seeds"] == 2).all()
+    assert "sd over trainings" in (project / "results" / NAME / "table6.md").read_text()
+
+
+def _cell_file(model: str) -> str:
+    training, _, seed = model.partition("@")
+    return f"{training}{'@' + seed if seed else ''}-rmsprop-last_decoder_layer-lr0.001"
+
+
+def test_a_searched_learning_rate_is_chosen_on_validation_edits_and_used_on_test_edits(project):
+    folder = project / "results" / NAME
+    file = "editable-100-rmsprop-last_decoder_layer-tuned_lr"
+    tuned = json.loads((folder / "tuned" / f"{file}.json").read_text())
+    trials = pd.read_csv(folder / "tuned" / f"{file}.csv")
+    assert tuned["hyperparameters"] == {"lr": pytest.approx(trials.loc[trials["chosen"], "lr"].item())}
+    assert set(trials.columns) >= {"lr", "beta", "eps", "bleu_drawdown", "success_rate", "feasible"}
+    row = pd.read_csv(folder / "table6.csv").query("tuned").iloc[0]
+    assert row["lr"] == pytest.approx(tuned["hyperparameters"]["lr"])
+    assert "tuned" in row["note"]
+    validation, test = (
+        {json.loads(line)["source"] for line in (folder / where / "requests.jsonl").read_text("utf-8").splitlines()}
+        for where in ("tuned", "edits")
+    )
+    prepared = project / "data" / NAME
+    units = {split: (prepared / f"{split}.bpe.de").read_text("utf-8").splitlines() for split in ("valid", "test")}
+    assert validation <= set(units["valid"])
+    assert test <= set(units["test"])
+
+
+def test_mlflow_has_a_run_for_every_row_and_training(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name(NAME)
+    runs = {run.data.tags["suite.key"]: run for run in client.search_runs([experiment.experiment_id])}
+    table = pd.read_csv(project / "results" / NAME / "table6.csv")
+    rows = [f"{row.training}/rmsprop/last_decoder_layer/{'tuned ' * row.tuned}{row.lr:g}" for row in table.itertuples()]
+    trainings = [f"training/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")]
+    assert sorted(runs) == sorted([*rows, *trainings])
+    assert runs[rows[0]].data.metrics["bleu_drawdown"] == pytest.approx(table["bleu_drawdown"][0])
+    assert runs["training/editable-100@1"].data.metrics["locality_loss"] > 0
+
+
+def test_raw_files_where_prepared_ones_go_are_one_sentence(project):
+    params = _small()
+    raw = project / "data" / "multi30k" / "train.de"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("Ein Hund.\n")
+    block = params["translation"].pop(NAME) | {"data": {"corpus": "multi30k", "options": {"folder": "data/multi30k"}}}
+    params |= {"translation": {"multi30k": block}, "run_translation": []}
+    with pytest.raises(InputError, match="data/multi30k is where prepared data go, not raw files"):
+        translation("multi30k", _write(project, params))
+
+
+def _job(project: Path) -> Job:
     loaded = settings.load(project / "params.yaml")
-    chosen = read(loaded, NAME)
-    with pytest.raises(InputError, match="are missing or broken .*: remove them and run `python -m pipelines.transl"):
-        report(loaded, NAME, chosen)
+    return Job(loaded, NAME, read(loaded, NAME))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +246,12 @@ def test_a_report_without_records_is_one_sentence(project):
         (lambda block: block["rows"][0].update(training="other"), "rows: unknown training 'other'"),
         (lambda block: block["rows"][0]["hyperparameters"].update(lr=-1.0), "rmsprop.lr must be a number > 0"),
         (lambda block: block["rows"].append(block["rows"][0]), "rows: two are alike"),
+        (
+            lambda block: block["rows"][2].update(search=["mu"]),
+            "search: 'mu' cannot be tuned for this row; rmsprop lea",
+        ),
+        (lambda block: block.pop("tuning"), "rows: 'editable-100' has a 'search', so there must be a block 'tuning'"),
+        (lambda block: block["data"]["options"].update(merges="x"), "option 'merges' of corpus 'toy_translation' must"),
         (lambda block: block["edits"].update(score="mean"), "score must be one of sum, token_average, not 'mean'"),
         (lambda block: block["trainings"]["editable-100"].update(start="other"), "unknown training 'other'"),
         (lambda block: block["trainings"].pop("plain"), "trainings must have `plain`"),

@@ -19,7 +19,7 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     """The options of a corpus by name. Raises InputError for an unknown name."""
     if name not in CORPORA:
         raise InputError(f"unknown corpus {name!r}; available: {', '.join(CORPORA)}")
-    return dict(inspect.signature(CORPORA[name]).parameters)
+    return dict(inspect.signature(CORPORA[name], eval_str=True).parameters)
 
 
 def make(name: str, **chosen: Any) -> Texts:

@@ -8,25 +8,46 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+from benchmarks.download import fetch
 from benchmarks.errors import InputError
 from benchmarks.translation.corpus import Texts
 from benchmarks.translation.text import LANGUAGES, Parallel, parallel
 
+DOWNLOADS = Path("data/downloads/multi30k")
+SOURCE = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
+MD5 = {
+    "train.de.gz": "81ff90b99829c0cd4b1b587d394afd39",
+    "train.en.gz": "0065d13af80720a55ca8153d126e6627",
+    "val.de.gz": "6e0e229eb049e3fc99a1ef02fb2d5f91",
+    "val.en.gz": "2b69aa9253948ac9f67e94917272dd40",
+    "test_2016_flickr.de.gz": "efd67d314d98489b716b145475101932",
+    "test_2016_flickr.en.gz": "ff2c0fcb4893a13bd73414306bc250ae",
+}
 _FILES = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 
 
-def multi30k(folder: str, merges: int = 8000) -> Texts:
-    """The task-1 captions in ``folder``: ``train``, ``val`` and ``test_2016_flickr``, each ``.de`` and ``.en``, as
-    they are or as ``.gz``.
+def multi30k(folder: str | None = None, merges: int = 8000) -> Texts:
+    """The task-1 captions: ``train``, ``val`` and ``test_2016_flickr``, each ``.de`` and ``.en``.
 
-    Raises InputError, naming the file, for one that is missing, empty, broken or of another length than its partner.
+    ``folder``: where the files lie, as they are or as ``.gz``; None to download them. Raises InputError, naming the
+    file, for one that is missing, empty, broken or of another length than its partner.
     """
+    folder = _download() if folder is None else folder
     return Texts(
         name="multi30k",
         origin="Multi30k task 1, test_2016_flickr as test set.",
         merges=merges,
         **{split: _read(Path(folder), stem) for split, stem in _FILES.items()},
     )
+
+
+def _download() -> Path:
+    try:
+        for name, md5 in MD5.items():
+            fetch([f"{SOURCE}/{name}"], DOWNLOADS / name, md5)
+    except InputError as error:
+        raise InputError(f"{error}; give a folder that has Multi30k's task-1 files as the option 'folder'") from error
+    return DOWNLOADS
 
 
 def _read(folder: Path, stem: str) -> Parallel:

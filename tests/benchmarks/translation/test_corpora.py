@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import InputError
+from benchmarks.files import file_hash
 from benchmarks.translation import corpora
 from benchmarks.translation.corpora.iwslt14 import TESTS
 
+module = sys.modules["benchmarks.translation.corpora.multi30k"]  # the package has a function of the same name
 WORDS = "eins zwei drei vier fünf sechs"
 
 
@@ -45,6 +48,24 @@ def test_bad_files_of_multi30k_are_one_sentence(captions, spoil, message):
     spoil(captions)
     with pytest.raises(InputError, match=message):
         corpora.make("multi30k", folder=str(captions))
+
+
+def test_multi30k_is_downloaded_and_checked(captions, tmp_path, monkeypatch):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for path in list(captions.glob("*.*")):
+        content = path.read_bytes() if path.suffix == ".gz" else gzip.compress(path.read_bytes())
+        (mirror / f"{path.name.removesuffix('.gz')}.gz").write_bytes(content)
+    known = {path.name: file_hash(path, "md5") for path in mirror.iterdir()}
+    assert known.keys() == module.MD5.keys()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "SOURCE", mirror.as_uri())
+    with pytest.raises(
+        InputError, match=r"train\.de\.gz could not be downloaded.*MD5.*; give a folder that has Multi30k"
+    ):
+        corpora.make("multi30k")
+    monkeypatch.setattr(module, "MD5", known)
+    assert corpora.make("multi30k").test == corpora.make("multi30k", folder=str(captions)).test
 
 
 def _archive(path: Path, files: dict[str, str]) -> Path:

@@ -13,13 +13,16 @@ import torch.nn.functional as F
 
 import editors
 from benchmarks.errors import InputError
+from benchmarks.metrics import Estimate
 from benchmarks.translation import bleu
 from benchmarks.translation.batches import rows
 from benchmarks.translation.decoding import encode, translate
+from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.metrics import summarise
 from benchmarks.translation.parts import split
+from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import as_asked, draw_requests, load_requests, save_requests
-from benchmarks.translation.scoring import TranslationScorer, token_kl
+from benchmarks.translation.scoring import TranslationScorer
 from benchmarks.translation.toolkit import fairseq
 from editors.constraints import prefers
 
@@ -131,6 +134,33 @@ def test_a_record_counts_what_the_edit_changed(translator, small_corpus, request
     assert record.kl == pytest.approx(np.mean(divergences), rel=1e-4)
 
 
+def test_generality_asks_the_same_of_sentences_near_the_edited_one(translator, small_corpus, requests, scorer, strong):
+    edits, _ = scorer.edit(strong, range(len(requests)))
+    counted = np.zeros(3, dtype=int)
+    for row, (one, edit) in enumerate(zip(requests, edits, strict=True)):
+        record = scorer.record(row, edit)
+        near = perturbed(one.source, small_corpus.source, 5, one.seed)
+        held = [
+            sum(_prefers(model, source, one.target, one.alternatives) for source in near)
+            for model in (translator, edit.apply(translator))
+        ]
+        assert (record.views, record.views_before, record.views_after) == (len(near), *held)
+        counted += (record.views, record.views_before, record.views_after)
+        assert scorer.record(row, edit, views=False).views == 0
+    assert counted[0] > counted[2] > counted[1]
+
+
+def _prefers(model, source, target, alternatives) -> bool:
+    """Whether the model gives ``target`` a higher probability than each alternative, one by one and without padding."""
+    scores = []
+    for answer in (target, *alternatives):
+        previous = torch.tensor([[model.target.end, *answer[:-1].tolist()]])
+        with torch.no_grad():
+            log_p = model(source.long()[None], previous).double().log_softmax(-1)
+        scores.append(float(log_p[0].gather(1, answer.long()[:, None]).sum()))
+    return scores[0] >= max(scores[1:]) - 1e-6
+
+
 def test_padding_changes_no_divergence(translator):
     source = torch.Generator().manual_seed(0)
     before, after = (torch.randn(2, 5, 7, generator=source) for _ in range(2))
@@ -179,6 +209,11 @@ def test_bleu_of_kept_counts_is_sacrebleus():
     assert bleu.bleu(table) == pytest.approx(sacrebleu.corpus_bleu(source, [target], lowercase=True).score, abs=1e-9)
     estimate = bleu.estimate(table)
     assert estimate.low <= estimate.value <= estimate.high
+    assert bleu.difference(table, table, "none") == Estimate(0.0, 0.0, 0.0)
+    worse = bleu.counts(["the dog.", "a man reads.", "she."], target)
+    difference = bleu.difference(table, worse, "some")
+    assert difference.value == pytest.approx(bleu.bleu(table) - bleu.bleu(worse))
+    assert 0 <= difference.low < difference.value <= difference.high
     assert "case:lc" in bleu.signature()
     assert f"version:{sacrebleu.__version__}" in bleu.signature()
 

@@ -1,4 +1,6 @@
-"""Table 3 as horizontal bars: drawdown of every way to edit, and what each costs in test error."""
+"""Tables 3 and 6 as horizontal bars: drawdown of every row, and how good its model is before any edit."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -39,6 +41,27 @@ def table3_bars(frame: pd.DataFrame) -> Figure:
     require(frame, [*KEYS, "drawdown", "success_rate", "test_error"], "figure of Table 3")
     rows = frame[frame["drawdown"].notna()].reset_index(drop=True)
     require(rows, ["drawdown"], "figure of Table 3")
+    return _bars(rows, ("drawdown", "test_error"), (axis_title("drawdown"), "Test error (%)"), _title)
+
+
+@styled
+def table6_bars(frame: pd.DataFrame) -> Figure:
+    """BLEU drawdown (left) and test BLEU (right) of each row of Table 6, as :func:`table3_bars`.
+
+    ``frame`` has the columns ``training, editor, lr, tuned, bleu_drawdown, success_rate, bleu``.
+
+    Raises:
+        ValueError: when there are no rows or a column is missing.
+    """
+    names = ["training", "editor", "lr", "tuned", "bleu_drawdown", "success_rate", "bleu"]
+    require(frame, names, "figure of Table 6")
+    titles = ("BLEU drawdown (points)", "Test BLEU before any edit")
+    return _bars(frame.reset_index(drop=True), ("bleu_drawdown", "bleu"), titles, _title_with_rate)
+
+
+def _bars(
+    rows: pd.DataFrame, metrics: tuple[str, str], titles: tuple[str, str], title: Callable[[pd.Series], str]
+) -> Figure:
     figure = new_figure(height=1.5 + _LINE * len(rows))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     places = np.arange(len(rows), dtype=float)
@@ -46,24 +69,29 @@ def table3_bars(frame: pd.DataFrame) -> Figure:
     for place, (_, row) in zip(places, rows.iterrows(), strict=True):
         colour = editor_colour(row["editor"])
         look = {"color": colour} if reached[place] else {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
-        left.barh(place, row["drawdown"], height=0.62, **look)
-    for axes, metric, title in ((left, "drawdown", axis_title("drawdown")), (right, "test_error", "Test error (%)")):
+        left.barh(place, row[metrics[0]], height=0.62, **look)
+    for axes, metric, label in zip((left, right), metrics, titles, strict=True):
         _scale(axes, rows, metric)
         _published(axes, places, rows, metric)
-        _intervals(axes, places, rows, metric, marker=metric == "test_error")
-        axes.set_xlabel(title)
+        _intervals(axes, places, rows, metric, marker=axes is right)
+        axes.set_xlabel(label)
         axes.grid(False, axis="y")
-    left.set_yticks(places, [_title(row) for _, row in rows.iterrows()])
+    left.set_yticks(places, [title(row) for _, row in rows.iterrows()])
     left.set_ylim(len(rows) - 0.4, -0.6)
     left.tick_params(axis="y", length=0)
     right.tick_params(axis="y", length=0)
-    _key(figure, rows, bool(reached.all()))
+    _key(figure, rows, bool(reached.all()), metrics)
     return figure
 
 
 def _title(row: pd.Series) -> str:
     parts = [row["training"], editor_title(row["editor"]), layers_title(row["layers"])]
     return " · ".join(part for part in parts if part)
+
+
+def _title_with_rate(row: pd.Series) -> str:
+    rate = f"α = {row['lr']:.2g}" + (" (tuned)" if row["tuned"] else "")
+    return " · ".join([row["training"], editor_title(row["editor"]), rate])
 
 
 def _intervals(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str, marker: bool) -> None:
@@ -114,9 +142,9 @@ def _published(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str) 
         )
 
 
-def _key(figure: Figure, rows: pd.DataFrame, all_reached: bool) -> None:
+def _key(figure: Figure, rows: pd.DataFrame, all_reached: bool, metrics: tuple[str, str]) -> None:
     handles: list = [Line2D([], [], color=INK, label="95 % interval")]
-    published = [name for name in ("published_drawdown", "published_test_error") if name in rows]
+    published = [name for name in (f"published_{metric}" for metric in metrics) if name in rows]
     if published and rows[published].notna().any().any():
         look = {"linestyle": "none", "marker": "D", "markerfacecolor": "white", "markeredgecolor": INK}
         handles.append(Line2D([], [], label="published (other data and scale)", **look))

@@ -1,4 +1,4 @@
-"""Table 3 as a picture, and the trade-off curves: what stands in them, and what is refused."""
+"""Tables 3 and 6 as pictures, and the trade-off curves: what stands in them, and what is refused."""
 
 from __future__ import annotations
 
@@ -50,6 +50,22 @@ def test_a_table_without_measured_rows_is_refused(table3):
         figures.table3_bars(table3.iloc[[3]])
     with pytest.raises(ValueError, match="drawdown"):
         figures.table3_bars(table3.drop(columns="drawdown"))
+
+
+def test_table_6_names_learning_rates_and_says_which_were_tuned():
+    frame = pd.DataFrame(
+        {"training": ["plain", "mine"], "editor": "rmsprop", "lr": [1e-3, 2.13e-4], "success_rate": 99.0}
+    )
+    frame = frame.assign(
+        tuned=[False, True], bleu_drawdown=[0.8, 0.3], bleu=[34.5, 34.0], published_bleu=[34.77, np.nan]
+    )
+    left, right = figures.table6_bars(frame).axes
+    assert [bar.get_width() for bar in left.patches] == [0.8, 0.3]
+    names = ["plain · RMSProp · α = 0.001", "mine · RMSProp · α = 0.00021 (tuned)"]
+    assert [label.get_text() for label in left.get_yticklabels()] == names
+    assert {"34.50", "34.00"} <= {text.get_text() for text in right.texts}
+    with pytest.raises(ValueError, match="figure of Table 6"):
+        figures.table6_bars(frame.drop(columns="tuned"))
 
 
 def test_a_curve_per_model_with_the_tuned_point_ringed():

@@ -1,0 +1,184 @@
+"""What every step towards Table 6 needs to know: settings, places of files, and what each file is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import editors
+from baselines import editable_translation, translation
+from benchmarks import seeds
+from benchmarks import translation as room
+from benchmarks.files import file_hash, write_atomically
+from benchmarks.translation import corpora
+from benchmarks.translation.requests import TranslationRequest
+from pipelines.cells import method_files
+from pipelines.layout import Layout, cell, repeated
+from pipelines.progress import Progress
+from pipelines.settings import Settings
+from pipelines.translation_settings import RowSettings, TranslationSettings
+
+REQUESTS = "requests.jsonl"
+MADE_OF = "made_of.json"
+_FINGERPRINT = "fingerprint"
+
+_TEXT = ("text.py", "corpus.py", "vocabulary.py")
+_MODEL = ("batches.py", "corpus.py", "model.py", "randomness.py", "toolkit.py", "vocabulary.py")
+_REQUESTS = (*_MODEL, "decoding.py", "requests.py")
+_EDITS = (*_REQUESTS, "divergence.py", "parts.py")
+_SCORES = (*_EDITS, "bleu.py", "perturbations.py", "scoring.py", "text.py")
+
+
+@dataclass(frozen=True)
+class Job:
+    """All settings, which benchmark this is, and its block of params.yaml."""
+
+    settings: Settings
+    benchmark: str
+    chosen: TranslationSettings
+
+    @property
+    def layout(self) -> Layout:
+        """Where its files lie."""
+        return Layout(self.benchmark)
+
+    @property
+    def axes(self) -> tuple[str | int, ...]:
+        """What everything random depends on."""
+        return (self.settings.seed, self.benchmark)
+
+    @property
+    def edits(self) -> Path:
+        """One file of records for each row and training seed, and the edits that every model is asked for."""
+        return self.layout.results / "edits"
+
+    @property
+    def tuned(self) -> Path:
+        """Hyperparameters that were searched, all trials, and the validation edits that they met."""
+        return self.layout.results / "tuned"
+
+    @property
+    def translations(self) -> Path:
+        """What each model makes of the test set before any edit."""
+        return self.layout.results / "translations"
+
+    @property
+    def models(self) -> list[Model]:
+        """Every training with every training seed."""
+        return [Model(name, seed) for seed in self.settings.training_seeds for name in self.chosen.trainings]
+
+    @property
+    def plain(self) -> Model:
+        """The model from which edits are drawn."""
+        return Model("plain", self.settings.training_seeds[0])
+
+    @property
+    def cells(self) -> list[RowCell]:
+        """Every row of the table with every training seed."""
+        return [RowCell(row, seed) for seed in self.settings.training_seeds for row in self.chosen.rows]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A training with one of the training seeds."""
+
+    training: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return repeated(self.training, self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class RowCell:
+    """A row of the table with one of the training seeds."""
+
+    row: RowSettings
+    seed: int
+
+    @property
+    def model(self) -> Model:
+        """Whose weights are edited."""
+        return Model(self.row.training, self.seed)
+
+    @property
+    def file(self) -> str:
+        """Name of its files, without a suffix."""
+        return cell(self.row.training, self.row.described, self.seed)
+
+
+def counted(drawn: Iterator[TranslationRequest], progress: Progress) -> Iterator[TranslationRequest]:
+    """The same requests, with a line of progress now and then."""
+    for one in drawn:
+        progress.advance()
+        yield one
+
+
+def data_code() -> list[Path]:
+    """The files of code that decide about a prepared corpus."""
+    return [*_files_of(room, _TEXT), *sorted(Path(inspect.getfile(corpora)).parent.glob("*.py"))]
+
+
+def training_code(editor: str | None) -> list[Path]:
+    """Those that decide about a trained model, which learns from edits if there is an ``editor``."""
+    files = [*_module(seeds), *_module(translation)]
+    if editor is None:
+        return [*files, *_files_of(room, _MODEL)]
+    return [*files, *_module(editable_translation), *_files_of(room, _EDITS), *_editing(editor)]
+
+
+def request_code() -> list[Path]:
+    """Those that decide about the edits that are drawn from a model."""
+    return [*_module(seeds), *_files_of(room, _REQUESTS)]
+
+
+def scoring_code(editor: str) -> list[Path]:
+    """Those that decide what an edit does, and what a record says of it."""
+    return [*_module(seeds), *_files_of(room, _SCORES), *_editing(editor)]
+
+
+def files_named(options: dict[str, Any]) -> list[Path]:
+    """Files that options name: the corpus is prepared anew when one changes."""
+    paths = [Path(value) for value in options.values() if isinstance(value, str)]
+    return sorted(file for path in paths for file in (path.glob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+def identity(described: Sequence[Any], files: Sequence[Path]) -> str:
+    """A hash of all that a result follows from."""
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
+    for path in dict.fromkeys(files):
+        digest.update(file_hash(path).encode())
+    return digest.hexdigest()
+
+
+def write_made_of(path: Path, fingerprint: str) -> None:
+    """Write what the files beside ``path`` are made of, once they are complete."""
+    write_atomically(path, json.dumps({_FINGERPRINT: fingerprint}) + "\n")
+
+
+def is_made_of(path: Path, fingerprint: str, *others: Path) -> bool:
+    """Whether ``path``, and with it the ``others``, are there and made of just that."""
+    try:
+        return json.loads(path.read_text())[_FINGERPRINT] == fingerprint and all(one.exists() for one in others)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _editing(editor: str) -> list[Path]:
+    return [*sorted(Path(inspect.getfile(editors)).parent.glob("*.py")), *method_files(editor)]
+
+
+def _module(module: Any) -> list[Path]:
+    return [Path(inspect.getfile(module))]
+
+
+def _files_of(package: Any, names: Sequence[str]) -> list[Path]:
+    folder = Path(inspect.getfile(package)).parent
+    return [folder / name for name in sorted(set(names))]
