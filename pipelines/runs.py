@@ -32,7 +32,9 @@ def run_records(
         _cell_run(result, rows[result.cell.training, result.cell.editor, result.cell.layers], layout, commit)
         for result in results
     ]
-    trained = [(training, seed) for seed in settings.training_seeds for training in settings.trainings]
+    trained = [
+        (training, seed) for seed in settings.training_seeds for training in settings.run_of(benchmark).trainings
+    ]
     return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
 
 
