@@ -225,9 +225,8 @@ def load(path: Path = FILE) -> dict[str, Claim]:
         raise InputError(f"{path}: {params_file.sentence(error, _File)}") from error
     paper = Paper()
     for name, claim in claims.items():
-        looked_up = [
-            one for one in claim.conditions if METRICS[one.metric].source != "mistakes"
-        ]  # Table 5 is a picture
+        # The numbers of Table 5 are in a picture: there is nothing to look up.
+        looked_up = [one for one in claim.conditions if METRICS[one.metric].source != "mistakes"]
         for row in (row for condition in looked_up for row in condition.rows):
             try:
                 paper.value(row, "drawdown")

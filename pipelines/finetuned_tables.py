@@ -30,12 +30,13 @@ def table4(results: Sequence[CellResult]) -> pd.DataFrame:
     rows = leaderboard(results)
     rows = rows.assign(architecture=[published.architecture_of(training) for training in rows["training"]])
     there = set(rows[KEYS].itertuples(index=False, name=None))
-    absent = [name not in there for name in names] & paper["architecture"].isin(rows["architecture"])
-    missing = paper.loc[absent, ["architecture", *KEYS]].assign(note=NOT_RUN)
+    absent = pd.Series([name not in there for name in names], paper.index)
+    missing = paper.loc[absent & paper["architecture"].isin(rows["architecture"]), ["architecture", *KEYS]].assign(
+        note=NOT_RUN
+    )
     rows = pd.concat([rows, published.beside(missing, paper, on=KEYS)], ignore_index=True)
-    place = [
-        names.index(name) if name in names else len(names) for name in rows[KEYS].itertuples(index=False, name=None)
-    ]
+    order = {name: place for place, name in enumerate(names)}
+    place = [order.get(name, len(names)) for name in rows[KEYS].itertuples(index=False, name=None)]
     rows = rows.assign(place=place, appendix=[number == len(names) for number in place])
     rows = rows.sort_values(["place", "architecture", "training"], kind="stable").drop(columns="place")
     return rows[["architecture", *rows.columns.drop("architecture")]].reset_index(drop=True)
@@ -67,16 +68,16 @@ def pages(benchmark: str, edits: str, mistakes: str, columns: Sequence[Column], 
             f"Table 4 on {benchmark}: fine-tuning a trained network",
             f"`pretrained` was trained before anyone thought of edits; `extended` is that network with a new block of "
             f"random weights before its last layer, the paper's second row; the others go on from it and learn its own "
-            f"answers (distillation). Every row's editor is tuned by the same rule. {edits} The last rows are not in the "
-            f"paper's table: other ways to draw the edits of Editable Training.",
+            f"answers (distillation). Every row's editor is tuned by the same rule. {edits} The last rows are not in "
+            f"the paper's table: other ways to draw the edits of Editable Training.",
             [*columns, *further],
         ),
         "table5": (
             f"Table 5 on {benchmark}: realistic mistakes",
             f"Images that the pre-trained model gets wrong, each edited to its true class; drawdown is on the test "
             f"split. Each row's editor is the one that was tuned for Table 4, on random targets of the tuning split. "
-            f'"Already right" are the mistakes that the row\'s model does not make. {mistakes} The published row is the '
-            f"one that is known: the paper shows its Table 5 as a picture.",
+            f'"Already right" are the mistakes that the row\'s model does not make. {mistakes} The published row is '
+            f"the one that is known: the paper shows its Table 5 as a picture.",
             [ALREADY_RIGHT, *columns, *further],
         ),
     }

@@ -184,13 +184,10 @@ def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult])
 
 def _write_claims(settings: Settings, layout: Layout, results: list[CellResult], mistakes: list[CellResult]) -> None:
     block, run = settings.benchmark(layout.benchmark), settings.run_of(layout.benchmark)
-    applying = {name: claim for name, claim in claims.load().items() if claim.trainings.intersection(block.trainings)}
-    if not applying:
-        for suffix in (".md", ".csv"):
-            (layout.results / f"claims{suffix}").unlink(missing_ok=True)
-        return
+    everything = claims.load()
+    speak = {name: claim for name, claim in everything.items() if claim.trainings.intersection(block.trainings)}
     measured = measurements.read(layout, run.trainings, settings.training_seeds[0])
-    judged = judging.judge(applying, results, measured, mistakes)
+    judged = judging.judge(speak or everything, results, measured, mistakes)
     title, scale_note = f"The paper's claims on {layout.benchmark}", block.note
     write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
