@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
+from benchmarks.files import atomic_path
 from benchmarks.parts import activations
+from benchmarks.ranks import rank_distribution, ranks
 from benchmarks.seeds import generator
+
+CANDIDATES = "candidates.safetensors"
+"""Beside a dataset's splits: images of its classes that a model may get wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +57,57 @@ def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Cand
 def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[Candidates, Candidates]:
     """``(for training, for evaluation)``: no original has copies in both; ``evaluation_size`` in the second.
 
-    Originals are drawn until they have enough copies; of the last one, only as many as are needed are taken, and the
-    others left out. The draw depends on ``axes``.
+    Of every original drawn for evaluation one copy, also drawn, is edited and the others are left out: intervals over
+    edits take them to be independent of each other. The draw depends on ``axes``.
 
     :raises InputError: for a size that leaves nothing for training.
     """
     originals, place = found.sources.unique(return_inverse=True)
-    order = torch.randperm(len(originals), generator=generator(*axes, "divide"))
-    turn = torch.empty_like(order)
-    turn[order] = torch.arange(len(order))
-    by_turn = turn[place].sort(stable=True).indices
-    chosen = by_turn[:evaluation_size]
-    taken = torch.isin(found.sources, found.sources[chosen])
-    if isinstance(evaluation_size, bool) or evaluation_size < 1 or bool(taken.all()):
+    if isinstance(evaluation_size, bool) or not 1 <= evaluation_size < len(originals):
         raise InputError(
-            f"the number of mistakes to evaluate on must be >= 1 and leave some of {len(found)} for training, "
-            f"not {evaluation_size!r}"
+            f"the number of mistakes to evaluate on must be >= 1 and leave some of {len(originals)} originals for "
+            f"training, not {evaluation_size!r}"
         )
-    return found.select(~taken), found.select(chosen.sort().values)
+    source = generator(*axes, "divide")
+    chosen = torch.randperm(len(originals), generator=source)[:evaluation_size]
+    order = torch.randperm(len(found), generator=source)
+    first = torch.full((len(originals),), len(found)).scatter_reduce(0, place, order, "amin")  # which copy comes first
+    evaluated = torch.isin(place, chosen) & (order == first[place])
+    return found.select(~torch.isin(place, chosen)), found.select(evaluated)
+
+
+def ranks_of_mistakes(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
+    """How many classes ``model`` holds for likelier than the true one, for each mistake: int64 ``(N,)``, from 1 on."""
+    device = next(model.parameters()).device
+    logits = activations(model, dataset.inputs(found.images.images.to(device)))
+    return ranks(logits, found.images.labels.to(device)).cpu()
+
+
+def distribution_of_ranks(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
+    """From which ranks of targets are drawn: see :func:`benchmarks.ranks.rank_distribution`; ``(classes,)``, float64.
+
+    :param found: mistakes to train on, never those that are evaluated.
+    """
+    return rank_distribution(ranks_of_mistakes(model, dataset, found), len(dataset.classes))
+
+
+def save_candidates(candidates: Candidates, folder: Path) -> None:
+    """Write them to a dataset's folder; the same bytes each time."""
+    tensors = {"images": candidates.images.images, "labels": candidates.images.labels, "sources": candidates.sources}
+    with atomic_path(folder / CANDIDATES) as temporary:
+        safetensors.torch.save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
+
+
+def load_candidates(folder: Path) -> Candidates:
+    """What :func:`save_candidates` wrote.
+
+    :raises InputError: naming the file, if it is missing or does not hold them.
+    """
+    path = folder / CANDIDATES
+    try:
+        tensors = safetensors.torch.load_file(path)
+        return Candidates(Split(tensors["images"], tensors["labels"]), tensors["sources"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: prepare a dataset that has images for mistakes first") from error
+    except (OSError, KeyError, SafetensorError) as error:
+        raise InputError(f"{path} does not hold images for mistakes ({error}): make the dataset again") from error

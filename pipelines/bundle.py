@@ -178,7 +178,7 @@ def _units(found: _Bundle) -> dict[str, dict[str, bytes]]:
     anchors = [name for name in found.files if name.endswith(".json") and name.startswith(results)]
     units: dict[str, dict[str, bytes]] = {}
     for name, content in found.files.items():
-        owner = next((one for one in anchors if name.startswith(one.removesuffix("json"))), None)
+        owner = max((one for one in anchors if name.startswith(one.removesuffix("json"))), key=len, default=None)
         if owner:
             unit = owner.removeprefix(results).removesuffix(".json")
         else:
