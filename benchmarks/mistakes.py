@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
+from benchmarks.files import atomic_path
 from benchmarks.parts import activations
+from benchmarks.ranks import rank_distribution, ranks
 from benchmarks.seeds import generator
+
+CANDIDATES = "candidates.safetensors"
+"""Beside a dataset's splits: images of its classes that a model may get wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +75,40 @@ def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[C
             f"not {evaluation_size!r}"
         )
     return found.select(~taken), found.select(chosen.sort().values)
+
+
+def ranks_of_mistakes(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
+    """How many classes ``model`` holds for likelier than the true one, for each mistake: int64 ``(N,)``, from 1 on."""
+    device = next(model.parameters()).device
+    logits = activations(model, dataset.inputs(found.images.images.to(device)))
+    return ranks(logits, found.images.labels.to(device)).cpu()
+
+
+def distribution_of_ranks(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
+    """From which ranks of targets are drawn: see :func:`benchmarks.ranks.rank_distribution`; ``(classes,)``, float64.
+
+    :param found: mistakes to train on, never those that are evaluated.
+    """
+    return rank_distribution(ranks_of_mistakes(model, dataset, found), len(dataset.classes))
+
+
+def save_candidates(candidates: Candidates, folder: Path) -> None:
+    """Write them to a dataset's folder; the same bytes each time."""
+    tensors = {"images": candidates.images.images, "labels": candidates.images.labels, "sources": candidates.sources}
+    with atomic_path(folder / CANDIDATES) as temporary:
+        safetensors.torch.save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
+
+
+def load_candidates(folder: Path) -> Candidates:
+    """What :func:`save_candidates` wrote.
+
+    :raises InputError: naming the file, if it is missing or does not hold them.
+    """
+    path = folder / CANDIDATES
+    try:
+        tensors = safetensors.torch.load_file(path)
+        return Candidates(Split(tensors["images"], tensors["labels"]), tensors["sources"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: prepare a dataset that has images for mistakes first") from error
+    except (OSError, KeyError, SafetensorError) as error:
+        raise InputError(f"{path} does not hold images for mistakes ({error}): make the dataset again") from error

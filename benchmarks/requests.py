@@ -47,6 +47,15 @@ def draw_requests(split: Split, classes: int, count: int, *axes: str | int) -> E
     return EditRequests(order[:count], targets, tuple(seed(*axes, "request", number) for number in range(count)))
 
 
+def corrections(images: Split, *axes: str | int) -> EditRequests:
+    """One request for each of ``images``, in their order: its true class (section 4.3.1).
+
+    :param axes: what the requests' seeds depend on.
+    """
+    numbers = range(len(images))
+    return EditRequests(torch.arange(len(images)), images.labels, tuple(seed(*axes, "mistake", one) for one in numbers))
+
+
 def control_images(size: int, subset: int | None, request_seed: int) -> torch.Tensor | None:
     """Positions of one request's control images: a fresh ``subset``, or None for all ``size`` of them.
 

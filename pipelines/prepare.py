@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import dataset, datasets
+from benchmarks import dataset, datasets, mistakes
 from pipelines import command, settings
 from pipelines.layout import Layout
 
@@ -18,10 +18,17 @@ def prepare(
     """Load, split and check a benchmark's data and write it to data/<benchmark>."""
     chosen = settings.load(params).benchmark(benchmark).data
     made = datasets.make(chosen.dataset, **chosen.options)
-    dataset.save(made, Layout(benchmark).data)
+    folder = Layout(benchmark).data
+    (folder / mistakes.CANDIDATES).unlink(missing_ok=True)
+    more = ""
+    if datasets.has_candidates(chosen.dataset):
+        candidates = datasets.make_candidates(chosen.dataset, **chosen.options)
+        mistakes.save_candidates(candidates, folder)
+        more = f", {len(candidates)} images for mistakes"
+    dataset.save(made, folder)  # last: without its description there is no dataset
     shape = "x".join(str(size) for size in made.train.images.shape[1:])
     counts = f"{len(made.train)} training, {len(made.tuning)} tuning and {len(made.test)} test images"
-    print(f"prepare {benchmark}: {counts}, {shape}, {len(made.classes)} classes")
+    print(f"prepare {benchmark}: {counts}, {shape}, {len(made.classes)} classes{more}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,13 @@
     @register("mine")
     def mine(tuning_size: int = 100) -> Dataset: ...
 
-The keyword arguments of the function, with their defaults, are the dataset's options.
+The keyword arguments of the function, with their defaults, are the dataset's options. A dataset may also have images
+that models are likely to get wrong, for edits as one needs them in earnest:
+
+    @candidates_of("mine")
+    def candidates(pool_size: int = 300) -> Candidates: ...
+
+This function takes the same options.
 """
 
 import importlib
@@ -14,10 +20,12 @@ from typing import Any
 
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
+from benchmarks.mistakes import Candidates
 
 Loader = Callable[..., Dataset]
 
 _loaders: dict[str, Loader] = {}
+_candidates: dict[str, Callable[..., Candidates]] = {}
 
 
 def register(name: str) -> Callable[[Loader], Loader]:
@@ -31,6 +39,16 @@ def register(name: str) -> Callable[[Loader], Loader]:
             raise ValueError(f"dataset {name!r} is defined in both {taken.__module__} and {loader.__module__}")
         _loaders[name] = loader
         return loader
+
+    return decorate
+
+
+def candidates_of(name: str) -> Callable[[Callable[..., Candidates]], Callable[..., Candidates]]:
+    """Makes the decorated function the one that finds images for mistakes of the dataset ``name``."""
+
+    def decorate(find: Callable[..., Candidates]) -> Callable[..., Candidates]:
+        _candidates[name] = find
+        return find
 
     return decorate
 
@@ -58,6 +76,28 @@ def make(name: str, **chosen: Any) -> Dataset:
     Raises InputError for an unknown name or option (listing those there are), an option that is needed and
     not given, and whatever is wrong with the data, naming the file.
     """
+    _check_options(name, chosen)
+    return _loaders[name](**chosen)
+
+
+def has_candidates(name: str) -> bool:
+    """Whether a dataset has images for mistakes. Raises InputError for an unknown name."""
+    options(name)
+    return name in _candidates
+
+
+def make_candidates(name: str, **chosen: Any) -> Candidates:
+    """Images that models may get wrong, of the dataset with the same options; they are in none of its splits.
+
+    Raises what `make` raises, and InputError for a dataset that has none.
+    """
+    _check_options(name, chosen)
+    if name not in _candidates:
+        raise InputError(f"dataset {name} has no images for mistakes; these have: {', '.join(sorted(_candidates))}")
+    return _candidates[name](**chosen)
+
+
+def _check_options(name: str, chosen: dict[str, Any]) -> None:
     known = options(name)
     for option in chosen:
         if option not in known:
@@ -65,4 +105,3 @@ def make(name: str, **chosen: Any) -> Dataset:
     for option, parameter in known.items():
         if option not in chosen and parameter.default is inspect.Parameter.empty:
             raise InputError(f"dataset {name}: option {option!r} is needed")
-    return _loaders[name](**chosen)

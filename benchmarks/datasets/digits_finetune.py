@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.dataset import Dataset, channel_statistics
-from benchmarks.datasets import register
+from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.digits import digits
 from benchmarks.mistakes import Candidates
 from benchmarks.seeds import generator
@@ -36,6 +36,7 @@ def digits_finetune(tuning_size: int = 300, test_size: int = 400, pool_size: int
     return replace(data, name=NAME, train=training, mean=mean, std=std, source=source)
 
 
+@candidates_of(NAME)
 def candidates(
     tuning_size: int = 300, test_size: int = 400, pool_size: int = 300, copies: int = 20, shift: Shift = SHIFT
 ) -> Candidates:
