@@ -24,28 +24,35 @@ Embedding = Callable[[Tensor], Tensor]
 """From raw images ``(N, C, H, W)`` to ``(N, d)``."""
 
 
-def embedding(name: str, model: nn.Module, dataset: Dataset) -> tuple[str, Embedding]:
-    """The embedding of that name, and the name itself, which ``auto`` leaves open.
+def chosen(name: str) -> str:
+    """The name of an embedding, with ``auto`` as what it stands for on this machine.
 
     :param name: ``inception_v3``, by torchvision's InceptionV3 with its published weights; ``pooled``, by what reaches
-        the last layer of ``model``; ``auto``, the former if its weights are on this machine, else the latter.
-    :raises InputError: for another name, or weights that are missing or broken.
+        the last layer of a model; ``auto``, the former if its weights are on this machine, else the latter.
+    :raises InputError: for another name.
     """
+    if name not in ("auto", INCEPTION, POOLED):
+        raise InputError(f"the embedding must be auto, {INCEPTION} or {POOLED}, not {name!r}")
+    there = inception_weights().exists() if name == "auto" else name == INCEPTION
+    return INCEPTION if there else POOLED
+
+
+def embedding(name: str, model: nn.Module, dataset: Dataset) -> Embedding:
+    """The embedding of a :func:`chosen` name.
+
+    :raises InputError: for weights that are missing or broken.
+    """
+    device = next(model.parameters()).device
+    if chosen(name) == POOLED:
+        return lambda images: pooled_features(model, dataset.inputs(images.to(device)))
     path = inception_weights()
-    if name == "auto":
-        name = INCEPTION if path.exists() else POOLED
-    if name == INCEPTION:
-        if not path.exists():
-            raise InputError(f"{path} is missing: put torchvision's weights there, or choose the embedding {POOLED!r}")
-        return name, inception(path, next(model.parameters()).device)
-    if name == POOLED:
-        device = next(model.parameters()).device
-        return name, lambda images: pooled_features(model, dataset.inputs(images.to(device)))
-    raise InputError(f"the embedding must be auto, {INCEPTION} or {POOLED}, not {name!r}")
+    if not path.exists():
+        raise InputError(f"{path} is missing: put torchvision's weights there, or choose the embedding {POOLED!r}")
+    return inception(path, device)
 
 
 def nearest(edited: Tensor, others: Tensor) -> Tensor:
-    """For each of ``edited (N, d)``, the position ``(N,)`` of the nearest of ``others (M, d)`` in Euclidean distance."""
+    """For each of ``edited (N, d)``, the position ``(N,)`` of the nearest (Euclidean) of ``others (M, d)``."""
     exact = "donot_use_mm_for_euclid_dist"  # the fast way may swap two that are nearly as near
     return torch.cdist(edited, others, compute_mode=exact).argmin(dim=1)
 

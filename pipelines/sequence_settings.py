@@ -36,7 +36,7 @@ class SequenceSettings(RowSettings):
 
 
 class SimilarSettings(Strict):
-    """Whether an edit of a mistake carries over to the test image most like it; so many ``augmentations`` of each count.
+    """Whether an edit of a mistake carries over to the test image most like it, on so many ``augmentations`` of each.
 
     ``edits`` is the most mistakes to edit, null for all. ``embedding`` says what is alike: ``inception_v3`` by
     torchvision's InceptionV3, ``pooled`` by the model's own features before its last layer, ``auto`` by the former if
