@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from baselines.checkpoints import DESCRIPTION
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines import claims, command, judging, leaderboard, measurements, provenance
+from pipelines import claims, command, judging, leaderboard, measurements, provenance, sequence_pages
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
 from pipelines.index import write_index
@@ -63,6 +63,7 @@ _SCALABLE = (
     "error-drawdown",
     "figure2",
     "curves",
+    "sequences",
 )
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
@@ -91,6 +92,7 @@ def report(
     }
     _write_tables(settings, layout, results, board, tables)
     _write_claims(settings, layout, results)
+    sequence_pages.write(settings, layout)
     _draw(settings, layout, results, board, tables)
     _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
     _write_json(layout.results / "metrics.json", _metrics(board))
@@ -194,6 +196,9 @@ def _draw(
     curves = layout.results / "curves.csv"
     if curves.exists() and not (frame := pd.read_csv(curves)).empty:
         drawn["curves"] = partial(figures.tradeoff_curves, frame)
+    rows = sequence_pages.table(layout, "sequences")
+    if not rows.empty:
+        drawn["sequences"] = partial(figures.sequence_curves, rows)
     for result in results:
         cell = result.cell
         trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.cells import PROTOCOL
+from pipelines.cells import KEYS, PROTOCOL, Cell
 from pipelines.layout import COST, EDITOR, HISTORY, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
@@ -45,7 +45,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
         parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},
         metrics={**metrics, "milliseconds": float(result.milliseconds.mean())},
-        series={},
+        series=_in_a_row(layout, cell),
         tags={
             **_tags(layout, commit),
             "training": cell.training,
@@ -57,6 +57,18 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
         },
         artifacts=[*figures, *_shared(layout), layout.edits(cell.editor) / f"{cell.file}.csv"],
     )
+
+
+def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
+    """Curves over the number of edits in a row, for the cells that were edited so."""
+    path = layout.results / "sequences.csv"
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
+    rows = table[(table[KEYS] == [getattr(cell, key) for key in KEYS]).all(axis=1)]
+    return {
+        f"in_a_row_{name}": list(zip(rows["edits"].tolist(), rows[name].tolist(), strict=True))
+        for name in ("error", "in_force")
+        if len(rows)
+    }
 
 
 def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
@@ -81,6 +93,7 @@ def _tags(layout: Layout, commit: str) -> dict[str, str]:
 
 def _shared(layout: Layout) -> list[Path]:
     names = ("table1.md", "table2.md", "table3.md", "leaderboard.md", "leaderboard.html", "claims.md")
-    figures = ("table1.png", "table2.png", "table3.png", "steps-drawdown.png")
+    names += ("sequences.md", "similar.md")
+    figures = ("table1.png", "table2.png", "table3.png", "steps-drawdown.png", "sequences.png")
     found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
     return [path for path in found if path.exists()]

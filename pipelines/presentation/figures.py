@@ -5,6 +5,7 @@ from pipelines.presentation.curve_figure import tradeoff_curves
 from pipelines.presentation.descriptor_figures import figure2
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
+from pipelines.presentation.sequence_figure import sequence_curves
 from pipelines.presentation.style import editor_colour
 from pipelines.presentation.table3_figure import table3_bars
 from pipelines.presentation.training_figures import training_curves
@@ -17,6 +18,7 @@ __all__ = [
     "importances",
     "save",
     "scatter",
+    "sequence_curves",
     "table1_bars",
     "table2_bars",
     "table3_bars",
