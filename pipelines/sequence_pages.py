@@ -25,9 +25,9 @@ def write(settings: Settings, layout: Layout) -> None:
         if found.empty:
             (layout.results / f"{page}.md").unlink(missing_ok=True)
     if not rows.empty:
-        source = block.sequences.source if block.sequences else "random"
+        edited = _EDITED[block.sequences.source if block.sequences else "random"]
         caption = (
-            f"Each edit starts from what the earlier ones left. Edited are {_EDITED[source]}. The error is that on test "
+            f"Each edit starts from what the earlier ones left. Edited are {edited}. The error is that on test "
             f"images that are not edited; an edit is in force while its image gets the wanted label. Every editor has "
             f"the hyperparameters that were tuned for single edits."
         )

@@ -12,6 +12,8 @@ from pipelines.presentation.style import editor_title, layers_title, new_figure,
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1d2433")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 """One for each training: which model a curve is of shows without colour, too."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKED = 7  # of each curve, at places of its own, so that curves that coincide all show
 _PANELS = {"error": "Error on images that are not edited (%)", "in_force": "Edits so far that are in force (%)"}
 _ROW = 0.24  # inches of a row of the legend
 
@@ -33,20 +35,25 @@ def sequence_curves(frame: pd.DataFrame) -> Figure:
     lines = -(-len(groups) // 2)
     figure = new_figure(height=3.9 + _ROW * lines)
     panels = figure.subplots(ncols=len(_PANELS))
+    every = max(len(groups), int(frame["edits"].max()) // _MARKED)
     handles = []
     for place, ((training, editor, layers), rows) in enumerate(groups):
         look = {
             "color": _COLOURS[place % len(_COLOURS)],
             "linestyle": _DASHES[trainings.index(training) % len(_DASHES)],
+            "marker": _MARKERS[place % len(_MARKERS)],
+            "markersize": 5.5,
+            "linewidth": 2,
         }
         rows = rows.sort_values("edits")
+        where = (1 + place * every // len(groups), every)
         for axes, name in zip(panels, _PANELS, strict=True):
             spread = rows[f"{name}_std"].fillna(0)
             low, high = (rows[name] - spread).clip(lower=0), (rows[name] + spread).clip(upper=100)
             axes.fill_between(rows["edits"], low, high, color=look["color"], alpha=0.15, linewidth=0)
-            axes.plot(rows["edits"], rows[name], linewidth=2, **look)
+            axes.plot(rows["edits"], rows[name], markevery=where, **look)
         label = " · ".join(part for part in (training, editor_title(editor), layers_title(layers)) if part)
-        handles.append(Line2D([], [], linewidth=2, label=label, **look))
+        handles.append(Line2D([], [], label=label, **look))
     for axes, title in zip(panels, _PANELS.values(), strict=True):
         axes.set_xlabel("Edits in a row")
         axes.set_title(title, fontsize=10)
