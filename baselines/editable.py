@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from baselines.edit_targets import RandomTargets, Targets
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from benchmarks.errors import InputError
 from benchmarks.folding import fold
 from benchmarks.parts import layers_of, split
-from benchmarks.seeds import generator
 from editors.contract import evaluation_mode
 
 LOCALITY = ("kl", "cross_entropy")
@@ -80,17 +80,21 @@ class EditableTerms(EditTerms):
 class EditObjective(Objective):
     """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one or more edits per batch, for any way of editing.
 
-    An edit assigns an image of the batch to a label drawn uniformly, both from the step's seed. ``L_base`` is computed
-    in training mode; the edit, and the locality term over the batch, in evaluation mode. What comes before the edited
-    part is computed once for both, and gradients reach it through both; what comes after it is folded, which spares
-    the second derivatives of its normalisations.
+    An edit assigns an image to a label, both drawn from the step's seed; by default an image of the batch and one of
+    all labels, uniformly. ``L_base`` is computed in training mode; the edit, and the locality term over the batch, in
+    evaluation mode. What comes before the edited part is computed once for both, and gradients reach it through both;
+    what comes after it is folded, which spares the second derivatives of its normalisations.
 
     :param base: ``L_base``, by default the batch's cross-entropy.
+    :param targets: what is edited, and to what.
     """
 
-    def __init__(self, terms: EditTerms, layers: str, base: Objective | None = None) -> None:
+    def __init__(
+        self, terms: EditTerms, layers: str, base: Objective | None = None, targets: Targets | None = None
+    ) -> None:
         super().__init__()
         self.base = CrossEntropy() if base is None else base
+        self.targets = RandomTargets() if targets is None else targets
         self.terms = terms
         self.layers = layers_of(layers)
         self._parts: tuple[weakref.ref[nn.Module], nn.Module, nn.Module] | None = None
@@ -115,11 +119,12 @@ class EditObjective(Objective):
         logits, base = answered.logits, answered.total
         prefix, suffix = self._split(model)
         suffix = fold(suffix, self.layers)
+        count, more = len(step.labels), self.targets.more(step, self.terms.edits)
         with evaluation_mode(prefix):
-            features = prefix(step.inputs)
-        reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features)
+            features = prefix(step.inputs if more is None else torch.cat([step.inputs, more]))
+        reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features[:count])
         editor = self.editor()
-        drawn = _draw(len(step.labels), logits.shape[1], step.seed, self.terms.edits)
+        drawn = self.targets.draw(step, reference, self.terms.edits)
         made = [self._one(editor, suffix, features, reference, *one) for one in drawn]
         edit_loss, locality_loss, steps, succeeded = (torch.stack(values).mean() for values in zip(*made, strict=True))
         total = base + self.terms.c_edit * edit_loss + self.terms.c_loc * locality_loss
@@ -141,13 +146,17 @@ class EditObjective(Objective):
     def _one(
         self, editor: editors.Editor, suffix: nn.Module, features: Tensor, reference: Tensor, place: int, label: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``L_edit``, ``L_loc``, steps and success (0 or 1) of the edit that gives image ``place`` the ``label``."""
+        """``L_edit``, ``L_loc``, steps and success (0 or 1) of the edit that gives image ``place`` the ``label``.
+
+        :param features: of the batch, and then of images that are only edited.
+        :param reference: answers for the batch, on which alone the edit is to be local.
+        """
         wanted = editors.constraints.predicts(label)
         edit = editor.edit(suffix, features[place : place + 1], wanted, self.layers, differentiable=True)
         if not (edit.unchanged or edit.loss.requires_grad):
             raise InputError(f"{type(editor).__name__} edits are not differentiable: choose another editor")
         edited = edit.predict(features)
-        locality = self._locality(reference, edited)
+        locality = self._locality(reference, edited[: len(reference)])
         steps, succeeded = torch.tensor(float(edit.steps)), torch.tensor(float(edit.succeeded))
         return self.edit_loss(edit, edited[place], label), locality, steps, succeeded
 
@@ -174,8 +183,8 @@ class EditableObjective(EditObjective):
     :raises editors.EditError: for an unknown editor or hyperparameter.
     """
 
-    def __init__(self, terms: EditableTerms, base: Objective | None = None) -> None:
-        super().__init__(terms, terms.layers, base)
+    def __init__(self, terms: EditableTerms, base: Objective | None = None, targets: Targets | None = None) -> None:
+        super().__init__(terms, terms.layers, base, targets)
         description = editors.describe(terms.editor)
         start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
         if not isinstance(start, editors.DescentEditor):
@@ -229,16 +238,6 @@ def _to_raw(parameter: editors.Hyperparameter, value: float) -> float:
         share = (value - parameter.low) / (parameter.high - parameter.low)
     share = min(max(share, _INSET), 1 - _INSET)
     return math.log(share / (1 - share))
-
-
-def _draw(images: int, classes: int, seed: int, count: int) -> list[tuple[int, int]]:
-    """``count`` positions of images to edit, each with the label it is to get."""
-    source = generator(seed, "edit")
-    pairs = []
-    for _ in range(count):
-        place = int(torch.randint(images, (), generator=source))
-        pairs.append((place, int(torch.randint(classes, (), generator=source))))
-    return pairs
 
 
 def _gradient_editors() -> list[str]:

@@ -57,24 +57,23 @@ def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Cand
 def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[Candidates, Candidates]:
     """``(for training, for evaluation)``: no original has copies in both; ``evaluation_size`` in the second.
 
-    Originals are drawn until they have enough copies; of the last one, only as many as are needed are taken, and the
-    others left out. The draw depends on ``axes``.
+    Of every original drawn for evaluation one copy, also drawn, is edited and the others are left out: intervals over
+    edits take them to be independent of each other. The draw depends on ``axes``.
 
     :raises InputError: for a size that leaves nothing for training.
     """
     originals, place = found.sources.unique(return_inverse=True)
-    order = torch.randperm(len(originals), generator=generator(*axes, "divide"))
-    turn = torch.empty_like(order)
-    turn[order] = torch.arange(len(order))
-    by_turn = turn[place].sort(stable=True).indices
-    chosen = by_turn[:evaluation_size]
-    taken = torch.isin(found.sources, found.sources[chosen])
-    if isinstance(evaluation_size, bool) or evaluation_size < 1 or bool(taken.all()):
+    if isinstance(evaluation_size, bool) or not 1 <= evaluation_size < len(originals):
         raise InputError(
-            f"the number of mistakes to evaluate on must be >= 1 and leave some of {len(found)} for training, "
-            f"not {evaluation_size!r}"
+            f"the number of mistakes to evaluate on must be >= 1 and leave some of {len(originals)} originals for "
+            f"training, not {evaluation_size!r}"
         )
-    return found.select(~taken), found.select(chosen.sort().values)
+    source = generator(*axes, "divide")
+    chosen = torch.randperm(len(originals), generator=source)[:evaluation_size]
+    order = torch.randperm(len(found), generator=source)
+    first = torch.full((len(originals),), len(found)).scatter_reduce(0, place, order, "amin")  # which copy comes first
+    evaluated = torch.isin(place, chosen) & (order == first[place])
+    return found.select(~torch.isin(place, chosen)), found.select(evaluated)
 
 
 def ranks_of_mistakes(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:

@@ -15,6 +15,7 @@ from benchmarks.dataset import Dataset, Split
 from benchmarks.demands import Demand
 from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
+from benchmarks.ranks import ranks
 from benchmarks.requests import EditRequests, control_images
 from benchmarks.seeds import generator
 
@@ -30,7 +31,7 @@ class EditRecord:
     """What one edit did. Counts are kept as counts, so that every metric can be recomputed exactly.
 
     :ivar edit: number of the request.
-    :ivar image: position of the edited image in its split; ``label`` its true class.
+    :ivar image: position of the edited image among those that are edited; ``label`` its true class.
     :ivar predicted: the model's answer before the edit; the request is ``trivial`` if that is the target already.
     :ivar loss: ``l_e`` after the edit.
     :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
@@ -67,12 +68,14 @@ class Outputs:
 
 
 class Scorer:
-    """Edits of one model on one split, and what they do to the rest of that split.
+    """Edits of one model, and what they do to a split: by default the one whose images are edited.
 
     Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
     images, their augmented copies and the control images, and the model's answers before.
 
     :param layers: name of the editable part, ``all`` for the whole model.
+    :param images: what edits should leave as it is.
+    :param requests: of images of ``edited``, which are those of ``images`` if it is None.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
     :param views: augmented copies of the edited image that must get the target too, others than those on which
         generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
@@ -90,6 +93,7 @@ class Scorer:
         images: Split,
         requests: EditRequests,
         *,
+        edited: Split | None = None,
         control_size: int | None = None,
         views: int | None = None,
         margin: float = 0.0,
@@ -101,7 +105,8 @@ class Scorer:
         self.requests = requests
         self._control_size = control_size
         self._demand = Demand(views, margin)
-        self._images = images.images
+        edited = images if edited is None else edited
+        self._images, self._true = edited.images, edited.labels
         with torch.no_grad():
             model = fold(model, self.layers)
         prefix, suffix = split(model, self.layers)
@@ -120,8 +125,13 @@ class Scorer:
         self._control = _kept(prefix, inputs, self._prefix_chunk)
         self._before = answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
+        if edited is not images:
+            inputs = dataset.inputs(edited.images.to(device))
         self._edited = activations(prefix, inputs[requests.images.to(device)], self._prefix_chunk)
-        self._make_views = partial(_augmented, dataset, images, requests, device)
+        # Of the same images among the control ones, the answers are at hand.
+        known = self._before.labels[requests.images.to(device)] if edited is images else None
+        self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
+        self._make_views = partial(_augmented, dataset, edited, requests, device)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -159,6 +169,11 @@ class Scorer:
         """The edited model's answers on the whole split."""
         return self._before if edit.unchanged else answers(self._predict(edit, self._control))
 
+    @cached_property
+    def ranks(self) -> Tensor:
+        """How many classes the unedited model holds for likelier than each request's target: int64 ``(E,)``."""
+        return ranks(self._predict(self.model, self._edited), self.requests.targets.to(self._labels.device)).cpu()
+
     @property
     def wrong_before(self) -> int:
         """How many images of the whole split the unedited model gets wrong."""
@@ -182,11 +197,11 @@ class Scorer:
             after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
-        predicted = int(self._before.labels[image])
+        predicted = int(self._predicted[row])
         return EditRecord(
             edit=row,
             image=image,
-            label=int(self._labels[image]),
+            label=int(self._true[image]),
             target=target,
             predicted=predicted,
             trivial=predicted == target,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 import benchmarks
@@ -20,8 +21,9 @@ from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.parts import WHOLE_MODEL
-from benchmarks.requests import draw_requests
+from benchmarks.requests import EditRequests, corrections, draw_requests
 from benchmarks.scoring import Scorer
+from pipelines import realistic_mistakes
 from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
@@ -70,12 +72,12 @@ class Cell:
 
 def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
     """The cells of one editor on one benchmark, those of trainings that are not listed left out."""
-    settings.benchmark(benchmark)
-    subsets = settings.editor(editor).subsets
+    settings.editor(editor)
+    run = settings.run_of(benchmark)
     return [
         Cell(benchmark, training, editor, layers, seed)
-        for training, parts in subsets.items()
-        if training in settings.trainings
+        for training, parts in run.subsets.get(editor, {}).items()
+        if training in run.trainings
         for seed in settings.training_seeds
         for layers in parts
     ]
@@ -83,9 +85,9 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
 
 def cells_of_run(settings: Settings, benchmark: str, names: Sequence[str] | None) -> dict[str, list[Cell]]:
     """The cells of the editors ``names``, or of all on the leaderboard, by editor."""
-    found = {name: cells_of(settings, benchmark, name) for name in names or settings.leaderboard}
+    found = {name: cells_of(settings, benchmark, name) for name in names or settings.run_of(benchmark).leaderboard}
     for name in [name for name, cells in found.items() if not cells]:
-        print(f"{benchmark} {name}: nothing to do, `trainings` lists none of those in editors.{name}.subsets")
+        print(f"{benchmark} {name}: nothing to do, `trainings` lists none of those in its `subsets`")
     return found
 
 
@@ -110,7 +112,8 @@ def tuned_cells(settings: Settings, benchmark: str, stage: str, names: Sequence[
     """Of the cells named for a stage, each with the first training seed, the ones that are tuned at present."""
     first = settings.training_seeds[0]
     named = list(dict.fromkeys(Cell(benchmark, *names, first) for names in names))
-    editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in settings.leaderboard]
+    leaderboard = settings.run_of(benchmark).leaderboard
+    editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in leaderboard]
     tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
     for absent in [one for one in named if one not in tuned]:
         print(f"{stage} {absent}: left out, as it is not among the trainings, editors and subsets of this run")
@@ -147,9 +150,35 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
     data, model = loaded(settings, cell)
     images: Split = getattr(data, split)
     requests = draw_requests(images, len(data.classes), edits, settings.seed, cell.benchmark, split)
+    return _scorer(settings, cell, model, data, images, requests, None, control_size), data
+
+
+def mistakes_scorer(settings: Settings, cell: Cell, edits: int, control_size: int | None) -> tuple[Scorer, Dataset]:
+    """The cell's model with requests to correct ``edits`` of the mistakes kept for evaluation; test images are control.
+
+    The mistakes are those of the benchmark's pre-trained model, so every row of Table 5 meets the same ones.
+
+    :raises InputError: as :func:`scorer`, and for a benchmark without mistakes.
+    """
+    data, model = loaded(settings, cell)
+    found = realistic_mistakes.divide(settings, cell.benchmark, data, cell.seed).evaluation.images
+    requests = corrections(found.select(torch.arange(min(edits, len(found)))), settings.seed, cell.benchmark)
+    return _scorer(settings, cell, model, data, data.test, requests, found, control_size), data
+
+
+def _scorer(
+    settings: Settings,
+    cell: Cell,
+    model: nn.Module,
+    data: Dataset,
+    images: Split,
+    requests: EditRequests,
+    edited: Split | None,
+    control_size: int | None,
+) -> Scorer:
     asked = settings.editor(cell.editor)
-    wanted = {"views": asked.views, "margin": asked.margin}
-    return Scorer(model, cell.layers, data, images, requests, control_size=control_size, **wanted), data
+    wanted = {"edited": edited, "control_size": control_size, "views": asked.views, "margin": asked.margin}
+    return Scorer(model, cell.layers, data, images, requests, **wanted)
 
 
 def loaded(settings: Settings, cell: Cell) -> tuple[Dataset, nn.Module]:

@@ -17,10 +17,20 @@ import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer
-from pipelines import command
+from pipelines import command, realistic_mistakes
 from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL, Cell, cells_of_run, fingerprint, read_tuned, scorer, statistics, unfinished
-from pipelines.layout import EDITOR, Layout
+from pipelines.cells import (
+    PROTOCOL,
+    Cell,
+    cells_of_run,
+    fingerprint,
+    mistakes_scorer,
+    read_tuned,
+    scorer,
+    statistics,
+    unfinished,
+)
+from pipelines.layout import EDITOR, MISTAKES, Layout
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
 from pipelines.settings import Settings
@@ -35,16 +45,27 @@ def evaluate(
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Edit test images with tuned editors and record what each edit did to the rest of the test split."""
+    """Edit test images, and mistakes if the benchmark has any, and record what each edit did to the test split."""
     settings = parameters.load(params)
     layout = Layout(benchmark)
     cells = cells_of_run(settings, benchmark, names)
-    todo = unfinished("evaluate", cells, lambda cell: _is_evaluated(_Asked.of(settings, cell)))
+    todo = [
+        (cell, mistakes)
+        for mistakes in ((False, True) if settings.benchmark(benchmark).mistakes else (False,))
+        for cell in unfinished(
+            "evaluate mistakes of" if mistakes else "evaluate",
+            cells,
+            lambda cell, mistakes=mistakes: _is_evaluated(_Asked.of(settings, cell, mistakes)),
+        )
+    ]
     share_out(partial(_evaluate_cell, settings), todo, settings.processes, settings.torch_device())
+    kinds = [".json", ".csv", ".timing.csv", LEARNED]
+    if settings.benchmark(benchmark).mistakes:
+        kinds += [f"{MISTAKES}{kind}" for kind in kinds[:3]]
     for name, of_editor in cells.items():
         folder = layout.edits(name)
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv", ".timing.csv", LEARNED)}
+        wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in kinds}
         for stale in [path for path in folder.iterdir() if path.name not in wanted]:
             stale.unlink()
         shutil.rmtree(layout.shards(name), ignore_errors=True)
@@ -54,10 +75,12 @@ def evaluate(
 class _Asked:
     """What decides the records of one cell.
 
+    :ivar mistakes: whether realistic mistakes are edited, and not test images to random targets.
     :ivar edits: how many; ``tuned`` the chosen hyperparameters, ``learned`` those that training ended with.
     """
 
     cell: Cell
+    mistakes: bool
     edits: int
     tuned: Mapping[str, Any]
     learned: Mapping[str, Any] | None
@@ -65,24 +88,32 @@ class _Asked:
 
     @property
     def result(self) -> Path:
-        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}.json"
+        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}{MISTAKES if self.mistakes else ''}.json"
 
     @classmethod
-    def of(cls, settings: Settings, cell: Cell) -> _Asked:
-        chosen = settings.benchmark(cell.benchmark).evaluation
-        tuned, learned = read_tuned(cell), _read_learned(cell)
-        count = min(chosen.edits, settings.editor(cell.editor).edits or chosen.edits)
-        asked = [chosen.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
-        return cls(cell, count, tuned, learned, fingerprint(settings, cell, asked))
+    def of(cls, settings: Settings, cell: Cell, mistakes: bool) -> _Asked:
+        block = settings.benchmark(cell.benchmark)
+        tuned, learned = read_tuned(cell), None if mistakes else _read_learned(cell)
+        wanted = block.mistakes.edits if mistakes else block.evaluation.edits
+        count = min(wanted, settings.editor(cell.editor).edits or wanted)
+        asked = [block.evaluation.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
+        if mistakes:
+            asked.append(realistic_mistakes.identity(settings, cell.benchmark, cell.seed))
+        return cls(cell, mistakes, count, tuned, learned, fingerprint(settings, cell, asked))
 
 
-def _evaluate_cell(settings: Settings, cell: Cell) -> None:
-    """Evaluate one cell, shard by shard."""
+def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:
+    """Evaluate one cell, shard by shard; on mistakes if the second part of ``piece`` says so."""
+    cell, mistakes = piece
     chosen = settings.benchmark(cell.benchmark).evaluation
-    asked = _Asked.of(settings, cell)
+    asked = _Asked.of(settings, cell, mistakes)
     tuned, learned, result = asked.tuned, asked.learned, asked.result
-    progress = Progress(f"evaluate {cell}", asked.edits * (2 if learned else 1), "edits")
-    images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
+    what = f"evaluate {cell}{' on mistakes' if mistakes else ''}"
+    progress = Progress(what, asked.edits * (2 if learned else 1), "edits")
+    if mistakes:
+        images, data = mistakes_scorer(settings, cell, asked.edits, chosen.control_size)
+    else:
+        images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
     known = statistics(settings.build(cell.editor), images, data.train)
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}"
 
@@ -93,6 +124,8 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
     timing = records[["edit", "milliseconds"]]
     records = records.drop(columns="milliseconds")
+    if mistakes:
+        records["rank"] = images.ranks.numpy()
     wrong = images.wrong_before
     description = {
         "benchmark": cell.benchmark,
@@ -114,7 +147,8 @@ def _evaluate_cell(settings: Settings, cell: Cell) -> None:
     }
     write_records(result.with_suffix(".csv"), records)
     write_records(result.with_suffix(".timing.csv"), timing)
-    result.with_suffix(LEARNED).unlink(missing_ok=True)
+    if not mistakes:
+        result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
         with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
         write_records(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"))

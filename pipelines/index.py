@@ -91,6 +91,8 @@ def _pictures(folder: Path) -> list[str]:
     titles = {
         "table1": "Drawdown and success of each editor on the plain model",
         "table3": "Drawdown and test error of every way to edit",
+        "table4": "Drawdown and test error of a trained network, fine-tuned for edits or not",
+        "table5": "Drawdown of correcting realistic mistakes",
         "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
         "curves": "Drawdown against success over the learning rate",
         "sequences": "Many edits in a row: error, and share of the edits that are in force",
@@ -105,6 +107,9 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Table 1: editors", ["table1.md"], "table1.csv"),
         ("Table 2: layers", ["table2.md"], "table2.csv"),
         ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
+        ("Table 4: fine-tuning a trained network", ["table4.md"], "table4.csv"),
+        ("Table 5: realistic mistakes", ["table5.md"], "table5.csv"),
+        ("How far mistakes are off", ["figures/ranks.png"], "ranks.csv"),
         ("Table 6: translation", ["table6.md"], "table6.csv"),
         ("Edits to read", ["examples.md"], ""),
         ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),

@@ -19,6 +19,7 @@ from pipelines.verdicts import Verdict, combine, independent_difference, paired_
 
 _PER_EDIT: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "drawdown": metrics.drawdown,
+    "mistakes_drawdown": metrics.drawdown,
     "num_steps": lambda records: records["steps"],
 }
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -75,14 +76,18 @@ class Judged:
 
 
 def judge(
-    claims: Mapping[str, Claim], results: Sequence[CellResult], measurements: Mapping[str, Estimate]
+    claims: Mapping[str, Claim],
+    results: Sequence[CellResult],
+    measurements: Mapping[str, Estimate],
+    mistakes: Sequence[CellResult] = (),
 ) -> list[Judged]:
     """Every claim, in the order given.
 
     :param measurements: estimates by name, see :func:`pipelines.measurements.read`.
+    :param mistakes: results of the same cells on realistic mistakes.
     :raises InputError: for rows that should be compared but were not measured on the same edits or test images.
     """
-    evidence = _Evidence(results, measurements)
+    evidence = _Evidence(results, measurements, mistakes)
     return [
         Judged(name, claim, tuple(line for condition in claim.conditions for line in _compare(condition, evidence)))
         for name, claim in claims.items()
@@ -109,14 +114,21 @@ def count(verdicts: Iterable[str]) -> str:
 class _Evidence:
     """What a run measured, by row, and what the paper printed."""
 
-    def __init__(self, results: Sequence[CellResult], measurements: Mapping[str, Estimate]) -> None:
+    def __init__(
+        self, results: Sequence[CellResult], measurements: Mapping[str, Estimate], mistakes: Sequence[CellResult]
+    ) -> None:
         self._results = results
+        self._mistakes = mistakes
         self.measurements = measurements
         self.paper = Paper()
 
-    def cell(self, row: Row) -> CellResult | None:
-        """The row's records; of all parts that were edited, those of the one that tuning chose, for ``best``."""
-        same = [cell for cell in self._results if (cell.cell.training, cell.cell.editor) == (row.training, row.editor)]
+    def cell(self, row: Row, metric: str) -> CellResult | None:
+        """The records of a row, of the edits that a metric is about.
+
+        Of all parts that were edited, those of the one that tuning chose, for ``best``.
+        """
+        results = self._mistakes if METRICS[metric].source == "mistakes" else self._results
+        same = [cell for cell in results if (cell.cell.training, cell.cell.editor) == (row.training, row.editor)]
         if row.layers == BEST:
             return best_part(same) if same else None
         return next((cell for cell in same if cell.cell.layers == row.layers), None)
@@ -138,14 +150,15 @@ def _numbers(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> 
     )
     if missing := tuple(key for key in keys if key not in evidence.measurements):
         return Comparison(condition, sides, missing)
-    cells = [cell for row in rows if (cell := evidence.cell(row))]
+    cells = [cell for row in rows if (cell := evidence.cell(row, condition.metric))]
     return Comparison(condition, sides, (), *_independent(found), _caveats(cells))
 
 
 def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:
-    cells = [evidence.cell(row) for row in rows]
+    cells = [evidence.cell(row, condition.metric) for row in rows]
+    in_picture = METRICS[condition.metric].source == "mistakes"
     sides = tuple(
-        _side(row, evidence.paper.value(row, condition.metric), cell, condition.metric)
+        _side(row, math.nan if in_picture else evidence.paper.value(row, condition.metric), cell, condition.metric)
         for row, cell in zip(rows, cells, strict=True)
     )
     if missing := tuple(str(row) for row, cell in zip(rows, cells, strict=True) if cell is None):

@@ -12,6 +12,11 @@ EDITOR = "editor.json"
 """Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
 COST = "cost.json"
 """Beside a model whose training edits: what a step costs, in steps of plain training."""
+RANKS = "ranks.csv"
+"""Beside a model trained with matched ranks: how often true classes of mistakes had each rank, and the probabilities
+with which targets were drawn by it."""
+MISTAKES = ".mistakes"
+"""In names of records beside those of a cell: of realistic mistakes, edited to their true classes."""
 
 TIMING = "timing.json"
 """Beside models and chosen hyperparameters: the wall time that they took."""

@@ -29,6 +29,7 @@ class CellResult:
 
     :ivar learned: records of the same edits with the hyperparameters that training ended with, of a model that was
         trained for this very editor on these layers.
+    :ivar edited: what was edited, in words.
     :ivar repetitions: the same cell of the training's other seeds.
     """
 
@@ -37,6 +38,7 @@ class CellResult:
     records: pd.DataFrame
     milliseconds: pd.Series
     learned: pd.DataFrame | None = None
+    edited: str = "the test split"
     repetitions: tuple[CellResult, ...] = ()
 
     @cached_property
@@ -50,15 +52,16 @@ class CellResult:
         return share(self.description["test_images_wrong_before_editing"], self.description["test_images"])
 
 
-def read(settings: Settings, benchmark: str) -> list[CellResult]:
+def read(settings: Settings, benchmark: str, kind: str = "") -> list[CellResult]:
     """Every cell of the benchmark, in the leaderboard's order of editors; repetitions with the first of their kind.
 
+    :param kind: of records; :data:`pipelines.layout.MISTAKES` for those of realistic mistakes.
     :raises InputError: for a missing or broken file, or records made with another protocol.
     """
     groups: dict[tuple[str, ...], list[CellResult]] = {}
-    for editor in settings.leaderboard:
+    for editor in settings.run_of(benchmark).leaderboard:
         for cell in cells_of(settings, benchmark, editor):
-            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell))
+            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell, kind))
     return [replace(first, repetitions=tuple(others)) for first, *others in groups.values()]
 
 
@@ -105,7 +108,7 @@ def table2(results: Sequence[CellResult]) -> pd.DataFrame:
 
 
 def table3(results: Sequence[CellResult]) -> pd.DataFrame:
-    """The paper's eleven rows in its order, then, as ``appendix``, what it does not have.
+    """The paper's eleven rows in its order, then, as ``appendix``, what it does not have; empty without any of them.
 
     These are trainings of this run's own and the workarounds, which the paper names and does not measure. A row of the
     paper's that this run does not have is empty and says so.
@@ -113,6 +116,8 @@ def table3(results: Sequence[CellResult]) -> pd.DataFrame:
     rows = leaderboard(results)
     paper = _named_as_here(published.load("table3"), rows)
     names = list(paper[KEYS].itertuples(index=False, name=None))
+    if not set(names).intersection(rows[KEYS].itertuples(index=False, name=None)):
+        return pd.DataFrame(columns=KEYS)
     missing = paper[[name not in set(rows[KEYS].itertuples(index=False, name=None)) for name in names]]
     missing = published.beside(missing[KEYS].assign(note="not part of this run"), paper, on=KEYS)
     rows = pd.concat([rows, missing], ignore_index=True)
@@ -188,7 +193,7 @@ def _note(result: CellResult) -> str:
         )
     if share(int(result.records["succeeded"].sum()), len(result.records)).high < required:
         reached = f"{tuning['success_rate']:.1f} % success on the tuning split"
-        return f"tuned to {reached}, clearly below {required:g} % on the test split"
+        return f"tuned to {reached}, clearly below {required:g} % on {result.edited}"
     return ""
 
 
@@ -199,8 +204,9 @@ def _tuning_rank(result: CellResult) -> tuple[bool, float]:
 
 
 def _published_cells() -> pd.DataFrame:
-    """The paper's numbers by training, editor and layers, from whichever of Tables 1 to 3 has the fullest row."""
-    tables = pd.concat([published.load(name) for name in ("table3", "table2", "table1")], ignore_index=True)
+    """The paper's numbers by training, editor and layers, from whichever of Tables 1 to 4 has the fullest row."""
+    tables = [published.table4(), *map(published.load, ("table3", "table2", "table1"))]
+    tables = pd.concat(tables, ignore_index=True)
     named = tables[(tables["layers"] != "") | (tables["training"] != BASELINE)]
     return named.drop_duplicates(KEYS, keep="first").reset_index(drop=True)
 
@@ -216,8 +222,8 @@ def _named_as_here(paper: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return paper.assign(layers=found)
 
 
-def _read_cell(cell: Cell) -> CellResult:
-    path = cell.layout.edits(cell.editor) / f"{cell.file}.json"
+def _read_cell(cell: Cell, kind: str) -> CellResult:
+    path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
     again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
     try:
         description = json.loads(path.read_text())
@@ -233,4 +239,4 @@ def _read_cell(cell: Cell) -> CellResult:
         raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
     if len(records) != edits:
         raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: {again}")
-    return CellResult(cell, description, records, milliseconds, learned)
+    return CellResult(cell, description, records, milliseconds, learned, "mistakes" if kind else CellResult.edited)

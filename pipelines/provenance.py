@@ -76,9 +76,10 @@ def _version(package: str) -> str | None:
 
 def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Wall time of trainings and studies, as their stages wrote it down."""
-    models = [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]
+    run = settings.run_of(layout.benchmark)
+    models = [layout.model(name, seed) for seed in settings.training_seeds for name in run.trainings]
     files = {f"train/{folder.name}": folder / TIMING for folder in models}
-    files |= {f"tune/{name}": layout.tuned(name) / TIMING for name in settings.leaderboard}
+    files |= {f"tune/{name}": layout.tuned(name) / TIMING for name in run.leaderboard}
     return {name: _read_seconds(path) for name, path in files.items() if path.exists()}
 
 

@@ -5,31 +5,35 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
 import baselines.training
 import editors
-from baselines import checkpoints, cnp, dknn, editable, objectives
+from baselines import checkpoints, cnp, dknn, edit_targets, editable, objectives
 from baselines.checkpoints import ModelDescription
 from baselines.cost import StepCost, step_cost
+from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
 from baselines.objectives import CrossEntropy, Distillation, Objective
 from baselines.training import Epoch
-from benchmarks import folding, models
+from benchmarks import folding, mistakes, models, ranks
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
 from benchmarks.seeds import seed
 from editors import voting
+from pipelines import realistic_mistakes
 from pipelines.cells import method_files
 from pipelines.layout import Layout
 from pipelines.settings import Settings
-from pipelines.training_settings import TrainingSettings
+from pipelines.training_settings import TrainingSettings, targets_of
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -52,6 +56,7 @@ class Made:
 
     :ivar history: its epochs, none for a model that is made without training; ``seconds`` the wall time they took.
     :ivar editor: the editor it was trained for, with the hyperparameters that training ended with.
+    :ivar ranks: how often true classes of mistakes had each rank, and with which probability targets were drawn by it.
     :ivar cost: what a step cost, of an objective that edits, in steps of plain training.
     """
 
@@ -60,6 +65,7 @@ class Made:
     history: tuple[Epoch, ...] = ()
     seconds: float = 0.0
     editor: Mapping[str, Any] | None = None
+    ranks: pd.DataFrame | None = None
     cost: StepCost | None = None
 
 
@@ -77,16 +83,17 @@ class Recipe:
     edits: bool = False
 
 
-def _trained_with(objective_of: Callable[[TrainingSettings, Objective], Objective]) -> Callable[..., Made]:
+def _trained_with(objective_of: Callable[[TrainingSettings, Objective, Targets], Objective]) -> Callable[..., Made]:
     """A recipe that trains a network, from scratch or from where another training ended.
 
-    :param objective_of: from settings and the base loss to all that is minimised.
+    :param objective_of: from settings, the base loss and the edits to be made to all that is minimised.
     """
 
     def make(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
         chosen = settings.training(task.benchmark, task.training)
         model, new = _initial(settings, task, data)
-        objective = objective_of(chosen, _base(chosen, task))
+        targets, ranked = _targets(settings, task, data)
+        objective = objective_of(chosen, _base(chosen, task), targets)
         device = settings.torch_device()
         folder = Layout(task.benchmark).checkpoints(task.training, task.seed)
         axes = _axes(settings, task)
@@ -97,9 +104,30 @@ def _trained_with(objective_of: Callable[[TrainingSettings, Objective], Objectiv
         description = _description(settings, task, data, epochs, error)
         cost = step_cost(trained.model, objective, data, chosen.plan) if isinstance(objective, EditObjective) else None
         editor = _editor_of(objective) if isinstance(objective, EditableObjective) else None
-        return Made(trained.model, description, trained.history, trained.seconds, editor, cost)
+        return Made(trained.model, description, trained.history, trained.seconds, editor, ranked, cost)
 
     return make
+
+
+def _targets(settings: Settings, task: Task, data: Dataset) -> tuple[Targets, pd.DataFrame | None]:
+    """Which edits a training makes, and the ranks of mistakes if targets are drawn by those."""
+
+    @cache
+    def division() -> realistic_mistakes.Division:
+        return realistic_mistakes.divide(settings, task.benchmark, data, task.seed)
+
+    targets = edit_targets.make(
+        targets_of(settings.training(task.benchmark, task.training)),
+        data,
+        lambda: division().training,
+        lambda: realistic_mistakes.distribution_of_ranks(division(), data),
+    )
+    if not isinstance(targets, MatchedRanks):
+        return targets, None
+    found = mistakes.ranks_of_mistakes(division().model, data, division().training)
+    counts = torch.bincount(found, minlength=len(data.classes))
+    columns = {"mistakes": counts.tolist(), "probability": targets.distribution.tolist()}
+    return targets, pd.DataFrame(columns).rename_axis("rank").reset_index()
 
 
 def _extended(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
@@ -202,12 +230,14 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
 
 
 _TRAINING = (baselines.training, objectives)
-_EDITING = (*_TRAINING, editable, folding)
+_EDITING = (*_TRAINING, editable, edit_targets, folding)
 RECIPES: Mapping[str, Recipe] = {
-    "plain": Recipe(_trained_with(lambda chosen, base: base), _TRAINING),
-    "distilled": Recipe(_trained_with(lambda chosen, base: base), _TRAINING),
-    "editable": Recipe(_trained_with(lambda chosen, base: EditableObjective(chosen.terms, base)), _EDITING, True),
-    "cnp": Recipe(_trained_with(lambda chosen, base: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
+    "plain": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
+    "distilled": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
+    "editable": Recipe(
+        _trained_with(lambda chosen, base, targets: EditableObjective(chosen.terms, base, targets)), _EDITING, True
+    ),
+    "cnp": Recipe(_trained_with(lambda chosen, base, targets: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
     "pretrained": Recipe(_pretrained, (baselines.training,)),
     "extended": Recipe(_extended, (baselines.training,)),
     "dknn": Recipe(_neighbours, (dknn, voting)),
@@ -222,6 +252,8 @@ def code_of(chosen: TrainingSettings) -> list[Path]:
     if recipe.edits:
         files += sorted(Path(inspect.getfile(editors)).parent.glob("*.py"))
         files += method_files(getattr(chosen, "editor", cnp.EDITOR))
+    if targets_of(chosen) != edit_targets.RANDOM:
+        files += [Path(module.__file__) for module in (mistakes, ranks)]
     return list(dict.fromkeys(files))
 
 

@@ -16,11 +16,21 @@ from matplotlib.figure import Figure
 from baselines.checkpoints import DESCRIPTION
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines import claims, command, judging, leaderboard, measurements, provenance, sequence_pages
+from pipelines import (
+    claims,
+    command,
+    finetuned_tables,
+    judging,
+    leaderboard,
+    measurements,
+    provenance,
+    sequence_pages,
+)
 from pipelines import settings as parameters
+from pipelines.cells import KEYS
 from pipelines.csv_files import write_csv
 from pipelines.index import write_index
-from pipelines.layout import HISTORY, Layout
+from pipelines.layout import HISTORY, MISTAKES, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.presentation import figures
 from pipelines.presentation.claims import claims_markdown
@@ -58,6 +68,9 @@ _SCALABLE = (
     "table1",
     "table2",
     "table3",
+    "table4",
+    "table5",
+    "ranks",
     "steps-drawdown",
     "generality-drawdown",
     "error-drawdown",
@@ -84,14 +97,18 @@ def report(
         raise InputError(
             f"there is nothing to report on {benchmark}: no editor of `leaderboard` edits a listed training"
         )
+    mistakes = leaderboard.read(settings, benchmark, MISTAKES) if settings.benchmark(benchmark).mistakes else []
     board = leaderboard.leaderboard(results)
     tables = {
         "table1": leaderboard.table1(results),
         "table2": leaderboard.table2(results),
         "table3": leaderboard.table3(results),
+        "table4": finetuned_tables.table4(results),
+        "table5": finetuned_tables.table5(mistakes),
     }
+    _write_ranks(settings, layout, mistakes)
     _write_tables(settings, layout, results, board, tables)
-    _write_claims(settings, layout, results)
+    _write_claims(settings, layout, results, mistakes)
     sequence_pages.write(settings, layout)
     _draw(settings, layout, results, board, tables)
     _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
@@ -138,14 +155,24 @@ def _write_tables(
             f"Smallest drawdown first; rows whose success is clearly below the required rate last. {edits}",
             [*PAPER_COLUMNS, *FURTHER_COLUMNS, *seeds],
         ),
+        **finetuned_tables.pages(
+            layout.benchmark,
+            edits,
+            f"{tables['table5']['edits'].max()} mistakes. {_INTERVALS}" if len(tables["table5"]) else "",
+            PAPER_COLUMNS,
+            [GENERALITY_COLUMN, *learned, *seeds],
+        ),
     }
     for name, frame in (tables | {"leaderboard": board}).items():
         title, caption, columns = titles[name]
         shown = _brief(frame) if name == "leaderboard" else frame
-        if frame.empty:
-            text = f"# {title}\n\nNo row of this table is part of this run.\n"
-        else:
-            text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns)
+        if frame.empty:  # none of this table's rows is part of this run
+            for suffix in (".md", ".csv"):
+                (layout.results / f"{name}{suffix}").unlink(missing_ok=True)
+            continue
+        keys = [key for key in ("architecture", *KEYS) if key in frame]
+        columns = [column for column in columns if column.metric in frame]
+        text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=columns, keys=keys)
         write_atomically(layout.results / f"{name}.md", text)
         write_csv(layout.results / f"{name}.csv", frame, digits=6)
     title, caption, columns = titles["leaderboard"]
@@ -154,11 +181,25 @@ def _write_tables(
     write_csv(layout.results / "timings.csv", leaderboard.timings(results), digits=6)
 
 
-def _write_claims(settings: Settings, layout: Layout, results: list[CellResult]) -> None:
-    judged = judging.judge(
-        claims.load(), results, measurements.read(layout, settings.trainings, settings.training_seeds[0])
-    )
-    title, scale_note = f"The paper's claims on {layout.benchmark}", settings.benchmark(layout.benchmark).note
+def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:
+    """How far mistakes are off, if a training of the run draws targets that are off as far."""
+    block, path = settings.benchmark(layout.benchmark), layout.results / RANKS
+    path.unlink(missing_ok=True)
+    folders = [layout.model(name, settings.training_seeds[0]) for name in settings.run_of(layout.benchmark).trainings]
+    drawn = [folder / RANKS for folder in folders if (folder / RANKS).exists()]
+    own = [result for result in mistakes if block.mistakes and result.cell.training == block.mistakes.training]
+    if drawn and own:
+        frame = pd.read_csv(drawn[0])
+        write_csv(path, finetuned_tables.ranks(own, frame, len(frame)), digits=6)
+
+
+def _write_claims(settings: Settings, layout: Layout, results: list[CellResult], mistakes: list[CellResult]) -> None:
+    block, run = settings.benchmark(layout.benchmark), settings.run_of(layout.benchmark)
+    everything = claims.load()
+    speak = {name: claim for name, claim in everything.items() if claim.trainings.intersection(block.trainings)}
+    measured = measurements.read(layout, run.trainings, settings.training_seeds[0])
+    judged = judging.judge(speak or everything, results, measured, mistakes)
+    title, scale_note = f"The paper's claims on {layout.benchmark}", block.note
     write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
 
@@ -183,9 +224,13 @@ def _draw(
         ),
     }
     if board["training"].nunique() > 1:
-        measured = tables["table3"].dropna(subset="drawdown")
+        measured = (tables["table3"] if len(tables["table3"]) else board).dropna(subset="drawdown")
         drawn["error-drawdown"] = partial(figures.error_drawdown_scatter, measured)
-        drawn["table3"] = partial(figures.table3_bars, tables["table3"])
+    for name in ("table3", "table4", "table5"):
+        if not tables[name].empty and board["training"].nunique() > 1:
+            drawn[name] = partial(figures.table3_bars, tables[name])
+    if (layout.results / RANKS).exists():
+        drawn["ranks"] = partial(figures.rank_bars, pd.read_csv(layout.results / RANKS))
     if not tables["table1"].empty:
         drawn["table1"] = partial(figures.table1_bars, tables["table1"])
     if not tables["table2"].empty:
@@ -209,7 +254,8 @@ def _draw(
         drawn[f"tuning-{cell.editor}-{cell.file}"] = partial(figures.tradeoff, trials, threshold, title=title)
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(figures.importances, series)
-    for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in settings.trainings]:
+    trainings = settings.run_of(layout.benchmark).trainings
+    for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in trainings]:
         if (folder / HISTORY).exists():
             history, kept = _history(folder)
             drawn[f"training-{folder.name}"] = partial(

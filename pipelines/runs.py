@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.cells import KEYS, PROTOCOL, Cell
-from pipelines.layout import COST, EDITOR, HISTORY, Layout
+from pipelines.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
 from pipelines.settings import Settings
 from pipelines.tracking import RunRecord
 
 _EPOCH = "epoch"
-_DESCRIBING = ("model.json", EDITOR, COST)
+_DESCRIBING = ("model.json", EDITOR, COST, RANKS)
 
 
 def run_records(
@@ -32,7 +32,9 @@ def run_records(
         _cell_run(result, rows[result.cell.training, result.cell.editor, result.cell.layers], layout, commit)
         for result in results
     ]
-    trained = [(training, seed) for seed in settings.training_seeds for training in settings.trainings]
+    trained = [
+        (training, seed) for seed in settings.training_seeds for training in settings.run_of(benchmark).trainings
+    ]
     return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
 
 
@@ -40,6 +42,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
     cell = result.cell
     described = ("training", "editor", "layers", "note", "edits")
     metrics = {name: float(value) for name, value in row.items() if name not in described}
+    records = [layout.edits(cell.editor) / f"{cell.file}{kind}.csv" for kind in ("", MISTAKES)]
     figures = sorted(layout.figures.glob(f"tuning-{cell.editor}-{cell.file}.png"))
     return RunRecord(
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
@@ -55,7 +58,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
             "feasible": str(result.description["feasible"]).lower(),
             **({"note": row["note"]} if row["note"] else {}),
         },
-        artifacts=[*figures, *_shared(layout), layout.edits(cell.editor) / f"{cell.file}.csv"],
+        artifacts=[*figures, *_shared(layout), *(path for path in records if path.exists())],
     )
 
 
@@ -92,8 +95,8 @@ def _tags(layout: Layout, commit: str) -> dict[str, str]:
 
 
 def _shared(layout: Layout) -> list[Path]:
-    names = ("table1.md", "table2.md", "table3.md", "leaderboard.md", "leaderboard.html", "claims.md")
-    names += ("sequences.md", "similar.md")
-    figures = ("table1.png", "table2.png", "table3.png", "steps-drawdown.png", "sequences.png")
+    names = [*(f"table{number}.md" for number in range(1, 6)), "leaderboard.md", "leaderboard.html", "claims.md"]
+    names += ["sequences.md", "similar.md"]
+    figures = [*(f"table{number}.png" for number in range(1, 6)), "ranks.png", "steps-drawdown.png", "sequences.png"]
     found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
     return [path for path in found if path.exists()]

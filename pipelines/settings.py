@@ -14,12 +14,13 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 import editors
+from baselines.edit_targets import RANDOM
 from benchmarks import datasets, models
 from benchmarks.errors import InputError
 from pipelines import params_file
 from pipelines.layout import cell
 from pipelines.sequence_settings import CellNames, SequenceSettings, SimilarSettings
-from pipelines.training_settings import Name, Strict, TrainingSettings
+from pipelines.training_settings import Name, Strict, TrainingSettings, targets_of
 
 PARAMS = Path("params.yaml")
 
@@ -99,8 +100,21 @@ class MistakesSettings(Strict):
     edits: int = Field(ge=1)
 
 
+class RunSettings(Strict):
+    """What is trained and edited: names of trainings and editors, and which parts of which models each editor edits."""
+
+    trainings: list[Name] = Field(min_length=1)
+    leaderboard: list[Name] = Field(min_length=1)
+    subsets: dict[Name, dict[Name, list[str]]] = Field(min_length=1)
+
+
 class BenchmarkSettings(Strict):
-    """Everything about one benchmark; ``mistakes``, ``sequences`` and ``similar`` are null where there are none."""
+    """Everything about one benchmark.
+
+    ``run`` takes the place of ``trainings``, ``leaderboard`` and the editors' ``subsets`` at the top of the file, null
+    leaves them as they are; ``mistakes`` is null where edits get random targets only, ``sequences`` and ``similar``
+    where there are no edits in a row, and no similar images are looked at.
+    """
 
     note: str
     data: DataSettings
@@ -112,6 +126,7 @@ class BenchmarkSettings(Strict):
     mistakes: MistakesSettings | None = None
     sequences: SequenceSettings | None = None
     similar: SimilarSettings | None = None
+    run: RunSettings | None = None
 
     @model_validator(mode="after")
     def _trainable(self) -> BenchmarkSettings:
@@ -120,10 +135,16 @@ class BenchmarkSettings(Strict):
                 self.model_of(name)
             except ValidationError as error:
                 raise InputError(f"trainings.{name}.architecture: {error.errors()[0]['ctx']['error']}") from error
-            for source in self.trainings[name].made_of:
+            if self.mistakes is None and targets_of(self.trainings[name]) != RANDOM:
+                raise InputError(f"trainings.{name}.targets: without a block 'mistakes', targets must be {RANDOM}")
+            for source in self.sources_of(name):
                 if source not in self.trainings or source == name:
                     others = ", ".join(other for other in self.trainings if other != name) or "no others"
                     raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others}")
+        if self.mistakes is not None:
+            _check_known("mistakes.training", self.mistakes.training, self.trainings, "training")
+            if not datasets.has_candidates(self.data.dataset):
+                raise InputError(f"mistakes: dataset {self.data.dataset!r} has no images for mistakes: write null")
         return self
 
     @model_validator(mode="after")
@@ -143,6 +164,14 @@ class BenchmarkSettings(Strict):
         blocks["sequences.ablation"] = rows.ablation if rows else None
         for where, block in blocks.items():
             yield from ((f"{where}.cells", names) for names in (block.cells if block else []))
+
+    def sources_of(self, training: str) -> tuple[str, ...]:
+        """The trainings whose models one needs: those it is made of, and the one whose mistakes it learns from."""
+        chosen = self.trainings[training]
+        found = chosen.made_of
+        if self.mistakes is not None and targets_of(chosen) != RANDOM:
+            found += (self.mistakes.training,)
+        return tuple(dict.fromkeys(found))
 
     def model_of(self, training: str) -> ModelSettings:
         """The network that a training trains: the benchmark's, but for its own architecture and options."""
@@ -193,18 +222,15 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         for where in ("run", "trainings", "leaderboard", "training_seeds"):
-            twice = [name for name, count in Counter(getattr(self, where)).items() if count > 1]
-            if twice:
-                raise InputError(f"{where}: {twice[0]!r} is listed twice")
+            _check_once(where, getattr(self, where))
         for name in self.run:
             _check_known("run", name, self.benchmarks, "benchmark")
-            for training in self.trainings:
-                _check_known("trainings", training, self.benchmarks[name].trainings, f"training of {name}")
-                for source in self.benchmarks[name].trainings[training].made_of:
-                    if source not in self.trainings:
-                        raise InputError(f"trainings: {training!r} is made of {source!r}, which must be listed as well")
+            if self.benchmarks[name].run is None:
+                self._check_trainings(name, "trainings")
         for name in self.leaderboard:
             _check_known("leaderboard", name, self.editors, "editor")
+        for name in [name for name, block in self.benchmarks.items() if block.run is not None]:
+            self._check_own_run(name)
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
         for name, block in self.benchmarks.items():
             for where, (training, editor, _) in block.named_cells():
@@ -213,6 +239,37 @@ class Settings(Strict):
         for name, editor in self.editors.items():
             _check_editor(name, editor, described)
         return self
+
+    def _check_own_run(self, name: str) -> None:
+        where, chosen = f"benchmarks.{name}.run", self.run_of(name)
+        for key in ("trainings", "leaderboard"):
+            _check_once(f"{where}.{key}", getattr(chosen, key))
+        self._check_trainings(name, f"{where}.trainings")
+        for editor in (*chosen.leaderboard, *chosen.subsets):
+            _check_known(where, editor, self.editors, "editor")
+        for editor, subsets in chosen.subsets.items():
+            _check_subsets(f"{where}.subsets.{editor}", subsets, list(self.benchmarks[name].trainings))
+
+    def _check_trainings(self, benchmark: str, where: str) -> None:
+        """That what is trained is described, and what it is made of trained as well."""
+        described, listed = self.benchmarks[benchmark].trainings, self.run_of(benchmark).trainings
+        for training in listed:
+            _check_known(where, training, described, f"training of {benchmark}")
+            for source in self.benchmarks[benchmark].sources_of(training):
+                if source not in listed:
+                    raise InputError(f"{where}: {training!r} is made of {source!r}, which must be listed as well")
+        mistakes = self.benchmarks[benchmark].mistakes
+        if mistakes is not None and mistakes.training not in listed:
+            raise InputError(f"{where}: {mistakes.training!r}, whose mistakes are edited, must be listed")
+
+    def run_of(self, benchmark: Name) -> RunSettings:
+        """What of a benchmark is trained and edited: its own ``run``, or what the top of the file says for all.
+
+        :raises InputError: for a benchmark that params.yaml does not describe.
+        """
+        subsets = {name: block.subsets for name, block in self.editors.items()}
+        common = RunSettings(trainings=self.trainings, leaderboard=self.leaderboard, subsets=subsets)
+        return self.benchmark(benchmark).run or common
 
     def benchmark(self, name: Name) -> BenchmarkSettings:
         """:raises InputError: for a benchmark that params.yaml does not describe."""
@@ -313,8 +370,18 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
         tunable[key].check(high, f"editors.{name}.ranges")
         if low > high:
             raise InputError(f"editors.{name}.ranges.{key}: {low:g} is above {high:g}")
-    for training, subsets in settings.subsets.items():
+    _check_subsets(f"editors.{name}.subsets", settings.subsets, trainings)
+
+
+def _check_subsets(where: str, subsets: dict[str, list[str]], trainings: list[str]) -> None:
+    for training, parts in subsets.items():
         if training not in trainings:
-            raise InputError(f"editors.{name}.subsets: unknown training {training!r}; known: {', '.join(trainings)}")
-        if not subsets or len({cell(training, layers) for layers in subsets}) < len(subsets):
-            raise InputError(f"editors.{name}.subsets.{training}: needs names, each once, not {subsets!r}")
+            raise InputError(f"{where}: unknown training {training!r}; known: {', '.join(trainings)}")
+        if not parts or len({cell(training, layers) for layers in parts}) < len(parts):
+            raise InputError(f"{where}.{training}: needs names, each once, not {parts!r}")
+
+
+def _check_once(where: str, names: list[Any]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: {twice[0]!r} is listed twice")

@@ -19,19 +19,21 @@ import typer
 from tqdm import tqdm
 
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
+from baselines.edit_targets import RANDOM
 from baselines.training import Epoch
 from benchmarks import augmentation, dataset, metrics, models, parts, seeds
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command, recipes
+from pipelines import command, realistic_mistakes, recipes
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
-from pipelines.layout import COST, EDITOR, HISTORY, TIMING, Layout, repeated
+from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
 from pipelines.tracking import Unreachable, live_training
+from pipelines.training_settings import targets_of
 from pipelines.workers import share_out
 
 
@@ -44,8 +46,9 @@ def train(
 ) -> None:
     """Train models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
     settings = parameters.load(params)
-    names = _with_sources(settings, benchmark, trainings or settings.trainings)
-    _tell_what_is_no_longer_trained(settings, Layout(benchmark).models, {*names, *settings.trainings})
+    listed = settings.run_of(benchmark).trainings
+    names = _with_sources(settings, benchmark, trainings or listed)
+    _tell_what_is_no_longer_trained(settings, Layout(benchmark).models, {*names, *listed})
     # Threads of its own for each training are for those that run alone: they must not be forked from.
     processes = settings.processes if settings.threads == 1 else 1
     for wave in _waves(settings, benchmark, names):
@@ -65,7 +68,7 @@ def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> l
     """The names, and those whose models they are made of, which may have changed."""
     found = list(dict.fromkeys(names))
     for name in found:  # grows meanwhile
-        found += [source for source in settings.training(benchmark, name).made_of if source not in found]
+        found += [source for source in settings.benchmark(benchmark).sources_of(name) if source not in found]
     return found
 
 
@@ -73,7 +76,7 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
     """Names in groups that can be trained side by side: what is made of another model comes after it."""
     waiting = list(names)
     while waiting:
-        sources = {name: settings.training(benchmark, name).made_of for name in waiting}
+        sources = {name: settings.benchmark(benchmark).sources_of(name) for name in waiting}
         ready = [name for name in waiting if not set(sources[name]).intersection(waiting)]
         if not ready:
             raise InputError(f"benchmarks.{benchmark}.trainings: {', '.join(waiting)} are made of each other")
@@ -119,7 +122,9 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     architectures = sorted(Path(models.__file__).parent.glob("*.py"))
     for path in (*core, *architectures, *code_of(chosen)):
         digest.update(file_hash(path).encode())
-    for source in chosen.made_of:
+    if targets_of(chosen) != RANDOM:
+        digest.update(realistic_mistakes.identity(settings, task.benchmark, task.seed).encode())
+    for source in settings.benchmark(task.benchmark).sources_of(task.training):
         path = Layout(task.benchmark).model(source, task.seed) / WEIGHTS
         try:
             digest.update(file_hash(path).encode())
@@ -137,7 +142,8 @@ def _finished(folder: Path, identity: str) -> bool:
 
 
 def _write(folder: Path, made: Made, description: ModelDescription) -> None:
-    for file in (DESCRIPTION, HISTORY, EDITOR, COST):  # the first is written last: without it there is no model here
+    # The first is written last: without it there is no model here.
+    for file in (DESCRIPTION, HISTORY, EDITOR, COST, RANKS):
         (folder / file).unlink(missing_ok=True)
     if made.history:
         history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
@@ -145,6 +151,8 @@ def _write(folder: Path, made: Made, description: ModelDescription) -> None:
     write_atomically(folder / TIMING, json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
     if made.editor is not None:
         write_atomically(folder / EDITOR, json.dumps(dict(made.editor), indent=2) + "\n")
+    if made.ranks is not None:
+        write_csv(folder / RANKS, made.ranks, digits=6)
     if made.cost is not None:
         ratio = made.cost.ratio
         cost = {"cost_ratio": ratio.value, "cost_ratio_low": ratio.low, "cost_ratio_high": ratio.high}

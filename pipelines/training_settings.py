@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from baselines import edit_targets
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
@@ -118,10 +119,12 @@ class CnpTraining(_EditingTraining):
 class EditableTraining(_EditingTraining):
     """Editable Training: see :class:`baselines.editable.EditableTerms`.
 
-    With a ``teacher``, the base loss is that of ``distilled``.
+    With a ``teacher``, the base loss is that of ``distilled``. ``targets`` says which edits training makes, see
+    :mod:`baselines.edit_targets`; all but ``random`` need the benchmark's ``mistakes``.
     """
 
     recipe: Literal["editable"]
+    targets: Literal["random", "match_ranks", "mistakes"] = edit_targets.RANDOM
     teacher: Name | None = None
     editor: str
     layers: str
@@ -142,9 +145,9 @@ class PretrainedTraining(Strict):
 
     recipe: Literal["pretrained"]
     weights: str = "DEFAULT"
+    architecture: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
 
-    architecture: ClassVar[None] = None
-    options: ClassVar[dict[str, Any]] = {}
     plan: ClassVar[None] = None
 
     @property
@@ -201,3 +204,8 @@ TrainingSettings = Annotated[
     Field(discriminator="recipe"),
 ]
 """How a model is trained: a block of its own for each ``recipe``."""
+
+
+def targets_of(training: TrainingSettings) -> str:
+    """How a training's edits are drawn, see :mod:`baselines.edit_targets`; ``random`` for one that makes none."""
+    return getattr(training, "targets", edit_targets.RANDOM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipelines.claims import METRICS, Condition
+from pipelines.claims import EDITED, METRICS, Condition
 from pipelines.judging import Comparison, Judged, count
 from pipelines.presentation.tables import NOTHING, escape
 from pipelines.verdicts import Verdict
@@ -119,7 +119,7 @@ def _row(comparison: Comparison) -> str:
 def _measured_values(comparison: Comparison) -> str:
     metric = METRICS[comparison.condition.metric]
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or metric.source != "edits":
+    if comparison.missing or metric.source not in EDITED:
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 

@@ -3,6 +3,7 @@
 from pipelines.presentation.bar_figures import table1_bars, table2_bars
 from pipelines.presentation.curve_figure import tradeoff_curves
 from pipelines.presentation.descriptor_figures import figure2
+from pipelines.presentation.rank_figure import rank_bars
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
 from pipelines.presentation.sequence_figure import sequence_curves
@@ -16,6 +17,7 @@ __all__ = [
     "error_drawdown_scatter",
     "figure2",
     "importances",
+    "rank_bars",
     "save",
     "scatter",
     "sequence_curves",

@@ -16,6 +16,9 @@ METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
 PAPERS_PARTS = {"condition": "chain3", "votes": ""}
 """Edited parts of models that the paper calls otherwise, or not at all: those of CNP and DkNN."""
 
+ARCHITECTURE = "resnet18"
+"""Of the trainings of Table 4 that name none."""
+
 _CLASSIFICATION = (*KEYS, "test_error", "drawdown", "success_rate", "num_steps", "source")
 SCHEMAS = {
     "table1": _CLASSIFICATION,
@@ -50,6 +53,27 @@ def load(table: str, directory: Path = DIRECTORY) -> pd.DataFrame:
     frame = cells.assign(**{name: _numbers(cells[name], path) for name in cells if name not in NAMES})
     _check(frame, path)
     return frame
+
+
+def table4() -> pd.DataFrame:
+    """Table 4 with the names of trainings that this suite has, so that each names a row alone.
+
+    A network with a random extra block is a training of its own here, ``extended``, and those of DenseNet-169 begin
+    with its name.
+    """
+    frame = load("table4")
+    names = [
+        ("" if row.architecture == ARCHITECTURE else f"{row.architecture}-")
+        + ("extended" if (row.training, row.layers) == ("pretrained", "extra") else row.training)
+        for row in frame.itertuples()
+    ]
+    return frame.assign(training=names)
+
+
+def architecture_of(training: str) -> str:
+    """The architecture of a training of Table 4, as the table calls it."""
+    others = [name for name in dict.fromkeys(load("table4")["architecture"]) if training.startswith(f"{name}-")]
+    return others[0] if others else ARCHITECTURE
 
 
 def beside(measured: pd.DataFrame, published: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:

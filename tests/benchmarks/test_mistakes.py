@@ -85,12 +85,27 @@ def some(counts: list[int]) -> Candidates:
 
 def test_training_and_evaluation_share_no_original() -> None:
     found = some([1, 2, 3, 4, 5, 1, 2, 3, 4, 5])
-    for size in (1, 7, 20):
+    for size in (1, 4, 9):
         training, evaluation = divide(found, size, "test", size)
         assert len(evaluation) == size
+        assert len(set(evaluation.sources.tolist())) == size  # one copy of each: edits that are independent
         assert not set(training.sources.tolist()) & set(evaluation.sources.tolist())
-        assert len(found) - 5 < len(training) + len(evaluation) <= len(found)
+        assert len(set(training.sources.tolist())) == 10 - size
+        kept = sum(count for original, count in enumerate([1, 2, 3, 4, 5] * 2) if original in training.sources)
+        assert len(training) == kept
         assert not rows(training.images.images) & rows(evaluation.images.images)
+
+
+def test_every_copy_of_an_original_may_be_the_one_that_is_evaluated() -> None:
+    found = some([6] * 30)
+    colours = {int(divide(found, 29, "axes", number)[1].images.images[0, 0, 0, 0]) for number in range(40)}
+    assert len(colours) > 4
+    counts = torch.zeros(len(found))
+    for number in range(200):
+        evaluation = divide(found, 10, "many", number)[1]
+        counts[evaluation.images.images[:, 0, 0, 0].long()] += 1
+    assert counts.sum() == 2000
+    assert counts.min() > 0
 
 
 def test_the_division_depends_on_its_axes_alone() -> None:
@@ -100,7 +115,7 @@ def test_the_division_depends_on_its_axes_alone() -> None:
     assert not torch.equal(one.images.images, other.images.images)
 
 
-@pytest.mark.parametrize("size", [0, -1, 60, 58])
+@pytest.mark.parametrize("size", [0, -1, 20, 60, True])
 def test_a_size_that_leaves_nothing_is_refused(size: int) -> None:
-    with pytest.raises(InputError, match=f"leave some of 60 for training, not {size}"):
+    with pytest.raises(InputError, match=f"leave some of 20 originals for training, not {size}"):
         divide(some([3] * 20), size, "axes")

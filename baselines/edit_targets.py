@@ -1,0 +1,127 @@
+"""Which edits a training step makes: what is edited, and to what (sections 3.2 and 4.3.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from baselines.objectives import Step
+from benchmarks.dataset import Dataset
+from benchmarks.errors import InputError
+from benchmarks.mistakes import Candidates
+from benchmarks.ranks import matched_targets
+from benchmarks.seeds import generator
+
+RANDOM, MATCH_RANKS, MISTAKES = "random", "match_ranks", "mistakes"
+NAMES = (RANDOM, MATCH_RANKS, MISTAKES)
+"""As in ``targets`` of a training's block."""
+
+
+class Targets(nn.Module):
+    """Draws the edits of a step, from the step's seed alone.
+
+    What they are drawn from shows in ``repr``, which is part of a checkpoint's identity, and is not saved with it.
+    """
+
+    def more(self, step: Step, count: int) -> Tensor | None:
+        """Inputs ``(M, C, H, W)`` to be edited that are not in the batch; None for none."""
+        return None
+
+    @abstractmethod
+    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+        """``count`` places of images to edit, each with the label it is to get; those of :meth:`more` follow the batch.
+
+        :param reference: the unedited model's logits ``(N, classes)`` for the batch.
+        """
+
+
+class RandomTargets(Targets):
+    """Images of the batch and labels, both drawn uniformly (section 3.2)."""
+
+    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+        source = generator(step.seed, "edit")
+        pairs = []
+        for _ in range(count):
+            place = int(torch.randint(len(step.labels), (), generator=source))
+            pairs.append((place, int(torch.randint(reference.shape[1], (), generator=source))))
+        return pairs
+
+
+class MatchedRanks(Targets):
+    """Images of the batch, each with the class whose rank among the model's answers is drawn from a distribution.
+
+    :param distribution: probabilities of the ranks ``(classes,)``, which true classes have among mistakes.
+    """
+
+    distribution: Tensor
+
+    def __init__(self, distribution: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("distribution", distribution.cpu(), persistent=False)
+
+    def extra_repr(self) -> str:
+        return _digest(self.distribution)
+
+    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+        source, distribution = generator(step.seed, "edit"), self.distribution.cpu()
+        pairs = []
+        for _ in range(count):
+            place = int(torch.randint(len(step.labels), (), generator=source))
+            pairs.append((place, int(matched_targets(reference[place : place + 1].detach(), distribution, source))))
+        return pairs
+
+
+class MistakenImages(Targets):
+    """Images that a model got wrong, augmented as the batch is, each with its true class (section 4.3.1)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __init__(self, dataset: Dataset, found: Candidates) -> None:
+        super().__init__()
+        self._dataset = dataset
+        self.register_buffer("images", found.images.images, persistent=False)
+        self.register_buffer("labels", found.images.labels, persistent=False)
+
+    def extra_repr(self) -> str:
+        return _digest(self.images, self.labels)
+
+    def more(self, step: Step, count: int) -> Tensor:
+        chosen = self.images[self._drawn(step, count).to(self.images.device)]
+        augmented = self._dataset.augmentation.apply(chosen, generator(step.seed, "edit", "augmentation"))
+        return self._dataset.inputs(augmented)
+
+    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+        labels = self.labels[self._drawn(step, count).to(self.labels.device)].tolist()
+        return [(len(step.labels) + number, label) for number, label in enumerate(labels)]
+
+    def _drawn(self, step: Step, count: int) -> Tensor:
+        return torch.randint(len(self.labels), (count,), generator=generator(step.seed, "edit"))
+
+
+def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks: Callable[[], Tensor]) -> Targets:
+    """The targets of that name; what they need not is not asked for.
+
+    :param mistakes: those to train on, never those to be evaluated.
+    :param ranks: the distribution of their true classes' ranks, see :func:`benchmarks.ranks.rank_distribution`.
+    :raises InputError: for an unknown name.
+    """
+    if name == RANDOM:
+        return RandomTargets()
+    if name == MATCH_RANKS:
+        return MatchedRanks(ranks())
+    if name == MISTAKES:
+        return MistakenImages(dataset, mistakes())
+    raise InputError(f"targets must be one of {', '.join(NAMES)}, not {name!r}")
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
