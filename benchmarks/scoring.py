@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.dataset import Dataset, Split
+from benchmarks.demands import Demand
 from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.ranks import ranks
@@ -103,7 +104,7 @@ class Scorer:
         self.layers = layers_of(layers)
         self.requests = requests
         self._control_size = control_size
-        self._asked_views, self._margin = views, margin
+        self._demand = Demand(views, margin)
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
         with torch.no_grad():
@@ -122,14 +123,14 @@ class Scorer:
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
         self._control = activations(prefix, inputs, self._prefix_chunk)
-        self._before = _answers(self._predict(suffix, self._control))
+        self._before = answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
         if edited is not images:
             inputs = dataset.inputs(edited.images.to(device))
         self._edited = activations(prefix, inputs[requests.images.to(device)], self._prefix_chunk)
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
-        self._predicted = _answers(self._predict(suffix, self._edited)).labels if known is None else known
+        self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
         self._make_views = partial(_augmented, dataset, edited, requests, device)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
@@ -143,24 +144,12 @@ class Scorer:
         return [self._judged(row, edit) for row, edit in zip(rows, edits, strict=True)], milliseconds
 
     def _request(self, row: int) -> editors.Request:
-        """What is asked of the edit: the target for the image, and for views of it if there are any."""
-        constraint = editors.constraints.predicts(self.requests.targets[row], self._margin)
-        if self._asked_views is None:
-            return editors.Request(self._edited[row : row + 1], constraint)
+        features, target, seed = self._edited[row : row + 1], self.requests.targets[row], self.requests.seeds[row]
         image = self._images[self.requests.images[row]].unsqueeze(0)
-        source = generator(self.requests.seeds[row], "views to edit")
-        augment = partial(self._dataset.augmentation.apply, generator=source)
-        request = editors.views.with_views(editors.Request(image, constraint), augment, self._asked_views)
-        return editors.Request(self.inputs(request.inputs), request.constraint)
+        return self._demand.request(image, features, target, self._dataset.augmentation, seed, self.inputs)
 
     def _judged(self, row: int, edit: editors.Edit) -> editors.Edit:
-        """The edit, held to the constraint of section 3 if it failed to do what more was asked of it."""
-        if edit.succeeded or (self._asked_views is None and self._margin == 0):
-            return edit
-        with torch.no_grad():
-            outputs = edit.predict(self._edited[row : row + 1])
-        loss = editors.constraints.predicts(self.requests.targets[row])(outputs)
-        return replace(edit, succeeded=bool(loss <= 0), loss=loss)
+        return self._demand.judged(edit, self._edited[row : row + 1], self.requests.targets[row])
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
@@ -178,7 +167,7 @@ class Scorer:
 
     def after(self, edit: editors.Edit) -> Outputs:
         """The edited model's answers on the whole split."""
-        return self._before if edit.unchanged else _answers(self._predict(edit, self._control))
+        return self._before if edit.unchanged else answers(self._predict(edit, self._control))
 
     @cached_property
     def ranks(self) -> Tensor:
@@ -204,8 +193,8 @@ class Scorer:
         after, divergence = before, 0.0
         if not edit.unchanged:
             looked_at = _at(self._control, chosen)
-            answers = _answers(self._predict(edit, looked_at, self._views[row] if views else None))
-            after, viewed = _pick(answers, slice(len(labels))), answers.labels[len(labels) :]
+            found = answers(self._predict(edit, looked_at, self._views[row] if views else None))
+            after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
         predicted = int(self._predicted[row])
@@ -236,7 +225,7 @@ class Scorer:
 
     @cached_property
     def _views_before(self) -> Tensor:
-        return _answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+        return answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
 
     def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor, more: Tensor | None = None) -> Tensor:
         """Logits for ``inputs`` and then for ``more``, in chunks and without a graph."""
@@ -255,7 +244,7 @@ def kl(before: Outputs, after: Outputs) -> Tensor:
     return (before.log_probabilities.exp() * ratio).sum(dim=1)
 
 
-def _answers(logits: Tensor) -> Outputs:
+def answers(logits: Tensor) -> Outputs:
     """What logits say. An edit may diverge: what is not a number is label -1, no right answer to anything."""
     labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
     return Outputs(labels, logits.log_softmax(dim=1))

@@ -11,8 +11,13 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.dataset import Dataset, Split
-from benchmarks.errors import InputError
+from benchmarks.demands import Demand
+from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
+from benchmarks.scoring import answers
+from benchmarks.seeds import generator
+
+NOTHING_MORE = Demand()
 
 
 @dataclass(frozen=True)
@@ -48,37 +53,67 @@ class SequentialScorer:
 
     :param layers: name of the editable part, ``all`` for the whole model.
     :param images: what is edited, with the wanted labels; ``control`` are the images on which the error is counted.
+    :param demand: what is asked of each edit beside its target; ``seeds`` decide the views, one for each of ``images``.
     """
 
-    def __init__(self, model: nn.Module, layers: str, dataset: Dataset, images: Split, control: Split) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str,
+        dataset: Dataset,
+        images: Split,
+        control: Split,
+        demand: Demand = NOTHING_MORE,
+        seeds: Sequence[int] = (),
+    ) -> None:
         device = next(model.parameters()).device
-        self._layers = layers_of(layers)
-        prefix, self._suffix = split(model, self._layers)
-        self._edited, self._control = (
-            activations(prefix, dataset.inputs(some.images.to(device))) for some in (images, control)
-        )
+        self.layers = layers_of(layers)
+        with torch.no_grad():
+            model = fold(model, self.layers)
+        self._prefix, self.model = split(model, self.layers)
+        self._dataset = dataset
+        self._looked_at = torch.cat([self.inputs(some.images) for some in (control, images)])
+        self._edited = self._looked_at[len(control) :]
         self._targets, self._labels = images.labels.to(device), control.labels.to(device)
+        self._demand = demand
+        self._requests = [
+            demand.request(
+                images.images[place : place + 1].to(device),
+                self._edited[place : place + 1],
+                int(images.labels[place]),
+                dataset.augmentation,
+                seeds[place] if seeds else 0,
+                self.inputs,
+            )
+            for place in range(len(images))
+        ]
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        return activations(self._prefix, self._dataset.inputs(images.to(next(self.model.parameters()).device)))
 
     def run(self, editor: editors.Editor, places: Sequence[int], order: int = 0) -> list[SequentialRecord]:
-        """Edit the images at ``places`` one after the other.
+        """Edit the images at ``places`` one after the other, with what ``editor`` learns on the way.
 
         An edit that does not succeed is not put in place: nobody would keep it.
 
-        :raises InputError: for an editor that changes no weights.
+        :raises editors.EditError: for edits that cannot follow each other.
         """
-        model, records = self._suffix, list[SequentialRecord]()
-        wrong = self._wrong(model)
+        model, records = self.model, list[SequentialRecord]()
+        wrong, given = self._look(model)
+        chosen = torch.as_tensor(places, dtype=torch.int64, device=self._targets.device)
+        targets = self._targets[chosen]
         for number, place in enumerate(places):
-            inputs, target = self._edited[place : place + 1], int(self._targets[place])
-            predicted = int(activations(model, inputs).argmax())
-            edit = editor.edit(model, inputs, editors.constraints.predicts(target), layers=self._layers)
-            if not isinstance(edit, editors.EditResult):
-                raise InputError(f"{type(editor).__name__} changes no weights, so its edits cannot follow each other")
-            before = wrong
+            features, target, request = self._edited[place : place + 1], int(targets[number]), self._requests[place]
+            before, predicted = wrong, int(given[place])
+            edit = editor.edit(model, *request, layers=self.layers)
+            edit = self._demand.judged(edit, features, target)
             if edit.succeeded and not edit.unchanged:
                 model = edit.apply(model)
-                wrong = self._wrong(model)
-            holding = self._holding(model, places[: number + 1])
+                wrong, given = self._look(model)
+            if edit.succeeded:
+                editor = editor.remember(model, request.inputs, self.layers)
+            holding = given[chosen[: number + 1]] == targets[: number + 1]
             records.append(
                 SequentialRecord(
                     order=order,
@@ -96,39 +131,40 @@ class SequentialScorer:
                     in_force_at_end=False,
                 )
             )
-        at_end = self._holding(model, places).tolist()
+        at_end = (given[chosen] == targets).tolist()
         return [replace(record, in_force_at_end=holds) for record, holds in zip(records, at_end, strict=True)]
 
-    def _wrong(self, model: nn.Module) -> int:
-        return int((activations(model, self._control).argmax(dim=1) != self._labels).sum())
+    def _look(self, model: nn.Module) -> tuple[int, Tensor]:
+        """How many control images are misclassified, and the answers to all images that may be edited."""
+        labels = answers(activations(model, self._looked_at)).labels
+        control, edited = labels.split([len(self._labels), len(self._targets)])
+        return int((control != self._labels).sum()), edited
 
-    def _holding(self, model: nn.Module, places: Sequence[int]) -> Tensor:
-        """Which of the images ``(E,)`` get their targets."""
-        chosen = torch.as_tensor(places, dtype=torch.int64, device=self._targets.device)
-        return activations(model, self._edited[chosen]).argmax(dim=1) == self._targets[chosen]
+
+def turn(count: int, order: int, *axes: str | int) -> list[int]:
+    """The places of ``count`` images in a random order, of which ``order`` is the number; it depends on ``axes``."""
+    return torch.randperm(count, generator=generator(*axes, "order", order)).tolist()
 
 
 def by_number(records: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over orders against the number of edits, from 0.
 
-    Columns: ``edits``; ``error`` and ``error_std`` on the control images, in percent; ``in_force`` and
-    ``in_force_std``: share of the edits so far that hold, in percent, nan before the first; ``orders``.
+    Columns: ``edits``; in percent, each with its ``_std``: ``error`` on the control images, ``in_force``, the share of
+    the edits so far that hold, and ``success_rate``, the share of them that succeeded when they were made, both nan
+    before the first; ``orders``.
 
     :param records: one row per edit, columns as in :class:`SequentialRecord`.
     """
     first = records[records["edit"] == 1]
     start = first.assign(edit=0, wrong_after=first["wrong_before"])
-    rows = pd.concat([start, records], ignore_index=True)
+    rows = pd.concat([start, records], ignore_index=True).sort_values(["order", "edit"])
+    many = rows["edit"].where(rows["edit"] > 0)
+    successes = rows["succeeded"].astype(int).where(rows["edit"] > 0, 0).groupby(rows["order"]).cumsum()
     rows["error"] = 100.0 * rows["wrong_after"] / rows["control_size"]
-    holding = rows["earlier_in_force"] + rows["in_force"].astype(int)
-    rows["in_force"] = (100.0 * holding / rows["edit"]).where(rows["edit"] > 0)
+    rows["in_force"] = 100.0 * (rows["earlier_in_force"] + rows["in_force"].astype(int)) / many
+    rows["success_rate"] = 100.0 * successes / many
     groups = rows.groupby("edit")
-    return pd.DataFrame(
-        {
-            "error": groups["error"].mean(),
-            "error_std": groups["error"].std(),
-            "in_force": groups["in_force"].mean(),
-            "in_force_std": groups["in_force"].std(),
-            "orders": groups.size(),
-        }
-    ).reset_index(names="edits")
+    columns = {"orders": groups.size()}
+    for name in ("error", "in_force", "success_rate"):
+        columns |= {name: groups[name].mean(), f"{name}_std": groups[name].std()}
+    return pd.DataFrame(columns).reset_index(names="edits")

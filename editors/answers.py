@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,45 @@ class AnswerEditor(Editor):
     @abstractmethod
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> Edit:
         """The edit; ``model`` is in evaluation mode, gradients are off."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerEdit(Edit):
+    """An edit that left every weight of ``model`` as it was: it holds what it stored instead."""
+
+    model: nn.Module
+
+    def apply(self, model: nn.Module) -> Edited:
+        """A new module that answers as this edit does; ``model`` is the one that was edited, and stays as it is."""
+        bare, _ = edit_in_place(model, type(self))
+        return Edited(replace(self, model=copy.deepcopy(bare)))
+
+
+class Edited(nn.Module):
+    """A model with an edit in place that changed none of its weights; its parts keep their names, for later edits."""
+
+    def __init__(self, edit: AnswerEdit) -> None:
+        super().__init__()
+        self.edit = edit
+        model = edit.model
+        self._modules, self._parameters, self._buffers = model._modules, model._parameters, model._buffers
+        self.training = model.training
+
+    def forward(self, inputs: Any) -> Any:
+        return self.edit.predict(inputs)
+
+
+_Kind = TypeVar("_Kind", bound=AnswerEdit)
+
+
+def edit_in_place(model: nn.Module, kind: type[_Kind]) -> tuple[nn.Module, _Kind | None]:
+    """The model as it is without an edit of this ``kind``, and that edit; ``(model, None)`` where there is none.
+
+    An editor that stores things adds to what is stored there, instead of putting one store in front of another.
+    """
+    if isinstance(model, Edited) and isinstance(model.edit, kind):
+        return model.edit.model, model.edit
+    return model, None
 
 
 def checked(constraint: Predicts, outputs: Tensor) -> Tensor:

@@ -92,6 +92,9 @@ class Backtracking(BisectionEditor):
     def informed(self, statistics: Any) -> Backtracking:
         return Backtracking(self.editor.informed(statistics))
 
+    def remember(self, model: nn.Module, inputs: Any, layers: Layers) -> Backtracking:
+        return Backtracking(self.editor.remember(model, inputs, layers))
+
 
 def mixed_back(edit: EditResult, start: Mapping[str, Tensor], request: Request) -> EditResult:
     """``edit`` moved towards the parameters ``start`` until its constraint just holds; as it is if that never held.

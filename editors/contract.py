@@ -56,6 +56,14 @@ class Edit(ABC):
     def predict(self, inputs: Any) -> Any:
         """The edited model's outputs for ``inputs``, in evaluation mode."""
 
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A new module that answers as this edit does and that the next edit can start from; ``model`` stays as it is.
+
+        :param model: the one that was edited.
+        :raises EditError: for edits that cannot be put in place.
+        """
+        raise EditError(f"{type(self).__name__} cannot be put in place of a model, so no edit can follow it")
+
 
 @dataclass(frozen=True, eq=False)
 class EditResult(Edit):
@@ -128,6 +136,15 @@ class Editor(ABC):
 
     def informed(self, statistics: Any) -> Editor:
         """This editor with what :meth:`statistics` found out; methods that need nothing are returned as they are."""
+        return self
+
+    def remember(self, model: nn.Module, inputs: Any, layers: Layers) -> Editor:
+        """This editor for the next of several edits in a row; by default it remembers nothing and stays as it is.
+
+        What an edit stores belongs to the edited model (:meth:`Edit.apply`); this is for what the editor itself learns.
+
+        :param model: as the edit left it; ``inputs`` those of the edit, ``layers`` those that it could change.
+        """
         return self
 
     def edit_many(

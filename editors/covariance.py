@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -59,19 +59,26 @@ class Covariances:
     Of a convolution, h_p is the patch at position p, so that it is the dense layer with shared weights that it is.
 
     :ivar moments: ``{name of the weight: A (d, d)}``.
+    :ivar added: by the same names, what later edits added to them; nothing at first.
     """
 
     moments: Mapping[str, Tensor]
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def joined_by(self, others: Covariances, weight: float) -> Covariances:
+        """These with ``weight`` times the moments of ``others``, which must be of the same layers, added."""
+        added = {name: self.added.get(name, 0) + weight * moment for name, moment in others.moments.items()}
+        return replace(self, added=added)
 
     def damped(self, damping: float | Tensor) -> Stiffness:
-        """The inverses of ``A + λ · tr(A)/d · I``.
+        """The inverses of ``A + λ · tr(A)/d · I``, and of that with what was added to A; λ's scale stays A's own.
 
         :raises EditError: naming a layer whose matrix is singular even so.
         """
         scales = {name: moment.diagonal().mean() for name, moment in self.moments.items()}
         inverses = {}
         for name, moment in self.moments.items():
-            wide = moment.double()  # float32 would lose what a small λ adds
+            wide = moment.double() + self.added.get(name, 0)  # float32 would lose what a small λ adds
             wide = wide + damping * scales[name].double() * torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
             factor, failed = torch.linalg.cholesky_ex(wide)
             if failed:

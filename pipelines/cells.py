@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import benchmarks
 import editors
@@ -105,15 +105,18 @@ def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callab
 
 def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
     """The cells whose edits are analysed: of those named, the ones that are tuned at present."""
+    return tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
+
+
+def tuned_cells(settings: Settings, benchmark: str, stage: str, names: Sequence[Sequence[str]]) -> list[Cell]:
+    """Of the cells named for a stage, each with the first training seed, the ones that are tuned at present."""
     first = settings.training_seeds[0]
-    named = list(
-        dict.fromkeys(Cell(benchmark, *names, first) for names in settings.benchmark(benchmark).analysis.cells)
-    )
+    named = list(dict.fromkeys(Cell(benchmark, *names, first) for names in names))
     leaderboard = settings.run_of(benchmark).leaderboard
     editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in leaderboard]
     tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
     for absent in [one for one in named if one not in tuned]:
-        print(f"analyse {absent}: left out, as it is not among the trainings, editors and subsets of this run")
+        print(f"{stage} {absent}: left out, as it is not among the trainings, editors and subsets of this run")
     return [one for one in named if one in tuned]
 
 
@@ -144,7 +147,7 @@ def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size:
 
     :raises InputError: for missing or broken files, or a model that was trained on other data.
     """
-    data, model = _loaded(settings, cell)
+    data, model = loaded(settings, cell)
     images: Split = getattr(data, split)
     requests = draw_requests(images, len(data.classes), edits, settings.seed, cell.benchmark, split)
     return _scorer(settings, cell, model, data, images, requests, None, control_size), data
@@ -157,18 +160,10 @@ def mistakes_scorer(settings: Settings, cell: Cell, edits: int, control_size: in
 
     :raises InputError: as :func:`scorer`, and for a benchmark without mistakes.
     """
-    data, model = _loaded(settings, cell)
+    data, model = loaded(settings, cell)
     found = realistic_mistakes.divide(settings, cell.benchmark, data, cell.seed).evaluation.images
     requests = corrections(found.select(torch.arange(min(edits, len(found)))), settings.seed, cell.benchmark)
     return _scorer(settings, cell, model, data, data.test, requests, found, control_size), data
-
-
-def _loaded(settings: Settings, cell: Cell) -> tuple[Dataset, nn.Module]:
-    data = dataset.load(cell.layout.data)
-    model, description = load_model(cell.model, settings.torch_device())
-    if description.dataset != data.fingerprint():
-        raise InputError(f"{cell.model} was trained on other data than {cell.layout.data} holds: train it again")
-    return data, model
 
 
 def _scorer(
@@ -186,7 +181,29 @@ def _scorer(
     return Scorer(model, cell.layers, data, images, requests, **wanted)
 
 
-def statistics(editor: editors.Editor, images: Scorer, train: Split) -> Any:
+def loaded(settings: Settings, cell: Cell) -> tuple[Dataset, nn.Module]:
+    """The benchmark's data and the cell's model.
+
+    :raises InputError: for missing or broken files, or a model that was trained on other data.
+    """
+    data = dataset.load(cell.layout.data)
+    model, description = load_model(cell.model, settings.torch_device())
+    if description.dataset != data.fingerprint():
+        raise InputError(f"{cell.model} was trained on other data than {cell.layout.data} holds: train it again")
+    return data, model
+
+
+class Prepared(Protocol):
+    """A scorer: the part of a model that an edit may change, and what reaches it."""
+
+    model: nn.Module
+    layers: editors.contract.Layers
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What ``model`` takes for raw images."""
+
+
+def statistics(editor: editors.Editor, images: Prepared, train: Split) -> Any:
     """What ``editor`` must know of the training data; None, at no cost, for an editor that needs nothing."""
     if not editor.needs_statistics:
         return None
@@ -200,7 +217,7 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
     :param code: further files of code, such as the search for hyperparameters.
     """
     method = settings.method(cell.editor)
-    options = settings.editor(cell.editor).model_dump(include={"views", "margin", "backtracking"})
+    options = settings.editor(cell.editor).model_dump(include={"views", "margin", "backtracking", "memory"})
     known = [PROTOCOL, str(cell), method, options, settings.seed, inputs]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     for path in (
@@ -222,7 +239,7 @@ def method_files(editor: str) -> list[Path]:
     return list(dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds))
 
 
-_ANALYSIS = ("descriptors.py", "edit_space.py")
+_ANALYSIS = ("descriptors.py", "edit_space.py", "embedding.py", "sequential.py", "similar.py")
 
 
 def _code(editor: str) -> list[Path]:

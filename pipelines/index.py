@@ -98,6 +98,7 @@ def _pictures(folder: Path) -> list[str]:
         "table6": "BLEU drawdown and BLEU of every row of Table 6",
         "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
         "curves": "Drawdown against success over the learning rate",
+        "sequences": "Many edits in a row: error, and share of the edits that are in force",
     }
     there = [name for name in titles if (folder / "figures" / f"{name}.png").exists()]
     return [line for name in there for line in (f"![{titles[name]}]({folder.name}/figures/{name}.png)", "")]
@@ -119,6 +120,9 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
         ("Drawdown against generality", ["figures/generality-drawdown.png"], ""),
         ("Drawdown against success over the learning rate", ["figures/curves.png"], "curves.csv"),
+        ("Edits in a row", ["sequences.md", "figures/sequences.png"], "sequences.csv"),
+        ("One record per edit in a row", [], "sequences/"),
+        ("Similar images", ["similar.md"], "similar.csv"),
         ("Figures, one per study and table", ["figures/"], ""),
         ("Chosen hyperparameters and all trials", [], "tuned/"),
         ("One record per edit", [], "edits/"),

@@ -79,6 +79,26 @@ class Layout:
         return self.results / "edits" / editor
 
     @property
+    def sequences(self) -> Path:
+        """One record per edit in a row of edits."""
+        return self.results / "sequences"
+
+    @property
+    def ablation(self) -> Path:
+        """The same for the rows of the tuning split, which only say what makes edits last."""
+        return self.results / "ablation"
+
+    @property
+    def similar(self) -> Path:
+        """One record per edit of an augmentation of a mistake, and which test image is most like it."""
+        return self.results / "similar"
+
+    @property
+    def unfinished_rows(self) -> Path:
+        """Records of unfinished rows and similar images; not an output."""
+        return self.root / "unfinished" / self.benchmark / "rows"
+
+    @property
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 import yaml
@@ -97,11 +98,17 @@ def _inside(schema: Any, part: Any) -> Any:
     """What the schema says about the entry ``part``; None where it says nothing more."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         known = schema.model_fields.get(str(part))
-        return known.annotation if known else None
+        return _present(known.annotation) if known else None
     if _recipes(schema):
         return _recipes(schema)[part]
     arguments = get_args(schema)  # a mapping from names to blocks of one kind, or a list
     return arguments[-1] if arguments else None
+
+
+def _present(schema: Any) -> Any:
+    """A block that may be null as the block that it is otherwise."""
+    kinds = [kind for kind in get_args(schema) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(schema) else schema
 
 
 def _recipes(schema: Any) -> dict[str, type[BaseModel]]:

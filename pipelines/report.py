@@ -16,7 +16,16 @@ from matplotlib.figure import Figure
 from baselines.checkpoints import DESCRIPTION
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines import claims, command, finetuned_tables, judging, leaderboard, measurements, provenance
+from pipelines import (
+    claims,
+    command,
+    finetuned_tables,
+    judging,
+    leaderboard,
+    measurements,
+    provenance,
+    sequence_pages,
+)
 from pipelines import settings as parameters
 from pipelines.cells import KEYS
 from pipelines.csv_files import write_csv
@@ -65,6 +74,7 @@ _SCALABLE = (
     "error-drawdown",
     "figure2",
     "curves",
+    "sequences",
 )
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
@@ -97,6 +107,7 @@ def report(
     _write_ranks(settings, layout, mistakes)
     _write_tables(settings, layout, results, board, tables)
     _write_claims(settings, layout, results, mistakes)
+    sequence_pages.write(settings, layout)
     _draw(settings, layout, results, board, tables)
     _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
     _write_json(layout.results / "metrics.json", _metrics(board))
@@ -228,6 +239,9 @@ def _draw(
     curves = layout.results / "curves.csv"
     if curves.exists() and not (frame := pd.read_csv(curves)).empty:
         drawn["curves"] = partial(figures.tradeoff_curves, frame)
+    rows = sequence_pages.table(layout, "sequences")
+    if not rows.empty:
+        drawn["sequences"] = partial(figures.sequence_curves, rows)
     for editor, (studies, threshold) in _studies(layout, results).items():
         drawn[f"tuning-{editor}"] = partial(figures.tradeoffs, studies, threshold, title=f"Tuning of {editor}")
     for editor, series in _importances(layout, results).items():

@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from benchmarks.files import write_atomically
-from pipelines.cells import KEYS, PROTOCOL
+from pipelines.cells import KEYS, PROTOCOL, Cell
 from pipelines.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
@@ -69,7 +69,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
         parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},
         metrics={**metrics, "milliseconds": float(result.milliseconds.mean())},
-        series={},
+        series=_in_a_row(layout, cell),
         tags={
             **_tags(layout, commit),
             "training": cell.training,
@@ -81,6 +81,18 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
         },
         artifacts=[*figures, *_shared(layout), *(path for path in records if path.exists())],
     )
+
+
+def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
+    """Curves over the number of edits in a row, for the cells that were edited so."""
+    path = layout.results / "sequences.csv"
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
+    rows = table[(table[KEYS] == [getattr(cell, key) for key in KEYS]).all(axis=1)]
+    return {
+        f"in_a_row_{name}": list(zip(rows["edits"].tolist(), rows[name].tolist(), strict=True))
+        for name in ("error", "in_force")
+        if len(rows)
+    }
 
 
 def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
@@ -105,6 +117,7 @@ def _tags(layout: Layout, commit: str) -> dict[str, str]:
 
 def _shared(layout: Layout) -> list[Path]:
     names = [*(f"table{number}.md" for number in range(1, 6)), "leaderboard.md", "leaderboard.html", "claims.md"]
-    figures = [*(f"table{number}.png" for number in range(1, 6)), "ranks.png", "steps-drawdown.png"]
+    names += ["sequences.md", "similar.md"]
+    figures = [*(f"table{number}.png" for number in range(1, 6)), "ranks.png", "steps-drawdown.png", "sequences.png"]
     found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
     return [path for path in found if path.exists()]

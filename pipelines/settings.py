@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from benchmarks import datasets, models
 from benchmarks.errors import InputError
 from pipelines import params_file
 from pipelines.layout import cell
+from pipelines.sequence_settings import CellNames, SequenceSettings, SimilarSettings
 from pipelines.training_settings import Name, Strict, TrainingSettings, targets_of
 
 PARAMS = Path("params.yaml")
@@ -82,7 +84,14 @@ class AnalysisSettings(Strict):
 
     edits: int = Field(ge=2)
     shard: int = Field(default=50, ge=1)
-    cells: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+    cells: list[CellNames]
+
+
+class MistakesSettings(Strict):
+    """Realistic mistakes: images that the model of ``training`` gets wrong; ``edits`` of them are for evaluation."""
+
+    training: Name
+    edits: int = Field(ge=1)
 
 
 class RunSettings(Strict):
@@ -93,18 +102,12 @@ class RunSettings(Strict):
     subsets: dict[Name, dict[Name, list[str]]] = Field(min_length=1)
 
 
-class MistakesSettings(Strict):
-    """Realistic mistakes: images that the model of ``training`` gets wrong; ``edits`` of them are for evaluation."""
-
-    training: Name
-    edits: int = Field(ge=1)
-
-
 class BenchmarkSettings(Strict):
     """Everything about one benchmark.
 
     ``run`` takes the place of ``trainings``, ``leaderboard`` and the editors' ``subsets`` at the top of the file, null
-    leaves them as they are; ``mistakes`` is null where edits get random targets only.
+    leaves them as they are; ``mistakes`` is null where edits get random targets only, ``sequences`` and ``similar``
+    where there are no edits in a row, and no similar images are looked at.
     """
 
     note: str
@@ -115,6 +118,8 @@ class BenchmarkSettings(Strict):
     evaluation: EvaluationSettings
     analysis: AnalysisSettings
     mistakes: MistakesSettings | None = None
+    sequences: SequenceSettings | None = None
+    similar: SimilarSettings | None = None
     run: RunSettings | None = None
 
     @model_validator(mode="after")
@@ -135,6 +140,24 @@ class BenchmarkSettings(Strict):
             if not datasets.has_candidates(self.data.dataset):
                 raise InputError(f"mistakes: dataset {self.data.dataset!r} has no images for mistakes: write null")
         return self
+
+    @model_validator(mode="after")
+    def _with_mistakes(self) -> BenchmarkSettings:
+        if self.mistakes is not None:
+            return self
+        if self.similar is not None:
+            raise InputError("similar: whether a label is right for another image too can be asked of 'mistakes' only")
+        if self.sequences is not None and self.sequences.source == "mistakes":
+            raise InputError("sequences.source: there is no block 'mistakes', so it must be random")
+        return self
+
+    def named_cells(self) -> Iterator[tuple[str, CellNames]]:
+        """All cells that other stages than tuning and evaluation name, each with the path of the list it is in."""
+        rows = self.sequences
+        blocks = {"analysis": self.analysis, "sequences": rows, "similar": self.similar}
+        blocks["sequences.ablation"] = rows.ablation if rows else None
+        for where, block in blocks.items():
+            yield from ((f"{where}.cells", names) for names in (block.cells if block else []))
 
     def sources_of(self, training: str) -> tuple[str, ...]:
         """The trainings whose models one needs: those it is made of, and the one whose mistakes it learns from."""
@@ -158,13 +181,15 @@ class EditorSettings(Strict):
     ``method`` makes the block a row of its own for another editor: its name is the row's. The options ask more of any
     editor: ``views`` augmented copies of the edited image that must get the target too, a ``margin`` of the target's
     logit above all others, and ``backtracking``, which scales the last update back to where that just holds. None of
-    them changes what counts as success.
+    them changes what counts as success. ``memory`` is the weight at which an edit in a row of edits minds the earlier
+    ones, for editors that can.
     """
 
     method: Name | None = None
     views: int | None = Field(default=None, ge=1)
     margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     backtracking: bool = False
+    memory: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     trials: int = Field(ge=1)
     max_steps: int = Field(ge=1)
     edits: int | None = Field(default=None, ge=1)
@@ -205,9 +230,9 @@ class Settings(Strict):
             self._check_own_run(name)
         described = list(dict.fromkeys(name for one in self.benchmarks.values() for name in one.trainings))
         for name, block in self.benchmarks.items():
-            for training, editor, _ in block.analysis.cells:
-                _check_known(f"benchmarks.{name}.analysis.cells", training, block.trainings, "training")
-                _check_known(f"benchmarks.{name}.analysis.cells", editor, self.editors, "editor")
+            for where, (training, editor, _) in block.named_cells():
+                _check_known(f"benchmarks.{name}.{where}", training, block.trainings, "training")
+                _check_known(f"benchmarks.{name}.{where}", editor, self.editors, "editor")
         for name, editor in self.editors.items():
             _check_editor(name, editor, described)
         return self
@@ -265,7 +290,8 @@ class Settings(Strict):
 
     def build(self, name: Name, **values: Any) -> editors.Editor:
         """The editor of a block with these hyperparameters, and with backtracking if the block asks for it."""
-        built = editors.build(self.method(name), **values)
+        memory = {"memory": self.editor(name).memory} if self.editor(name).memory else {}
+        built = editors.build(self.method(name), **memory, **values)
         return editors.Backtracking(built) if self.editor(name).backtracking else built
 
     def torch_device(self) -> torch.device:
@@ -341,6 +367,10 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
     for key in (*settings.fixed, *settings.ranges):
         if key not in tunable:
             raise InputError(f"editors.{name}: no hyperparameter {key!r}; it has: {', '.join(tunable)}")
+    if settings.memory and "memory" not in description.options:
+        raise InputError(
+            f"editors.{name}.memory: {method} remembers no edits, so it must be 0, not {settings.memory:g}"
+        )
     editors.build(method, **settings.fixed)
     for key, (low, high) in settings.ranges.items():
         tunable[key].check(low, f"editors.{name}.ranges")

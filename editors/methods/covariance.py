@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from editors.batching import Batch
-from editors.contract import Layers, uninformed
+from editors.contract import EditError, Layers, uninformed
 from editors.covariance import Covariances, Stiffness, covariances
 from editors.descent import Objective
 from editors.hyperparameters import hyperparameter
@@ -27,17 +29,34 @@ class Covariance(PolyakStep):
     sum over edited layers and positions. Parameters other than weights and biases of linear and convolution layers,
     batch norm's among them, are treated as if A were the identity times the mean eigenvalue of the other layers.
 
-    :ivar stiffness: from ``statistics``, through ``informed``.
+    :ivar memory: weight at which :meth:`remember` adds the moments of edited inputs to A, whose own are means over
+        training inputs: at 1, an edited input counts as much as all of those together. 0 remembers nothing. Every edit
+        that is remembered costs a new factorisation.
+    :ivar stiffness: from ``statistics``, through ``informed``; ``known`` are those statistics, if edits are remembered.
     """
 
     damping: float | Tensor = hyperparameter(0.1, low=1e-4, high=10.0, log=True)
+    memory: float = 0.0
     stiffness: Stiffness | None = field(default=None, repr=False)
+    known: Covariances | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.memory, bool) or not isinstance(self.memory, int | float) or not 0 <= self.memory < math.inf:
+            raise EditError(f"covariance.memory must be a number >= 0, not {self.memory!r}")
 
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Covariances:
         return covariances(model, inputs, layers)
 
     def informed(self, statistics: Covariances) -> Covariance:
-        return dataclasses.replace(self, stiffness=statistics.damped(self.damping) if statistics else None)
+        stiffness = statistics.damped(self.damping) if statistics else None
+        return dataclasses.replace(self, stiffness=stiffness, known=statistics if self.memory else None)
+
+    def remember(self, model: nn.Module, inputs: Any, layers: Layers) -> Covariance:
+        if self.known is None:
+            return self
+        known = self.known.joined_by(covariances(model, inputs, layers), self.memory)
+        return dataclasses.replace(self, stiffness=known.damped(self.damping), known=known)
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective:
         if self.stiffness is None:

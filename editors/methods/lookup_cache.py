@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from editors.answers import AnswerEditor, checked
+from editors.answers import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.constraints import Predicts
-from editors.contract import Edit, EditError, Layers, call, copied_buffers, evaluation_mode
+from editors.contract import EditError, Layers, call, copied_buffers, evaluation_mode
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
 from editors.registry import register
@@ -26,35 +26,40 @@ class LookupCache(AnswerEditor):
 
     The key is what the model takes: activations where the model begins with the edited part, else the images. The
     distance is ``‖x − key‖ / ‖key‖``. A hit swaps the logits of the model's answer and of the target, so it is as sure
-    of the target as the model was of its own answer. Storing one request is one step.
+    of the target as the model was of its own answer. Storing one request is one step. An edit of a model with a cache
+    adds to it, and of several keys the nearest answers.
     """
 
     epsilon: float | Tensor = hyperparameter(0.1, low=1e-3, high=1.0, log=True, domain=POSITIVE)
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> CachedAnswer:
         select_parameters(model, layers)  # nothing of them changes, but an unknown layer is an error everywhere
-        outputs = call(model, copied_buffers(model), inputs)
-        loss = checked(constraint, outputs)
+        bare, earlier = edit_in_place(model, CachedAnswer)
+        with evaluation_mode(bare):
+            outputs = call(bare, copied_buffers(bare), inputs)
         if outputs.dim() != 2 or len(outputs) != len(inputs):
             raise EditError(f"lookup_cache needs one row of logits for each input, not shape {tuple(outputs.shape)}")
+        loss = checked(constraint, outputs if earlier is None else earlier.change(inputs, outputs))
+        steps = int(bool(loss > 0) and self.max_steps > 0)
         keys = inputs.detach().flatten(1).clone()
         labels = constraint.labels.to(outputs.device).expand(len(keys)).clone()
-        steps = int(bool(loss > 0) and self.max_steps > 0)
-        edit = CachedAnswer(model, keys, labels, float(self.epsilon), bool(loss <= 0), steps, loss)
+        stored = (keys, labels) if steps else (keys[:0], labels[:0])
+        if earlier is not None:  # new ones first: of two keys at the same place, the new one answers
+            stored = tuple(torch.cat(pair) for pair in zip(stored, (earlier.keys, earlier.labels), strict=True))
+        edit = CachedAnswer(bare, *stored, float(self.epsilon), bool(loss <= 0), steps, loss)
         if steps == 0:
             return edit
         after = constraint(edit.change(inputs, outputs))
-        return CachedAnswer(model, keys, labels, float(self.epsilon), bool(after <= 0), steps, after)
+        return replace(edit, succeeded=bool(after <= 0), loss=after)
 
 
 @dataclass(frozen=True, eq=False)
-class CachedAnswer(Edit):
-    """An edit that stored ``keys (K, features)`` with their ``labels (K,)``.
+class CachedAnswer(AnswerEdit):
+    """``keys (K, features)`` with their ``labels (K,)``, the newest first.
 
-    :ivar steps: 1, or 0 if nothing had to be stored.
+    :ivar steps: 1, or 0 if the latest edit had nothing to store.
     """
 
-    model: nn.Module
     keys: Tensor
     labels: Tensor
     epsilon: float
@@ -65,10 +70,12 @@ class CachedAnswer(Edit):
     def predict(self, inputs: Any) -> Tensor:
         with evaluation_mode(self.model):
             outputs = call(self.model, {}, inputs)
-        return outputs if self.unchanged else self.change(inputs, outputs)
+        return self.change(inputs, outputs)
 
     def change(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """The model's ``outputs (N, C)`` with the target on top where an input is near a key."""
+        if len(self.keys) == 0:
+            return outputs
         key, near = nearest_key(inputs.flatten(1), self.keys, self.epsilon)
         target = self.labels[key].unsqueeze(1)
         highest, answer = outputs.max(dim=1, keepdim=True)

@@ -7,6 +7,7 @@ from pipelines.presentation.rank_figure import rank_bars
 from pipelines.presentation.row_bars import table3_bars, table6_bars
 from pipelines.presentation.saving import save
 from pipelines.presentation.scatter_figures import error_drawdown_scatter, scatter
+from pipelines.presentation.sequence_figure import sequence_curves
 from pipelines.presentation.style import editor_colour
 from pipelines.presentation.training_figures import training_curves
 from pipelines.presentation.tuning_figures import importances, tradeoffs
@@ -19,6 +20,7 @@ __all__ = [
     "rank_bars",
     "save",
     "scatter",
+    "sequence_curves",
     "table1_bars",
     "table2_bars",
     "table3_bars",

@@ -38,6 +38,7 @@ _EDITOR_COLOURS = {
     "rank_one_views": "#00441B",
     "rmsprop_views": "#FDB863",
     "rmsprop_backtracking": "#B35806",
+    "covariance_lasting": "#D6604D",
 }
 # Paul Tol's muted scheme, https://sronpersonalpages.nl/~pault/
 _OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
@@ -61,6 +62,7 @@ _EDITOR_TITLES = {
     "rehearsal": "Rehearsal",
     "interpolate": "Interpolation",
     "covariance_views": "Covariance, views",
+    "covariance_lasting": "Covariance, margin and memory",
     "rank_one_views": "Rank one, views",
     "rmsprop_views": "RMSProp, views",
     "rmsprop_backtracking": "RMSProp, backtracking",

@@ -14,9 +14,11 @@ import editors
 from benchmarks import models
 from benchmarks.augmentation import Augmentation
 from benchmarks.dataset import Dataset, Split
-from benchmarks.errors import InputError
+from benchmarks.demands import Demand
+from benchmarks.requests import draw_requests
+from benchmarks.scoring import Scorer
 from benchmarks.seeds import generator
-from benchmarks.sequential import SequentialScorer, by_number
+from benchmarks.sequential import SequentialScorer, by_number, turn
 
 CLASSES = 4
 
@@ -102,20 +104,84 @@ def test_each_row_starts_from_the_original_weights(model: nn.Module, dataset: Da
     assert once == again
 
 
-def test_editors_that_change_no_weights_are_refused(model: nn.Module, dataset: Dataset) -> None:
-    scorer = SequentialScorer(model, "all", dataset, dataset.tuning, dataset.test)
-    wrong = int((answers(model, dataset, dataset.tuning.images) != dataset.tuning.labels).nonzero()[0])
-    with pytest.raises(InputError, match="changes no weights"):
-        scorer.run(editors.build("lookup_cache"), [wrong])
+@pytest.mark.parametrize(("name", "layers"), [("grace", "head"), ("lookup_cache", "all")])
+def test_editors_that_change_no_weights_follow_each_other(
+    model: nn.Module, dataset: Dataset, name: str, layers: str
+) -> None:
+    """What they store adds up: every edit stays in force, and nothing else changes."""
+    scorer = SequentialScorer(model, layers, dataset, dataset.tuning, dataset.test)
+    records = scorer.run(editors.build(name, epsilon=0.01, max_steps=50), range(12))
+    assert [one.earlier_in_force for one in records] == list(range(12))
+    assert all(one.succeeded and one.in_force and one.in_force_at_end for one in records)
+    assert sum(one.steps > 0 for one in records) > 3
+    assert {one.wrong_after for one in records} == {records[0].wrong_before}
+
+
+@pytest.mark.parametrize("demand", [Demand(), Demand(margin=3.0), Demand(views=4)], ids=str)
+def test_a_row_of_one_edit_is_a_single_edit(model: nn.Module, dataset: Dataset, demand: Demand) -> None:
+    """With the views and the margin that single edits have, on the same images."""
+    requests = draw_requests(dataset.test, CLASSES, 20, "single")
+    images = Split(dataset.test.images[requests.images], requests.targets)
+    single = Scorer(model, "chain3", dataset, dataset.test, requests, views=demand.views, margin=demand.margin)
+    rows = SequentialScorer(model, "chain3", dataset, images, dataset.test, demand, requests.seeds)
+    editor, known = editors.build("rmsprop", **EDITOR), ("succeeded", "steps", "target", "predicted", "wrong_before")
+    for row, edit in enumerate(single.edit(editor, range(20))[0]):
+        expected, (found,) = single.record(row, edit), rows.run(editor, [row])
+        assert [getattr(found, name) for name in known] == [getattr(expected, name) for name in known]
+        # An edit that failed is not put in place.
+        assert found.wrong_after == (expected.wrong_after if edit.succeeded else expected.wrong_before)
+
+
+def test_views_and_margin_ask_more_steps(model: nn.Module, dataset: Dataset) -> None:
+    steps = {}
+    for demand in (Demand(), Demand(margin=3.0), Demand(views=4)):
+        scorer = SequentialScorer(model, "chain3", dataset, dataset.tuning, dataset.test, demand, range(12))
+        editor = editors.build("rmsprop", lr=7e-4, max_steps=50)
+        steps[demand] = sum(scorer.run(editor, [place])[0].steps for place in range(12))
+    assert steps[Demand(margin=3.0)] > steps[Demand()]
+    assert steps[Demand(views=4)] > steps[Demand()]
+
+
+def test_what_the_editor_remembers_is_handed_on_within_a_row_only(model: nn.Module, dataset: Dataset) -> None:
+    """Against the same by hand."""
+    wanted = Split(dataset.tuning.images, (dataset.tuning.labels + 1) % CLASSES)
+    scorer = SequentialScorer(model, "chain3", dataset, wanted, dataset.test)
+    forgetful, remembering = (
+        editor.informed(
+            editor.statistics(scorer.model, scorer.inputs(dataset.test.images), dataset.test.labels, "chain3")
+        )
+        for editor in (editors.build("covariance", damping=0.01, memory=memory) for memory in (0.0, 10.0))
+    )
+    places = [0, 3, 5, 7, 8, 11]
+    records = scorer.run(remembering, places)
+    assert scorer.run(remembering, places) == records
+    assert scorer.run(forgetful, places) != records
+    current, editor = scorer.model, remembering
+    for place, record in zip(places, records, strict=True):
+        inputs, target = scorer.inputs(wanted.images[place : place + 1]), int(wanted.labels[place])
+        edit = editor.edit(current, inputs, editors.constraints.predicts(target), layers="chain3")
+        assert (edit.succeeded, edit.steps) == (record.succeeded, record.steps)
+        if edit.succeeded:
+            current = edit.apply(current)
+            editor = editor.remember(current, inputs, "chain3")
+    assert sum(record.steps for record in records) > 3
+
+
+def test_the_order_of_edits_depends_on_its_number_and_the_names() -> None:
+    orders = [turn(30, number, "a", "b") for number in range(5)] + [turn(30, 0, "a", "c"), turn(30, 0, "ab")]
+    assert all(sorted(order) == list(range(30)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 7
+    assert turn(30, 3, "a", "b") == orders[3]
 
 
 def test_summary_by_number_of_edits_is_reckoned_over_orders() -> None:
-    columns = ["order", "edit", "control_size", "wrong_before", "wrong_after", "earlier_in_force", "in_force"]
+    counts = ["control_size", "wrong_before", "wrong_after", "earlier_in_force"]
+    columns = ["order", "edit", *counts, "in_force", "succeeded"]
     rows = [
-        (0, 1, 200, 10, 12, 0, True),
-        (0, 2, 200, 12, 20, 1, True),
-        (1, 1, 200, 10, 16, 0, False),
-        (1, 2, 200, 16, 18, 0, True),
+        (0, 1, 200, 10, 12, 0, True, True),
+        (0, 2, 200, 12, 20, 1, True, True),
+        (1, 1, 200, 10, 16, 0, False, False),
+        (1, 2, 200, 16, 18, 0, True, True),
     ]
     table = by_number(pd.DataFrame(rows, columns=columns))
     assert table["edits"].tolist() == [0, 1, 2]
@@ -124,6 +190,8 @@ def test_summary_by_number_of_edits_is_reckoned_over_orders() -> None:
     np.testing.assert_allclose(table["error_std"], [0.0, 2**0.5, 0.5**0.5])
     np.testing.assert_allclose(table["in_force"], [np.nan, 50.0, 75.0])
     np.testing.assert_allclose(table["in_force_std"], [np.nan, 50 * 2**0.5, 25 * 2**0.5])
+    np.testing.assert_allclose(table["success_rate"], [np.nan, 50.0, 75.0])
+    np.testing.assert_allclose(table["success_rate_std"], [np.nan, 50 * 2**0.5, 25 * 2**0.5])
 
 
 def test_summary_takes_records_as_they_are(model: nn.Module, dataset: Dataset) -> None:
