@@ -35,7 +35,7 @@ class Progress:
         """
         self._done += count
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total and not quiet:
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._resumed < self._done < self._total and not quiet:
             self._said = now
             rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)

@@ -160,7 +160,8 @@ def search(
             n_startup_trials=_STARTUP_TRIALS,
             multivariate=len(space.free) > 1,
         )
-        if number < _BISECTIONS:
+        # One may wait already: a process that was killed here left it, and it is the same.
+        if number < _BISECTIONS and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(_bisected(_complete(study), space))
         trial = study.ask()
         values = {

@@ -59,12 +59,12 @@ class RowResult:
 
     @property
     def heading(self) -> str:
-        """Model, editor and hyperparameters as the heading of a page says them."""
+        """Model, editor and hyperparameters as pages say them."""
         values = ", ".join(
             f"{name} = {value:.2g}" + (" (tuned)" if name in self.row.search else "")
             for name, value in self.description["hyperparameters"].items()
         )
-        return f"{self.row.training}, edited by {self.row.editor} with {values or 'its defaults'}"
+        return f"{self.row.training}, {self.row.editor}, {values or 'defaults'}"
 
 
 def read(job: Job) -> list[RowResult]:
@@ -149,7 +149,7 @@ def _training_note(chosen: TranslationSettings, training: str) -> str:
     rate = editing.hyperparameters.get("lr")
     trained = f"trained with learning rate {rate:g} of the editor" if rate is not None else "trained with its defaults"
     per_token = editing.c_loc / chosen.trainings[training].tokens
-    weight = f"c_loc = {editing.c_loc:g}, at least {per_token:.2g} beside a loss per token"
+    weight = f"c_loc = {editing.c_loc:g} ({per_token:.2g} beside a loss per token, in full batches)"
     return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
 
 

@@ -55,7 +55,7 @@ def table6_bars(frame: pd.DataFrame) -> Figure:
     """
     names = ["training", "editor", "lr", "tuned", "bleu_drawdown", "success_rate", "bleu"]
     require(frame, names, "figure of Table 6")
-    titles = ("BLEU drawdown (points)", "Test BLEU before any edit")
+    titles = ("BLEU drawdown (points)", "Test BLEU")
     return _bars(frame.reset_index(drop=True), ("bleu_drawdown", "bleu"), titles, _title_with_rate)
 
 

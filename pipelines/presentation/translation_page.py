@@ -1,4 +1,4 @@
-"""Edits of a translator as a page to read: the sentence, what the model said, what it should say, what it says now."""
+"""Edits of a translator as a page to read: the sentence, what is wanted, and what each model says before and after."""
 
 from __future__ import annotations
 
@@ -8,68 +8,80 @@ import pandas as pd
 
 from pipelines.presentation.tables import escape
 
-_SHOWN = 4
+_SHOWN = 8
 _INTRODUCTION = (
     "Each edit asks the model for another translation than the one it would choose: one that it can imagine, because "
-    "it was drawn from the model's own distribution. Some are as good as the old one, some are wrong, some are "
+    "it was drawn from the plain model's own distribution. Some are as good as the old one, some are wrong, some are "
     "nonsense. An editor does not judge; it has to make the model say so, and change nothing else."
+)
+_LEGEND = (
+    "✓: beam search answers as wanted after the edit; ✗: it does not, even if the wanted translation is preferred to "
+    "all alternatives that the edit knew of; –: no step was needed. *Meanwhile* is the first test sentence among those "
+    "looked at that the model translates otherwise after the edit."
 )
 
 
 def examples(benchmark: str, results: Sequence[tuple[str, pd.DataFrame]]) -> str:
-    """A Markdown page about the edits of each row of Table 6.
+    """A Markdown page: what the edits of each row of Table 6 came to, then some edits with every row's answer.
 
     :param results: the rows' headings with their records, columns as in
-        :class:`benchmarks.translation.scoring.TranslationRecord`.
+        :class:`benchmarks.translation.scoring.TranslationRecord`; all of the same edits.
     """
-    parts = [f"# What edits of a translator look like ({benchmark})", _INTRODUCTION]
-    for heading, records in results:
-        parts.append(f"## {heading}")
-        parts.append(_counts(records))
-        parts += [_example(record) for record in _chosen(records)]
+    parts = [f"# What edits of a translator look like ({benchmark})", _INTRODUCTION, _overview(results), _LEGEND]
+    parts += [_example(number, results) for number in _chosen(results[0][1])]
     return "\n\n".join(parts) + "\n"
 
 
-def _chosen(records: pd.DataFrame) -> list[pd.Series]:
-    """Edits that had something to do: those that changed something elsewhere first, and then the first ones."""
-    worked = records[~records["trivial"].astype(bool)]
-    noticed = worked[worked["other_source"] != ""].head(_SHOWN // 2)
-    silent = worked[worked["other_source"] == ""].head(_SHOWN - len(noticed))
-    chosen = pd.concat([noticed, silent]).sort_values("edit")
-    return [record for _, record in chosen.iterrows()]
-
-
-def _counts(records: pd.DataFrame) -> str:
-    worked = records[~records["trivial"].astype(bool)]
-    silent = int((worked["changed"] == 0).sum())
-    near, before, after = (int(worked[name].sum()) for name in ("views", "views_before", "views_after"))
-    return (
-        f"Of {len(records)} edits {len(records) - len(worked)} had nothing to do, because the model preferred that "
-        f"translation already. Of the other {len(worked)}, {int(worked['succeeded'].sum())} succeeded; after "
-        f"{int(worked['decoded'].sum())} of them beam search gives exactly the wanted translation, and {silent} left "
-        f"every other sentence that was looked at as it was. Of {near} sentences that differ from an edited one by a "
-        f"word left out or two exchanged, {after} follow the edit; {before} did so before."
-    )
-
-
-def _example(record: pd.Series) -> str:
+def _overview(results: Sequence[tuple[str, pd.DataFrame]]) -> str:
     lines = [
-        f"**{escape(record['source'])}**",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| before | {escape(record['before'])} |",
-        f"| wanted | {escape(record['target'])} |",
-        f"| after {_steps(record['steps'])} | {escape(record['after'])} {'✓' if record['decoded'] else '✗'} |",
+        "| | edits | nothing to do | succeeded | answered as wanted | changed nothing else | near sentences follow |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    if record["other_source"]:
+    for heading, records in results:
+        worked = records[~records["trivial"].astype(bool)]
+        near, before, after = (int(worked[name].sum()) for name in ("views", "views_before", "views_after"))
+        cells = [len(records), len(records) - len(worked), f"{int(worked['succeeded'].sum())} of {len(worked)}"]
+        cells += [int(worked["decoded"].sum()), int((worked["changed"] == 0).sum())]
+        cells.append(f"{after} of {near} ({before} before)")
+        lines.append(f"| {escape(heading)} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _chosen(records: pd.DataFrame) -> list[int]:
+    """Edits in which the first row had something to do, those that broke something elsewhere and others in turn."""
+    worked = records[~records["trivial"].astype(bool)]
+    noticed = worked["other_source"] != ""
+    silent = worked[~noticed]["edit"].head(_SHOWN // 2).tolist()
+    loud = worked[noticed]["edit"].head(_SHOWN - len(silent)).tolist()
+    return sorted([*silent, *loud])
+
+
+def _example(number: int, results: Sequence[tuple[str, pd.DataFrame]]) -> str:
+    rows = [(heading, records[records["edit"] == number].iloc[0]) for heading, records in results]
+    _, first = rows[0]
+    lines = [
+        f"## {escape(first['source'])}",
+        "",
+        f"Wanted: **{escape(first['target'])}**",
+        "",
+        "| | before | after | steps |",
+        "| --- | --- | --- | ---: |",
+        *(f"| {escape(heading)} | {_said(one)} | {one['steps']} |" for heading, one in rows),
+    ]
+    meanwhile = [(heading, one) for heading, one in rows if one["other_source"]][:1]
+    for heading, one in meanwhile:
         lines += [
-            f"| meanwhile | {escape(record['other_source'])} |",
-            f"| was | {escape(record['other_before'])} |",
-            f"| is | {escape(record['other_after'])} |",
+            "",
+            f"Meanwhile ({escape(heading)}), *{escape(one['other_source'])}* was "
+            f"“{escape(one['other_before'])}” and became “{escape(one['other_after'])}”",
         ]
     return "\n".join(lines)
 
 
-def _steps(steps: int) -> str:
-    return f"{steps} step" + ("" if steps == 1 else "s")
+def _said(record: pd.Series) -> str:
+    """Before and after; what stays as it is is not said twice."""
+    before, after = escape(record["before"]), escape(record["after"])
+    if record["trivial"]:
+        return f"{before} | –"
+    told = "(the same)" if record["after"] == record["before"] else after
+    return f"{before} | {told} {'✓' if record['decoded'] else '✗'}"

@@ -205,6 +205,18 @@ def test_an_editable_training_prepares_for_edits_and_resumes(data, pool, tmp_pat
     assert again.history == trained.history
 
 
+def test_edits_stay_in_full_precision_where_the_rest_is_mixed(data, pool):
+    model, objective = _model(data, dropout=0.0).train(), EditableTranslation(_terms(), pool)
+    batch = batch_of(model, data.train, [3, 4, 5], seed=1)
+    full = objective(model, batch, 0.0).parts
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = objective(model, batch, 0.0).parts
+    for name in ("edit_loss", "locality_loss"):
+        assert torch.equal(full[name], mixed[name])
+    assert mixed["base_loss"] != full["base_loss"]
+    assert float(mixed["base_loss"].detach()) == pytest.approx(float(full["base_loss"].detach()), rel=0.05)
+
+
 def test_bad_terms_are_one_sentence():
     with pytest.raises(InputError, match=r"c_loc must be a number >= 0, not -1\.0"):
         _terms(c_loc=-1.0)

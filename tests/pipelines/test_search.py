@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -191,6 +192,26 @@ def test_a_study_depends_on_its_seed(images, tmp_path):
         tables.append(run(images, tmp_path / str(number), "gd", 9, seed=seed)[0])
     assert tables[0].equals(tables[1])
     assert not tables[0]["lr"].equals(tables[2]["lr"])
+
+
+def test_a_study_killed_before_a_planned_trial_began_ends_as_an_unbroken_one(images, tmp_path, monkeypatch):
+    for name in ("unbroken", "killed"):
+        (tmp_path / name).mkdir()
+    unbroken, _ = run(images, tmp_path / "unbroken", "gd", 8)
+    ask, asked = optuna.Study.ask, []
+
+    def killed(study, *arguments, **options):
+        asked.append(study)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ask(study, *arguments, **options)
+
+    monkeypatch.setattr(optuna.Study, "ask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(images, tmp_path / "killed", "gd", 8)
+    monkeypatch.undo()
+    resumed, _ = run(images, tmp_path / "killed", "gd", 8)
+    assert resumed.equals(unbroken)
 
 
 def test_a_study_with_nothing_to_search_still_judges(images, tmp_path):
