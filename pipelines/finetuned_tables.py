@@ -53,7 +53,7 @@ def table5(mistakes: Sequence[CellResult]) -> pd.DataFrame:
     already = [100.0 * result.records["trivial"].astype(float).mean() for result in mistakes]
     rows = pd.DataFrame([dict(result.row) for result in mistakes]).assign(already_right=already)
     rows = published.beside(rows, published.load("table5"), on=KEYS)
-    others = [published.architecture_of(training) != published.ARCHITECTURE for training in rows["training"]]
+    others = rows["training"].map(published.architecture_of) != published.ARCHITECTURE
     rows = rows.assign(appendix=(rows["layers"] != PAPER_PART) | others)
     return rows.sort_values("appendix", kind="stable").reset_index(drop=True)
 

@@ -304,7 +304,7 @@ def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(
 
 
 class Late(Objective):
-    """Has a parameter that enters the loss from the second step on, as an editor's does when the first edit is trivial."""
+    """Has a parameter that enters the loss from the second step on, as an editor's after a trivial first edit."""
 
     def __init__(self) -> None:
         super().__init__()
