@@ -112,7 +112,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "add", ".")
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
-    assert ran == [f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")]
+    assert ran == [
+        f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+    ]
     return copy
 
 

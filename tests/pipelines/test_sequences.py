@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from benchmarks.sequential import turn
+from pipelines import leaderboard, settings
+from pipelines.runs import run_records
 from tests.pipelines.conftest import Project, tiny_parameters
 
 CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
@@ -187,6 +189,20 @@ def test_a_report_shows_the_rows_and_drops_pages_of_what_is_gone(run, tmp_path):
     project.succeed("report", "digits")
     assert not (results / "sequences.md").exists()
     assert not (results / "figures/sequences.png").exists()
+
+
+def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, tmp_path, monkeypatch):
+    project = with_mistakes.copy(tmp_path / "project")
+    project.succeed("sequences", "digits")
+    monkeypatch.chdir(project.folder)
+    chosen = settings.load()
+    results = leaderboard.read(chosen, "digits")
+    runs = {run.key: run for run in run_records(chosen, "digits", results, leaderboard.leaderboard(results))}
+    shown, rows = runs["plain/rmsprop/chain4"], read(project, "sequences.csv")
+    assert shown.series["in_a_row_error"] == list(zip(range(9), rows["error"], strict=True))
+    assert [number for number, _ in shown.series["in_a_row_in_force"]] == list(range(9))
+    assert shown.metrics["similar_accuracy"] == read(project, "similar.csv")["similar_accuracy"].iloc[0]
+    assert not runs["training/plain"].series.keys() & shown.series.keys()
 
 
 def test_bad_input_is_one_sentence(run, tmp_path):
