@@ -61,6 +61,7 @@ LEFT_OUT = {
         "baselines/checkpoints.py": CHECKED_ONLY,
     },
     "train": {
+        "benchmarks/demands.py": "imported with the cells; a training asks for its own edits",
         "benchmarks/requests.py": "imported with the cells; a training draws its own edits",
         "benchmarks/scoring.py": "imported with the cells; a training scores nothing",
         "editors/backtracking.py": CHECKED_ONLY,
@@ -88,12 +89,15 @@ LEFT_OUT = {
         **CHECKED_TRAININGS,
         "baselines/checkpoints.py": "reads weights, which are a dependency",
         "benchmarks/datasets/": "data are a dependency, as files",
+        "baselines/edit_targets.py": "imported to check the trainings' blocks in params.yaml",
+        "benchmarks/ranks.py": "imported with the mistakes; edits in a row have given targets",
     },
     "report": {
         **CHECKED_TRAININGS,
         "baselines/checkpoints.py": "models are a dependency, as files",
         "benchmarks/augmentation.py": "records are a dependency, as files",
         "benchmarks/dataset.py": "the same",
+        "benchmarks/demands.py": "the same",
         "benchmarks/folding.py": "the same",
         "benchmarks/datasets/": "the same",
         "benchmarks/models/": "the same",
