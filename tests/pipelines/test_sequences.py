@@ -93,9 +93,9 @@ def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
     assert not (tuned.folder / "results/digits/sequences.csv").exists()
     tuned.change(processes=2)
     tuned.succeed("sequences", "digits")
-    for below, count in (("results/digits/sequences", 4), ("results/digits/similar", 0)):
-        assert len(tuned.files(below)) == count
-        assert tuned.files(below) == unbroken.files(below)
+    files = tuned.files("results/digits/sequences")
+    assert len(files) == 4
+    assert files == unbroken.files("results/digits/sequences")
     for name in ("sequences.csv", "similar.csv"):
         files = [(project.folder / "results/digits" / name).read_bytes() for project in (tuned, unbroken)]
         assert files[0] == files[1]
@@ -151,8 +151,8 @@ def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(w
     for _, first in rows[rows["edit"] == 1].iterrows():
         for column in ("target", "predicted", "succeeded", "steps"):
             assert first[column] == single.loc[first["image"], column]
-    similar = read(project, "similar/rmsprop-plain-chain4.csv")
-    neighbours = json.loads((project.folder / "results/digits/similar/neighbours.json").read_text())
+    similar = read(project, "sequences/similar/rmsprop-plain-chain4.csv")
+    neighbours = json.loads((project.folder / "results/digits/sequences/similar/neighbours.json").read_text())
     assert len(similar) == 10 * 3
     assert similar["target"].tolist() == single["label"].repeat(3).tolist()
     assert similar["neighbour"].tolist() == np.repeat(neighbours["positions"], 3).tolist()
@@ -164,11 +164,19 @@ def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(w
     before = project.files("results/digits")
     assert "1 of 1 unchanged" in project.succeed("sequences", "digits").output
     assert project.files("results/digits") == before
+    wanted = {f"rmsprop-plain-chain4.{kind}" for kind in ("csv", "json")} | {"neighbours.json"}
+    assert {path.name for path in (project.folder / "results/digits/sequences/similar").iterdir()} == wanted
     project.succeed("report", "digits")
     page = (project.folder / "results/digits/similar.md").read_text()
     assert "a substitute for InceptionV3's" in page
     assert f"{row['similar_accuracy']:.1f} %" in page
-    assert "mistakes, edited to their true labels" in (project.folder / "results/digits/sequences.md").read_text()
+    rows_page = (project.folder / "results/digits/sequences.md").read_text()
+    assert "mistakes, edited to their true labels" in rows_page
+    project.change(benchmarks__digits__similar=None)
+    project.succeed("sequences", "digits")
+    assert read(project, "similar.csv").empty
+    assert not (project.folder / "results/digits/sequences/similar").exists()
+    assert rows_page == (project.folder / "results/digits/sequences.md").read_text()
 
 
 def test_a_report_shows_the_rows_and_drops_pages_of_what_is_gone(run, tmp_path):
