@@ -91,7 +91,7 @@ class Layout:
     @property
     def similar(self) -> Path:
         """One record per edit of an augmentation of a mistake, and which test image is most like it."""
-        return self.results / "similar"
+        return self.sequences / "similar"
 
     @property
     def unfinished_rows(self) -> Path:

@@ -68,7 +68,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
     return RunRecord(
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
         parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},
-        metrics={**metrics, "milliseconds": float(result.milliseconds.mean())},
+        metrics={**metrics, **_similar(layout, cell), "milliseconds": float(result.milliseconds.mean())},
         series=_in_a_row(layout, cell),
         tags={
             **_tags(layout, commit),
@@ -85,14 +85,24 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
 
 def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
     """Curves over the number of edits in a row, for the cells that were edited so."""
-    path = layout.results / "sequences.csv"
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
-    rows = table[(table[KEYS] == [getattr(cell, key) for key in KEYS]).all(axis=1)]
+    rows = _of(cell, layout.results / "sequences.csv")
     return {
         f"in_a_row_{name}": list(zip(rows["edits"].tolist(), rows[name].tolist(), strict=True))
         for name in ("error", "in_force")
         if len(rows)
     }
+
+
+def _similar(layout: Layout, cell: Cell) -> dict[str, float]:
+    """How many of the images most like the edited ones follow, for the cells that were asked."""
+    rows = _of(cell, layout.results / "similar.csv")
+    return {name: float(rows[name].iloc[0]) for name in ("similar_accuracy", "similar_before") if len(rows)}
+
+
+def _of(cell: Cell, path: Path) -> pd.DataFrame:
+    """A cell's rows of a table, none where there is no such table."""
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
+    return table[(table[KEYS] == list(cell.names.values())).all(axis=1)]
 
 
 def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:

@@ -67,7 +67,7 @@ def _run(settings: Settings, layout: Layout, cells: Sequence[Cell], split: str, 
     share_out(partial(_run_cell, settings), todo, settings.processes, settings.torch_device())
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {piece.result.with_suffix(suffix).name for piece in pieces for suffix in (".json", ".csv")}
-    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+    for stale in [path for path in folder.iterdir() if path.is_file() and path.name not in wanted]:
         stale.unlink()
     for shards in layout.unfinished_rows.glob(f"{split}-*"):
         shutil.rmtree(shards)

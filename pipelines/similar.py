@@ -33,7 +33,6 @@ _IMAGES_IN_A_SHARD = 10
 def measure(settings: Settings, benchmark: str) -> None:
     """Edit augmentations of mistakes and look at the images most like them, for the cells of the block ``similar``."""
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
-    layout.similar.mkdir(parents=True, exist_ok=True)
     cells = tuned_cells(settings, benchmark, "similar", asked.cells) if asked else []
     files = [layout.similar / f"{cell.editor}-{cell.file}.json" for cell in cells]
     if cells:
@@ -42,12 +41,15 @@ def measure(settings: Settings, benchmark: str) -> None:
         todo = [cell for cell, file in zip(cells, files, strict=True) if not _is_done(settings, cell, found, file)]
         share_out(partial(_measure_cell, settings, found), todo, settings.processes, device)
     wanted = {file.with_suffix(suffix).name for file in files for suffix in (".json", ".csv")} | {_NEIGHBOURS}
-    for stale in [path for path in layout.similar.iterdir() if path.name not in wanted or not cells]:
-        stale.unlink()
+    if cells:
+        for stale in [path for path in layout.similar.iterdir() if path.name not in wanted]:
+            stale.unlink()
+    else:
+        shutil.rmtree(layout.similar, ignore_errors=True)
     for shards in layout.unfinished_rows.glob("similar-*"):
         shutil.rmtree(shards)
     rows = [_summary(cell, file) for cell, file in zip(cells, files, strict=True)]
-    write_csv(layout.similar.with_suffix(".csv"), pd.DataFrame(rows, columns=None if rows else SUMMARY), digits=6)
+    write_csv(layout.results / "similar.csv", pd.DataFrame(rows, columns=None if rows else SUMMARY), digits=6)
 
 
 @dataclass(frozen=True)

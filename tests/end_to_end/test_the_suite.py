@@ -112,7 +112,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "add", ".")
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
-    assert ran == [f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "report")]
+    assert ran == [
+        f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+    ]
     return copy
 
 
@@ -181,7 +183,7 @@ def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
     content["editors"]["sign"] = {"trials": 3, "max_steps": 10, "subsets": {"plain": ["all", "chain4"]}}
     finished.write_parameters(content)
     ran = finished.repro()
-    assert sorted(ran) == ["analyse@digits", "evaluate@digits", "report@digits", "tune@digits"]
+    assert sorted(ran) == ["analyse@digits", "evaluate@digits", "report@digits", "sequences@digits", "tune@digits"]
     after = finished.reproducible()
     for name, content in before.items():
         if name.startswith(("tuned/", "edits/")):

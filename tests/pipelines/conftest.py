@@ -32,7 +32,7 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "analyse", "report")
+names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
 stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
 from benchmarks import datasets, models
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
@@ -168,6 +168,7 @@ def tiny_parameters() -> dict[str, Any]:
     digits["tuning"] |= {"edits": 12, "control_size": 20}
     digits["evaluation"] |= {"edits": 12, "shard": 4}
     digits["analysis"] = {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]}
+    digits["sequences"] = {"edits": 6, "orders": 3, "cells": [["plain", "rmsprop", "chain4"], ["plain", "gd", "all"]]}
     for editor in content["editors"].values():
         editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
     return content

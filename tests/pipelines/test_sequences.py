@@ -1,0 +1,229 @@
+"""The stage of edits in a row and of similar images: records, tables, resuming, and what it says about mistakes."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks.sequential import turn
+from pipelines import leaderboard, settings
+from pipelines.runs import run_records
+from tests.pipelines.conftest import Project, tiny_parameters
+
+CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
+
+
+def read(project: Project, path: str) -> pd.DataFrame:
+    return pd.read_csv(project.folder / "results/digits" / path)
+
+
+@pytest.fixture(scope="module")
+def run(tuned_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after `sequences`; not to be written to."""
+    project = tuned_once.copy(tmp_path_factory.mktemp("rows") / "project")
+    project.succeed("sequences", "digits")
+    return project
+
+
+@pytest.fixture(scope="module")
+def with_mistakes(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A tuned project whose data have images for mistakes; not to be written to."""
+    project = Project(tmp_path_factory.mktemp("mistakes") / "project", trained_once.server)
+    project.folder.mkdir()
+    content = tiny_parameters() | {"leaderboard": ["rmsprop"]}
+    digits = content["benchmarks"]["digits"]
+    digits["data"] = {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}}
+    digits |= {"mistakes": {"training": "plain", "edits": 10}}
+    rows = {"edits": 8, "orders": 2, "source": "mistakes", "control_size": 40}
+    digits["sequences"] = rows | {"cells": [["plain", "rmsprop", "chain4"]]}
+    digits["similar"] = {"augmentations": 3, "embedding": "pooled", "cells": [["plain", "rmsprop", "chain4"]]}
+    content["editors"]["rmsprop"]["subsets"] = {"plain": ["chain4"]}
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    for stage in ("prepare", "train", "tune", "evaluate"):
+        project.succeed(stage, "digits")
+    return project
+
+
+def test_every_order_edits_the_same_images_and_the_table_follows_from_the_records(run):
+    summary = read(run, "sequences.csv")
+    assert summary[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == list(CELLS.values())
+    records = {name: read(run, f"sequences/{name}.csv") for name in CELLS}
+    for name, frame in records.items():
+        assert len(frame) == 18
+        for order, rows in frame.groupby("order"):
+            assert rows["image"].tolist() == turn(6, order, 0, "digits", "test")
+            assert rows["edit"].tolist() == [1, 2, 3, 4, 5, 6]
+            assert rows["wrong_after"].tolist()[:-1] == rows["wrong_before"].tolist()[1:]
+        assert (frame["control_size"] == 54).all()  # of 60 test images, those that are not edited
+        assert frame["wrong_before"][frame["edit"] == 1].nunique() == 1
+        rows = summary[(summary["editor"] == name.split("-")[0])]
+        last = frame[frame["edit"] == 6]
+        assert rows["edits"].tolist() == list(range(7))
+        np.testing.assert_allclose(rows["error"].iloc[-1], 100 * (last["wrong_after"] / 54).mean(), rtol=1e-4)
+        np.testing.assert_allclose(rows["in_force"].iloc[-1], 100 * frame["in_force_at_end"].mean(), rtol=1e-4)
+        np.testing.assert_allclose(rows["success_rate"].iloc[-1], 100 * frame["succeeded"].mean(), rtol=1e-4)
+    described = json.loads((run.folder / "results/digits/sequences/gd-plain-all.json").read_text())
+    tuned = json.loads((run.folder / "results/digits/tuned/gd/plain-all.json").read_text())
+    assert described["hyperparameters"] == tuned["hyperparameters"]
+    assert (described["source"], described["split"], described["edits"]) == ("random", "test", 6)
+
+
+def test_the_first_edit_of_a_row_is_the_evaluated_single_edit(run):
+    """Stage `evaluate` makes the same requests, each from the original weights."""
+    single = pd.read_csv(run.folder / "results/digits/edits/rmsprop/plain-chain4.csv").set_index("edit")
+    rows = read(run, "sequences/rmsprop-plain-chain4.csv")
+    for _, first in rows[rows["edit"] == 1].iterrows():
+        expected = single.loc[first["image"]]
+        for column in ("target", "predicted", "succeeded", "steps"):
+            assert first[column] == expected[column]
+
+
+def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
+    tuned.change(benchmarks__digits__sequences__orders=12)
+    unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
+    unbroken.succeed("sequences", "digits", "--params", "params.yaml")
+    shards = tuned.folder / "unfinished/digits/rows"
+    ended = tuned.start("sequences", "digits").stop(lambda: len(list(shards.rglob("[0-9]*.csv"))) >= 3)
+    assert ended.code == -signal.SIGKILL
+    assert not (tuned.folder / "results/digits/sequences.csv").exists()
+    tuned.change(processes=2)
+    tuned.succeed("sequences", "digits")
+    files = tuned.files("results/digits/sequences")
+    assert len(files) == 4
+    assert files == unbroken.files("results/digits/sequences")
+    for name in ("sequences.csv", "similar.csv"):
+        files = [(project.folder / "results/digits" / name).read_bytes() for project in (tuned, unbroken)]
+        assert files[0] == files[1]
+    assert not tuned.files("unfinished")
+    rows = read(tuned, "sequences/gd-plain-all.csv")
+    assert rows[rows["order"] < 3].equals(read(run, "sequences/gd-plain-all.csv"))  # more orders, the first the same
+
+
+def test_what_is_done_is_left_alone_and_what_is_not_asked_for_goes(run, tmp_path):
+    project = run.copy(tmp_path / "project")
+    before = project.files("results/digits")
+    assert "sequences digits: 2 of 2 unchanged" in project.succeed("sequences", "digits").output
+    assert project.files("results/digits") == before
+    project.change(benchmarks__digits__sequences__cells=[CELLS["gd-plain-all"], ["plain", "rmsprop", "chain1"]])
+    ended = project.succeed("sequences", "digits")
+    assert "sequences digits plain/rmsprop/chain1: left out" in ended.output
+    assert "1 of 1 unchanged" in ended.output
+    left = {path.name for path in (project.folder / "results/digits/sequences").iterdir()}
+    assert left == {"gd-plain-all.json", "gd-plain-all.csv"}
+    assert set(read(project, "sequences.csv")["editor"]) == {"gd"}
+    project.change(benchmarks__digits__sequences=None)
+    ended = project.succeed("sequences", "digits")
+    assert "nothing to do, benchmarks.digits has no block `sequences`" in ended.output
+    assert read(project, "sequences.csv").empty
+    assert not project.files("results/digits/sequences")
+
+
+def test_an_ablation_runs_on_the_tuning_split_beside_the_reported_rows(run, tmp_path):
+    project = run.copy(tmp_path / "project")
+    ended = project.run("sequences", "digits", "--ablation")
+    assert ended.code == 2
+    assert "benchmarks.digits has no block sequences.ablation" in ended.errors
+    before = project.files("results/digits/sequences")
+    asked = {"edits": 5, "orders": 2, "control_size": 30, "cells": [CELLS["gd-plain-all"]]}
+    project.change(benchmarks__digits__sequences__ablation=asked, leaderboard=["rmsprop"])
+    project.succeed("sequences", "digits", "--ablation")
+    rows = read(project, "ablation/gd-plain-all.csv")
+    assert len(rows) == 10
+    assert (rows["control_size"] == 30).all()
+    described = json.loads((project.folder / "results/digits/ablation/gd-plain-all.json").read_text())
+    assert described["split"] == "tuning"
+    assert len(read(project, "ablation.csv")) == 6
+    assert project.files("results/digits/sequences") == before
+
+
+def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(with_mistakes, tmp_path):
+    project = with_mistakes.copy(tmp_path / "project")
+    project.succeed("sequences", "digits")
+    single = pd.read_csv(project.folder / "results/digits/edits/rmsprop/plain-chain4.mistakes.csv").set_index("edit")
+    rows = read(project, "sequences/rmsprop-plain-chain4.csv")
+    assert len(rows) == 16
+    assert (rows["control_size"] == 40).all()
+    for _, first in rows[rows["edit"] == 1].iterrows():
+        for column in ("target", "predicted", "succeeded", "steps"):
+            assert first[column] == single.loc[first["image"], column]
+    similar = read(project, "sequences/similar/rmsprop-plain-chain4.csv")
+    neighbours = json.loads((project.folder / "results/digits/sequences/similar/neighbours.json").read_text())
+    assert len(similar) == 10 * 3
+    assert similar["target"].tolist() == single["label"].repeat(3).tolist()
+    assert similar["neighbour"].tolist() == np.repeat(neighbours["positions"], 3).tolist()
+    row = read(project, "similar.csv").iloc[0]
+    assert row["embedding"] == neighbours["embedding"] == "pooled"
+    expected = 100 * similar["similar_after"].sum() / similar["views"].sum()
+    assert row["similar_accuracy_low"] <= row["similar_accuracy"] <= row["similar_accuracy_high"]
+    np.testing.assert_allclose(row["similar_accuracy"], expected, rtol=1e-4)
+    before = project.files("results/digits")
+    assert "1 of 1 unchanged" in project.succeed("sequences", "digits").output
+    assert project.files("results/digits") == before
+    wanted = {f"rmsprop-plain-chain4.{kind}" for kind in ("csv", "json")} | {"neighbours.json"}
+    assert {path.name for path in (project.folder / "results/digits/sequences/similar").iterdir()} == wanted
+    project.succeed("report", "digits")
+    page = (project.folder / "results/digits/similar.md").read_text()
+    assert "a substitute for InceptionV3's" in page
+    assert f"{row['similar_accuracy']:.1f} %" in page
+    rows_page = (project.folder / "results/digits/sequences.md").read_text()
+    assert "mistakes, edited to their true labels" in rows_page
+    project.change(benchmarks__digits__similar=None)
+    project.succeed("sequences", "digits")
+    assert read(project, "similar.csv").empty
+    assert not (project.folder / "results/digits/sequences/similar").exists()
+    assert rows_page == (project.folder / "results/digits/sequences.md").read_text()
+
+
+def test_a_report_shows_the_rows_and_drops_pages_of_what_is_gone(run, tmp_path):
+    project = run.copy(tmp_path / "project")
+    project.succeed("report", "digits")
+    results = project.folder / "results/digits"
+    assert (results / "figures/sequences.png").exists()
+    last = read(project, "sequences.csv").groupby("editor").last()
+    page = (results / "sequences.md").read_text()
+    for error, spread in zip(last["error"], last["error_std"], strict=True):
+        assert f"{error:.1f} ± {spread:.1f}" in page
+    index = (project.folder / "results/README.md").read_text()
+    assert "[sequences.md](digits/sequences.md)" in index
+    assert "digits/figures/sequences.png" in index
+    assert not (results / "similar.md").exists()
+    project.change(benchmarks__digits__sequences=None)
+    project.succeed("sequences", "digits")
+    project.succeed("report", "digits")
+    assert not (results / "sequences.md").exists()
+    assert not (results / "figures/sequences.png").exists()
+
+
+def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, tmp_path, monkeypatch):
+    project = with_mistakes.copy(tmp_path / "project")
+    project.succeed("sequences", "digits")
+    monkeypatch.chdir(project.folder)
+    chosen = settings.load()
+    results = leaderboard.read(chosen, "digits")
+    runs = {run.key: run for run in run_records(chosen, "digits", results, leaderboard.leaderboard(results))}
+    shown, rows = runs["plain/rmsprop/chain4"], read(project, "sequences.csv")
+    assert shown.series["in_a_row_error"] == list(zip(range(9), rows["error"], strict=True))
+    assert [number for number, _ in shown.series["in_a_row_in_force"]] == list(range(9))
+    assert shown.metrics["similar_accuracy"] == read(project, "similar.csv")["similar_accuracy"].iloc[0]
+    assert not runs["training/plain"].series.keys() & shown.series.keys()
+
+
+def test_bad_input_is_one_sentence(run, tmp_path):
+    project = run.copy(tmp_path / "project")
+
+    def complaint(**values: object) -> str:
+        project.change(**values)
+        ended = project.run("sequences", "digits")
+        assert ended.code == 2, ended.output
+        assert "Traceback" not in ended.errors
+        return ended.errors
+
+    said = complaint(benchmarks__digits__sequences__edits=60)
+    assert "benchmarks.digits.sequences: 60 edits leave none of 60 test images to look at" in said
+    assert not project.files("unfinished")
+    assert "benchmarks.digits.sequences.edits must be >= 1, not 0" in complaint(benchmarks__digits__sequences__edits=0)
