@@ -182,7 +182,9 @@ def _optimizer(
     groups = [{"params": [value for value in values if value.requires_grad], "lr": rate} for values, rate in rates]
     groups = [group for group in groups if group["params"]]
     if plan.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=plan.lr, momentum=_MOMENTUM, fused=True)
+        # Not fused: that stumbles over a parameter whose first gradient comes later than the others', as the editor's
+        # does when the first edit is trivial.
+        return torch.optim.SGD(groups, lr=plan.lr, momentum=_MOMENTUM)
     return torch.optim.Adam(groups, lr=plan.lr, fused=True)
 
 

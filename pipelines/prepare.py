@@ -23,8 +23,9 @@ def prepare(
     more = ""
     if datasets.has_candidates(chosen.dataset):
         candidates = datasets.make_candidates(chosen.dataset, **chosen.options)
-        mistakes.save_candidates(candidates, folder)
-        more = f", {len(candidates)} images for mistakes"
+        if candidates is not None:
+            mistakes.save_candidates(candidates, folder)
+            more = f", {len(candidates)} images for mistakes"
     dataset.save(made, folder)  # last: without its description there is no dataset
     shape = "x".join(str(size) for size in made.train.images.shape[1:])
     counts = f"{len(made.train)} training, {len(made.tuning)} tuning and {len(made.test)} test images"

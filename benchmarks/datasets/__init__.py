@@ -25,7 +25,7 @@ from benchmarks.mistakes import Candidates
 Loader = Callable[..., Dataset]
 
 _loaders: dict[str, Loader] = {}
-_candidates: dict[str, Callable[..., Candidates]] = {}
+_candidates: dict[str, Callable[..., Candidates | None]] = {}
 
 
 def register(name: str) -> Callable[[Loader], Loader]:
@@ -43,10 +43,10 @@ def register(name: str) -> Callable[[Loader], Loader]:
     return decorate
 
 
-def candidates_of(name: str) -> Callable[[Callable[..., Candidates]], Callable[..., Candidates]]:
+def candidates_of(name: str) -> Callable[[Callable[..., Candidates | None]], Callable[..., Candidates | None]]:
     """Makes the decorated function the one that finds images for mistakes of the dataset ``name``."""
 
-    def decorate(find: Callable[..., Candidates]) -> Callable[..., Candidates]:
+    def decorate(find: Callable[..., Candidates | None]) -> Callable[..., Candidates | None]:
         _candidates[name] = find
         return find
 
@@ -86,8 +86,10 @@ def has_candidates(name: str) -> bool:
     return name in _candidates
 
 
-def make_candidates(name: str, **chosen: Any) -> Candidates:
+def make_candidates(name: str, **chosen: Any) -> Candidates | None:
     """Images that models may get wrong, of the dataset with the same options; they are in none of its splits.
+
+    None where the options name no place to find them.
 
     Raises what `make` raises, and InputError for a dataset that has none.
     """

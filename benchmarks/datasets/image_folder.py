@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,7 @@ def read_tree(folder: str | Path, image_size: int | None = None, train: str = "t
     """
     if image_size is not None and (type(image_size) is not int or image_size < 1):
         raise InputError(f"image_size must be an integer of at least 1, found {image_size!r}")
-    listings = {part: _list_images(Path(folder) / part) for part in (train, test)}
+    listings = {part: list_images(Path(folder) / part) for part in (train, test)}
     classes = tuple(listings[train])
     if classes != tuple(listings[test]):
         only = sorted(set(listings[train]) ^ set(listings[test]))
@@ -83,8 +85,8 @@ def read_tree(folder: str | Path, image_size: int | None = None, train: str = "t
             f"they must be the same; in only one of them: {', '.join(only[:5])}"
         )
     files = [file for listing in listings.values() for listed in listing.values() for file in listed]
-    images = _decode(files, image_size)
-    train_labels, test_labels = (_labels(listing) for listing in listings.values())
+    images = decode(files, partial(_squared, size=image_size))
+    train_labels, test_labels = (labels_of(listing) for listing in listings.values())
     return Tree(
         classes=classes,
         train=Split(images[: len(train_labels)], train_labels),
@@ -93,14 +95,17 @@ def read_tree(folder: str | Path, image_size: int | None = None, train: str = "t
     )
 
 
-def _labels(listing: dict[str, list[Path]]) -> torch.Tensor:
+def labels_of(listing: dict[str, list[Path]]) -> torch.Tensor:
     """The class of every listed file, int64 `(N,)`."""
     counts = torch.tensor([len(listed) for listed in listing.values()])
     return torch.arange(len(listing)).repeat_interleave(counts)
 
 
-def _list_images(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class folder, both in the order of their names."""
+def list_images(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each class folder, both in the order of their names.
+
+    Raises InputError for a missing folder, or one without class folders or with one that has no images.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: images are read from {folder}/<class>/*")
     listing = class_folders(folder)
@@ -109,13 +114,17 @@ def _list_images(folder: Path) -> dict[str, list[Path]]:
     return listing
 
 
-def _decode(files: list[Path], image_size: int | None) -> torch.Tensor:
-    """All images as uint8 `(N, 3, H, W)`, written into one array as they are read."""
-    first = _decode_one(files[0], image_size)
+def decode(files: list[Path], prepare: Callable[[Image.Image], Image.Image]) -> torch.Tensor:
+    """All images, after `prepare`, as uint8 `(N, 3, H, W)`, written into one array as they are read.
+
+    Raises InputError, naming the file, for one that cannot be decoded or ends with another size than the
+    first.
+    """
+    first = np.asarray(prepare(read_image(files[0])))
     images = np.empty((len(files), *first.shape), dtype=np.uint8)
     started = reported = time.monotonic()
     for index, file in enumerate(files):
-        image = _decode_one(file, image_size)
+        image = np.asarray(prepare(read_image(file)))
         if image.shape != first.shape:
             found, expected = (f"{each.shape[1]}x{each.shape[0]}" for each in (image, first))
             raise InputError(
@@ -129,9 +138,8 @@ def _decode(files: list[Path], image_size: int | None) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_one(file: Path, image_size: int | None) -> np.ndarray:
-    """One image as uint8 `(H, W, 3)`."""
-    image = read_image(file)
-    if image_size is not None and image.size != (image_size, image_size):
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+def _squared(image: Image.Image, size: int | None) -> Image.Image:
+    """The image resized to a square, or as it is for no size."""
+    if size is None or image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BILINEAR)

@@ -301,3 +301,27 @@ def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(
         torch.testing.assert_close(value.detach(), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(objective.own.detach(), torch.full((3,), -1e-2 * moved))
     assert objective.frozen.tolist() == [1, 1]
+
+
+class Late(Objective):
+    """Has a parameter that enters the loss from the second step on, as an editor's after a trivial first edit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.zeros(3))
+        self.steps = 0
+
+    def forward(self, model: nn.Module, step: Step) -> Losses:
+        logits, self.steps = model(step.inputs), self.steps + 1
+        total = F.cross_entropy(logits, step.labels)
+        return Losses(total + self.own.sum() if self.steps > 1 else total, logits)
+
+
+def test_sgd_takes_a_parameter_whose_first_gradient_comes_late(
+    make_model: MakeModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    objective = Late()
+    plan = TrainingPlan(epochs=1, batch_size=14, lr=1e-2, optimizer="sgd")
+    assert len(dataset.train) == 42  # three steps
+    train(make_model(), objective, dataset, plan, tmp_path, AXES)
+    torch.testing.assert_close(objective.own.detach(), torch.full((3,), -1e-2 * (1.0 + 1.9)))

@@ -22,7 +22,21 @@ SHIPPED = claims.load()
 def test_the_claims_of_the_paper_are_there():
     assert len(SHIPPED) >= 12
     said = " ".join(claim.says for claim in SHIPPED.values())
-    for word in ("RMSProp", "RProp", "Momentum", "Adam", "chain 3", "c_loc", "CNP", "Elastic", "DkNN", "2.5", "SVD"):
+    for word in (
+        "RMSProp",
+        "RProp",
+        "Momentum",
+        "Adam",
+        "chain 3",
+        "c_loc",
+        "CNP",
+        "Elastic",
+        "DkNN",
+        "2.5",
+        "SVD",
+        "istillation",
+        "ranks",
+    ):
         assert word in said
 
 
@@ -30,7 +44,7 @@ def test_the_claims_of_the_paper_are_there():
 def test_the_papers_own_numbers_agree_with_what_it_claims(name):
     paper = Paper()
     for condition in SHIPPED[name].conditions:
-        if METRICS[condition.metric].source == "measurement":
+        if METRICS[condition.metric].source in ("measurement", "mistakes"):
             assert condition.published
             continue
         first, *others = [paper.value(row, condition.metric) for row in condition.rows]

@@ -109,6 +109,19 @@ def test_edits_are_paired_by_their_number_and_not_by_their_place():
     assert judge([cell(GD), shuffled], than=[GD]).comparisons[0].estimate == straight.estimate
 
 
+def test_a_claim_about_mistakes_is_judged_on_mistakes_alone():
+    rows = ["editable-rmsprop-extra-match_ranks/rmsprop/extra", "editable-rmsprop-extra-mistakes/rmsprop/extra"]
+    condition = {"metric": "mistakes_drawdown", "of": rows[0], "than": rows[1:], "published": "less (a picture)"}
+    conditions = [Condition(rule="smaller", **condition)]
+    claims_made = {"mine": Claim(says="s", source="t", conditions=conditions)}
+    on_test, on_mistakes = [cell(rows[0], 9), cell(rows[1])], [cell(rows[0], -9), cell(rows[1])]
+    (judged,) = judging.judge(claims_made, on_test, {}, on_mistakes)
+    assert judged.verdict is HOLDS
+    assert judged.comparisons[0].estimate.value == pytest.approx(-0.9, abs=0.1)
+    assert judging.judge(claims_made, on_test, {})[0].verdict is NOT_MEASURED
+    assert judged.claim.trainings == {row.partition("/")[0] for row in rows}
+
+
 @pytest.mark.parametrize("column", ["image", "target", "edit"])
 def test_rows_that_met_other_edits_are_not_compared(column):
     other = cell(RMSPROP)

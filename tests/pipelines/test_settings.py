@@ -12,6 +12,7 @@ import yaml
 import editors
 from benchmarks.errors import InputError
 from pipelines import settings
+from pipelines.cells import cells_of
 
 COMMITTED = Path(__file__).parents[2] / "params.yaml"
 MISSING = object()
@@ -212,6 +213,46 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
         ("editors.gd.subsets", {"plain": []}, "editors.gd.subsets.plain: needs names, each once, not []"),
         ("editors.gd.subsets", {"plain": ["all", "all"]}, "needs names, each once"),
         ("editors.gd.subsets", {"plain": ["chain*", "chain?"]}, "needs names, each once"),  # the same file names
+        (
+            "benchmarks.digits_finetune.run.trainings",
+            ["pretrained", "distiled"],
+            "benchmarks.digits_finetune.run.trainings: unknown training of digits_finetune 'distiled'",
+        ),
+        (
+            "benchmarks.digits_finetune.run.trainings",
+            ["distilled"],
+            "benchmarks.digits_finetune.run.trainings: 'distilled' is made of 'pretrained', which must be listed",
+        ),
+        (
+            "benchmarks.digits_finetune.run.leaderboard",
+            ["rmsprop", "rmsprop"],
+            "benchmarks.digits_finetune.run.leaderboard: 'rmsprop' is listed twice",
+        ),
+        (
+            "benchmarks.digits_finetune.run.subsets",
+            {"adagrad": {"pretrained": ["all"]}},
+            "benchmarks.digits_finetune.run: unknown editor 'adagrad'",
+        ),
+        (
+            "benchmarks.digits_finetune.run.subsets",
+            {"gd": {"plain": ["all"]}},
+            "benchmarks.digits_finetune.run.subsets.gd: unknown training 'plain'; known: pretrained",
+        ),
+        (
+            "benchmarks.digits_finetune.mistakes",
+            None,
+            "trainings.editable-rmsprop-extra-match_ranks.targets: without a block 'mistakes', targets must be random",
+        ),
+        (
+            "benchmarks.digits_finetune.mistakes",
+            {"training": "plain", "edits": 5},
+            "mistakes.training: unknown training 'plain'; params.yaml describes: pretrained",
+        ),
+        (
+            "benchmarks.digits.mistakes",
+            {"training": "plain", "edits": 5},
+            "mistakes: dataset 'digits' has no images for mistakes",
+        ),
     ],
 )
 def test_a_name_that_does_not_fit_is_named_with_those_that_do(tmp_path, where, value, sentence):
@@ -267,6 +308,29 @@ def test_several_mistakes_are_counted(tmp_path):
     content = yaml.safe_load(COMMITTED.read_text())
     content |= {"threads": 0, "processes": 0, "seed": "x"}
     assert complaint(tmp_path, yaml.safe_dump(content)).endswith("(and 2 more)")
+
+
+def test_a_benchmark_runs_its_own_trainings_and_cells_or_those_of_the_top():
+    loaded = settings.load(COMMITTED)
+    own, common = loaded.run_of("digits_finetune"), loaded.run_of("digits")
+    assert "pretrained" in own.trainings
+    assert own.leaderboard == ["rmsprop"]
+    assert own.subsets["rmsprop"]["extended"] == ["extra"]
+    assert (common.trainings, common.leaderboard) == (loaded.trainings, loaded.leaderboard)
+    assert common.subsets == {name: block.subsets for name, block in loaded.editors.items()}
+    names = [(cell.training, cell.layers) for cell in cells_of(loaded, "digits_finetune", "rmsprop")]
+    assert names == [(training, part) for training, parts in own.subsets["rmsprop"].items() for part in parts]
+    assert cells_of(loaded, "digits_finetune", "gd") == []
+
+
+def test_a_training_needs_the_model_whose_mistakes_it_learns_from():
+    block = settings.load(COMMITTED).benchmark("tiny_imagenet")
+    assert block.sources_of("densenet169-distilled") == ("densenet169-pretrained",)
+    assert block.sources_of("editable-rmsprop-extra-mistakes") == ("pretrained",)
+    chosen = block.trainings["editable-rmsprop-extra-mistakes"].model_copy(update={"start": None, "teacher": None})
+    alone = block.model_copy(update={"trainings": block.trainings | {"alone": chosen}})
+    assert chosen.made_of == ()
+    assert alone.sources_of("alone") == ("pretrained",)
 
 
 def test_names_that_are_asked_for_later_are_checked_too():

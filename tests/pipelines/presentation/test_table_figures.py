@@ -172,3 +172,23 @@ def test_empty_frames_are_refused(draw, table1):
         draw(table1.iloc[:0])
     with pytest.raises(ValueError, match="no column .*'editor'"):
         draw(pd.DataFrame({"drawdown": [1.0]}))
+
+
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_ranks_are_shown_as_shares_with_the_targets_drawn_by_them(classes):
+    ranks = np.arange(classes)
+    shares = np.exp(-ranks / 3.0) * (ranks > 0)
+    frame = pd.DataFrame({"rank": ranks, "training": shares / shares.sum(), "evaluation": shares[::-1] / shares.sum()})
+    frame = frame.assign(drawn=frame["training"], random=1 / classes)
+    axes = figures.rank_bars(frame).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["targets with matched ranks"].get_ydata(), 100 * frame["drawn"])
+    if classes == 10:
+        heights = [bar.get_height() for bar in axes.patches]
+        np.testing.assert_allclose(heights, 100 * np.concatenate([frame["training"], frame["evaluation"]]))
+        assert lines["random targets"].get_ydata().tolist() == [10.0] * 10
+    else:
+        assert axes.get_xscale() == "log"
+        np.testing.assert_allclose(lines["mistakes that are evaluated"].get_ydata(), 100 * frame["evaluation"])
+    with pytest.raises(ValueError, match="no column 'random'"):
+        figures.rank_bars(frame.drop(columns="random"))
