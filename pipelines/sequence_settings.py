@@ -39,8 +39,8 @@ class SimilarSettings(Strict):
     """Whether an edit of a mistake carries over to the test image most like it, on so many ``augmentations`` of each.
 
     ``edits`` is the most mistakes to edit, null for all. ``embedding`` says what is alike: ``inception_v3`` by
-    torchvision's InceptionV3, ``pooled`` by the pre-trained model's own features before its last layer, ``pixels`` by the
-    images themselves, ``auto`` by InceptionV3 if its weights are on this machine, else ``pooled``.
+    torchvision's InceptionV3, ``pooled`` by the pre-trained model's own features before its last layer, ``pixels`` by
+    the images themselves, ``auto`` by InceptionV3 if its weights are on this machine, else ``pooled``.
     """
 
     edits: int | None = Field(default=None, ge=1)
