@@ -179,7 +179,8 @@ class EditableObjective(EditObjective):
     The editor's hyperparameters are parameters of this objective. Each stays inside the range over which it is
     tuned: ``low + (high − low) · sigmoid(raw)``, or the same for its logarithm where tuning samples that.
 
-    :raises InputError: for an editor that does not follow gradients, or a start outside a hyperparameter's range.
+    :raises InputError: for an editor that does not follow gradients or needs statistics of the model, or a start
+        outside a hyperparameter's range.
     :raises editors.EditError: for an unknown editor or hyperparameter.
     """
 
@@ -187,10 +188,13 @@ class EditableObjective(EditObjective):
         super().__init__(terms, terms.layers, base, targets)
         description = editors.describe(terms.editor)
         start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
-        if not isinstance(start, editors.DescentEditor):
+        if not _usable(start):
+            descends = isinstance(start, editors.DescentEditor)
+            fault = "needs statistics of a trained model" if descends else "is not differentiable"
+            allowed = ", ".join(name for name in editors.available() if _usable(editors.build(name)))
             raise InputError(
-                f"editor {terms.editor!r} is not differentiable: Editable Training needs one that follows gradients, "
-                f"such as {', '.join(_gradient_editors())}"
+                f"editor {terms.editor!r} {fault}: Editable Training takes those that follow nothing but the gradient "
+                f"of the edit's own loss: {allowed}"
             )
         self.ranges = {parameter.name: parameter for parameter in description.hyperparameters}
         self.fixed: dict[str, float] = {}
@@ -240,8 +244,9 @@ def _to_raw(parameter: editors.Hyperparameter, value: float) -> float:
     return math.log(share / (1 - share))
 
 
-def _gradient_editors() -> list[str]:
-    return [name for name in editors.available() if isinstance(editors.build(name), editors.DescentEditor)]
+def _usable(editor: editors.Editor) -> bool:
+    """Whether a network can be trained through its edits: there are no statistics of a model that still changes."""
+    return isinstance(editor, editors.DescentEditor) and type(editor).statistics is editors.Editor.statistics
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

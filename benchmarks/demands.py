@@ -44,7 +44,7 @@ class Demand:
         if self.views is None:
             return request
         augment = partial(augmentation.apply, generator=generator(seed, "views to edit"))
-        request = editors.constraints.with_views(request._replace(inputs=image), augment, self.views)
+        request = editors.views.with_views(request._replace(inputs=image), augment, self.views)
         return request._replace(inputs=inputs(request.inputs))
 
     def judged(self, edit: editors.Edit, features: Tensor, target: int | Tensor) -> editors.Edit:

@@ -37,9 +37,19 @@ def split(model: nn.Module, layers: Layers) -> tuple[nn.Module, nn.Module]:
 def activations(model: nn.Module, inputs: Tensor, chunk: int = 500) -> Tensor:
     """Outputs of ``model`` for ``inputs (N, ...)``, in evaluation mode and without a graph.
 
+    Each chunk is written to where it stays, so that beside the outputs only one chunk is in memory.
+
     :param chunk: how many inputs go through the model at a time.
     """
     if isinstance(model, nn.Identity) or (isinstance(model, nn.Sequential) and len(model) == 0):
         return inputs
     with torch.no_grad(), evaluation_mode(model):
-        return torch.cat([model(part) for part in inputs.split(chunk)])
+        outputs = model(inputs[:chunk])
+        if len(inputs) <= chunk:
+            return outputs
+        whole = outputs.new_empty((len(inputs), *outputs.shape[1:]))
+        whole[:chunk] = outputs
+        del outputs
+        for begin in range(chunk, len(inputs), chunk):
+            whole[begin : begin + chunk] = model(inputs[begin : begin + chunk])
+        return whole

@@ -122,7 +122,7 @@ class Scorer:
         self._dataset = dataset
         inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
-        self._control = _kept(prefix, inputs, self._prefix_chunk)
+        self._control = activations(prefix, inputs, self._prefix_chunk)
         self._before = answers(self._predict(suffix, self._control))
         self._wrong = self._before.labels != self._labels
         if edited is not images:
@@ -269,18 +269,6 @@ def _augmented(dataset: Dataset, images: Split, requests: EditRequests, device: 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _kept(model: nn.Module, inputs: Tensor, chunk: int) -> Tensor:
-    """Activations of ``inputs`` by ``model``, written to where they stay: never in memory twice."""
-    first = activations(model, inputs[:chunk], chunk)
-    if len(first) == len(inputs):
-        return first
-    kept = first.new_empty((len(inputs), *first.shape[1:]))
-    kept[: len(first)] = first
-    for begin in range(len(first), len(inputs), chunk):
-        kept[begin : begin + chunk] = activations(model, inputs[begin : begin + chunk], chunk)
-    return kept
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:

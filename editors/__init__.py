@@ -11,7 +11,7 @@ The definitions are those of *Editable Neural Networks* (Sinitsin et al., ICLR 2
 torch and nothing else of this project.
 """
 
-from editors import constraints
+from editors import constraints, views
 from editors.backtracking import Backtracking
 from editors.contract import Edit, EditError, Editor, EditResult, Request
 from editors.descent import DescentEditor
@@ -37,4 +37,5 @@ __all__ = [
     "describe",
     "hyperparameter",
     "register",
+    "views",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,38 @@ from editors.contract import (
 _HALVINGS = 10  # to a thousandth of the way
 
 
+class BisectionEditor(Editor):
+    """An editor whose results are found by bisection, so that they have no derivative."""
+
+    def edit(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        constraint: Constraint,
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> Edit:
+        return self.edit_many(model, [Request(inputs, constraint)], layers, differentiable)[0]
+
+    def edit_many(
+        self,
+        model: nn.Module,
+        requests: Sequence[Request | tuple[Any, Constraint]],
+        layers: Layers = None,
+        differentiable: bool = False,
+    ) -> list[Edit]:
+        if differentiable:
+            name = type(self).__name__.lower()
+            raise EditError(f"{name} searches for its result by bisection, so its edits are not differentiable")
+        return self.bisected(model, [Request(*request) for request in requests], layers)
+
+    @abstractmethod
+    def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[Edit]:
+        """Independent edits in the order of ``requests``."""
+
+
 @dataclass(frozen=True)
-class Backtracking(Editor):
+class Backtracking(BisectionEditor):
     """Any editor that changes parameters, with the last update of a successful edit scaled back by bisection.
 
     The end is a point where the constraint was seen to hold, so an edit that succeeded still does; one that failed or
@@ -37,30 +68,8 @@ class Backtracking(Editor):
 
     editor: Editor
 
-    def edit(
-        self,
-        model: nn.Module,
-        inputs: Any,
-        constraint: Constraint,
-        layers: Layers = None,
-        differentiable: bool = False,
-    ) -> Edit:
-        refuse_graph("backtracking", differentiable)
-        edit = self.editor.edit(model, inputs, constraint, layers)
-        return self._back(model, [edit], [Request(inputs, constraint)], layers)[0]
-
-    def edit_many(
-        self,
-        model: nn.Module,
-        requests: Sequence[Request | tuple[Any, Constraint]],
-        layers: Layers = None,
-        differentiable: bool = False,
-    ) -> list[Edit]:
-        refuse_graph("backtracking", differentiable)
+    def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[Edit]:
         edits = self.editor.edit_many(model, requests, layers)
-        return self._back(model, edits, [Request(*request) for request in requests], layers)
-
-    def _back(self, model: nn.Module, edits: list[Edit], requests: list[Request], layers: Layers) -> list[Edit]:
         found = list(edits)
         moved = [row for row, edit in enumerate(edits) if edit.succeeded and not edit.unchanged]
         if not all(isinstance(edits[row], EditResult) for row in moved):
@@ -101,9 +110,3 @@ def mixed_back(edit: EditResult, start: Mapping[str, Tensor], request: Request) 
             else:
                 low = share
     return found
-
-
-def refuse_graph(name: str, differentiable: bool) -> None:
-    """Raise :class:`EditError` if a derivative is asked of bisection."""
-    if differentiable:
-        raise EditError(f"{name} searches for its result by bisection, so its edits are not differentiable")

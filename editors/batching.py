@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.contract import EditError, EditResult, Request, call
+from editors.contract import EditError, EditResult, Request, call, copied_buffers
 
 _CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
 _BYTES_PER_PARAMETER = 12  # a float32 value, its gradient and its update
@@ -82,8 +82,7 @@ class Batch:
 
     @cached_property
     def _buffers(self) -> dict[str, Tensor]:
-        # Copies, so that a model that counts or averages in its forward pass stays as it is.
-        return {name: value.clone() for name, value in self.model.named_buffers()}
+        return copied_buffers(self.model)
 
     @cached_property
     def _fixed(self) -> dict[str, Tensor]:

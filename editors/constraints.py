@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from editors.contract import Constraint, EditError, Request
+from editors.contract import EditError
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,37 +86,6 @@ def predicts(labels: int | Sequence[int] | Tensor, margin: float = 0.0) -> Predi
         raise EditError(f"labels must be a whole number or a list of them, not {labels!r}")
     lowest, highest = tensor.aminmax()
     return Predicts(tensor.to(torch.int64), int(lowest), int(highest), float(margin))
-
-
-@dataclass(frozen=True, eq=False)
-class Everywhere:
-    """A constraint that must hold for each of ``copies`` runs of rows, one after the other.
-
-    ``l_e`` is the mean of what exceeds 0: 0 iff it holds for each.
-    """
-
-    constraint: Constraint
-    copies: int
-
-    def __call__(self, outputs: Tensor) -> Tensor:
-        return torch.stack([self.constraint(part).clamp(min=0) for part in outputs.chunk(self.copies)]).mean()
-
-
-def with_views(request: Request, augment: Callable[[Tensor], Tensor], views: int) -> Request:
-    """The request with augmented copies of its inputs, on which its constraint must hold as well.
-
-    :param request: its inputs are one tensor ``(N, ...)``.
-    :param augment: gives other views of ``(views · N, ...)``, each row on its own; the shape stays.
-    :raises EditError: for fewer than one view, or inputs that are no tensor.
-    """
-    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
-        raise EditError(f"views must be a whole number >= 1, not {views!r}")
-    inputs, constraint = request
-    if not isinstance(inputs, Tensor):
-        raise EditError(f"views need one tensor as input, not {type(inputs).__name__}")
-    copies = augment(inputs.repeat(views, *[1] * (inputs.dim() - 1)))
-    repeated = constraint.repeated(views + 1) if isinstance(constraint, Predicts) else Everywhere(constraint, views + 1)
-    return Request(torch.cat([inputs, copies]), repeated)
 
 
 SCORES = ("sum", "token_average")

@@ -48,9 +48,9 @@ class Edit(ABC):
     loss: Tensor
 
     @property
-    @abstractmethod
     def unchanged(self) -> bool:
         """Whether the model certainly answers as before, so that nothing need be evaluated again."""
+        return self.steps == 0
 
     @abstractmethod
     def predict(self, inputs: Any) -> Any:
@@ -77,10 +77,6 @@ class EditResult(Edit):
     succeeded: bool
     steps: int
     loss: Tensor
-
-    @property
-    def unchanged(self) -> bool:
-        return self.steps == 0
 
     def predict(self, inputs: Any) -> Any:
         """The edited model's outputs for ``inputs``, in evaluation mode, without copying the model."""
@@ -169,6 +165,16 @@ def call(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Any) -> Any
         if given <= there:
             raise
         raise EditError(f"the inputs are on {', '.join(given)}, the model is on {', '.join(there)}") from error
+
+
+def copied_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Its buffers by name, for :func:`call`: a model that counts or averages in its forward pass stays as it is."""
+    return {name: value.clone() for name, value in model.named_buffers()}
+
+
+def uninformed(name: str, needed: str) -> EditError:
+    """What an editor raises that was not given what its ``statistics`` find out: ``needed``, after "needs"."""
+    return EditError(f"{name} needs {needed}: use editor.informed(editor.statistics(model, inputs, labels, layers))")
 
 
 @contextmanager

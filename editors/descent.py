@@ -90,7 +90,7 @@ class DescentEditor(Editor):
         asked = [Request(*request) for request in requests]
         edits: list[EditResult | None] = [None] * len(asked)
         for rows in batches(asked, parameters, single=differentiable):
-            names = [f"request {row}" for row in rows]
+            names = [f"request {row}" if len(asked) > 1 else "the request" for row in rows]
             together = Batch(model, parameters, [asked[row] for row in rows], names)
             done = self._edit_together(together, differentiable)
             if done is None:

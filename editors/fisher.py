@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from editors.contract import EditError, Layers, call, evaluation_mode
+from editors.contract import EditError, Editor, Layers, call, copied_buffers, evaluation_mode, uninformed
 from editors.selection import select_parameters
 
 _MOST_AT_ONCE = 256
@@ -57,8 +58,9 @@ def diagonal_fisher(
     selected = select_parameters(model, layers)
     parameters = {name: value.detach() for name, value in selected.items()}
     chosen = {id(value) for value in selected.values()}
-    fixed = {name: value.clone() for name, value in model.named_buffers()}
-    fixed |= {name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen}
+    fixed = copied_buffers(model) | {
+        name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen
+    }
 
     def log_probability(values: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
         logits = call(model, {**fixed, **values}, one.unsqueeze(0))
@@ -80,6 +82,32 @@ def diagonal_fisher(
                     gradients = one_by_one(parameters, one, label)
                     _add(total, {name: gradient.unsqueeze(0) for name, gradient in gradients.items()})
     return Fisher({name: value / len(inputs) for name, value in total.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FisherInformed(Editor):
+    """What editors share that know the Fisher information of the training data; a base before the update rule's.
+
+    :ivar fisher: F, the diagonal empirical Fisher information; from ``statistics``, through ``informed``.
+    """
+
+    fisher: Fisher | None = field(default=None, repr=False)
+
+    def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Fisher:
+        return diagonal_fisher(model, inputs, labels, layers)
+
+    def informed(self, statistics: Fisher) -> FisherInformed:
+        return dataclasses.replace(self, fisher=statistics)
+
+    def importance(self, parameters: Mapping[str, nn.Parameter], name: str) -> Tensor:
+        """The diagonal ``(P,)`` of ``parameters``, in their order.
+
+        :param name: what the editor is called where it does not know F yet.
+        :raises EditError: for that, or naming a parameter that F was not computed for.
+        """
+        if self.fisher is None:
+            raise uninformed(name, "the Fisher information of the training data")
+        return self.fisher.vector(parameters)
 
 
 def _add(total: dict[str, Tensor], gradients: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from editors.batching import Batch
-from editors.contract import EditError
+from editors.contract import uninformed
 from editors.descent import DescentEditor, Objective
 from editors.hyperparameters import hyperparameter
 from editors.methods.adam import Adam
@@ -60,10 +60,7 @@ class Replay(DescentEditor):
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective:
         if self.data is None or len(self.data.targets) == 0:
-            name = type(self).__name__.lower()
-            raise EditError(
-                f"{name} needs the training data: use editor.informed(editor.statistics(model, inputs, labels, layers))"
-            )
+            raise uninformed(type(self).__name__.lower(), "the training data")
         batches = self._batches(self.data)
 
         def follow(gradients: Tensor, parameters: Tensor) -> Tensor:

@@ -84,8 +84,11 @@ def patch(
     print(write(report, stem, own.mode))
 
 
+PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")]
+
+
 def apply(
-    patch: Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")],
+    patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The model that was patched: a checkpoint, or a folder.")],
     out: Annotated[Path, typer.Option(help="Where to write it with the patch; it may be the same.")],
 ) -> None:
@@ -95,7 +98,7 @@ def apply(
 
 
 def remove(
-    patch: Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")],
+    patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The patched model: a checkpoint, or a folder.")],
     out: Annotated[Path, typer.Option(help="Where to write it without the patch; it may be the same.")],
 ) -> None:

@@ -270,12 +270,10 @@ def _draw(
 def _tradeoffs(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
     named = board.assign(editor=[settings.method(editor) for editor in board["editor"]]).sort_values("generality")
-    curves = [rows for _, rows in named.groupby(["training", "editor", "layers"], sort=False) if len(rows) > 1]
+    curves = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
     if path.exists() and "generality" in (frame := pd.read_csv(path)):
-        curves += [
-            rows.sort_values("factor") for _, rows in frame.groupby(["training", "editor", "layers"], sort=False)
-        ]
+        curves += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
     return curves
 
 

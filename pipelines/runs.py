@@ -40,7 +40,7 @@ def run_records(
 
 def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> RunRecord:
     cell = result.cell
-    described = ("training", "editor", "layers", "note", "edits")
+    described = (*KEYS, "note", "edits")
     metrics = {name: float(value) for name, value in row.items() if name not in described}
     records = [layout.edits(cell.editor) / f"{cell.file}{kind}.csv" for kind in ("", MISTAKES)]
     figures = sorted(layout.figures.glob(f"tuning-{cell.editor}-{cell.file}.png"))

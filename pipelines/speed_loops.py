@@ -306,28 +306,26 @@ def _evaluation(images: int, device: torch.device) -> Ways:
 def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     """All of them by name, in the order of the report, with what each should reach."""
     table: dict[str, Callable[[Conditions], Record]] = {}
-    for width, layers, count, floor, stretch in (
+    many = (
         (16, "chain3", 64, 5, 7),
         (16, "chain4", 32, 4, 5.4),
         (16, "chain1", 32, 4, 5.4),
         (16, "all", 32, 2.2, 2.8),
         (64, "chain3", 12, 1.7, 2.2),
         (64, "chain4", 12, 2.0, 2.6),
-    ):
-        make = partial(edits, width, layers, count)
-        goal = Goal(f"{count} edits, width {width}, {layers}", floor, stretch)
-        table[f"edits-w{width}-{layers}"] = partial(compare, make, goal)
-    for width, layers, images, floor, stretch in (
+    )
+    one = (
         (16, "chain2", 500, 1.7, 2.1),
         (16, "chain3", 500, 3.8, 4.5),
         (16, "chain4", 500, 8, 10),
         (16, "all", 500, 1.25, 1.4),
         (64, "chain3", 128, 2.0, 2.4),
         (64, "chain4", 128, 3.8, 4.6),
-    ):
-        make = partial(evaluation, width, layers, images)
-        goal = Goal(f"evaluation on {images} images, width {width}, {layers}", floor, stretch)
-        table[f"evaluation-w{width}-{layers}"] = partial(compare, make, goal)
+    )
+    for work, title, rows in ((edits, "{} edits", many), (evaluation, "evaluation on {} images", one)):
+        for width, layers, count, floor, stretch in rows:
+            goal = Goal(f"{title.format(count)}, width {width}, {layers}", floor, stretch)
+            table[f"{work.__name__}-w{width}-{layers}"] = partial(compare, partial(work, width, layers, count), goal)
     both = partial(edits_and_evaluation, 16, "chain3", 16, 500)
     goal = Goal("16 edits and their evaluation on 500 images each, width 16, chain3", 3.5, 4.3)
     table["both-w16-chain3"] = partial(compare, both, goal)

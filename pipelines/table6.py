@@ -11,7 +11,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.translation import corpus
 from benchmarks.translation.metrics import NAMES, summarise
-from pipelines import provenance
+from pipelines import cells, provenance
 from pipelines.index import write_index
 from pipelines.layout import Layout
 from pipelines.presentation import published
@@ -21,7 +21,7 @@ from pipelines.record_files import write_records
 from pipelines.settings import Settings
 from pipelines.translation_settings import RowSettings, TranslationSettings
 
-KEYS = ("training", "editor", "layers", "lr")
+KEYS = (*cells.KEYS, "lr")
 _COLUMNS = (
     Column("bleu", "BLEU", "", 2),
     Column("bleu_drawdown", "BLEU drawdown", "points", 2),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from editors.constraints import Predicts
 from editors.contract import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
+from editors.observation import observe
 from editors.registry import register
 from editors.selection import select_parameters
 
@@ -93,28 +94,19 @@ class ConditionVector(Editor):
             raise EditError(f"the constraint must be constraints.predicts(...), which has labels, not {constraint!r}")
         name = f"{prefix}.vector" if prefix else "vector"
         with torch.inference_mode(False), torch.set_grad_enabled(differentiable), evaluation_mode(model):
-            activations, loss = _before(model, condition, inputs, constraint)
+            seen = observe(model, condition, inputs)
+            loss = constraint(seen.outputs)
+            if loss.isnan():
+                raise EditError("the constraint of the request is nan before the edit; check its inputs and the model")
             vector = condition.vector
             changes = self.max_steps > 0 and not bool(loss <= 0)
             if changes:
+                activations = seen.given[0]
                 vector = condition.encode(activations, constraint.labels.to(activations.device))
                 loss = constraint(call(model, {name: vector}, inputs))
         if not differentiable:
             vector, loss = vector.detach(), loss.detach()
         return ConditionEdit(model, name, vector, bool(loss <= 0), loss, same=not changes)
-
-
-def _before(model: nn.Module, condition: nn.Module, inputs: Any, constraint: Constraint) -> tuple[Tensor, Tensor]:
-    """What reaches the encoder, and ``l_e`` before the edit."""
-    reaching: list[Tensor] = []
-    hook = condition.register_forward_pre_hook(lambda module, arguments: reaching.append(arguments[0]))
-    try:
-        loss = constraint(call(model, {}, inputs))
-    finally:
-        hook.remove()
-    if loss.isnan():
-        raise EditError("the constraint of the request is nan before the edit; check its inputs and the model")
-    return reaching[0], loss
 
 
 def _find(model: nn.Module, layers: Layers) -> tuple[str, nn.Module]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from editors.batching import Batch
-from editors.contract import EditError, Layers
+from editors.contract import EditError, Layers, uninformed
 from editors.covariance import Covariances, Stiffness, covariances
 from editors.descent import Objective
 from editors.hyperparameters import hyperparameter
@@ -60,9 +60,6 @@ class Covariance(PolyakStep):
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective:
         if self.stiffness is None:
-            raise EditError(
-                "covariance needs to know the training data: "
-                "use editor.informed(editor.statistics(model, inputs, labels, layers))"
-            )
+            raise uninformed("covariance", "to know the training data")
         divide = self.stiffness.divider(batch.model, batch.parameters, differentiable)
         return lambda gradients, parameters: divide(gradients)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from editors.answers import AnswerEditor, checked
 from editors.constraints import Predicts
 from editors.contract import Edit, EditError, EditResult, Layers, call, evaluation_mode
+from editors.observation import observe
 from editors.registry import register
 from editors.selection import select_parameters
 from editors.voting import Votes, one_hot, tally
@@ -32,12 +33,12 @@ class FlipLabels(AnswerEditor):
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> LabelFlips:
         name, votes = _votes(model, layers)
-        neighbours, outputs = _neighbours(model, votes, inputs)
-        loss = checked(constraint, outputs)
+        seen = observe(model, votes, inputs)
+        loss = checked(constraint, seen.outputs)
         if len(inputs) != 1:
             raise EditError(f"flip_labels edits one input at a time, not {len(inputs)}")
         label = int(constraint.labels)
-        positions, distances = neighbours[0, 0].long(), neighbours[0, 1]
+        positions, distances = seen.given[0][0, 0].long(), seen.given[0][0, 1]
         cast = votes.cast[positions]
         wanted = one_hot(constraint.labels.reshape(()).to(cast.device), cast.shape[1]).to(cast)
         others = (cast.argmax(dim=1) != label).nonzero().flatten()[: self.max_steps]
@@ -66,10 +67,6 @@ class LabelFlips(Edit):
     loss: Tensor
 
     @property
-    def unchanged(self) -> bool:
-        return self.steps == 0
-
-    @property
     def parameters(self) -> Mapping[str, Tensor]:
         """The votes with the flips, made anew each time."""
         cast = self.model.get_parameter(self.votes).detach().clone()
@@ -94,14 +91,3 @@ def _votes(model: nn.Module, layers: Layers) -> tuple[str, Votes]:
                 raise EditError(f"layers {layers!r} hold no votes to flip; they are in {name!r}")
             return parameter, module
     raise EditError(f"flip_labels edits models that end in editors.voting.Votes, which {type(model).__name__} does not")
-
-
-def _neighbours(model: nn.Module, votes: Votes, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """What the votes are given for ``inputs``, and what the model answers."""
-    given: list[Tensor] = []
-    hook = votes.register_forward_pre_hook(lambda module, arguments: given.append(arguments[0]))
-    try:
-        outputs = call(model, {}, inputs)
-    finally:
-        hook.remove()
-    return given[0], outputs

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from editors.answers import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.constraints import Predicts
-from editors.contract import EditError, Layers, call, evaluation_mode
+from editors.contract import EditError, Layers, call, copied_buffers, evaluation_mode
 from editors.covariance import last_linear
 from editors.hyperparameters import POSITIVE, hyperparameter
+from editors.nearest_key import nearest_key
 from editors.registry import register
 
 _OVERSHOOT = 1.05  # of Polyak's step, which replaces GRACE's learning rate
@@ -77,10 +78,6 @@ class Codebook(AnswerEdit):
     steps: int
     loss: Tensor
 
-    @property
-    def unchanged(self) -> bool:
-        return self.steps == 0
-
     def predict(self, inputs: Any) -> Tensor:
         return _with_features(self.model, self.layer, self.change, inputs)
 
@@ -88,11 +85,8 @@ class Codebook(AnswerEdit):
         """``features (N, d)`` with the value of the nearest key where that is near enough."""
         if len(self.keys) == 0:
             return features
-        exact = "donot_use_mm_for_euclid_dist"  # the fast way finds features at some distance from themselves
-        distances = torch.cdist(features, self.keys, compute_mode=exact)
-        distances = distances / self.keys.norm(dim=1).clamp(min=torch.finfo(features.dtype).tiny)
-        nearest, key = distances.min(dim=1)
-        return torch.where((nearest <= self.epsilon).unsqueeze(1), self.values[key], features)
+        key, near = nearest_key(features, self.keys, self.epsilon)
+        return torch.where(near.unsqueeze(1), self.values[key], features)
 
 
 def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tensor], inputs: Any) -> Tensor:
@@ -109,6 +103,6 @@ def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tens
     hook = model.get_submodule(layer).register_forward_pre_hook(replace)
     try:
         with evaluation_mode(model):
-            return call(model, {name: value.clone() for name, value in model.named_buffers()}, inputs)
+            return call(model, copied_buffers(model), inputs)
     finally:
         hook.remove()

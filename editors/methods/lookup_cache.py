@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from editors.answers import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.constraints import Predicts
-from editors.contract import EditError, Layers, call, evaluation_mode
+from editors.contract import EditError, Layers, call, copied_buffers, evaluation_mode
 from editors.hyperparameters import POSITIVE, hyperparameter
+from editors.nearest_key import nearest_key
 from editors.registry import register
 from editors.selection import select_parameters
 
@@ -35,7 +36,7 @@ class LookupCache(AnswerEditor):
         select_parameters(model, layers)  # nothing of them changes, but an unknown layer is an error everywhere
         bare, earlier = edit_in_place(model, CachedAnswer)
         with evaluation_mode(bare):
-            outputs = call(bare, {name: value.clone() for name, value in bare.named_buffers()}, inputs)
+            outputs = call(bare, copied_buffers(bare), inputs)
         if outputs.dim() != 2 or len(outputs) != len(inputs):
             raise EditError(f"lookup_cache needs one row of logits for each input, not shape {tuple(outputs.shape)}")
         loss = checked(constraint, outputs if earlier is None else earlier.change(inputs, outputs))
@@ -66,10 +67,6 @@ class CachedAnswer(AnswerEdit):
     steps: int
     loss: Tensor
 
-    @property
-    def unchanged(self) -> bool:
-        return self.steps == 0
-
     def predict(self, inputs: Any) -> Tensor:
         with evaluation_mode(self.model):
             outputs = call(self.model, {}, inputs)
@@ -79,11 +76,8 @@ class CachedAnswer(AnswerEdit):
         """The model's ``outputs (N, C)`` with the target on top where an input is near a key."""
         if len(self.keys) == 0:
             return outputs
-        exact = "donot_use_mm_for_euclid_dist"  # the fast way finds an input at some distance from itself
-        distances = torch.cdist(inputs.flatten(1), self.keys, compute_mode=exact)
-        distances = distances / self.keys.norm(dim=1).clamp(min=torch.finfo(self.keys.dtype).tiny)
-        nearest, key = distances.min(dim=1)
+        key, near = nearest_key(inputs.flatten(1), self.keys, self.epsilon)
         target = self.labels[key].unsqueeze(1)
         highest, answer = outputs.max(dim=1, keepdim=True)
         swapped = outputs.scatter(1, answer, outputs.gather(1, target)).scatter(1, target, highest)
-        return torch.where((nearest <= self.epsilon).unsqueeze(1), swapped, outputs)
+        return torch.where(near.unsqueeze(1), swapped, outputs)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from editors.answers import AnswerEditor, checked
 from editors.constraints import Predicts
-from editors.contract import EditError, EditResult, Layers, call
+from editors.contract import EditError, EditResult, Layers, copied_buffers, uninformed
 from editors.covariance import Covariances, Layer, Stiffness, covariances, last_linear
 from editors.hyperparameters import hyperparameter
+from editors.observation import observe
 from editors.registry import register
 
 _SLACK = 32  # times a logit's rounding error: by so much the answers of other batches may differ
@@ -49,10 +50,7 @@ class RankOne(AnswerEditor):
         reaching, outputs = _last(model, layer, inputs)
         loss = checked(constraint, outputs)
         if self.stiffness is None:
-            raise EditError(
-                "rank_one needs to know the training data: "
-                "use editor.informed(editor.statistics(model, inputs, labels, layers))"
-            )
+            raise uninformed("rank_one", "to know the training data")
         keys = reaching @ self.stiffness.inverse(layer).to(reaching)
         keys = keys / (keys * reaching).sum(dim=1, keepdim=True)
         labels = constraint.labels.to(outputs.device).expand(len(outputs))
@@ -83,12 +81,7 @@ def lift(logits: Tensor, label: Tensor, margin: float) -> Tensor:
 
 def _last(model: nn.Module, layer: Layer, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """What reaches the last layer, ``(N, d)`` with a 1 for an edited bias, and the model's outputs ``(N, C)``."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    hook = layer.module.register_forward_hook(lambda module, given, answer: seen.append((given[0], answer)))
-    try:
-        outputs = call(model, {name: value.clone() for name, value in model.named_buffers()}, inputs)
-    finally:
-        hook.remove()
-    if len(seen) != 1 or seen[0][1] is not outputs or outputs.dim() != 2:
+    given, made, outputs = observe(model, layer.module, inputs, copied_buffers(model))
+    if len(made) != 1 or made[0] is not outputs or outputs.dim() != 2:
         raise EditError(f"rank_one edits a linear layer whose outputs are the model's; {layer.weight!r} is not of one")
-    return layer.rows(seen[0][0]).T, outputs
+    return layer.rows(given[0]).T, outputs

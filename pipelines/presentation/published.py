@@ -9,7 +9,7 @@ from pipelines.cells import KEYS
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "results" / "published"
 
-NAMES = ("architecture", "training", "editor", "layers", "source")
+NAMES = ("architecture", *KEYS, "source")
 PERCENTAGES = ("test_error", "drawdown", "success_rate", "similar_accuracy")
 METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.style import (
     INK,
@@ -35,7 +36,7 @@ def table3_bars(frame: pd.DataFrame) -> Figure:
     Raises:
         ValueError: when there are no rows or a column is missing.
     """
-    require(frame, ["training", "editor", "layers", "drawdown", "success_rate", "test_error"], "figure of Table 3")
+    require(frame, [*KEYS, "drawdown", "success_rate", "test_error"], "figure of Table 3")
     rows = frame[frame["drawdown"].notna()].reset_index(drop=True)
     require(rows, ["drawdown"], "figure of Table 3")
     figure = new_figure(height=1.5 + _LINE * len(rows))

@@ -251,9 +251,30 @@ def test_a_fixed_learning_rate_is_no_parameter(model: nn.Module, step: Step) -> 
     assert made.editor_parameters()["lr"] == 3e-2
 
 
-def test_an_editor_that_follows_no_gradient_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'condition_vector' is not differentiable.*such as adam, .*\bgd, .*rmsprop"):
-        objective("condition_vector")
+STATISTICS_EDITORS = ["covariance", "fisher", "gd_ewc", "rehearsal", "retrain", "rmsprop_ewc"]
+
+
+@pytest.mark.parametrize(
+    ("editor", "fault"),
+    [
+        *((editor, "is not differentiable") for editor in ("condition_vector", "interpolate", "rank_one")),
+        *((editor, "needs statistics of a trained model") for editor in STATISTICS_EDITORS),
+    ],
+)
+def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it_can(editor: str, fault: str) -> None:
+    with pytest.raises(InputError) as refused:
+        objective(editor, hyperparameters={})
+    said, _, allowed = str(refused.value).rpartition(": ")
+    assert said.startswith(f"editor '{editor}' {fault}: Editable Training takes those that ")
+    assert allowed.split(", ") == ["adam", "gd", "momentum", "polyak", "rmsprop", "rprop", "scaled_gd"]
+
+
+@pytest.mark.parametrize("editor", ["polyak", "rprop", *GRADIENT_EDITORS])
+def test_training_goes_through_every_editor_that_is_offered(model: nn.Module, step: Step, editor: str) -> None:
+    losses = objective(editor, hyperparameters={})(model, step)
+    gradients = torch.autograd.grad(losses.total, list(model.parameters()))
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+    assert any(bool(gradient.any()) for gradient in gradients)
 
 
 class Detached(EditObjective):

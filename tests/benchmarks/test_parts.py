@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -138,6 +140,29 @@ def test_activations_in_chunks_are_those_of_the_whole_in_order(
     torch.testing.assert_close(
         activations(model, images, chunk), outputs(model, images), rtol=1e-5, atol=1e-6, check_stride=False
     )
+
+
+def test_each_input_runs_once_and_one_chunk_at_a_time_is_in_memory(model: nn.Sequential, images: Tensor) -> None:
+    sizes, alive = list[int](), list[int]()
+    made: list[weakref.ref[Tensor]] = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> None:
+        sizes.append(len(outputs))
+        alive.append(sum(one() is not None for one in made))
+        made.append(weakref.ref(outputs))
+
+    prefix, _ = split(model, "chain3")
+    handle = prefix.register_forward_hook(watch)
+    try:
+        activations(prefix, images, 2)
+    finally:
+        handle.remove()
+    assert sizes == [2, 2, 2, 1]
+    assert alive == [0, 0, 0, 0]
+
+
+def test_no_inputs_have_no_activations(model: nn.Sequential, images: Tensor) -> None:
+    assert activations(model, images[:0]).shape == (0, 3)
 
 
 def test_activations_have_no_graph_and_leave_modes_and_statistics(model: nn.Sequential, images: Tensor) -> None:

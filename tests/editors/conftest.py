@@ -263,3 +263,22 @@ def informed() -> type[Informed]:
 @pytest.fixture
 def counting() -> type[CountingConstraint]:
     return CountingConstraint
+
+
+def head_after_adam(
+    model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], steps: int, lr: float, seed: int
+) -> dict[str, Tensor]:
+    """The head of ``model`` after so many steps of torch's Adam on ``loss(model, rows)``, at most six.
+
+    Rows are numbers below 10 in batches of 4, shuffled anew once all were seen.
+    """
+    moving = copy.deepcopy(model).eval().requires_grad_(False)
+    moving.head.requires_grad_()
+    optimizer = torch.optim.Adam(moving.head.parameters(), lr=lr)
+    source = torch.Generator().manual_seed(seed)
+    rows = [part for _ in range(2) for part in torch.randperm(10, generator=source).split(4)]
+    for chosen in rows[:steps]:
+        optimizer.zero_grad()
+        loss(moving, chosen).backward()
+        optimizer.step()
+    return {f"head.{name}": value.detach() for name, value in moving.head.named_parameters()}

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import editors
 from editors import EditError, Request
-from editors.constraints import predicts, with_views
+from editors.constraints import predicts
+from editors.views import with_views
 
 
 def shaken(inputs: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ LEFT_OUT = {
         "benchmarks/requests.py": "imported with the cells; a training draws its own edits",
         "benchmarks/scoring.py": "imported with the cells; a training scores nothing",
         "editors/backtracking.py": CHECKED_ONLY,
+        "editors/views.py": "imported with the package; a training asks for no views",
         "benchmarks/datasets/": "data are a dependency, as files",
         "pipelines/cells.py": "names the files of an editor",
         "pipelines/tracking.py": "shows the training while it runs; report makes its run again",

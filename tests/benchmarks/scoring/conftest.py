@@ -1,0 +1,134 @@
+"""A model, a split and requests that the tests of scoring share, and what scoring should find, computed naively."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import editors
+from benchmarks import models
+from benchmarks.augmentation import Augmentation
+from benchmarks.dataset import Dataset, Split
+from benchmarks.requests import EditRequests, control_images, draw_requests
+from benchmarks.scoring import VIEWS, EditRecord, Scorer
+from benchmarks.seeds import generator
+from tests.benchmarks.conftest import random_split
+
+CLASSES = 4
+LARGEST = 3 * 8 * 8 * 4
+"""Bytes of the largest activation of the model below, for one image."""
+EDITOR = editors.build("rmsprop", lr=0.03, beta=0.5, max_steps=4)
+
+
+def split(name: str, count: int) -> Split:
+    return random_split("scoring", name, count=count, classes=CLASSES, size=8)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Sequential:
+    """A ResNet-18 with random weights, its answers spread over all classes; left in training mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = models.make("resnet18", channels=1, classes=CLASSES, width=3)
+    inputs = (split("test", 30).images - 127.0) / 73.0
+    with torch.no_grad():
+        for _ in range(30):
+            net(inputs)  # so that batch statistics are those of these images
+        logits = net.eval()(inputs)
+        net.head.linear.weight /= logits.std(dim=0)[:, None]
+        net.head.linear.bias.copy_((net.head.linear.bias - logits.mean(dim=0)) / logits.std(dim=0))
+    return net.train()
+
+
+@pytest.fixture(scope="module")
+def dataset(model: nn.Sequential) -> Dataset:
+    """Random images with labels of which the model gets one in two wrong."""
+    test = split("test", 30)
+    right = answers(copy.deepcopy(model).eval(), (test.images - 127.0) / 73.0).argmax(dim=1)
+    return Dataset(
+        name="tiny",
+        classes=("a", "b", "c", "d"),
+        train=split("train", 20),
+        tuning=split("tuning", 5),
+        test=Split(test.images, torch.where(torch.arange(30) % 2 == 0, (right + 1) % CLASSES, right)),
+        mean=(127.0,),
+        std=(73.0,),
+        augmentation=Augmentation(crop_padding=1, flip=True),
+        source="Made by a test.",
+    )
+
+
+@pytest.fixture(scope="module")
+def requests(dataset: Dataset) -> EditRequests:
+    return draw_requests(dataset.test, CLASSES, 10, 0, "tiny", "test")
+
+
+def answers(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Log-probabilities of every image, by the whole model at once."""
+    with torch.no_grad():
+        return F.log_softmax(model(inputs), dim=1)
+
+
+def naive_record(
+    model: nn.Module,
+    editor: editors.Editor,
+    layers: str,
+    dataset: Dataset,
+    requests: EditRequests,
+    row: int,
+    control_size: int | None = None,
+) -> EditRecord:
+    """What section 4.1 says, without sharing anything: one edit, a patched copy, and every image again."""
+    original = copy.deepcopy(model).eval()
+    images, labels = dataset.inputs(dataset.test.images), dataset.test.labels
+    image, target = int(requests.images[row]), int(requests.targets[row])
+    edit = editor.edit(
+        original,
+        images[image : image + 1],
+        editors.constraints.predicts(target),
+        layers=None if layers == "all" else layers,
+    )
+    patched = edit.apply(original)
+    chosen = control_images(len(labels), control_size, requests.seeds[row])
+    chosen = torch.arange(len(labels)) if chosen is None else chosen
+    before, after = answers(original, images[chosen]), answers(patched, images[chosen])
+    old, new, true = before.argmax(dim=1).tolist(), after.argmax(dim=1).tolist(), labels[chosen].tolist()
+    divergences = [(p.exp() * (p - q)).sum() for p, q in zip(before.double(), after.double(), strict=True)]
+    copies = torch.stack([dataset.test.images[image]] * VIEWS)
+    views = dataset.inputs(dataset.augmentation.apply(copies, generator(requests.seeds[row], "views")))
+    predicted = int(answers(original, images[image : image + 1]).argmax())
+    return EditRecord(
+        edit=row,
+        image=image,
+        label=int(labels[image]),
+        target=target,
+        predicted=predicted,
+        trivial=predicted == target,
+        succeeded=edit.succeeded,
+        steps=edit.steps,
+        loss=float(edit.loss),
+        control_size=len(chosen),
+        wrong_before=sum(a != b for a, b in zip(old, true, strict=True)),
+        wrong_after=sum(a != b for a, b in zip(new, true, strict=True)),
+        flips=sum(a != b for a, b in zip(old, new, strict=True)),
+        kl=float(torch.stack(divergences).mean()),
+        views=VIEWS,
+        views_before=answers(original, views).argmax(dim=1).tolist().count(target),
+        views_after=answers(patched, views).argmax(dim=1).tolist().count(target),
+    )
+
+
+def assert_same(found: EditRecord, expected: EditRecord) -> None:
+    exact = {"loss": 0.0, "kl": 0.0}
+    assert replace(found, **exact) == replace(expected, **exact)
+    assert found.loss == pytest.approx(expected.loss, abs=2e-4)
+    assert found.kl == pytest.approx(expected.kl, rel=1e-3, abs=1e-6)
+
+
+def score(scorer: Scorer, editor: editors.Editor = EDITOR, **options: Any) -> list[EditRecord]:
+    rows = range(len(scorer.requests))
+    return [scorer.record(row, edit, **options) for row, edit in zip(rows, scorer.edit(editor, rows)[0], strict=True)]

@@ -1,0 +1,94 @@
+"""Augmented copies of the edited image: those on which generality is counted, and those that an edit is asked for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import editors
+from benchmarks.augmentation import Augmentation
+from benchmarks.dataset import Dataset
+from benchmarks.requests import EditRequests
+from benchmarks.scoring import VIEWS, Scorer
+from benchmarks.seeds import generator
+from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
+
+
+def test_views_are_made_by_the_augmentation_of_the_benchmark(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
+    still = replace(dataset, augmentation=Augmentation(crop_padding=0, flip=False))
+    for record in score(Scorer(model, "chain4", still, still.test, requests)):
+        assert record.views_before == (VIEWS if record.trivial else 0)
+        assert record.views_after == (VIEWS if record.succeeded else 0)
+    moving = score(Scorer(model, "chain4", dataset, dataset.test, requests))
+    assert any(0 < record.views_after < VIEWS for record in moving)
+
+
+def test_views_are_fresh_for_every_request(model: nn.Sequential, dataset: Dataset) -> None:
+    class Spy(Augmentation):
+        seen: list[Tensor] = []  # noqa: RUF012
+
+        def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
+            self.seen.append(super().apply(images, generator))
+            return self.seen[-1]
+
+    spied = replace(dataset, augmentation=Spy(crop_padding=3, flip=True))
+    requests = EditRequests(torch.tensor([4, 4, 4]), torch.tensor([0, 1, 2]), (1, 2, 1))
+    score(Scorer(model, "head", spied, spied.test, requests))
+    first, second, again = torch.cat(Spy.seen).view(3, VIEWS, 8, 8)
+    assert torch.equal(first, again)
+    assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * VIEWS
+
+
+def test_without_views_nothing_else_changes(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
+    scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
+    none = {"views": 0, "views_before": 0, "views_after": 0}
+    assert score(scorer, views=False) == [replace(record, **none) for record in score(scorer)]
+
+
+def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
+    seen: list[editors.Request] = []
+
+    class Watching(editors.Editor):
+        def edit(self, model: nn.Module, inputs: Tensor, constraint: Any, *rest: Any, **named: Any) -> editors.Edit:
+            seen.append(editors.Request(inputs, constraint))
+            return EDITOR.edit(model, inputs, constraint, *rest, **named)
+
+    Scorer(model, "all", dataset, dataset.test, requests, views=6, margin=0.5).edit(Watching(), range(10))
+    original = dataset.inputs(dataset.test.images[requests.images])
+    for row, (inputs, constraint) in enumerate(seen):
+        assert inputs.shape == (7, 1, 8, 8)
+        assert torch.equal(inputs[0], original[row])
+        copies = dataset.test.images[requests.images[row]].expand(6, 1, 8, 8)
+        expected = dataset.augmentation.apply(copies, generator(requests.seeds[row], "views to edit"))
+        assert torch.equal(inputs[1:], dataset.inputs(expected))
+        scored = dataset.augmentation.apply(copies[:VIEWS], generator(requests.seeds[row], "views"))
+        assert not torch.equal(expected[:VIEWS], scored)
+        assert constraint.margin == 0.5
+        logits = torch.zeros(7, CLASSES)
+        logits[:, requests.targets[row]] = 0.4
+        assert constraint(logits).item() == pytest.approx(0.1)
+
+
+def test_success_is_that_of_the_edited_image_alone_whatever_more_was_asked(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
+    editor = editors.build("rmsprop", lr=0.03, max_steps=3)
+    rescued = 0
+    for options in ({"views": 20}, {"margin": 50.0}):
+        scorer = Scorer(model, "chain4", dataset, dataset.test, requests, **options)
+        asked = [scorer._request(row) for row in range(10)]
+        plain = editor.edit_many(scorer.model, asked, layers="chain4")
+        for row, (edit, given) in enumerate(zip(scorer.edit(editor, range(10))[0], plain, strict=True)):
+            target = int(requests.targets[row])
+            right = int(edit.predict(asked[row].inputs[:1]).argmax()) == target
+            assert edit.succeeded == right
+            assert (edit.loss <= 0) == right
+            assert scorer.record(row, edit).succeeded == right
+            rescued += right and not given.succeeded
+    assert rescued > 0
