@@ -15,7 +15,7 @@ from benchmarks.errors import InputError
 from benchmarks.models.torchvision_networks import load_weights
 from benchmarks.parts import activations
 
-INCEPTION, POOLED = "inception_v3", "pooled"
+INCEPTION, POOLED, PIXELS = "inception_v3", "pooled", "pixels"
 _SIZE = 299  # of InceptionV3's images
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights expect
 _CHUNK = 50
@@ -28,13 +28,15 @@ def chosen(name: str) -> str:
     """The name of an embedding, with ``auto`` as what it stands for on this machine.
 
     :param name: ``inception_v3``, by torchvision's InceptionV3 with its published weights; ``pooled``, by what reaches
-        the last layer of a model; ``auto``, the former if its weights are on this machine, else the latter.
+        the last layer of a model, to which a mistake is most like the class it is mistaken for; ``pixels``, by the
+        images themselves, which does for small ones; ``auto``, InceptionV3 if its weights are here, else ``pooled``.
     :raises InputError: for another name.
     """
-    if name not in ("auto", INCEPTION, POOLED):
-        raise InputError(f"the embedding must be auto, {INCEPTION} or {POOLED}, not {name!r}")
-    there = inception_weights().exists() if name == "auto" else name == INCEPTION
-    return INCEPTION if there else POOLED
+    if name not in ("auto", INCEPTION, POOLED, PIXELS):
+        raise InputError(f"the embedding must be auto, {INCEPTION}, {POOLED} or {PIXELS}, not {name!r}")
+    if name == "auto":
+        return INCEPTION if inception_weights().exists() else POOLED
+    return name
 
 
 def embedding(name: str, model: nn.Module, dataset: Dataset) -> Embedding:
@@ -42,8 +44,10 @@ def embedding(name: str, model: nn.Module, dataset: Dataset) -> Embedding:
 
     :raises InputError: for weights that are missing or broken.
     """
-    device = next(model.parameters()).device
-    if chosen(name) == POOLED:
+    device, name = next(model.parameters()).device, chosen(name)
+    if name == PIXELS:
+        return lambda images: images.to(device).flatten(1) / 255
+    if name == POOLED:
         return lambda images: pooled_features(model, dataset.inputs(images.to(device)))
     path = inception_weights()
     if not path.exists():

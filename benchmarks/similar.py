@@ -137,8 +137,9 @@ def accuracies(records: pd.DataFrame) -> dict[str, Estimate]:
     """Shares of the looked-at augmentations that are assigned to the wanted label, in percent.
 
     ``similar_accuracy`` of the images most like the edited ones (the paper's figure), ``similar_before`` of them before
-    the edits, ``same_class_accuracy`` of those whose true class is the wanted label, and ``same_class``, how many those
-    are; ``own_accuracy`` and ``own_before`` of the edited images. Intervals: bootstrap over edited images.
+    the edits, ``same_class_accuracy`` and ``same_class_before`` of those whose true class is the wanted label, and
+    ``same_class``, how many those are; ``own_accuracy`` and ``own_before`` of the edited images. Intervals: bootstrap
+    over edited images.
 
     :param records: columns as in :class:`SimilarRecord`.
     """
@@ -153,6 +154,7 @@ def accuracies(records: pd.DataFrame) -> dict[str, Estimate]:
         "similar_accuracy": accuracy("similar_after", "similar_accuracy"),
         "similar_before": accuracy("similar_before", "similar_before"),
         "same_class_accuracy": accuracy("similar_after", "same_class_accuracy", same),
+        "same_class_before": accuracy("similar_before", "same_class_before", same),
         "same_class": mean(100.0 * same.to_numpy(dtype=float), "same_class"),
         "own_accuracy": accuracy("own_after", "own_accuracy"),
         "own_before": accuracy("own_before", "own_before"),

@@ -39,11 +39,11 @@ class SimilarSettings(Strict):
     """Whether an edit of a mistake carries over to the test image most like it, on so many ``augmentations`` of each.
 
     ``edits`` is the most mistakes to edit, null for all. ``embedding`` says what is alike: ``inception_v3`` by
-    torchvision's InceptionV3, ``pooled`` by the model's own features before its last layer, ``auto`` by the former if
-    its weights are on this machine, else by the latter.
+    torchvision's InceptionV3, ``pooled`` by the pre-trained model's own features before its last layer, ``pixels`` by
+    the images themselves, ``auto`` by InceptionV3 if its weights are on this machine, else ``pooled``.
     """
 
     edits: int | None = Field(default=None, ge=1)
     augmentations: int = Field(default=5, ge=1)
-    embedding: Literal["auto", "inception_v3", "pooled"] = "auto"
+    embedding: Literal["auto", "inception_v3", "pooled", "pixels"] = "auto"
     cells: list[CellNames] = Field(min_length=1)

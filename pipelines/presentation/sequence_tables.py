@@ -14,13 +14,16 @@ _SHOWN = {
 SIMILAR_COLUMNS = [
     Column("similar_accuracy", "Similar images follow", "%", 1),
     Column("similar_before", "before the edit", "%", 1),
-    Column("same_class_accuracy", "of the same class", "%", 1),
+    Column("same_class", "Similar images of that class", "%", 1),
+    Column("same_class_accuracy", "those follow", "%", 1),
+    Column("same_class_before", "before the edit", "%", 1),
     Column("own_accuracy", "Other views of the edited image follow", "%", 1),
     Column("own_before", "before the edit", "%", 1),
     Column("success_rate", "Success", "%", 1),
 ]
 _EMBEDDINGS = {
     "inception_v3": "InceptionV3's pooled features",
+    "pixels": "their pixels (a substitute for InceptionV3's pooled features)",
     "pooled": "the pre-trained model's own features before its last layer (a substitute for InceptionV3's)",
 }
 
@@ -63,8 +66,9 @@ def similar_markdown(frame: pd.DataFrame, *, title: str, scale_note: str) -> str
     caption = (
         f"Augmentations of mistakes are edited to their true class ({edits} edits, each on its own). How many "
         f"augmentations of the test image most like each are then assigned to that class? What is alike is judged by "
-        f"{embedding}. Many of them were right before, so that share stands beside it; likewise for other "
-        f"augmentations of the edited image itself. Intervals are over edited images."
+        f"{embedding}. Where that image is of another class, it should not follow; where it is of the same, it may "
+        f"have been right before. So both shares stand beside it, and the same for other augmentations of the edited "
+        f"image itself. Intervals are over edited images."
     )
     return to_markdown(frame, title=title, caption=caption, scale_note=scale_note, metrics=SIMILAR_COLUMNS)
 

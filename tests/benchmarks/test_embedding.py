@@ -45,6 +45,14 @@ def test_pooled_features_are_what_the_last_layer_is_given(data: Dataset) -> None
     torch.testing.assert_close(embedding.embedding("pooled", model, data)(data.test.images), features)
 
 
+def test_pixels_are_compared_as_they_are(data: Dataset) -> None:
+    embed = embedding.embedding("pixels", nn.Linear(1, 1), data)
+    found = embed(data.test.images)
+    torch.testing.assert_close(found, data.test.images.reshape(30, 64) / 255)
+    brighter = (data.test.images[7:8].int() + 1).clamp(max=255).to(torch.uint8)
+    assert embedding.nearest(embed(brighter), found).tolist() == [7]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -71,7 +79,7 @@ def test_auto_is_the_substitute_where_the_weights_are_missing(empty_hub: Path, d
 def test_what_is_missing_or_unknown_is_named(empty_hub: Path, data: Dataset) -> None:
     with pytest.raises(InputError, match=r"inception_v3_google-\w+\.pth is missing.*choose the embedding 'pooled'"):
         embedding.embedding("inception_v3", nn.Linear(1, 1), data)
-    with pytest.raises(InputError, match="^the embedding must be auto, inception_v3 or pooled, not 'vgg'$"):
+    with pytest.raises(InputError, match="^the embedding must be auto, inception_v3, pooled or pixels, not 'vgg'$"):
         embedding.chosen("vgg")
 
 

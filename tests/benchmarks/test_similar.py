@@ -114,6 +114,7 @@ def test_shares_are_reckoned_over_images() -> None:
         "similar_accuracy": (90 + 10) / 2,
         "similar_before": (80 + 0) / 2,
         "same_class_accuracy": 90,
+        "same_class_before": 80,
         "same_class": 50,
         "own_accuracy": (80 + 50) / 2,
         "own_before": (0 + 20) / 2,

@@ -139,7 +139,7 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("benchmarks.digits.sequences.orders", 0, "must be >= 1, not 0"),
         ("benchmarks.digits.sequences.cells", [], "must be at least 1 long"),
         ("benchmarks.digits.sequences.source", "errors", "must be one of 'random' or 'mistakes', not 'errors'"),
-        ("benchmarks.digits_finetune.similar.embedding", "vgg", "must be one of 'auto', 'inception_v3' or 'pooled'"),
+        ("benchmarks.digits_finetune.similar.embedding", "vgg", "must be one of 'auto', 'inception_v3', 'pooled' or"),
         ("editors.gd.memory", -1, "must be >= 0, not -1"),
         ("editors.gd.trials", 0, "must be >= 1, not 0"),
         ("editors.gd.max_steps", 0, "must be >= 1, not 0"),
