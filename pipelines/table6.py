@@ -14,13 +14,14 @@ import pandas as pd
 from benchmarks.errors import InputError
 from benchmarks.translation.bleu import COUNTED
 from benchmarks.translation.metrics import NAMES, bleu_drawdown, summarise
+from pipelines import cells
 from pipelines.layout import TIMING
 from pipelines.presentation import published
 from pipelines.translation_job import Job, RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
 from pipelines.translator_edits import PROTOCOL, read_tuned
 
-KEYS = ("training", "editor", "layers", "lr")
+KEYS = (*cells.KEYS, "lr")
 
 
 @dataclass(frozen=True, eq=False)
