@@ -19,7 +19,7 @@ from pipelines.layout import TIMING
 from pipelines.presentation import published
 from pipelines.translation_job import Job, RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
-from pipelines.translator_edits import PROTOCOL
+from pipelines.translator_edits import PROTOCOL, read_tuned
 
 KEYS = (*cells.KEYS, "lr")
 
@@ -172,7 +172,7 @@ def _read(job: Job, cell: RowCell) -> RowResult:
         records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False)
         milliseconds = pd.read_csv(path.with_name(f"{cell.file}.timing.csv"))["milliseconds"]
         counts = pd.read_csv(job.translations / f"{cell.model.name}.csv")[list(COUNTED)].to_numpy()
-        tuned = json.loads((job.tuned / f"{cell.file}.json").read_text()) if cell.row.search else {}
+        tuned = read_tuned(job, cell)
         if len(records) != described["edits"]:
             raise ValueError(f"{len(records)} records of {described['edits']}")
         if described["protocol"] != PROTOCOL:

@@ -43,6 +43,8 @@ from pipelines.workers import share_out
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
+_RECORDS = (".csv", ".timing.csv")
+_STUDY = (".json", ".csv")
 
 
 def edit_all(job: Job) -> None:
@@ -62,12 +64,11 @@ def edit_all(job: Job) -> None:
 
 
 def read_tuned(job: Job, cell: RowCell) -> dict[str, Any]:
-    """What the search of a row came to; nothing for a row without one."""
+    """What the search of a row came to; nothing for a row without one.
+
+    :raises OSError, ValueError: if its file is missing or broken.
+    """
     return json.loads((job.tuned / f"{cell.file}.json").read_text()) if cell.row.search else {}
-
-
-_RECORDS = (".csv", ".timing.csv")
-_STUDY = (".json", ".csv")
 
 
 def _keep(folder: Path, wanted: set[str]) -> None:
@@ -94,7 +95,10 @@ def _draw(job: Job, what: tuple[str, Path, int]) -> None:
     progress.finish(f"{count} edits")
 
 
-def _scorer(job: Job, cell: RowCell, data: Corpus, folder: Path, control_size: int | None, split: str) -> Any:
+def _scorer(
+    job: Job, cell: RowCell, data: Corpus, folder: Path, control_size: int | None, split: str
+) -> TranslationScorer:
+    """The row's model with the requests in ``folder``, looked at on ``control_size`` sentences of one split each."""
     model = load_translator(_weights(job, cell).parent, data, job.settings.torch_device())
     requests = load_requests(folder / REQUESTS, data)
     settings = {"control_size": control_size, "score": job.chosen.edits.score, "split_name": split}
