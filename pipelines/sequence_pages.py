@@ -12,8 +12,8 @@ from pipelines.presentation.sequence_tables import sequences_markdown, similar_m
 from pipelines.settings import Settings
 
 _EDITED = {
-    "random": "test images, edited to labels drawn from all classes; one in as many holds already",
-    "mistakes": "mistakes, edited to their true labels",
+    "random": "test images get labels drawn from all classes (one in as many holds already)",
+    "mistakes": "mistakes of the pre-trained model get their true labels",
 }
 
 
@@ -27,9 +27,9 @@ def write(settings: Settings, layout: Layout) -> None:
     if not rows.empty:
         edited = _EDITED[block.sequences.source if block.sequences else "random"]
         caption = (
-            f"Each edit starts from what the earlier ones left. Edited are {edited}. The error is that on test "
-            f"images that are not edited; an edit is in force while its image gets the wanted label. Every editor has "
-            f"the hyperparameters that were tuned for single edits."
+            f"Each edit starts from what the earlier ones left: {edited}. The error is that on test images that are "
+            f"not edited; an edit is in force while its image gets the wanted label. Every editor has the "
+            f"hyperparameters that were tuned for single edits."
         )
         text = sequences_markdown(rows, title=f"Edits in a row on {name}", caption=caption, scale_note=block.note)
         write_atomically(layout.results / "sequences.md", text)

@@ -41,7 +41,7 @@ def sequence_curves(frame: pd.DataFrame) -> Figure:
         look = {
             "color": _COLOURS[place % len(_COLOURS)],
             "linestyle": _DASHES[trainings.index(training) % len(_DASHES)],
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "marker": _MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)],
             "markersize": 5.5,
             "linewidth": 2,
         }

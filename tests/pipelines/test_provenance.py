@@ -49,13 +49,15 @@ CHECKED_ONLY = "imported to check params.yaml"
 CHECKED_TRAININGS = {
     "baselines/cnp.py": "imported to check the trainings' blocks in params.yaml",
     "baselines/dknn.py": "registers an architecture",
-    "baselines/editable.py": "imported to check the trainings' blocks in params.yaml",
+    "baselines/edit_targets.py": "imported to check the trainings' blocks in params.yaml",
+    "baselines/editable.py": "the same",
     "baselines/objectives.py": "the same",
     "baselines/training.py": "the same",
 }
 LEFT_OUT = {
     "prepare": {
         **CHECKED_TRAININGS,
+        "benchmarks/ranks.py": "imported with the mistakes; candidates are found without a model",
         "benchmarks/folding.py": CHECKED_ONLY,
         "editors/": CHECKED_ONLY,
         "benchmarks/models/": CHECKED_ONLY,
@@ -75,6 +77,8 @@ LEFT_OUT = {
     },
     "tune": {
         **CHECKED_TRAININGS,
+        "benchmarks/mistakes.py": "imported with the cells; tuning edits to random labels",
+        "pipelines/realistic_mistakes.py": "the same",
         "baselines/checkpoints.py": "reads weights, which are a dependency",
         "benchmarks/datasets/": "data are a dependency, as files",
     },
@@ -85,6 +89,8 @@ LEFT_OUT = {
     },
     "analyse": {
         **CHECKED_TRAININGS,
+        "benchmarks/mistakes.py": "imported with the cells; random labels are analysed",
+        "pipelines/realistic_mistakes.py": "the same",
         "baselines/checkpoints.py": "reads weights, which are a dependency",
         "benchmarks/datasets/": "data are a dependency, as files",
     },
@@ -92,7 +98,6 @@ LEFT_OUT = {
         **CHECKED_TRAININGS,
         "baselines/checkpoints.py": "reads weights, which are a dependency",
         "benchmarks/datasets/": "data are a dependency, as files",
-        "baselines/edit_targets.py": "imported to check the trainings' blocks in params.yaml",
         "benchmarks/ranks.py": "imported with the mistakes; edits in a row have given targets",
     },
     "report": {
@@ -102,6 +107,9 @@ LEFT_OUT = {
         "benchmarks/dataset.py": "the same",
         "benchmarks/demands.py": "the same",
         "benchmarks/folding.py": "the same",
+        "benchmarks/mistakes.py": "the same",
+        "benchmarks/ranks.py": "the same",
+        "pipelines/realistic_mistakes.py": "the same",
         "benchmarks/datasets/": "the same",
         "benchmarks/models/": "the same",
         "benchmarks/parts.py": "the same",

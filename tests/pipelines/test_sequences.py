@@ -171,7 +171,7 @@ def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(w
     assert "a substitute for InceptionV3's" in page
     assert f"{row['similar_accuracy']:.1f} %" in page
     rows_page = (project.folder / "results/digits/sequences.md").read_text()
-    assert "mistakes, edited to their true labels" in rows_page
+    assert "mistakes of the pre-trained model get their true labels" in rows_page
     project.change(benchmarks__digits__similar=None)
     project.succeed("sequences", "digits")
     assert read(project, "similar.csv").empty
