@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from editors.contract import EditError, Request, call
+from editors.convolutions import AsProducts
 from editors.rows import Layout
 
 _CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
@@ -69,13 +70,15 @@ class Batch:
         """
         if vectors[0].dim() == 1:
             inputs, constraint = self.requests[rows[0]]
-            outputs = call(self.model, {**self._fixed, **layout.named(vectors)}, inputs)
-            return _scalar(constraint(outputs)).reshape(1)
+            return _scalar(constraint(self._answer(vectors, layout, inputs))).reshape(1)
         inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
-        outputs = vmap(lambda mine, one: call(self.model, {**self._fixed, **layout.named(mine)}, one))(
-            list(vectors), inputs
-        )
+        outputs = vmap(lambda mine, one: self._answer(mine, layout, one))(list(vectors), inputs)
         return self._constrain(outputs, rows)
+
+    def _answer(self, vectors: Sequence[Tensor], layout: Layout, inputs: Any) -> Any:
+        edited = layout.named(vectors)
+        with AsProducts(edited.values()):
+            return call(self.model, {**self._fixed, **edited}, inputs)
 
     def loss(self, vector: Tensor) -> Tensor:
         """``l_e`` ``()`` of the first request with parameters ``vector (P,)``, with the graph to all of the model."""

@@ -131,7 +131,7 @@ class DescentEditor(Editor):
         edits: list[EditResult | None] = [None] * len(batch)
         rows = list(range(len(batch)))
         objective = self.objective(batch, differentiable=False)
-        whole = objective is not None or not self._by_parameter
+        whole = objective is not None or not self.by_parameter
         layout = Layout(batch.parameters, together=whole)
         values = Rows(layout, len(batch), self, whole)
         for step in range(self.max_steps + 1):
@@ -149,9 +149,7 @@ class DescentEditor(Editor):
                 edits[rows[place]] = EditResult(batch.model, values.result(place), satisfied[place], step, loss)
             if not going_on:
                 break
-            gradients = torch.autograd.grad(
-                losses[going_on].sum(), leaves, allow_unused=True, materialize_grads=True
-            )
+            gradients = torch.autograd.grad(losses[going_on].sum(), leaves, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 order = None
                 if len(going_on) < len(rows):
@@ -182,7 +180,8 @@ class DescentEditor(Editor):
         return EditResult(batch.model, batch.named(current[0]), succeeded, step, losses[0])
 
     @property
-    def _by_parameter(self) -> bool:
+    def by_parameter(self) -> bool:
+        """Whether the rule says of itself that it treats every parameter on its own, see :func:`elementwise`."""
         return all(getattr(method, "elementwise", False) for method in (self.update, self.rescaled))
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
-_NARROWEST = 2**8
-_SMALL = 2**12  # parameters with fewer numbers than this share a vector: it costs as much to call an operation as to do it
+_NARROWEST = 2**8  # of them from one edit: shorter runs of memory are slow to go through
+_SMALL = (
+    2**12
+)  # parameters with fewer numbers than this share a vector: it costs as much to call an operation as to do it
 
 
 class Layout:
@@ -105,7 +107,7 @@ class Rows:
             not called. ``losses (A,)`` are those of the rows that are still there.
         """
         for block, gradient in zip(self._blocks, gradients, strict=True):
-            rows = gradient.view(-1, block.values.shape[1])
+            rows = gradient.reshape(-1, block.values.shape[1])
             if order is not None:
                 rows = _move(rows.contiguous(), order)
             for tile in block.tiles:
