@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from editors.contract import EditError, Request, call
-from editors.convolutions import AsProducts
+from editors.convolutions import as_products
 from editors.rows import Layout
 
 _CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
@@ -77,7 +77,7 @@ class Batch:
 
     def _answer(self, vectors: Sequence[Tensor], layout: Layout, inputs: Any) -> Any:
         edited = layout.named(vectors)
-        with AsProducts(edited.values()):
+        with as_products(edited.values()):
             return call(self.model, {**self._fixed, **edited}, inputs)
 
     def loss(self, vector: Tensor) -> Tensor:

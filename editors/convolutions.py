@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,17 +16,21 @@ Pair = tuple[int, int]
 _CHANNELS_PER_POSITION = 4
 
 
-class AsProducts(TorchFunctionMode):
+def as_products(weights: Iterable[Tensor]) -> AbstractContextManager[Any]:
     """Inside, a two-dimensional convolution with one of ``weights`` is ``unfold`` and a matrix product, if that pays.
 
     Libraries for convolutions first bring weights into an order of their own, and are slow at gradients of many weights
     from few positions. With weights that change at every call, windows cost less than that if the output has few
     positions and many channels.
     """
+    four = [weight for weight in weights if weight.dim() == 4]
+    return _AsProducts(four) if four else nullcontext()  # any mode at all makes some modules leave their fast path
 
+
+class _AsProducts(TorchFunctionMode):
     def __init__(self, weights: Iterable[Tensor]) -> None:
         super().__init__()
-        self._weights = {id(weight) for weight in weights if weight.dim() == 4}
+        self._weights = {id(weight) for weight in weights}
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from editors.convolutions import AsProducts
+from editors.convolutions import as_products
 
 FEW = {  # edits, images, channels in and out, size, kernel, stride, padding, dilation
     "3x3": (3, 1, 4, 80, 4, 3, 1, 1, 1),
@@ -48,13 +48,13 @@ def test_outputs_and_gradients_are_those_of_convolutions(sizes: tuple[int, ...],
         given = (stride, stride), (padding, padding), (dilation, dilation)
         return torch.conv2d(one, weight, bias if biased else None, *given, 1)
 
-    def as_products(one: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        with AsProducts([weight]):
+    def by_products(one: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        with as_products([weight]):
             return convolved(one, weight, bias)
 
     expected = torch.stack([convolved(*each) for each in zip(inputs, weights, biases, strict=True)])
     with Names() as names:
-        found = vmap(as_products)(inputs, weights, biases)
+        found = vmap(by_products)(inputs, weights, biases)
     assert ("convolution" in names.found) == (sizes in MANY.values())
     assert ("bmm" in names.found or "mm" in names.found) == (sizes in FEW.values())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -68,7 +68,7 @@ def test_outputs_and_gradients_are_those_of_convolutions(sizes: tuple[int, ...],
 
 def test_convolutions_with_other_weights_stay_convolutions() -> None:
     inputs, weight, other = torch.randn(1, 2, 3, 3), torch.randn(40, 2, 3, 3), torch.randn(40, 2, 3, 3)
-    with Names() as names, AsProducts([other]):
+    with Names() as names, as_products([other]):
         found = torch.nn.functional.conv2d(inputs, weight, None, 1, 1)
     assert "convolution" in names.found
     torch.testing.assert_close(found, torch.conv2d(inputs, weight, padding=1))
