@@ -14,16 +14,19 @@ from editors.contract import EditError, Request, call
 from editors.convolutions import as_products
 from editors.rows import Layout
 
-_CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
+_MEMORY_BYTES = 256 * 2**20  # more rows share the cost of calling an operation; they hardly do beyond this
+_ALONE_BYTES = 64 * 2**20  # an edit of so many is faster alone: what it reads and writes leaves no cache to others
 _BYTES_PER_PARAMETER = 12  # a float32 value, its gradient and its update
 _MOST_ROWS = 64
 
 
 def batches(requests: Sequence[Request], parameters: Mapping[str, Tensor], single: bool) -> Iterator[list[int]]:
-    """Rows of ``requests`` that are worth editing together: inputs alike, and small enough for the cache."""
+    """Rows of ``requests`` that are worth editing together: inputs alike, and of little memory together."""
     first = next(iter(parameters.values()))
     size = sum(value.numel() for value in parameters.values()) * _BYTES_PER_PARAMETER * first.element_size() // 4
-    fitting = _MOST_ROWS if first.device.type != "cpu" else max(1, min(_MOST_ROWS, _CACHE_BYTES // size))
+    fitting = 1 if size > _ALONE_BYTES else max(1, min(_MOST_ROWS, _MEMORY_BYTES // size))
+    if first.device.type != "cpu":
+        fitting = _MOST_ROWS
     alike: dict[Any, list[int]] = {}
     for row, request in enumerate(requests):
         alike.setdefault(_signature(request), []).append(row)
