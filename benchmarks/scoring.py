@@ -103,7 +103,7 @@ class Scorer:
         device = next(model.parameters()).device
         self.layers = layers_of(layers)
         self.requests = requests
-        self._control_size = control_size
+        self.control_size = control_size
         self._demand = Demand(views, margin)
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
@@ -179,13 +179,15 @@ class Scorer:
         """Positions of the images of the whole split that the unedited model gets wrong, in order."""
         return self._wrong.nonzero().flatten().tolist()
 
-    def record(self, row: int, edit: editors.Edit, views: bool = True) -> EditRecord:
+    def record(self, row: int, edit: editors.Edit, views: bool = True, every: bool = False) -> EditRecord:
         """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
 
         :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
+        :param every: look at the whole split, whatever ``control_size`` is.
         """
         image, target = int(self.requests.images[row]), int(self.requests.targets[row])
-        chosen = control_images(len(self._labels), self._control_size, self.requests.seeds[row])
+        size = None if every else self.control_size
+        chosen = control_images(len(self._labels), size, self.requests.seeds[row])
         if chosen is not None:
             chosen = chosen.to(self._labels.device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)

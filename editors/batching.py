@@ -10,18 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.contract import EditError, EditResult, Request, call, copied_buffers
+from editors.contract import EditError, Request, call, copied_buffers
+from editors.convolutions import as_products
+from editors.rows import Layout
 
-_CACHE_BYTES = 64 * 2**20  # a few times a core's share of the last-level cache; far beyond it, batches get slower
+_MEMORY_BYTES = 256 * 2**20  # more rows share the cost of calling an operation; they hardly do beyond this
+_ALONE_BYTES = 64 * 2**20  # an edit of so many is faster alone: what it reads and writes leaves no cache to others
 _BYTES_PER_PARAMETER = 12  # a float32 value, its gradient and its update
 _MOST_ROWS = 64
 
 
 def batches(requests: Sequence[Request], parameters: Mapping[str, Tensor], single: bool) -> Iterator[list[int]]:
-    """Rows of ``requests`` that are worth editing together: inputs alike, and small enough for the cache."""
+    """Rows of ``requests`` that are worth editing together: inputs alike, and of little memory together."""
     first = next(iter(parameters.values()))
     size = sum(value.numel() for value in parameters.values()) * _BYTES_PER_PARAMETER * first.element_size() // 4
-    fitting = _MOST_ROWS if first.device.type != "cpu" else max(1, min(_MOST_ROWS, _CACHE_BYTES // size))
+    fitting = 1 if size > _ALONE_BYTES else max(1, min(_MOST_ROWS, _MEMORY_BYTES // size))
+    if first.device.type != "cpu":
+        fitting = _MOST_ROWS
     alike: dict[Any, list[int]] = {}
     for row, request in enumerate(requests):
         alike.setdefault(_signature(request), []).append(row)
@@ -50,35 +55,47 @@ class Batch:
         self.names = names
         self.requests = [Request(_usable(request.inputs), request.constraint) for request in requests]
         self.parameters = parameters
-        self._sizes = [value.numel() for value in parameters.values()]
+        self._vector = Layout(parameters, together=True)
 
     def __len__(self) -> int:
         return len(self.requests)
 
     def start(self, differentiable: bool) -> Tensor:
         """The unedited parameters ``(E, P)``, a row for each request."""
-        vector = torch.cat([value.reshape(-1) for value in self.parameters.values()])
+        (vector,) = self._vector.start()
         return (vector if differentiable else vector.detach()).expand(len(self), -1)
 
-    def losses(self, vectors: Tensor, rows: list[int], differentiable: bool) -> Tensor:
-        """``l_e`` ``(A,)`` of the requests ``rows``, each with its row of ``vectors (A, P)`` as parameters."""
-        if len(rows) == 1:
+    def losses(self, vectors: Sequence[Tensor], layout: Layout, rows: list[int]) -> Tensor:
+        """``l_e`` ``(A,)`` of the requests ``rows``.
+
+        :param vectors: those of ``layout`` with a row for each edit, ``(A, n)``; without rows, ``(n,)``, if there is
+            one edit only.
+        """
+        if vectors[0].dim() == 1:
             inputs, constraint = self.requests[rows[0]]
-            return _scalar(constraint(self.outputs(vectors[0], inputs, differentiable))).reshape(1)
+            return _scalar(constraint(self._answer(vectors, layout, inputs))).reshape(1)
         inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
-        outputs = vmap(lambda vector, one: self.outputs(vector, one, differentiable))(vectors, inputs)
+        outputs = vmap(lambda mine, one: self._answer(mine, layout, one))(list(vectors), inputs)
         return self._constrain(outputs, rows)
+
+    def _answer(self, vectors: Sequence[Tensor], layout: Layout, inputs: Any) -> Any:
+        edited = layout.named(vectors)
+        with as_products(edited.values()):
+            return call(self.model, {**self._fixed, **edited}, inputs)
+
+    def loss(self, vector: Tensor) -> Tensor:
+        """``l_e`` ``()`` of the first request with parameters ``vector (P,)``, with the graph to all of the model."""
+        inputs, constraint = self.requests[0]
+        return _scalar(constraint(self.outputs(vector, inputs, differentiable=True)))
 
     def outputs(self, vector: Tensor, inputs: Any, differentiable: bool) -> Any:
         """What the model answers to ``inputs`` with ``vector (P,)`` as edited parameters."""
         fixed = self._buffers if differentiable else self._fixed
-        return call(self.model, {**fixed, **self._named(vector)}, inputs)
+        return call(self.model, {**fixed, **self.named(vector)}, inputs)
 
-    def edit(self, vector: Tensor, loss: Tensor, succeeded: bool, steps: int, differentiable: bool) -> EditResult:
-        """The edit that ended at parameters ``vector (P,)``."""
-        if not differentiable:
-            vector, loss = vector.detach().clone(), loss.detach()
-        return EditResult(self.model, self._named(vector), succeeded, steps, loss)
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """The edited parameters by name, from a vector ``(P,)`` like those of :meth:`start`."""
+        return self._vector.named([vector])
 
     @cached_property
     def _buffers(self) -> dict[str, Tensor]:
@@ -93,11 +110,6 @@ class Batch:
     @cached_property
     def _inputs(self) -> Any:
         return _stack([request.inputs for request in self.requests])
-
-    def _named(self, vector: Tensor) -> dict[str, Tensor]:
-        parts = vector.split(self._sizes)
-        named = zip(self.parameters.items(), parts, strict=True)
-        return {name: part.view_as(value).to(value.dtype) for (name, value), part in named}
 
     def _constrain(self, outputs: Any, rows: list[int]) -> Tensor:
         constraints = [self.requests[row].constraint for row in rows]

@@ -14,10 +14,20 @@ from torch import Tensor, nn
 from editors.batching import Batch, batches
 from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
 from editors.hyperparameters import check_steps
+from editors.rows import Layout, Rows
 from editors.selection import select_parameters
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``(gradients of l_e, parameters) -> gradients to follow``, all ``(A, P)``, one row for each edit that goes on."""
+
+
+def elementwise(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare that a rule's ``update`` (and ``init``) treats every parameter on its own, as most do.
+
+    Then it may be called with some columns of ``(A, P)`` at a time, which is faster; results are the same.
+    """
+    method.elementwise = True
+    return method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,7 @@ class DescentEditor(Editor):
         """
         return None
 
+    @elementwise
     def rescaled(self, updates: Tensor, gradients: Tensor, losses: Tensor, parameters: Tensor) -> Tensor:
         """The rule's ``updates (A, P)`` at another length; by default, as they are.
 
@@ -113,18 +124,19 @@ class DescentEditor(Editor):
 
     def _edit_batch(self, batch: Batch, differentiable: bool) -> list[EditResult]:
         with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(batch.model):
-            return self._descend(batch, differentiable)
+            return [self._descend_with_graph(batch)] if differentiable else self._descend(batch)
 
-    def _descend(self, batch: Batch, differentiable: bool) -> list[EditResult]:
+    def _descend(self, batch: Batch) -> list[EditResult]:
+        """Without a graph: what is edited changes in place, and edits that are finished leave the batch."""
         edits: list[EditResult | None] = [None] * len(batch)
         rows = list(range(len(batch)))
-        current = batch.start(differentiable)
-        objective = self.objective(batch, differentiable)
-        state = self.init(current)
+        objective = self.objective(batch, differentiable=False)
+        whole = objective is not None or not self.by_parameter
+        layout = Layout(batch.parameters, together=whole)
+        values = Rows(layout, len(batch), self, whole)
         for step in range(self.max_steps + 1):
-            if not (differentiable and current.requires_grad):
-                current = current.detach().requires_grad_()
-            losses = batch.losses(current, rows, differentiable)
+            leaves = values.leaves()
+            losses = batch.losses(leaves, layout, rows)
             if step == 0:
                 refuse_nan(losses, batch.names)
             satisfied = (losses <= 0).tolist()
@@ -133,27 +145,44 @@ class DescentEditor(Editor):
                 place for place, done in enumerate(satisfied) if not (done and stopping) and step < self.max_steps
             ]
             for place in set(range(len(rows))).difference(going_on):
-                edits[rows[place]] = batch.edit(current[place], losses[place], satisfied[place], step, differentiable)
+                loss = losses[place].detach().clone()
+                edits[rows[place]] = EditResult(batch.model, values.result(place), satisfied[place], step, loss)
             if not going_on:
                 break
-            (gradients,) = torch.autograd.grad(losses[going_on].sum(), current, create_graph=differentiable)
-            if len(going_on) < len(rows):
-                rows = [rows[place] for place in going_on]
-                losses, current, gradients = losses[going_on], current[going_on], gradients[going_on]
-                state = _take(state, going_on)
-            with torch.set_grad_enabled(differentiable):
-                followed = gradients if objective is None else objective(gradients, current)
-                updates, state = self.update(followed, state)
-                current = current + self.rescaled(updates, gradients, losses, current)
+            gradients = torch.autograd.grad(losses[going_on].sum(), leaves, allow_unused=True, materialize_grads=True)
+            with torch.no_grad():
+                order = None
+                if len(going_on) < len(rows):
+                    order = values.keep(going_on)
+                    rows = [rows[place] for place in order]
+                    losses = losses[order]
+                values.step(gradients, losses.detach(), order, objective)
         return edits  # type: ignore[return-value]  # the last step leaves no row without an edit
 
+    def _descend_with_graph(self, batch: Batch) -> EditResult:
+        """One edit that carries the graph through every step."""
+        current = batch.start(differentiable=True)
+        objective = self.objective(batch, differentiable=True)
+        state = self.init(current)
+        for step in range(self.max_steps + 1):
+            if not current.requires_grad:
+                current = current.detach().requires_grad_()
+            losses = batch.loss(current[0]).reshape(1)
+            if step == 0:
+                refuse_nan(losses, batch.names)
+            succeeded = bool(losses <= 0)
+            if (succeeded and (step == 0 or self.may_stop(step))) or step == self.max_steps:
+                break
+            (gradients,) = torch.autograd.grad(losses.sum(), current, create_graph=True)
+            followed = gradients if objective is None else objective(gradients, current)
+            updates, state = self.update(followed, state)
+            current = current + self.rescaled(updates, gradients, losses, current)
+        return EditResult(batch.model, batch.named(current[0]), succeeded, step, losses[0])
 
-def _take(state: Any, rows: list[int]) -> Any:
-    if isinstance(state, Tensor):
-        return state[rows]
-    if isinstance(state, tuple):
-        return type(state)(*(_take(part, rows) for part in state))
-    return state
+    @property
+    def by_parameter(self) -> bool:
+        """Whether the rule says of itself that it treats every parameter on its own, see :func:`elementwise`."""
+        return all(getattr(method, "elementwise", False) for method in (self.update, self.rescaled))
 
 
 def refuse_nan(losses: Tensor, names: Sequence[str]) -> None:

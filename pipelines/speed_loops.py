@@ -21,6 +21,7 @@ import editors
 from baselines import naive
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import CrossEntropy, Step
+from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.scoring import EditRecord, Scorer
 from pipelines import speed_subjects as subjects
@@ -61,7 +62,7 @@ class Ways:
 
 
 def edits(width: int, layers: str, count: int, device: torch.device) -> Ways:
-    """``count`` edits with RMSProp: in batches behind a frozen front, and one by one on copies of the whole model."""
+    """``count`` edits with RMSProp: in batches behind a frozen, folded front, and one by one on copies of the model."""
     model, data = subjects.network(width, device), subjects.dataset(count)
     requests, lr = subjects.requests(data, count), LEARNING_RATES[width, layers]
     inputs = data.inputs(data.test.images[requests.images].to(device))
@@ -69,7 +70,8 @@ def edits(width: int, layers: str, count: int, device: torch.device) -> Ways:
     editor = editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K)
 
     def ours() -> list[editors.EditResult]:
-        prefix, suffix = split(model, part)
+        with torch.no_grad():
+            prefix, suffix = split(fold(model, part), part)
         features = activations(prefix, inputs)
         asked = [(one[None], editors.constraints.predicts(label)) for one, label in zip(features, targets, strict=True)]
         return editor.edit_many(suffix, asked, part)

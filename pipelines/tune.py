@@ -126,8 +126,9 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
 
 
 def _looked_at(trials: pd.DataFrame, edits: int, control_size: int | None, images: int) -> float:
-    """Percent of all pairs of an edit and an image, over all trials, that were looked at."""
-    return 100 * float(trials["scored"].mean()) / edits * (control_size or images) / images
+    """Percent of all pairs of an edit and an image, over all trials, that were looked at; finalists twice."""
+    shares = trials["scored"] / edits * (control_size or images) / images + trials["rescored"].notna()
+    return 100 * float(shares.mean())
 
 
 def _keep_time(cell: Cell, seconds: float) -> None:

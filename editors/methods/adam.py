@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editors.descent import DescentEditor
+from editors.descent import DescentEditor, elementwise
 from editors.hyperparameters import FRACTION, Domain, hyperparameter
 from editors.registry import register
 
@@ -38,6 +38,7 @@ class Adam(DescentEditor):
         zeros = torch.zeros_like(parameters)
         return State(mean=zeros, mean_square=zeros, steps=torch.zeros_like(parameters[..., :1]))
 
+    @elementwise
     def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
         steps = state.steps + 1
         mean = torch.lerp(gradients, state.mean, self.beta1)

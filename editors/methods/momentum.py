@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editors.descent import DescentEditor
+from editors.descent import DescentEditor, elementwise
 from editors.hyperparameters import FRACTION, hyperparameter
 from editors.registry import register
 
@@ -31,6 +31,7 @@ class Momentum(DescentEditor):
     def init(self, parameters: Tensor) -> State:
         return State(velocity=torch.zeros_like(parameters))
 
+    @elementwise
     def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
         velocity = self.lr * gradients + self.mu * state.velocity
         return -velocity, State(velocity=velocity)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editors.descent import DescentEditor
+from editors.descent import DescentEditor, elementwise
 from editors.hyperparameters import FRACTION, hyperparameter
 from editors.registry import register
 
@@ -33,6 +33,7 @@ class RMSProp(DescentEditor):
     def init(self, parameters: Tensor) -> State:
         return State(mean_square=torch.zeros_like(parameters), decay=torch.zeros_like(parameters[..., :1]))
 
+    @elementwise
     def update(self, gradients: Tensor, state: State) -> tuple[Tensor, State]:
         mean_square = torch.lerp(gradients.square(), state.mean_square, state.decay)
         updates = -self.lr * gradients / (mean_square + self.eps).sqrt()

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from editors.descent import DescentEditor
+from editors.descent import DescentEditor, elementwise
 from editors.hyperparameters import hyperparameter
 from editors.registry import register
 
@@ -23,5 +23,6 @@ class RProp(DescentEditor):
     def init(self, parameters: Tensor) -> Any:
         return None
 
+    @elementwise
     def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
         return -self.lr * gradients.sign(), state

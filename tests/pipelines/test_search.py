@@ -128,13 +128,34 @@ def test_a_trial_that_is_as_good_as_the_best_is_looked_at_to_the_end(images, exh
 
 
 def trials(*rows: tuple[float, float, bool], scored: int = 80) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["success_rate", "drawdown", "feasible"]).assign(edits=80, scored=scored)
+    known = {"edits": 80, "scored": scored, "rescored": math.nan}
+    return pd.DataFrame(rows, columns=["success_rate", "drawdown", "feasible"]).assign(**known)
 
 
 def test_a_beaten_trial_is_not_chosen_however_small_its_drawdown_looks():
     table = trials((99, 3.0, True), (96, 1.0, True))
     table.loc[1, "scored"] = 25
     assert search.choose(table) == 0
+
+
+def test_the_whole_split_decides_between_finalists():
+    table = trials((99, 3.0, True), (96, 1.0, True), (97, 1.1, True))
+    table.loc[1:, "rescored"] = [1.3, 1.2]
+    assert search.choose(table) == 2
+
+
+def judgement(*drawdowns: float, edits: int = 4) -> search.Judgement:
+    return search.Judgement(100.0, edits, True, drawdowns)
+
+
+def test_finalists_are_the_best_three_that_the_best_does_not_beat():
+    best, close, closer = judgement(1, 2, 3, 4), judgement(2, 1, 4, 4), judgement(1, 2, 3, 4.1)
+    far, beaten = judgement(9, 10.5, 11, 12), judgement(0.5, 0.5)
+    fourth = judgement(3, 2, 4, 3)
+    assert search.finalists([far, close, beaten, best, closer]) == [3, 4, 1]
+    assert search.finalists([fourth, close, best, closer]) == [2, 3, 1]
+    assert search.finalists([far, best]) == []
+    assert search.finalists([beaten]) == []
 
 
 def test_the_smallest_drawdown_wins_among_the_feasible():
@@ -212,6 +233,27 @@ def test_a_study_killed_before_a_planned_trial_began_ends_as_an_unbroken_one(ima
     monkeypatch.undo()
     resumed, _ = run(images, tmp_path / "killed", "gd", 8)
     assert resumed.equals(unbroken)
+
+
+def test_finalists_are_looked_at_on_the_whole_split_and_the_choice_is_as_good_as_of_all(trained_once, images, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained_once.folder)
+        few = scorer(settings.load(), Cell("digits", "plain", "gd", "all"), "tuning", EDITS, 10)[0]
+    table, _ = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
+    finals = table[table["rescored"].notna()]
+    assert 2 <= len(finals) <= 3
+    exhaustive = {
+        row: search.rescored(images, editors.build("rmsprop", lr=values.lr, beta=values.beta, eps=values.eps))
+        for row, values in table[table["feasible"]].iterrows()
+    }
+    assert finals["rescored"].tolist() == [exhaustive[row] for row in finals.index]
+    assert (finals["rescored"] - finals["drawdown"]).abs().min() > 0  # ten images had said something else
+    (chosen,) = table.index[table["chosen"]]
+    assert chosen == finals["rescored"].idxmin()
+    assert exhaustive[chosen] - min(exhaustive.values()) <= 0.1  # percentage points
+    assert max(exhaustive.values()) > min(exhaustive.values()) + 0.1  # another choice would have been worse
+    again, _ = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
+    assert again.equals(table)
 
 
 def test_a_study_with_nothing_to_search_still_judges(images, tmp_path):
