@@ -119,8 +119,10 @@ def _scale(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """From zero, with room for every interval and, unless they would flatten all else, the published values."""
     furthest = np.nanmax([rows.get(f"{metric}_high", rows[metric]).max(), rows[metric].max(), 1e-9])
     published = rows.get(f"published_{metric}", pd.Series(np.nan, rows.index)).max()
-    shown = max(furthest, published) if published <= _COMPARABLE * furthest else furthest
-    axes.set_xlim(0, 1.25 * shown)
+    if published > _COMPARABLE * furthest:
+        axes.set_xlim(0, 1.6 * furthest)  # published values are written at the end
+    else:
+        axes.set_xlim(0, 1.25 * np.nanmax([furthest, published]))
 
 
 def _published(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str) -> None:
