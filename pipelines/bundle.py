@@ -22,14 +22,22 @@ from benchmarks.files import atomic_path, write_atomically
 from pipelines import command, origins
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL
-from pipelines.layout import COST, EDITOR, HISTORY, TIMING, Layout
+from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout
 from pipelines.machine import described
 from pipelines.origins import Merged, Origin
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
-_OF_RESULTS = ("tuned/**/*", "edits/**/*", "figure2/*", "curves.csv")
-_OF_MODELS = (DESCRIPTION, HISTORY, EDITOR, COST, TIMING)
+_OF_RESULTS = (
+    "tuned/**/*",
+    "edits/**/*",
+    "sequences/**/*",
+    "figure2/*",
+    "curves.csv",
+    "sequences.csv",
+    "similar.csv",
+)
+_OF_MODELS = (DESCRIPTION, HISTORY, EDITOR, COST, RANKS, TIMING)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same results give the same bytes
 
 
