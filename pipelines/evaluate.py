@@ -99,7 +99,8 @@ class _Asked:
         asked = [block.evaluation.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
         if mistakes:
             asked.append(realistic_mistakes.identity(settings, cell.benchmark, cell.seed))
-        return cls(cell, mistakes, count, tuned, learned, fingerprint(settings, cell, asked))
+        code = [realistic_mistakes.__file__] if mistakes else []
+        return cls(cell, mistakes, count, tuned, learned, fingerprint(settings, cell, asked, *code))
 
 
 def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:

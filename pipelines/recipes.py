@@ -253,7 +253,7 @@ def code_of(chosen: TrainingSettings) -> list[Path]:
         files += sorted(Path(inspect.getfile(editors)).parent.glob("*.py"))
         files += method_files(getattr(chosen, "editor", cnp.EDITOR))
     if targets_of(chosen) != edit_targets.RANDOM:
-        files += [Path(module.__file__) for module in (mistakes, ranks)]
+        files += [Path(module.__file__) for module in (mistakes, ranks, realistic_mistakes)]
     return list(dict.fromkeys(files))
 
 

@@ -124,6 +124,10 @@ class BenchmarkSettings(Strict):
 
     @model_validator(mode="after")
     def _trainable(self) -> BenchmarkSettings:
+        if self.mistakes is not None:
+            _check_known("mistakes.training", self.mistakes.training, self.trainings, "training")
+            if not datasets.has_candidates(self.data.dataset):
+                raise InputError(f"mistakes: dataset {self.data.dataset!r} has no images for mistakes: write null")
         for name in self.trainings:
             try:
                 self.model_of(name)
@@ -135,10 +139,6 @@ class BenchmarkSettings(Strict):
                 if source not in self.trainings or source == name:
                     others = ", ".join(other for other in self.trainings if other != name) or "no others"
                     raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others}")
-        if self.mistakes is not None:
-            _check_known("mistakes.training", self.mistakes.training, self.trainings, "training")
-            if not datasets.has_candidates(self.data.dataset):
-                raise InputError(f"mistakes: dataset {self.data.dataset!r} has no images for mistakes: write null")
         return self
 
     @model_validator(mode="after")
