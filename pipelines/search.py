@@ -126,6 +126,7 @@ def search(
     progress: Progress,
     statistics: Any = None,
     measure: Callable[[pd.DataFrame], pd.Series] = drawdown,
+    rescore: bool = True,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
@@ -137,6 +138,7 @@ def search(
     :param build: makes the editor of hyperparameters by name and ``max_steps``.
     :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
     :param measure: see :func:`judge`.
+    :param rescore: whether the best few are looked at on the whole split, which decoding sentences makes too dear.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :raises InputError: if the journal cannot be read.
     :returns: one row per trial (``number, success_rate, drawdown, edits, scored, rescored, feasible, chosen`` and the
@@ -178,7 +180,7 @@ def search(
         trial.set_user_attr("judgement", asdict(judged))
         study.tell(trial, judged.drawdown if judged.drawdown == judged.drawdown else 100.0)
         progress.advance()
-    for number in finalists(_judgements(study)) if scorer.control_size else []:
+    for number in finalists(_judgements(study)) if rescore and scorer.control_size else []:
         known = study.user_attrs.get(_RESCORED, {})
         if str(number) not in known:
             values = {name: _complete(study)[number].params[name] for name in (one.name for one in space.free)}

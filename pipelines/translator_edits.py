@@ -133,6 +133,7 @@ def _tune(job: Job, cell: RowCell) -> None:
         (*job.axes, cell.file),
         progress,
         measure=bleu_drawdown,
+        rescore=False,
     )
     best = trials[trials["chosen"]].iloc[0]
     content = {"benchmark": job.benchmark, "training": row.training, "seed": cell.seed, "editor": row.editor}
@@ -140,7 +141,8 @@ def _tune(job: Job, cell: RowCell) -> None:
     content |= {"feasible": bool(best["feasible"]), "min_success": tuning.min_success, "required": tuning.required}
     content |= {"success_rate": float(best["success_rate"]), "bleu_drawdown": float(best["drawdown"])}
     content |= {"edits": int(best["edits"]), "trials": len(trials), "fingerprint": fingerprint}
-    write_csv(result.with_suffix(".csv"), trials.rename(columns={"drawdown": "bleu_drawdown"}), digits=7)
+    trials = trials.drop(columns="rescored").rename(columns={"drawdown": "bleu_drawdown"})
+    write_csv(result.with_suffix(".csv"), trials, digits=7)
     write_atomically(result, json.dumps(content, indent=2) + "\n")
     shown = ", ".join(f"{name} = {value:.2g}" for name, value in content["hyperparameters"].items())
     progress.finish(f"{shown}: {best['drawdown']:.2f} BLEU points, {best['success_rate']:.1f} % succeeded")
