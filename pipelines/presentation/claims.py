@@ -21,8 +21,8 @@ elsewhere, and is **undecided** otherwise: then it takes more edits or test data
 holds if all its comparisons do, and does not hold as soon as one of them does not. Intervals are not corrected for the
 number of comparisons: one in twenty misses what it should hold, so mind those that end close to the bound.
 
-- *Paired*: both rows met the same edits, and the bootstrap draws edits, each with its value in both rows. Test errors are
-  compared on the same images, by those that one model gets wrong and the other right (Agresti and Min).
+- *Paired*: both rows met the same edits, and the bootstrap draws edits, each with its value in both rows. Test errors
+  are compared on the same images, by those that one model gets wrong and the other right (Agresti and Min).
 - *Not paired*: made from the interval of each row (Newcombe).
 - ≲ and ≈ are decided by a bound that stands below the table with its reason; ratios are those of the two means.
 - *Note*: a row that clearly succeeds less often than required pays for a smaller drawdown with failures, so a verdict
