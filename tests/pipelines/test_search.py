@@ -235,6 +235,7 @@ def test_a_study_killed_before_a_planned_trial_began_ends_as_an_unbroken_one(ima
     assert resumed.equals(unbroken)
 
 
+@pytest.mark.slow
 def test_finalists_are_looked_at_on_the_whole_split_and_the_choice_is_as_good_as_of_all(trained_once, images, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained_once.folder)
