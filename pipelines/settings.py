@@ -15,9 +15,9 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 import editors
 from baselines.edit_targets import RANDOM
-from benchmarks import datasets, models
+from benchmarks import datasets
 from benchmarks.errors import InputError
-from pipelines import params_file
+from pipelines import architectures, params_file
 from pipelines.layout import cell
 from pipelines.sequence_settings import CellNames, SequenceSettings, SimilarSettings
 from pipelines.training_settings import Name, Strict, TrainingSettings, targets_of
@@ -48,8 +48,7 @@ class ModelSettings(Strict):
         for key in ("name", "channels", "classes"):
             if key in self.options:
                 raise InputError(f"{key!r} of architecture {self.architecture!r} is no option: the data decide it")
-        with torch.device("meta"):  # shapes only: a wide model takes no time and no memory here
-            models.make(self.architecture, channels=3, classes=2, **self.options)
+        architectures.check(self.architecture, self.options)
         return self
 
 
@@ -160,7 +159,11 @@ class BenchmarkSettings(Strict):
             yield from ((f"{where}.cells", names) for names in (block.cells if block else []))
 
     def sources_of(self, training: str) -> tuple[str, ...]:
-        """The trainings whose models one needs: those it is made of, and the one whose mistakes it learns from."""
+        """The trainings whose models one needs: those it is made of, and the one whose mistakes it learns from.
+
+        :raises InputError: for a training that is not described.
+        """
+        _check_known("trainings", training, self.trainings, "training")
         chosen = self.trainings[training]
         found = chosen.made_of
         if self.mistakes is not None and targets_of(chosen) != RANDOM:

@@ -34,10 +34,12 @@ _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
 names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
 stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
-from benchmarks import datasets, models
+from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
-from pipelines import command
-datasets.available(), models.available(), editors.available()
+from pathlib import Path
+from pipelines import command, settings
+datasets.available(), editors.available()
+settings.load(Path("params.yaml"))  # imports torchvision and checks every architecture
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)

@@ -198,6 +198,6 @@ def test_records_of_mistakes_say_what_they_are_of(finetuned: Project) -> None:
     )
     beside = json.loads((finetuned.folder / f"results/{NAME}/edits/rmsprop/distilled-extra.json").read_text())
     assert described["hyperparameters"] == beside["hyperparameters"]
-    assert described["test_images_wrong_before_editing"] == beside["test_images_wrong_before_editing"]
+    assert described["wrong_before_editing"] == beside["wrong_before_editing"]
     assert described["fingerprint"] != beside["fingerprint"]
     assert (described["edits"], beside["edits"]) == (10, 12)

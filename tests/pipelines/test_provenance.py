@@ -30,6 +30,7 @@ NEVER = {
     "benchmarks/files.py": "how files are written, not what",
     "editors/hyperparameters.py": "checks values; ranges stand in the method's own file, a dependency",
     "editors/registry.py": "finds files by name",
+    "pipelines/architectures.py": "checks params.yaml; DVC compares its values",
     "pipelines/command.py": "the command line",
     "pipelines/csv_files.py": "how tables are written; the stages say with how many digits",
     "pipelines/live.py": "shows trainings while they run; report makes their runs again",
@@ -122,10 +123,14 @@ LEFT_OUT = {
         "benchmarks/augmentation.py": "of images",
         "benchmarks/dataset.py": "of images",
         "benchmarks/datasets/": "of images",
+        "benchmarks/demands.py": "of classifiers",
         "benchmarks/folding.py": "of classifiers",
+        "benchmarks/mistakes.py": "of classifiers",
         "benchmarks/models/": "classifiers",
         "benchmarks/parts.py": "of classifiers",
+        "benchmarks/ranks.py": "of classifiers",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
+        "pipelines/realistic_mistakes.py": "of classifiers",
     },
 }
 

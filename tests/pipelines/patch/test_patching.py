@@ -86,6 +86,7 @@ def test_flips_are_shown_on_a_sheet_that_goes_when_nothing_flips(pictures: Path)
         "rmsprop",
         "layer3",
         {"lr": 1e-3},
+        0,
         edited,
         **numbers,
         original="0",
