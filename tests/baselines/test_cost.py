@@ -21,7 +21,8 @@ class Slow(CrossEntropy):
 
     def forward(self, model: torch.nn.Module, step: Step) -> Losses:
         losses = super().forward(model, step)
-        time.sleep(self.seconds)
+        if self.seconds:  # sleep(0) gives the core to whoever waits for it
+            time.sleep(self.seconds)
         return Losses(losses.total, losses.logits, {"edit_steps": torch.tensor(3.0)})
 
 
