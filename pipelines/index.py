@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,16 +13,18 @@ from benchmarks.files import write_atomically
 from pipelines.judging import count
 from pipelines.leaderboard import WORKAROUNDS
 from pipelines.machine import described
+from pipelines.presentation import overview
 from pipelines.presentation.tables import reaches_success
 from pipelines.settings import Settings
 
 
 def write_index(results: Path, settings: Settings, warning: str = "") -> None:
-    """Write the index of all benchmarks whose tables lie in ``results``.
+    """Write the index of all benchmarks whose tables lie in ``results``; those with most data come first.
 
     :param warning: something that went wrong while reporting and that a reader should know.
     """
-    found = sorted({path.parent for name in ("leaderboard.csv", "table6.md") for path in results.glob(f"*/{name}")})
+    found = {path.parent for name in ("leaderboard.csv", "table6.md") for path in results.glob(f"*/{name}")}
+    runs = sorted(((folder, _run(folder)) for folder in found), key=_place)
     lines = [
         "# Results",
         "",
@@ -32,8 +35,8 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
     ]
     if warning:
         lines += [f"> **Warning:** {warning}", ""]
-    for folder in found:
-        lines += _section(folder, settings)
+    for folder, run in runs:
+        lines += _section(folder, run, settings)
     write_atomically(results / "README.md", "\n".join(lines))
 
 
@@ -47,21 +50,62 @@ def _pages(results: Path) -> list[str]:
     return ["", "What we found out:", "", *links] if links else []
 
 
-def _section(folder: Path, settings: Settings) -> list[str]:
-    name = folder.name
+def _run(folder: Path) -> dict[str, Any]:
     try:
         run = json.loads((folder / "run.json").read_text())
-        machine = described(run["hardware"])
-        made = f"Made on {machine} at commit `{run['git_commit'][:12]}`; again with `{run['command']}`."
-        data = f"Data: {run['data']['source']}"
-        headline = _headline(folder)
+        described(run["hardware"]), run["git_commit"][:12], run["command"], run["data"]["source"]  # what is shown
+        return run
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {name}`, or remove them"
+            f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
+            "or remove them"
         ) from error
-    translation = settings.translation.get(name, {}).get("note", "")
-    note = settings.benchmarks[name].note if name in settings.benchmarks else translation
-    return [f"## {name}", "", note, "", headline, "", *_pictures(folder), *_list_of_files(folder), "", data, made, ""]
+
+
+def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, int, str]:
+    """Classifiers before translators, large training sets before small ones."""
+    folder, run = found
+    return (folder / "table6.md").exists(), -run["data"].get("sizes", {}).get("training", 0), folder.name
+
+
+def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:
+    name, (commit, _, dirty) = folder.name, run["git_commit"].partition("-")
+    changed = " with local changes to its code" if dirty else ""
+    machine, again = described(run["hardware"]), f"again with `{run['command']}`"
+    parameters = f" and the parameters in [run.json]({name}/run.json)" if "parameters" in run else ""
+    return [
+        f"## {name}",
+        "",
+        _note(name, run, settings),
+        "",
+        _headline(folder),
+        "",
+        *overview.main_table(folder),
+        *overview.verdicts(folder),
+        *_pictures(folder),
+        *_list_of_files(folder),
+        "",
+        f"Data: {run['data']['source']}{_tried(folder)}",
+        "",
+        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}{parameters}.",
+        "",
+    ]
+
+
+def _note(name: str, run: dict[str, Any], settings: Settings) -> str:
+    """What was said of the benchmark when it was run, or what params.yaml says now."""
+    parameters = run.get("parameters", {})
+    if "note" in (block := parameters.get("benchmark", parameters)):
+        return block["note"]
+    if name in settings.benchmarks:
+        return settings.benchmarks[name].note
+    return settings.translation.get(name, {}).get("note", "")
+
+
+def _tried(folder: Path) -> str:
+    """How often hyperparameters were tried, for readers who wonder how lucky the best row is."""
+    trials = sum(len(pd.read_csv(path)) for path in sorted((folder / "tuned").rglob("*.csv")))
+    return f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
 
 
 def _headline(folder: Path) -> str:

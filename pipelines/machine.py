@@ -14,11 +14,11 @@ import torch
 
 
 def git_commit() -> str:
-    """The commit that is checked out, with ``-dirty`` if code or parameters differ from it; ``unknown`` without git."""
+    """The commit that is checked out, with ``-dirty`` if code differs from it; ``unknown`` without git."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "unknown"
-    code = ("editors", "benchmarks", "baselines", "pipelines", "params.yaml", "dvc.yaml")
+    code = ("editors", "benchmarks", "baselines", "pipelines", "dvc.yaml")
     return commit + ("-dirty" if _git("status", "--porcelain", "--", *code) else "")
 
 

@@ -1,4 +1,4 @@
-"""run.json: what made a benchmark's results - code, packages, hardware, data, seeds, time."""
+"""run.json: what made a benchmark's results - code, packages, hardware, parameters, data, seeds, time."""
 
 from __future__ import annotations
 
@@ -49,15 +49,26 @@ def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
         "made_elsewhere": _counted(merged),
         **surroundings(settings),
         "seconds": _seconds(settings, layout),
+        "parameters": _parameters(settings, benchmark),
     }
 
 
-def _data(layout: Layout, merged: Merged) -> dict[str, str]:
+def _parameters(settings: Settings, benchmark: str) -> dict[str, Any]:
+    """What params.yaml said of this benchmark and of the editors that were run on it."""
+    run = settings.run_of(benchmark)
+    return {
+        "benchmark": settings.benchmark(benchmark).model_dump(mode="json") | {"run": run.model_dump(mode="json")},
+        "editors": {name: settings.editor(name).model_dump(mode="json") for name in run.leaderboard},
+    }
+
+
+def _data(layout: Layout, merged: Merged) -> dict[str, Any]:
     """The data here; if there are none, those that merged results were measured on."""
     if merged.data and not layout.data.exists():
         return dict(merged.data)
     data = dataset.load(layout.data)
-    return {"source": data.source, "fingerprint": data.fingerprint()}
+    sizes = {"training": len(data.train), "tuning": len(data.tuning), "test": len(data.test)}
+    return {"source": data.source, "fingerprint": data.fingerprint(), "sizes": sizes}
 
 
 def _counted(merged: Merged) -> dict[str, int]:

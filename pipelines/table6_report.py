@@ -104,15 +104,17 @@ def _metrics(results: Sequence[RowResult], table: pd.DataFrame) -> dict[str, Any
 
 def _run(job: Job) -> dict[str, Any]:
     data = json.loads((job.layout.data / corpus.DESCRIPTION).read_text())
+    sizes = {name: data[key] for name, key in (("training", "train"), ("validation", "valid"), ("test", "test"))}
     return {
         "benchmark": job.benchmark,
         "command": f"dvc repro translation@{job.benchmark}",
         "protocol": table6.PROTOCOL,
         "seed": job.settings.seed,
         "training_seeds": job.settings.training_seeds,
-        "data": {"source": data["origin"], "fingerprint": data["fingerprint"]},
+        "data": {"source": data["origin"], "fingerprint": data["fingerprint"], "sizes": sizes},
         **provenance.surroundings(job.settings, "fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt"),
         "seconds": table6.seconds(job),
+        "parameters": job.chosen.model_dump(mode="json"),
     }
 
 

@@ -145,7 +145,8 @@ class RowSettings(Strict):
 
     @model_validator(mode="after")
     def _buildable(self) -> RowSettings:
-        self.build()
+        if self.build().needs_statistics:
+            raise InputError(f"editor {self.editor!r} must know training images, so it cannot edit translators")
         known = [parameter.name for parameter in editors.describe(self.editor).hyperparameters]
         for name in self.search:
             if name not in known or name in self.hyperparameters:

@@ -71,6 +71,16 @@ def to_markdown(
         ValueError: when ``frame`` has no rows or lacks a key or metric.
     """
     require(frame, [*keys, *(column.metric for column in metrics)], f"table {title!r}")
+    notes = Footnotes(frame)
+    lines = table_lines(frame, metrics, keys)
+    parts = [f"# {title}", caption, "\n".join(lines)]
+    parts.append("\n".join(notes.lines()))
+    parts += [legend(bool(published_metrics(frame, metrics)), any(best_rows(frame))), scale_note]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table_lines(frame: pd.DataFrame, metrics: Sequence[Column], keys: Sequence[str]) -> list[str]:
+    """The lines of a Markdown table of ``frame``: its keys, and each metric with its interval and the paper's value."""
     published = published_metrics(frame, metrics)
     notes = Footnotes(frame)
     best = best_rows(frame)
@@ -96,12 +106,7 @@ def to_markdown(
             if column.metric in published:
                 cells.append(column.published(row))
         lines.append(_line(cells))
-
-    parts = [f"# {title}", caption, "\n".join(lines)]
-    if notes.texts:
-        parts.append("\n".join(f"{number}. {escape(text)}" for number, text in enumerate(notes.texts, start=1)))
-    parts += [legend(bool(published), any(best)), scale_note]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return lines
 
 
 class Footnotes:
@@ -111,6 +116,10 @@ class Footnotes:
         notes = frame["note"] if "note" in frame.columns else [""] * len(frame)
         self._by_row = ["" if pd.isna(note) else str(note).strip() for note in notes]
         self.texts = list(dict.fromkeys(text for text in self._by_row if text))
+
+    def lines(self) -> list[str]:
+        """All notes as a numbered list in Markdown."""
+        return [f"{number}. {escape(text)}" for number, text in enumerate(self.texts, start=1)]
 
     def number(self, position: int) -> int | None:
         """The number of the note of the row at ``position``, or None where it has none."""

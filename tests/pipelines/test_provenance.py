@@ -194,7 +194,10 @@ def test_the_commit_says_whether_code_differs_from_it(tmp_path, monkeypatch):
     assert machine.git_commit() == head
     Path("results/table1.csv").write_text("a\n")
     assert machine.git_commit() == head
-    Path("params.yaml").write_text("seed: 1\n")
+    Path("params.yaml").write_text("seed: 1\n")  # stands in run.json
+    assert machine.git_commit() == head
+    Path("editors").mkdir()
+    Path("editors/mine.py").write_text("lr = 1\n")
     assert machine.git_commit() == f"{head}-dirty"
 
 

@@ -99,6 +99,8 @@ def test_the_table_is_computed_from_the_records(project):
     run = json.loads((results / "run.json").read_text())
     assert set(run["seconds"]) == {f"train/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")}
     assert run["packages"]["fairseq-fixed"]
+    assert run["parameters"]["note"] == "Small."
+    assert set(run["data"]["sizes"]) == {"training", "validation", "test"}
 
 
 def test_the_index_leads_to_the_table_and_says_its_best_row(project):
@@ -246,6 +248,10 @@ def _job(project: Path) -> Job:
         (lambda block: block["rows"][0].update(training="other"), "rows: unknown training 'other'"),
         (lambda block: block["rows"][0]["hyperparameters"].update(lr=-1.0), "rmsprop.lr must be a number > 0"),
         (lambda block: block["rows"].append(block["rows"][0]), "rows: two are alike"),
+        (
+            lambda block: block["rows"].append({"training": "plain", "editor": "covariance"}),
+            "editor 'covariance' must know training images, so it cannot edit translators",
+        ),
         (
             lambda block: block["rows"][2].update(search=["mu"]),
             "search: 'mu' cannot be tuned for this row; rmsprop lea",

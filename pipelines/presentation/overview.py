@@ -1,0 +1,59 @@
+"""What the index of results says of one benchmark: its main table in short, and the verdicts on the paper's claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.cells import KEYS
+from pipelines.presentation.tables import Column, Footnotes, escape, legend, published_metrics, table_lines
+
+_IMAGES = (
+    Column("test_error", "Test error", "%", 2),
+    Column("drawdown", "Drawdown", "points", 2),
+    Column("success_rate", "Success", "%", 1),
+)
+_TRANSLATION = (
+    Column("bleu", "BLEU", "", 2),
+    Column("bleu_drawdown", "BLEU drawdown", "points", 2),
+    Column("success_rate", "Success", "%", 1),
+)
+_MAIN = {
+    "table3": ("Table 3: ways to prepare a network for edits", KEYS, _IMAGES),
+    "table4": ("Table 4: fine-tuning a trained network", ("architecture", *KEYS), _IMAGES),
+    "table6": ("Table 6: translation", (*KEYS, "lr"), _TRANSLATION),
+}
+"""The table that a benchmark is run for; the first there is."""
+
+
+def main_table(folder: Path) -> list[str]:
+    """The benchmark's main table with three of its metrics, rows beyond the paper's left out; nothing without one."""
+    for name, (title, keys, columns) in _MAIN.items():
+        if not (folder / f"{name}.csv").exists():
+            continue
+        frame = pd.read_csv(folder / f"{name}.csv")
+        if "appendix" in frame:
+            frame = frame[~frame["appendix"].astype(bool)]
+        if "lr" in frame:
+            frame = frame.assign(lr=[f"{value:.2g}" for value in frame["lr"]])
+        if frame.empty:
+            continue
+        notes = Footnotes(frame).lines()
+        explained = legend(bool(published_metrics(frame, columns)), with_bold=True)
+        heading = f"**{title}** ([all columns and rows]({folder.name}/{name}.md))"
+        lines = [heading, "", *table_lines(frame, columns, keys), "", *notes]
+        return [*lines, *([""] if notes else []), explained, ""]
+    return []
+
+
+def verdicts(folder: Path) -> list[str]:
+    """A line for each of the paper's claims, folded away; nothing for results without claims."""
+    path = folder / "claims.csv"
+    if not path.exists():
+        return []
+    judged = pd.read_csv(path).drop_duplicates("claim")
+    rows = [f"| {escape(row.says)} | {row.claim_verdict} |" for row in judged.itertuples()]
+    summary = f"<details><summary>The paper's claims, and whether they hold on {folder.name}</summary>"
+    table = ["| the paper says | verdict here |", "| --- | --- |", *rows]
+    return [summary, "", *table, "", f"[How each was decided]({folder.name}/claims.md)", "", "</details>", ""]

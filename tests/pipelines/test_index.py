@@ -1,0 +1,33 @@
+"""results/README.md, from the files that reports left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines import index, settings
+
+
+def test_the_index_has_the_largest_training_set_first_and_says_what_made_it(tuned, monkeypatch):
+    tuned.succeed("report", "digits")
+    monkeypatch.chdir(tuned.folder)
+    run = json.loads(Path("results/digits/run.json").read_text())
+    assert run["data"]["sizes"] == {"training": 1677, "tuning": 60, "test": 60}
+    assert set(run["parameters"]["editors"]) == {"gd", "rmsprop"}
+    assert run["parameters"]["benchmark"]["trainings"]["plain"]["epochs"] == 2
+    shutil.copytree("results/digits", "results/larger")
+    run["data"]["sizes"]["training"] = 50000
+    run["parameters"]["benchmark"]["note"] = "As it was said when this was run."
+    run["git_commit"] = "0123456789abcdef-dirty"
+    Path("results/larger/run.json").write_text(json.dumps(run))
+    index.write_index(Path("results"), settings.load())
+    text = Path("results/README.md").read_text()
+    assert "## larger\n\nAs it was said when this was run.\n" in text
+    assert text.index("## larger") < text.index("## digits")
+    assert "at commit `0123456789ab` with local changes to its code; again with" in text
+    trials = sum(len(pd.read_csv(path)) for path in Path("results/digits/tuned").glob("*/*.csv"))
+    assert f"Tuning tried {trials} configurations" in text
+    assert trials >= 12
