@@ -17,8 +17,9 @@ from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.mistakes import CANDIDATES, Candidates
+from pipelines.benchmark_settings import MistakesSettings
 from pipelines.layout import Layout
-from pipelines.settings import MistakesSettings, Settings
+from pipelines.settings import Settings
 
 
 @dataclass(frozen=True)
