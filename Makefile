@@ -25,7 +25,7 @@ help:
 .venv/translation: .venv/installed
 	@echo "Installing what translation needs (compiles fairseq, some minutes, only once) ..."
 	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --progress-bar off -e ".[translation]" \
-		|| { echo "fairseq could not be installed: it needs a C++ compiler. Without it: 'run_translation: []' in params.yaml, then $(BIN)/dvc repro"; exit 2; }
+		|| { echo "fairseq could not be installed: it needs a C++ compiler. Without it: 'run_translation: []' in params.yaml, then 'source .venv/bin/activate && dvc repro'"; exit 2; }
 	@touch $@
 
 repro: .venv/translation

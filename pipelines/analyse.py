@@ -106,7 +106,8 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
     """The cell's descriptors: those that lie there already, or new ones, shard by shard."""
     chosen = settings.benchmark(cell.benchmark).analysis
     tuned = read_tuned(cell)
-    identity = fingerprint(settings, cell, [chosen.edits, chosen.shard, tuned["hyperparameters"], tuned["max_steps"]])
+    asked = [chosen.edits, chosen.shard, tuned["hyperparameters"], tuned["max_steps"]]
+    identity = fingerprint(settings, cell, asked, descriptors.__file__)
     result = cell.layout.descriptors / _file(cell)
     done = descriptors.load(result, identity)
     if done is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -38,6 +39,7 @@ _OF_RESULTS = (
     "similar.csv",
 )
 _OF_MODELS = (DESCRIPTION, HISTORY, EDITOR, COST, RANKS, TIMING)
+_BROKEN = (zipfile.BadZipFile, zlib.error)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same results give the same bytes
 
 
@@ -147,7 +149,7 @@ def _read(file: Path) -> _Bundle:
             made = (str(manifest["machine"]), str(manifest["commit"]))
     except FileNotFoundError as error:
         raise InputError(f"{file} is missing: give a file that `python -m pipelines.bundle` wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, *_BROKEN) as error:
         raise InputError(f"{file} is not a whole bundle ({error}): pack it again") from error
     if version != _VERSION or protocol != PROTOCOL:
         here = f"version {_VERSION} and protocol {PROTOCOL}"

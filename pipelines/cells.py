@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import benchmarks
 import editors
+from baselines import dknn
 from baselines.checkpoints import WEIGHTS, load_model
 from benchmarks import dataset
 from benchmarks.dataset import Dataset, Split
@@ -224,6 +225,7 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
         cell.model / WEIGHTS,
         cell.layout.data / "dataset.json",
         *_code(method),
+        *([dknn.__file__] if settings.training(cell.benchmark, cell.training).recipe == "dknn" else []),
         *code,
     ):
         try:

@@ -38,6 +38,8 @@ from pipelines.workers import share_out
 
 LEARNED = ".learned.csv"
 """Records of the same edits with the hyperparameters that training ended with, of a model trained for this editor."""
+_OF_TUNING = ("feasible", "min_success", "tuning")
+"""What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
 
 
 def evaluate(
@@ -55,7 +57,7 @@ def evaluate(
         for cell in unfinished(
             "evaluate mistakes of" if mistakes else "evaluate",
             cells,
-            lambda cell, mistakes=mistakes: _is_evaluated(_Asked.of(settings, cell, mistakes)),
+            lambda cell, mistakes=mistakes: _is_up_to_date(_Asked.of(settings, cell, mistakes)),
         )
     ]
     share_out(partial(_evaluate_cell, settings), todo, settings.processes, settings.torch_device())
@@ -135,9 +137,7 @@ def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:
         "hyperparameters": tuned["hyperparameters"],
         "max_steps": tuned["max_steps"],
         "learned": learned["hyperparameters"] if learned else None,
-        "feasible": tuned["feasible"],
-        "min_success": tuned["min_success"],
-        "tuning": tuned["tuning"],
+        **{name: tuned[name] for name in _OF_TUNING},
         "edits": len(records),
         "test_images": len(data.test),
         "wrong_before_editing": " ".join(map(str, images.wrong_before)),  # of the test images; one line, not one each
@@ -177,14 +177,18 @@ def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFr
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
 
-def _is_evaluated(asked: _Asked) -> bool:
+def _is_up_to_date(asked: _Asked) -> bool:
+    """Whether the records lie there; a later tuning that chose the same values is then noted beside them."""
     result = asked.result
     try:
         described = json.loads(result.read_text())
         files = (".csv", ".timing.csv", *([LEARNED] if described["learned"] else []))
-        return described["fingerprint"] == asked.identity and all(
-            result.with_suffix(suffix).exists() for suffix in files
-        )
+        if described["fingerprint"] != asked.identity or not all(result.with_suffix(one).exists() for one in files):
+            return False
+        tuned = {name: asked.tuned[name] for name in _OF_TUNING}
+        if described != described | tuned:
+            write_atomically(result, json.dumps(described | tuned, indent=2) + "\n")
+        return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

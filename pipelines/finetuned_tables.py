@@ -67,10 +67,11 @@ def pages(benchmark: str, edits: str, mistakes: str, columns: Sequence[Column], 
     return {
         "table4": (
             f"Table 4 on {benchmark}: fine-tuning a trained network",
-            f"`pretrained` was trained before anyone thought of edits; `extended` is that network with a new block of "
-            f"random weights before its last layer, the paper's second row; the others go on from it and learn its own "
-            f"answers (distillation). Every row's editor is tuned by the same rule. {edits} The last rows are not in "
-            f"the paper's table: other ways to draw the edits of Editable Training.",
+            f"`pretrained` was trained before anyone thought of edits; `extended` is that network with a new block "
+            f"before its last layer (a random layer and one of zeros, so that no answer changes), the paper's second "
+            f"row; the others go on from it and learn its own answers (distillation). Every row's "
+            f"editor is tuned by the same rule. {edits} The last rows are not in the paper's table: other ways to draw "
+            f"the edits of Editable Training.",
             [*columns, *further],
         ),
         "table5": (

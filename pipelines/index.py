@@ -24,7 +24,8 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
     :param warning: something that went wrong while reporting and that a reader should know.
     """
     found = {path.parent for name in ("leaderboard.csv", "table6.md") for path in results.glob(f"*/{name}")}
-    runs = sorted(((folder, _run(folder)) for folder in found), key=_place)
+    whole = [folder for folder in found if (folder / "run.json").exists()]  # it is written last
+    runs = sorted(((folder, _run(folder)) for folder in whole), key=_place)
     lines = [
         "# Results",
         "",
@@ -87,9 +88,15 @@ def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]
         "",
         f"Data: {run['data']['source']}{_tried(folder)}",
         "",
-        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}{parameters}.",
+        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}{parameters}.{_elsewhere(run)}",
         "",
     ]
+
+
+def _elsewhere(run: dict[str, Any]) -> str:
+    """From which machines results were merged."""
+    counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
+    return f" Of these, {'; '.join(counts)}." if counts else ""
 
 
 def _note(name: str, run: dict[str, Any], settings: Settings) -> str:

@@ -19,7 +19,6 @@ from benchmarks.augmentation import Augmentation
 from benchmarks.errors import InputError
 from benchmarks.image_files import read_image
 from benchmarks.models import torchvision_networks
-from pipelines.layout import Layout
 
 _LISTED = 12
 
@@ -101,10 +100,7 @@ def _of_suite(folder: Path, architecture: str | None, classes: Path | None, prep
     network, description = load_model(folder)
     if architecture is not None or preprocessing != Preprocessing():
         raise InputError(f"{folder}/{DESCRIPTION} says architecture and preprocessing: leave the options out")
-    there = folder.resolve()
-    data = dataset.load(Layout(there.parent.name, there.parents[2]).data)
-    if data.fingerprint() != description.dataset:
-        raise InputError(f"{folder} was trained on other data than data/{there.parent.name}: prepare and train again")
+    data = dataset.load(_data_of(folder, description.dataset))
     names = data.classes if classes is None else _read_classes(classes, len(data.classes), folder)
     channels, height, width = data.train.images.shape[1:]
 
@@ -120,6 +116,21 @@ def _of_suite(folder: Path, architecture: str | None, classes: Path | None, prep
         return data.augmentation.apply(inputs - outside, source) + outside
 
     return OwnModel(network, folder / WEIGHTS, names, "L" if channels == 1 else "RGB", transform, augment)
+
+
+def _data_of(folder: Path, fingerprint: str) -> Path:
+    """The prepared data that the model in ``folder`` was trained on.
+
+    They lie beside ``models/``; those of a model that lies elsewhere, as a patched one does, in ``data/`` here.
+    """
+    there = folder.resolve()
+    of_suite = there.parent.parent.name == "models"
+    root, name = (there.parents[2], there.parent.name) if of_suite else (Path(), "*")
+    for description in sorted((root / "data").glob(f"{name}/dataset.json")):
+        if dataset.load(description.parent).fingerprint() == fingerprint:
+            return description.parent
+    where = f"data/{name}" if of_suite else "any folder of data/"
+    raise InputError(f"{folder} was trained on other data than {where} holds: prepare them, or train again")
 
 
 def _of_torchvision(

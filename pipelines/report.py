@@ -78,8 +78,8 @@ _SCALABLE = (
 )
 """Figures for papers, which are also written as SVG."""
 _INTERVALS = (
-    "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares); "
-    "they say nothing of other trainings."
+    "Brackets hold 95 % intervals over edits of one trained model (bootstrap, Wilson's for shares), those of test "
+    "errors over test images; they say nothing of other trainings."
 )
 
 
@@ -126,7 +126,7 @@ def _write_tables(
     tables: dict[str, pd.DataFrame],
 ) -> None:
     scale_note = settings.benchmark(layout.benchmark).note
-    fewer = "" if board["edits"].nunique() == 1 else " (an editor that takes long: fewer)"
+    fewer = "" if board["edits"].nunique() == 1 else " (of an editor whose steps are slow, fewer)"
     edits = f"{board['edits'].max()} edits{fewer} of test images, targets drawn from all classes. {_INTERVALS}"
     learned = LEARNED_COLUMNS if LEARNED_COLUMNS[0].metric in board else []
     seeds = [SPREAD_COLUMN] if SPREAD_COLUMN.metric in board else []
@@ -150,7 +150,9 @@ def _write_tables(
         ),
         "leaderboard": (
             f"Leaderboard of {layout.benchmark}",
-            f"Smallest drawdown first; rows whose success is clearly below the required rate last. {edits}",
+            f"Smallest drawdown first; rows whose success is clearly below the required rate last. {edits} "
+            '"Signed drawdown" is the mean of error after − error before, "flips" the share of test images whose '
+            'answer changes, "before the edit" the generality of the network that is not edited yet.',
             [*PAPER_COLUMNS, *FURTHER_COLUMNS, *seeds],
         ),
         **finetuned_tables.pages(

@@ -12,7 +12,7 @@ from pipelines.presentation.sequence_tables import sequences_markdown, similar_m
 from pipelines.settings import Settings
 
 _EDITED = {
-    "random": "test images get labels drawn from all classes (one in as many holds already)",
+    "random": "test images get labels drawn from all classes (for one in as many, the model says it already)",
     "mistakes": "mistakes of the pre-trained model get their true labels",
 }
 

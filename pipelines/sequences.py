@@ -111,7 +111,9 @@ class _Asked:
         decides += [tuned["hyperparameters"], tuned["max_steps"]]
         if source == "mistakes":
             decides.append(realistic_mistakes.identity(settings, cell.benchmark, cell.seed))
-        code = (sequential.__file__, edited_images.__file__)
+        code = [sequential.__file__, edited_images.__file__]
+        if source == "mistakes":
+            code.append(realistic_mistakes.__file__)
         return cls(cell, split, folder, rows, source, tuned, fingerprint(settings, cell, decides, *code))
 
     def is_done(self) -> bool:

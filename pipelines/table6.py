@@ -22,6 +22,8 @@ from pipelines.translation_settings import RowSettings, TranslationSettings
 from pipelines.translator_edits import PROTOCOL, read_tuned
 
 KEYS = (*cells.KEYS, "lr")
+_NUMBERS = ("loss", "kl", "bleu_before", "bleu_after")
+"""Columns of records that are empty where an edit made the model's outputs no numbers; elsewhere, empty is a text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +171,8 @@ def _read(job: Job, cell: RowCell) -> RowResult:
     again = f"remove them and run `python -m pipelines.translation {job.benchmark}`"
     try:
         described = json.loads(path.read_text())
-        records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False)
+        missing = {name: [""] for name in _NUMBERS}
+        records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False, na_values=missing)
         milliseconds = pd.read_csv(path.with_name(f"{cell.file}.timing.csv"))["milliseconds"]
         counts = pd.read_csv(job.translations / f"{cell.model.name}.csv")[list(COUNTED)].to_numpy()
         tuned = read_tuned(job, cell)

@@ -107,12 +107,25 @@ def _train_one(settings: Settings, task: Task) -> None:
             progress.advance(detail=errors, quiet=show is not _nothing)
             log(_numbers(epoch), epoch.epoch)
 
+        _keep_or_drop(Layout(task.benchmark).checkpoints(task.training, task.seed), identity)
         made = RECIPES[chosen.recipe].make(settings, task, data, on_epoch)
     _write(folder, made, replace(made.description, fingerprint=identity))
     shutil.rmtree(Layout(task.benchmark).checkpoints(task.training, task.seed), ignore_errors=True)
     kept = f"kept epoch {made.description.epoch} of {epochs}, " if epochs else ""
     cost = f", a step costs {made.cost.ratio.value:.1f} plain ones" if made.cost else ""
     progress.finish(f"{kept}tuning error {made.description.tuning_error:.2f} %{cost}")
+
+
+def _keep_or_drop(checkpoints: Path, identity: str) -> None:
+    """Remove checkpoints of an interrupted training that other code or settings made; say whose the next ones are."""
+    path = checkpoints / "made_of.json"
+    try:
+        if json.loads(path.read_text()) == identity:
+            return
+    except (OSError, ValueError):
+        pass
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    write_atomically(path, json.dumps(identity) + "\n")
 
 
 def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:

@@ -168,7 +168,7 @@ def _evaluate(job: Job, cell: RowCell) -> None:
         records = [asdict(scorer.record(number, edit)) for number, edit in zip(rows, edits, strict=True)]
         return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
-    shards = job.layout.shards(cell.file) / fingerprint[:12]
+    shards = job.layout.shards(cell.file) / f"{fingerprint[:12]}-{chosen.shard}"
     records = in_shards(shards, len(scorer.requests), chosen.shard, run, progress)
     estimate, described = bleu.estimate(scorer.counts_before), row.model_dump() | {"seed": cell.seed}
     described |= {"benchmark": job.benchmark, "edits": len(records), "test_sentences": len(data.test)}

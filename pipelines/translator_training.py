@@ -65,7 +65,8 @@ def _train(job: Job, model: Model) -> None:
     torch.set_num_threads(settings.threads)
     checkpoints = job.layout.checkpoints(model.training, model.seed)
     axes = (*job.axes, model.training, model.seed)
-    pool = checkpoints / f"pool-{fingerprint[:12]}.jsonl"
+    checkpoints = checkpoints / fingerprint[:12]  # other code or settings begin anew
+    pool = checkpoints / "pool.jsonl"
     started, objective = _start(job, model, data), _objective(job, model, data, pool)
     tags = {"benchmark": job.benchmark, "training": model.training, "seed": str(model.seed)}
     with logging_live(job.benchmark, model.name, chosen.model_dump(), tags) as log:
@@ -87,7 +88,7 @@ def _train(job: Job, model: Model) -> None:
         corpus=data.fingerprint,
     )
     save_model(folder, trained.model, replace(described, fingerprint=fingerprint))
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
     progress.finish(f"kept epoch {described.epoch} of {described.epochs}, {described.valid_loss:.3f} nats a token")
 
 

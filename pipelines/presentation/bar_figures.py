@@ -30,6 +30,8 @@ from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 _LAYERS = ("all", "chain1", "chain2", "chain3", "chain4", "extra")
 # A published value further above our highest bar than this would flatten all bars: it becomes an arrow.
 _COMPARABLE = 2.0
+# Names of more bars than these are tilted, so that the picture need not be so wide that a page shrinks it.
+_UPRIGHT = 9
 
 
 @styled
@@ -44,7 +46,8 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
         ValueError: when there are no rows or a column is missing.
     """
     require(frame, ["editor", "layers", "drawdown", "success_rate"], "figure of Table 1")
-    figure = new_figure(width=max(WIDTH, 1.25 * len(frame)), height=5.0)
+    crowded = len(frame) > _UPRIGHT
+    figure = new_figure(width=max(WIDTH, (0.7 if crowded else 1.25) * len(frame)), height=6.2 if crowded else 5.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     places = np.arange(len(frame), dtype=float)
     colours = [editor_colour(editor) for editor in frame["editor"]]
@@ -86,8 +89,12 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
     below.set_ylabel("Success (%)")
     only_horizontal_grid(below)
     names = zip(frame["editor"], frame["layers"], strict=True)
-    titles = [f"{editor_title(e)}\n{layers_title(layers)}".replace(", ", ",\n").strip() for e, layers in names]
-    below.set_xticks(places, titles)
+    if crowded:
+        titles = [", ".join(part for part in (editor_title(e), layers_title(layers)) if part) for e, layers in names]
+        below.set_xticks(places, titles, rotation=35, ha="right", rotation_mode="anchor")
+    else:
+        titles = [f"{editor_title(e)}\n{layers_title(layers)}".replace(", ", ",\n").strip() for e, layers in names]
+        below.set_xticks(places, titles)
     below.set_xlim(-0.6, len(frame) - 0.4)
     return figure
 

@@ -51,8 +51,9 @@ def scatter(
 
     ``frame`` has the columns ``training, editor, layers``, ``x``, ``y`` and, where known, their ``_low`` and
     ``_high`` and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour tells the editor, shape
-    the training. Points below 95 % success are hollow. Of more than 16 entries only the front is labelled. Each of
-    ``curves``, frames with the columns ``editor``, ``x`` and ``y``, is a line through its points in their order.
+    the training, which is the label where there is one editor only. Points below 95 % success are hollow. Of more
+    than 16 entries only the front is labelled. Each of ``curves``, frames with the columns ``editor``, ``x`` and
+    ``y``, is a line through its points in their order.
 
     Raises:
         ValueError: when a column is missing or no row has both values.
@@ -98,9 +99,10 @@ def scatter(
     axes.set_xlabel(axis_title(x))
     axes.set_ylabel(axis_title(y))
     axes.margins(x=0.15, y=0.12)
-    _key(figure, shapes, rows, bool(whiskers))
+    _key(figure, shapes, rows, bool(whiskers), curves)
     labelled = rows if len(rows) <= _LABELS else rows[front]
-    texts = [_name(row) for _, row in labelled.iterrows()]
+    alone = rows["editor"].nunique() == 1 and rows["training"].nunique() > 1
+    texts = [str(row["training"]) if alone else _name(row) for _, row in labelled.iterrows()]
     points, markers = (part[[x, y]].to_numpy(dtype=float) for part in (labelled, rows))
     place_labels(figure, axes, points, texts, markers=markers, avoid=[*stair, *whiskers])
     return figure
@@ -162,7 +164,9 @@ def _name(row: pd.Series) -> str:
     return ", ".join(part for part in (editor_title(row["editor"]), layers_title(row["layers"])) if part)
 
 
-def _key(figure: Figure, shapes: dict[str, str], rows: pd.DataFrame, lines: bool) -> None:
+def _key(
+    figure: Figure, shapes: dict[str, str], rows: pd.DataFrame, whiskers: bool, curves: Sequence[pd.DataFrame]
+) -> None:
     enough = _enough(rows)
     handles = []
     if len(shapes) > 1:
@@ -176,8 +180,15 @@ def _key(figure: Figure, shapes: dict[str, str], rows: pd.DataFrame, lines: bool
         handles.append(Line2D([], [], linestyle="none", marker="o", label=label, **hollow))
     if enough.any():
         handles.append(Line2D([], [], label="Pareto front", **_FRONT))
-    if lines:
+    if curves:
+        looks = {"color": SOFT, "marker": ".", "markersize": 4, "linewidth": 1.2}
+        handles.append(Line2D([], [], label="same editor, other settings", **looks))
+    if whiskers:
         label = "95 % interval"
         handles.append(Line2D([], [], linestyle="none", marker="|", color=INK, markersize=11, label=label))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 4), columnspacing=1.4)
+    for columns in range(min(len(handles), 4), 0, -1):  # as many as there is room for
+        legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.4)
+        figure.canvas.draw()
+        if legend.get_window_extent().width <= figure.bbox.width or columns == 1:
+            return
+        legend.remove()

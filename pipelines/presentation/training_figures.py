@@ -29,7 +29,7 @@ def training_curves(history: pd.DataFrame, chosen_epoch: int | None = None, *, t
     loss, error = figure.subplots(1, 2)
     style = {"linewidth": 1.8, "marker": "o", "markersize": 3.5 if len(history) <= 40 else 0}
     loss.plot(history["epoch"], history["train_loss"], color=_TRAINING, label="training", **style)
-    loss.set_ylabel("Loss (cross-entropy)")
+    loss.set_ylabel("Training objective (nats)")
     error.plot(history["epoch"], history["train_error"], color=_TRAINING, label="training", **style)
     error.plot(history["epoch"], history["tuning_error"], color=_TUNING, label="tuning", **style)
     error.set_ylabel("Error (%)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -115,8 +116,17 @@ def changed(**values: object) -> None:
             archive.writestr(name, content)
 
 
+def flipped(whole: bytes) -> bytes:
+    """The archive with the first byte of compressed data changed."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        one = archive.infolist()[0]
+    place = one.header_offset + 30 + len(one.filename)
+    return whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+
+
 SPOILED = {
     "no archive": (lambda whole: Path(BUNDLE).write_bytes(b"hello"), "is not a whole bundle"),
+    "flipped byte": (lambda whole: Path(BUNDLE).write_bytes(flipped(whole)), "is not a whole bundle"),
     "half": (lambda whole: Path(BUNDLE).write_bytes(whole[: len(whole) // 2]), "is not a whole bundle"),
     "protocol": (lambda _: changed(protocol=99), "has version 1 and protocol 99, this suite version 1 and protocol 1"),
     "benchmark": (lambda _: changed(benchmark="mnist"), "is not what its manifest says"),

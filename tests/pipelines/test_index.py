@@ -31,3 +31,17 @@ def test_the_index_has_the_largest_training_set_first_and_says_what_made_it(tune
     trials = sum(len(pd.read_csv(path)) for path in Path("results/digits/tuned").glob("*/*.csv"))
     assert f"Tuning tried {trials} configurations" in text
     assert trials >= 12
+
+
+def test_a_report_that_is_being_written_is_left_out_and_merged_rows_are_named(tuned, monkeypatch):
+    tuned.succeed("report", "digits")
+    monkeypatch.chdir(tuned.folder)
+    Path("results/half").mkdir()
+    shutil.copy("results/digits/leaderboard.csv", "results/half/leaderboard.csv")
+    run = json.loads(Path("results/digits/run.json").read_text())
+    run["made_elsewhere"] = {"NVIDIA H200 at commit 0123456789ab": 3}
+    Path("results/digits/run.json").write_text(json.dumps(run))
+    index.write_index(Path("results"), settings.load())
+    text = Path("results/README.md").read_text()
+    assert "## half" not in text
+    assert "Of these, 3 rows were made on NVIDIA H200 at commit 0123456789ab." in text

@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines import train
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -185,3 +187,27 @@ def test_without_a_feasible_trial_the_least_violating_is_chosen_and_said_so(tune
     assert "no trial of the tuning reached 97.5 % success" in note
     assert note in (tuned.folder / "results/digits/leaderboard.md").read_text()
     assert "> **Warning:** MLflow was not filled" in (tuned.folder / "results/README.md").read_text()
+
+
+def test_a_later_tuning_with_the_same_outcome_is_noted_and_nothing_edited_again(tuned):
+    records = tuned.files("results/digits/edits/gd")
+    path = tuned.folder / "results/digits/tuned/gd/plain-all.json"
+    chosen = json.loads(path.read_text())
+    path.write_text(json.dumps(chosen | {"feasible": not chosen["feasible"], "min_success": 12.5}))
+    assert "evaluate digits gd: 2 of 2 unchanged" in tuned.succeed("evaluate", "digits", "gd").output
+    after = tuned.files("results/digits/edits/gd")
+    name = "results/digits/edits/gd/plain-all.json"
+    before, described = json.loads(records.pop(name)), json.loads(after.pop(name))
+    assert after == records
+    assert described == before | {"feasible": not chosen["feasible"], "min_success": 12.5}
+
+
+def test_checkpoints_of_other_code_or_settings_are_not_gone_on_from(tmp_path):
+    folder = tmp_path / "plain"
+    for identity, kept in (("a", False), ("a", True), ("b", False)):
+        folder.mkdir(exist_ok=True)
+        if not kept:
+            (folder / "checkpoint.pt").write_text("half")
+        train._keep_or_drop(folder, identity)
+        assert (folder / "checkpoint.pt").exists() == kept
+        (folder / "checkpoint.pt").write_text("half")

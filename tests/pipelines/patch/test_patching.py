@@ -126,6 +126,8 @@ def test_a_patch_of_a_models_folder_is_applied_and_removed(digits: Path, run) ->
     _, image, label = a_mistake()
     arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
     succeed(run(*arguments, "--control", "control", "--out", "patched"))
+    second = ("--model", "patched", "--input", image, "--label", (label + 1) % 10, "--layers", "chain4")
+    succeed(run(*second, "--control", "control", "--out", "twice"))  # its data are found though it lies elsewhere
     succeed(run("apply", "patched.patch.safetensors", "--model", "models/digits/plain", "--out", "again"))
     assert answers("again").tolist() == answers("patched").tolist()
     succeed(run("remove", "patched.patch.safetensors", "--model", "again", "--out", "back"))
