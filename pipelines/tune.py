@@ -24,6 +24,12 @@ from pipelines.search import Space
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
+_RESCORABLE = 20
+"""Finalists are looked at on the whole tuning split if it has at most so many times an edit's control images.
+
+Looking at a larger one would cost more than all of the search.
+"""
+
 
 def tune(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
@@ -89,6 +95,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
         statistics(settings.build(cell.editor), images, data.train),
+        rescore=len(data.tuning) <= _RESCORABLE * (tuning.control_size or len(data.tuning)),
     )
     best = trials[trials["chosen"]].iloc[0]
     names = [parameter.name for parameter in space.hyperparameters]
