@@ -29,8 +29,8 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
     lines = [
         "# Results",
         "",
-        "Made by `dvc repro`; every number can be recomputed from the records in `<benchmark>/edits/`.",
-        "The paper's own tables, as data: [published/](published/README.md).",
+        "Made by `dvc repro`: every number of a benchmark's tables can be recomputed from the records in its folders",
+        "`edits/` and `sequences/`. The paper's own tables, as data: [published/](published/README.md).",
         *_pages(results),
         "",
     ]
@@ -48,7 +48,7 @@ def _pages(results: Path) -> list[str]:
         heading = page.read_text(encoding="utf-8").partition("\n")[0]
         if page.name != "README.md" and heading.startswith("# "):
             links.append(f"- [{heading.removeprefix('# ')}]({page.name})")
-    return ["", "What we found out:", "", *links] if links else []
+    return ["", "What we found out (also in runs by hand, of which the pages tell):", "", *links] if links else []
 
 
 def _run(folder: Path) -> dict[str, Any]:
