@@ -19,6 +19,7 @@ from benchmarks.augmentation import Augmentation
 from benchmarks.errors import InputError
 from benchmarks.image_files import read_image
 from benchmarks.models import torchvision_networks
+from pipelines.layout import Layout
 
 _LISTED = 12
 
@@ -124,12 +125,13 @@ def _data_of(folder: Path, fingerprint: str) -> Path:
     They lie beside ``models/``; those of a model that lies elsewhere, as a patched one does, in ``data/`` here.
     """
     there = folder.resolve()
-    of_suite = there.parent.parent.name == "models"
-    root, name = (there.parents[2], there.parent.name) if of_suite else (Path(), "*")
-    for description in sorted((root / "data").glob(f"{name}/dataset.json")):
-        if dataset.load(description.parent).fingerprint() == fingerprint:
-            return description.parent
-    where = f"data/{name}" if of_suite else "any folder of data/"
+    if there.parent.parent.name == "models":
+        where, folders = f"data/{there.parent.name}", [Layout(there.parent.name, there.parents[2]).data]
+    else:
+        where, folders = "any folder of data/", sorted(path.parent for path in Path("data").glob("*/dataset.json"))
+    for data in folders:
+        if dataset.load(data).fingerprint() == fingerprint:
+            return data
     raise InputError(f"{folder} was trained on other data than {where} holds: prepare them, or train again")
 
 
