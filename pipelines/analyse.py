@@ -19,12 +19,13 @@ from benchmarks.scoring import shards
 from benchmarks.seeds import seed
 from pipelines import command
 from pipelines import settings as parameters
-from pipelines.cells import KEYS, Cell, analysed_cells, fingerprint, read_tuned, scorer, statistics
+from pipelines.cells import KEYS, Cell, analysed_cells, fingerprint, read_tuned
 from pipelines.csv_files import write_csv
 from pipelines.curves import curve
 from pipelines.layout import Layout
 from pipelines.layout import cell as file_name
 from pipelines.progress import Progress
+from pipelines.scorers import scorer, statistics
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -114,7 +115,7 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
         return done
     editor = settings.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
     images, data = scorer(settings, cell, "test", chosen.edits, None)
-    editor = editor.informed(statistics(editor, images, data.train))
+    editor = editor.informed(statistics(settings, cell, images, data.train))
     folder = cell.layout.unfinished_descriptors / f"{cell.editor}-{cell.file}"
     parts = []
     for number, rows in enumerate(shards(chosen.edits, chosen.shard)):

@@ -8,23 +8,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 import benchmarks
 import editors
 from baselines import dknn
-from baselines.checkpoints import WEIGHTS, load_model
-from benchmarks import dataset
-from benchmarks.dataset import Dataset, Split
+from baselines.checkpoints import WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.parts import WHOLE_MODEL
-from benchmarks.requests import EditRequests, corrections, draw_requests
-from benchmarks.scoring import Scorer
-from pipelines import realistic_mistakes
 from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
@@ -93,7 +85,10 @@ def cells_of_run(settings: Settings, benchmark: str, names: Sequence[str] | None
 
 
 def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callable[[Cell], bool]) -> list[Cell]:
-    """The cells that are still to be made; whole models, which take longest, first, so that no worker ends alone."""
+    """The cells that are still to be made; whole models, which take longest, first, so that no worker ends alone.
+
+    Those of the same part of the same model follow each other: what they share is computed once.
+    """
     left = []
     for name, of_editor in cells.items():
         todo = [cell for cell in of_editor if not finished(cell)]
@@ -101,7 +96,7 @@ def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callab
             unchanged = len(of_editor) - len(todo)
             print(f"{stage} {of_editor[0].benchmark} {name}: {unchanged} of {len(of_editor)} unchanged", flush=True)
         left += todo
-    return sorted(left, key=lambda cell: cell.layers != WHOLE_MODEL)
+    return sorted(left, key=lambda cell: (cell.layers != WHOLE_MODEL, cell.training, cell.seed, cell.layers))
 
 
 def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
@@ -138,78 +133,6 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
     if not isinstance(tuned["hyperparameters"], dict):
         raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
     return tuned
-
-
-def scorer(settings: Settings, cell: Cell, split: str, edits: int, control_size: int | None) -> tuple[Scorer, Dataset]:
-    """The cell's model with ``edits`` requests on the ``tuning`` or ``test`` split.
-
-    The requests depend on the suite's seed, the benchmark and the split alone: every editor and every training meets
-    the same ones.
-
-    :raises InputError: for missing or broken files, or a model that was trained on other data.
-    """
-    data, model = loaded(settings, cell)
-    images: Split = getattr(data, split)
-    requests = draw_requests(images, len(data.classes), edits, settings.seed, cell.benchmark, split)
-    return _scorer(settings, cell, model, data, images, requests, None, control_size), data
-
-
-def mistakes_scorer(settings: Settings, cell: Cell, edits: int, control_size: int | None) -> tuple[Scorer, Dataset]:
-    """The cell's model with requests to correct ``edits`` of the mistakes kept for evaluation; test images are control.
-
-    The mistakes are those of the benchmark's pre-trained model, so every row of Table 5 meets the same ones.
-
-    :raises InputError: as :func:`scorer`, and for a benchmark without mistakes.
-    """
-    data, model = loaded(settings, cell)
-    found = realistic_mistakes.divide(settings, cell.benchmark, data, cell.seed).evaluation.images
-    requests = corrections(found.select(torch.arange(min(edits, len(found)))), settings.seed, cell.benchmark)
-    return _scorer(settings, cell, model, data, data.test, requests, found, control_size), data
-
-
-def _scorer(
-    settings: Settings,
-    cell: Cell,
-    model: nn.Module,
-    data: Dataset,
-    images: Split,
-    requests: EditRequests,
-    edited: Split | None,
-    control_size: int | None,
-) -> Scorer:
-    asked = settings.editor(cell.editor)
-    wanted = {"edited": edited, "control_size": control_size, "views": asked.views, "margin": asked.margin}
-    return Scorer(model, cell.layers, data, images, requests, **wanted)
-
-
-def loaded(settings: Settings, cell: Cell) -> tuple[Dataset, nn.Module]:
-    """The benchmark's data and the cell's model.
-
-    :raises InputError: for missing or broken files, or a model that was trained on other data.
-    """
-    data = dataset.load(cell.layout.data)
-    model, description = load_model(cell.model, settings.torch_device())
-    if description.dataset != data.fingerprint():
-        raise InputError(f"{cell.model} was trained on other data than {cell.layout.data} holds: train it again")
-    return data, model
-
-
-class Prepared(Protocol):
-    """A scorer: the part of a model that an edit may change, and what reaches it."""
-
-    model: nn.Module
-    layers: editors.contract.Layers
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """What ``model`` takes for raw images."""
-
-
-def statistics(editor: editors.Editor, images: Prepared, train: Split) -> Any:
-    """What ``editor`` must know of the training data; None, at no cost, for an editor that needs nothing."""
-    if not editor.needs_statistics:
-        return None
-    inputs = images.inputs(train.images)
-    return editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)
 
 
 def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: str) -> str:

@@ -12,8 +12,9 @@ import editors
 from benchmarks import metrics
 from benchmarks.files import write_atomically
 from benchmarks.scoring import Scorer, shards
-from pipelines.cells import Cell, fingerprint, read_tuned, scorer, statistics
+from pipelines.cells import Cell, fingerprint, read_tuned
 from pipelines.progress import Progress
+from pipelines.scorers import scorer, statistics
 from pipelines.settings import Settings
 
 FACTORS = (0.4, 0.63, 0.8, 1.0, 1.25, 1.6, 2.5)
@@ -46,7 +47,7 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
         if row is None:
             if images is None:
                 images, data = scorer(settings, cell, "test", count, chosen.control_size)
-                known = statistics(settings.build(cell.editor), images, data.train)
+                known = statistics(settings, cell, images, data.train)
             values = tuned["hyperparameters"] | {STRENGTH: factor * tuned["hyperparameters"][STRENGTH]}
             editor = settings.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
             row = {"factor": factor, STRENGTH: values[STRENGTH], **_row(images, editor, chosen.shard)}

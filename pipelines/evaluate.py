@@ -24,15 +24,13 @@ from pipelines.cells import (
     Cell,
     cells_of_run,
     fingerprint,
-    mistakes_scorer,
     read_tuned,
-    scorer,
-    statistics,
     unfinished,
 )
 from pipelines.layout import EDITOR, MISTAKES, Layout
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
+from pipelines.scorers import mistakes_scorer, scorer, statistics
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -117,7 +115,7 @@ def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:
         images, data = mistakes_scorer(settings, cell, asked.edits, chosen.control_size)
     else:
         images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
-    known = statistics(settings.build(cell.editor), images, data.train)
+    known = statistics(settings, cell, images, data.train)
     folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}"
 
     def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:

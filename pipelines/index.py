@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
     if warning:
         lines += [f"> **Warning:** {warning}", ""]
     for folder, run in runs:
-        lines += _section(folder, run, settings)
+        with _named(folder):
+            lines += _section(folder, run, settings)
     write_atomically(results / "README.md", "\n".join(lines))
 
 
@@ -51,11 +54,11 @@ def _pages(results: Path) -> list[str]:
     return ["", "What we found out (also in runs by hand, of which the pages tell):", "", *links] if links else []
 
 
-def _run(folder: Path) -> dict[str, Any]:
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """:raises InputError: naming the folder, if one of its files is not what a report writes."""
     try:
-        run = json.loads((folder / "run.json").read_text())
-        described(run["hardware"]), run["git_commit"][:12], run["command"], run["data"]["source"]  # what is shown
-        return run
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
@@ -63,10 +66,16 @@ def _run(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def _run(folder: Path) -> dict[str, Any]:
+    with _named(folder):
+        return json.loads((folder / "run.json").read_text())
+
+
 def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, int, str]:
     """Classifiers before translators, large training sets before small ones."""
     folder, run = found
-    return (folder / "table6.md").exists(), -run["data"].get("sizes", {}).get("training", 0), folder.name
+    with _named(folder):
+        return (folder / "table6.md").exists(), -run["data"].get("sizes", {}).get("training", 0), folder.name
 
 
 def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:

@@ -21,12 +21,14 @@ from benchmarks.files import write_atomically
 from benchmarks.sequential import SequentialScorer
 from pipelines import command, edited_images, realistic_mistakes, similar
 from pipelines import settings as parameters
-from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, loaded, read_tuned, statistics, tuned_cells
+from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
 from pipelines.csv_files import write_csv
 from pipelines.edited_images import EditedImages
 from pipelines.layout import Layout
+from pipelines.made_of import is_made_of
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
+from pipelines.scorers import loaded, statistics
 from pipelines.sequence_settings import RowSettings
 from pipelines.settings import Settings
 from pipelines.workers import share_out
@@ -118,11 +120,7 @@ class _Asked:
 
     def is_done(self) -> bool:
         """Whether its records lie there already."""
-        try:
-            described = json.loads(self.result.read_text())
-            return described["fingerprint"] == self.identity and self.result.with_suffix(".csv").exists()
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        return is_made_of(self.result, self.identity, self.result.with_suffix(".csv"))
 
     def edited(self, settings: Settings, data: Dataset) -> EditedImages:
         """What is edited, and on which images errors are counted."""
@@ -146,7 +144,7 @@ def _run_cell(settings: Settings, asked: _Asked) -> None:
     demand = Demand(more.views, more.margin)
     images = SequentialScorer(model, cell.layers, data, edited.images, edited.control, demand, edited.seeds)
     editor = settings.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    editor = editor.informed(statistics(editor, images, data.train))
+    editor = editor.informed(statistics(settings, cell, images, data.train))
 
     def row(numbers: range) -> pd.DataFrame:
         order = numbers.start // count

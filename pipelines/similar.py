@@ -16,11 +16,13 @@ from benchmarks.demands import Demand
 from benchmarks.files import file_hash, write_atomically
 from benchmarks.similar import SimilarScorer, accuracies
 from pipelines import edited_images, realistic_mistakes
-from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, loaded, read_tuned, statistics, tuned_cells
+from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
 from pipelines.csv_files import write_csv
 from pipelines.layout import Layout
+from pipelines.made_of import is_made_of
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
+from pipelines.scorers import loaded, statistics
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -95,11 +97,7 @@ def _identity(settings: Settings, cell: Cell, found: _Neighbours) -> str:
 
 
 def _is_done(settings: Settings, cell: Cell, found: _Neighbours, file: Path) -> bool:
-    try:
-        known = json.loads(file.read_text())["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return file.with_suffix(".csv").exists() and known == _identity(settings, cell, found)
+    return is_made_of(file, _identity(settings, cell, found), file.with_suffix(".csv"))
 
 
 def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
@@ -122,7 +120,7 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
         Demand(more.views, more.margin),
     )
     editor = settings.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    editor = editor.informed(statistics(editor, images, data.train))
+    editor = editor.informed(statistics(settings, cell, images, data.train))
 
     def some(rows: range) -> pd.DataFrame:
         places = range(rows.start // asked.augmentations, rows.stop // asked.augmentations)

@@ -13,7 +13,7 @@ from benchmarks.translation import corpus
 from pipelines import claims, judging, provenance, table6, table6_claims
 from pipelines.csv_files import write_csv
 from pipelines.index import write_index
-from pipelines.presentation import figures
+from pipelines.presentation import columns, figures
 from pipelines.presentation.claims import claims_markdown
 from pipelines.presentation.tables import Column, to_markdown
 from pipelines.presentation.translation_page import examples
@@ -24,14 +24,14 @@ from pipelines.table6_runs import run_records
 from pipelines.translation_job import Job
 
 _COLUMNS = (
-    Column("bleu", "BLEU", "", 2),
-    Column("bleu_drawdown", "BLEU drawdown", "points", 2),
+    columns.BLEU,
+    columns.BLEU_DRAWDOWN,
     Column("bleu_drawdown_signed", "before − after", "points", 2),
-    Column("success_rate", "Success", "%", 1),
+    columns.SUCCESS,
     Column("decoded_rate", "Decoded", "%", 1),
-    Column("num_steps", "Steps", "", 2),
-    Column("generality", "Generality", "%", 1),
-    Column("generality_before", "before the edit", "%", 1),
+    columns.STEPS,
+    columns.GENERALITY,
+    columns.GENERALITY_BEFORE,
     Column("changed", "Changed", "%", 1),
     Column("kl", "KL", "nats/token", 4),
 )
@@ -86,7 +86,7 @@ def _page(job: Job, results: Sequence[RowResult], table: pd.DataFrame) -> str:
     links = "[examples](examples.md), [claims](claims.md)"
     signature = results[0].description["bleu_signature"]
     return to_markdown(
-        table.assign(lr=[f"{value:.2g}" for value in table["lr"]]),
+        table,
         title=f"Table 6: editing a translator ({job.benchmark})",
         caption=caption,
         scale_note=f"{job.chosen.note}\n\nBLEU: `{signature}`. {len(results[0].records)} edits a row; {links}.",

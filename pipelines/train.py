@@ -31,6 +31,7 @@ from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
 from pipelines.live import logging_live
+from pipelines.made_of import drop_unless_made_of, is_made_of
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
@@ -88,12 +89,13 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
 def _train_one(settings: Settings, task: Task) -> None:
     """Make one model unless it is there already."""
     data = dataset.load(Layout(task.benchmark).data)
-    folder = Layout(task.benchmark).model(task.training, task.seed)
+    layout = Layout(task.benchmark)
+    folder, checkpoints = (place(task.training, task.seed) for place in (layout.model, layout.checkpoints))
     chosen = settings.training(task.benchmark, task.training)
     epochs = chosen.plan.epochs if chosen.plan else 0
     identity = _fingerprint(settings, data, task)
     progress = Progress(f"train {task}", epochs, "epochs")
-    if _finished(folder, identity):
+    if is_made_of(folder / DESCRIPTION, identity, folder / WEIGHTS):
         progress.finish("unchanged")
         return
     torch.set_num_threads(settings.threads)
@@ -107,25 +109,13 @@ def _train_one(settings: Settings, task: Task) -> None:
             progress.advance(detail=errors, quiet=show is not _nothing)
             log(_numbers(epoch), epoch.epoch)
 
-        _keep_or_drop(Layout(task.benchmark).checkpoints(task.training, task.seed), identity)
+        drop_unless_made_of(checkpoints, identity)
         made = RECIPES[chosen.recipe].make(settings, task, data, on_epoch)
     _write(folder, made, replace(made.description, fingerprint=identity))
-    shutil.rmtree(Layout(task.benchmark).checkpoints(task.training, task.seed), ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     kept = f"kept epoch {made.description.epoch} of {epochs}, " if epochs else ""
     cost = f", a step costs {made.cost.ratio.value:.1f} plain ones" if made.cost else ""
     progress.finish(f"{kept}tuning error {made.description.tuning_error:.2f} %{cost}")
-
-
-def _keep_or_drop(checkpoints: Path, identity: str) -> None:
-    """Remove checkpoints of an interrupted training that other code or settings made; say whose the next ones are."""
-    path = checkpoints / "made_of.json"
-    try:
-        if json.loads(path.read_text()) == identity:
-            return
-    except (OSError, ValueError):
-        pass
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    write_atomically(path, json.dumps(identity) + "\n")
 
 
 def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
@@ -147,14 +137,6 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
         except FileNotFoundError as error:
             raise InputError(f"{path} is missing: train {source} first") from error
     return digest.hexdigest()
-
-
-def _finished(folder: Path, identity: str) -> bool:
-    try:
-        described = ModelDescription(**json.loads((folder / DESCRIPTION).read_text()))
-        return described.fingerprint == identity and (folder / WEIGHTS).exists()
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def _write(folder: Path, made: Made, description: ModelDescription) -> None:

@@ -14,7 +14,7 @@ import editors
 from baselines import editable_translation, translation
 from benchmarks import seeds
 from benchmarks import translation as room
-from benchmarks.files import file_hash, write_atomically
+from benchmarks.files import file_hash
 from benchmarks.translation import corpora
 from benchmarks.translation.requests import TranslationRequest
 from pipelines.cells import method_files
@@ -24,9 +24,6 @@ from pipelines.settings import Settings
 from pipelines.translation_settings import RowSettings, TranslationSettings
 
 REQUESTS = "requests.jsonl"
-MADE_OF = "made_of.json"
-_FINGERPRINT = "fingerprint"
-
 _TEXT = ("text.py", "corpus.py", "vocabulary.py")
 _MODEL = ("batches.py", "corpus.py", "model.py", "randomness.py", "toolkit.py", "vocabulary.py")
 _REQUESTS = (*_MODEL, "decoding.py", "requests.py")
@@ -156,19 +153,6 @@ def identity(described: Sequence[Any], files: Sequence[Path]) -> str:
     for path in dict.fromkeys(files):
         digest.update(file_hash(path).encode())
     return digest.hexdigest()
-
-
-def write_made_of(path: Path, fingerprint: str) -> None:
-    """Write what the files beside ``path`` are made of, once they are complete."""
-    write_atomically(path, json.dumps({_FINGERPRINT: fingerprint}) + "\n")
-
-
-def is_made_of(path: Path, fingerprint: str, *others: Path) -> bool:
-    """Whether ``path``, and with it the ``others``, are there and made of just that."""
-    try:
-        return json.loads(path.read_text())[_FINGERPRINT] == fingerprint and all(one.exists() for one in others)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _editing(editor: str) -> list[Path]:

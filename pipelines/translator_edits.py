@@ -24,20 +24,18 @@ from benchmarks.translation.requests import draw_requests, load_requests, save_r
 from benchmarks.translation.scoring import TranslationScorer
 from pipelines import search
 from pipelines.csv_files import write_csv
+from pipelines.made_of import MADE_OF, is_made_of, write_made_of
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
 from pipelines.search import Space
 from pipelines.translation_job import (
-    MADE_OF,
     REQUESTS,
     Job,
     RowCell,
     counted,
     identity,
-    is_made_of,
     request_code,
     scoring_code,
-    write_made_of,
 )
 from pipelines.workers import share_out
 

@@ -26,8 +26,9 @@ from benchmarks.translation.requests import draw_requests, load_requests, save_r
 from pipelines.csv_files import write_csv
 from pipelines.layout import HISTORY, TIMING
 from pipelines.live import logging_live
+from pipelines.made_of import drop_unless_made_of, is_made_of
 from pipelines.progress import Progress
-from pipelines.translation_job import Job, Model, counted, identity, is_made_of, training_code
+from pipelines.translation_job import Job, Model, counted, identity, training_code
 from pipelines.translation_settings import TranslationSettings
 from pipelines.workers import share_out
 
@@ -65,7 +66,7 @@ def _train(job: Job, model: Model) -> None:
     torch.set_num_threads(settings.threads)
     checkpoints = job.layout.checkpoints(model.training, model.seed)
     axes = (*job.axes, model.training, model.seed)
-    checkpoints = checkpoints / fingerprint[:12]  # other code or settings begin anew
+    drop_unless_made_of(checkpoints, fingerprint)
     pool = checkpoints / "pool.jsonl"
     started, objective = _start(job, model, data), _objective(job, model, data, pool)
     tags = {"benchmark": job.benchmark, "training": model.training, "seed": str(model.seed)}
@@ -88,7 +89,7 @@ def _train(job: Job, model: Model) -> None:
         corpus=data.fingerprint,
     )
     save_model(folder, trained.model, replace(described, fingerprint=fingerprint))
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     progress.finish(f"kept epoch {described.epoch} of {described.epochs}, {described.valid_loss:.3f} nats a token")
 
 

@@ -17,9 +17,11 @@ import editors
 from benchmarks.files import write_atomically
 from pipelines import command, search
 from pipelines import settings as parameters
-from pipelines.cells import Cell, cells_of_run, fingerprint, scorer, statistics, unfinished
+from pipelines.cells import Cell, cells_of_run, fingerprint, unfinished
 from pipelines.layout import TIMING, Layout
+from pipelines.made_of import is_made_of
 from pipelines.progress import Progress
+from pipelines.scorers import scorer, statistics
 from pipelines.search import Space
 from pipelines.settings import Settings
 from pipelines.workers import share_out
@@ -65,11 +67,7 @@ def _identity(settings: Settings, cell: Cell) -> str:
 
 def _is_tuned(settings: Settings, cell: Cell) -> bool:
     result = _result(cell)
-    try:
-        known = json.loads(result.read_text())["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return result.with_suffix(".csv").exists() and known == _identity(settings, cell)
+    return is_made_of(result, _identity(settings, cell), result.with_suffix(".csv"))
 
 
 def _tune_cell(settings: Settings, cell: Cell) -> float:
@@ -94,7 +92,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
         cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
-        statistics(settings.build(cell.editor), images, data.train),
+        statistics(settings, cell, images, data.train),
         rescore=len(data.tuning) <= _RESCORABLE * (tuning.control_size or len(data.tuning)),
     )
     best = trials[trials["chosen"]].iloc[0]

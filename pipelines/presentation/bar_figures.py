@@ -18,6 +18,7 @@ from pipelines.presentation.style import (
     SOFT,
     WIDTH,
     axis_title,
+    cell_title,
     editor_colour,
     editor_title,
     layers_title,
@@ -88,13 +89,12 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
     below.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     below.set_ylabel("Success (%)")
     only_horizontal_grid(below)
-    names = zip(frame["editor"], frame["layers"], strict=True)
+    rows = frame.to_dict("records")
     if crowded:
-        titles = [", ".join(part for part in (editor_title(e), layers_title(layers)) if part) for e, layers in names]
+        titles = [cell_title(row) for row in rows]
         below.set_xticks(places, titles, rotation=35, ha="right", rotation_mode="anchor")
     else:
-        titles = [f"{editor_title(e)}\n{layers_title(layers)}".replace(", ", ",\n").strip() for e, layers in names]
-        below.set_xticks(places, titles)
+        below.set_xticks(places, [cell_title(row, "\n").replace(", ", ",\n") for row in rows])
     below.set_xlim(-0.6, len(frame) - 0.4)
     return figure
 

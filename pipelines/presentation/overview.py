@@ -7,18 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.cells import KEYS
-from pipelines.presentation.tables import Column, Footnotes, escape, legend, published_metrics, table_lines
+from pipelines.presentation import columns
+from pipelines.presentation.tables import Footnotes, escape, legend, published_metrics, table_lines
 
-_IMAGES = (
-    Column("test_error", "Test error", "%", 2),
-    Column("drawdown", "Drawdown", "points", 2),
-    Column("success_rate", "Success", "%", 1),
-)
-_TRANSLATION = (
-    Column("bleu", "BLEU", "", 2),
-    Column("bleu_drawdown", "BLEU drawdown", "points", 2),
-    Column("success_rate", "Success", "%", 1),
-)
+_IMAGES = (columns.TEST_ERROR, columns.DRAWDOWN, columns.SUCCESS)
+_TRANSLATION = (columns.BLEU, columns.BLEU_DRAWDOWN, columns.SUCCESS)
 _MAIN = {
     "table3": ("Table 3: ways to prepare a network for edits", KEYS, _IMAGES),
     "table4": ("Table 4: fine-tuning a trained network", ("architecture", *KEYS), _IMAGES),
@@ -29,18 +22,16 @@ _MAIN = {
 
 def main_table(folder: Path) -> list[str]:
     """The benchmark's main table with three of its metrics, rows that were not run left out; nothing without one."""
-    for name, (title, keys, columns) in _MAIN.items():
+    for name, (title, keys, metrics) in _MAIN.items():
         if not (folder / f"{name}.csv").exists():
             continue
-        frame = pd.read_csv(folder / f"{name}.csv").dropna(subset=[column.metric for column in columns])
-        if "lr" in frame:
-            frame = frame.assign(lr=[f"{value:.2g}" for value in frame["lr"]])
+        frame = pd.read_csv(folder / f"{name}.csv").dropna(subset=[column.metric for column in metrics])
         if frame.empty:
             continue
         notes = Footnotes(frame).lines()
-        explained = legend(bool(published_metrics(frame, columns)), with_bold=True)
+        explained = legend(bool(published_metrics(frame, metrics)), with_bold=True)
         heading = f"**{title}** ([all columns and rows]({folder.name}/{name}.md))"
-        lines = [heading, "", *table_lines(frame, columns, keys), "", *notes]
+        lines = [heading, "", *table_lines(frame, metrics, keys), "", *notes]
         return [*lines, *([""] if notes else []), explained, ""]
     return []
 

@@ -19,9 +19,9 @@ from pipelines.presentation.style import (
     INK,
     SOFT,
     axis_title,
+    cell_title,
     editor_colour,
     editor_title,
-    layers_title,
     new_figure,
     styled,
 )
@@ -102,7 +102,7 @@ def scatter(
     _key(figure, shapes, rows, bool(whiskers), curves)
     labelled = rows if len(rows) <= _LABELS else rows[front]
     alone = rows["editor"].nunique() == 1 and rows["training"].nunique() > 1
-    texts = [str(row["training"]) if alone else _name(row) for _, row in labelled.iterrows()]
+    texts = [str(row["training"]) if alone else cell_title(row) for _, row in labelled.iterrows()]
     points, markers = (part[[x, y]].to_numpy(dtype=float) for part in (labelled, rows))
     place_labels(figure, axes, points, texts, markers=markers, avoid=[*stair, *whiskers])
     return figure
@@ -158,10 +158,6 @@ def _error(row: pd.Series, metric: str) -> list[list[float]] | None:
     if pd.isna(low) or pd.isna(high):
         return None
     return [[max(row[metric] - low, 0.0)], [max(high - row[metric], 0.0)]]
-
-
-def _name(row: pd.Series) -> str:
-    return ", ".join(part for part in (editor_title(row["editor"]), layers_title(row["layers"])) if part)
 
 
 def _key(

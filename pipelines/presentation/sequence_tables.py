@@ -4,6 +4,7 @@ import pandas as pd
 
 from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
+from pipelines.presentation.columns import SUCCESS
 from pipelines.presentation.tables import NOTHING, Column, escape, name_of, to_markdown
 
 _SHOWN = {
@@ -19,7 +20,7 @@ SIMILAR_COLUMNS = [
     Column("same_class_before", "before the edit", "%", 1),
     Column("own_accuracy", "Other views of the edited image follow", "%", 1),
     Column("own_before", "before the edit", "%", 1),
-    Column("success_rate", "Success", "%", 1),
+    SUCCESS,
 ]
 _EMBEDDINGS = {
     "inception_v3": "InceptionV3's pooled features",

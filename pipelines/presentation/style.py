@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -151,6 +151,11 @@ def layers_title(layers: object) -> str:
     if layers == "all":
         return "all layers"
     return re.sub(r"^chain(\d)$", r"chain \1", layers)
+
+
+def cell_title(row: Mapping[str, Any], between: str = ", ") -> str:
+    """The row's ``editor`` and ``layers`` in words, e.g. ``RMSProp, chain 3``."""
+    return between.join(part for part in (editor_title(row["editor"]), layers_title(row["layers"])) if part)
 
 
 def axis_title(metric: str) -> str:

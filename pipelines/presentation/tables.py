@@ -165,8 +165,10 @@ def legend(with_paper: bool, with_bold: bool) -> str:
 
 
 def name_of(value: object) -> str:
-    """A name as shown: a dash where there is none, as for methods that change no layers."""
-    return NOTHING if pd.isna(value) or str(value) == "" else str(value)
+    """A name as shown: a dash where there is none, as for methods that change no layers; two digits of a number."""
+    if pd.isna(value) or str(value) == "":
+        return NOTHING
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def escape(text: str) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.made_of import MADE_OF, write_made_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -161,8 +163,8 @@ def test_a_checkpoint_that_cannot_be_read_is_named(trained):
     path = trained.folder / "unfinished/digits/training/plain/checkpoint.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"nonsense")
-    made_of = json.loads((trained.folder / "models/digits/plain/model.json").read_text())["fingerprint"]
-    path.with_name("made_of.json").write_text(json.dumps(made_of))  # one of other code or settings would be dropped
+    fingerprint = json.loads((trained.folder / "models/digits/plain/model.json").read_text())["fingerprint"]
+    write_made_of(path.with_name(MADE_OF), fingerprint)  # one of other code or settings would be dropped
     shutil.rmtree(trained.folder / "models")
     refused(trained.run("train", "digits", "plain"), "checkpoint.pt is not a readable checkpoint", "remove it")
 

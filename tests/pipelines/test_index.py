@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from benchmarks.errors import InputError
 from pipelines import index, settings
 
 
@@ -45,3 +47,11 @@ def test_a_report_that_is_being_written_is_left_out_and_merged_rows_are_named(tu
     text = Path("results/README.md").read_text()
     assert "## half" not in text
     assert "Of these, 3 rows were made on NVIDIA H200 at commit 0123456789ab." in text
+
+
+def test_broken_results_are_named(tuned, monkeypatch):
+    tuned.succeed("report", "digits")
+    monkeypatch.chdir(tuned.folder)
+    Path("results/digits/leaderboard.csv").write_text("training,editor\nplain\n")
+    with pytest.raises(InputError, match=r"the results in results/digits are broken .* pipelines.report digits"):
+        index.write_index(Path("results"), settings.load())

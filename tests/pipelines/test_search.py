@@ -15,8 +15,9 @@ import torch
 import editors
 from benchmarks.scoring import Scorer
 from pipelines import search, settings
-from pipelines.cells import Cell, scorer
+from pipelines.cells import Cell
 from pipelines.progress import Progress
+from pipelines.scorers import scorer
 
 EDITS = 60
 

@@ -13,8 +13,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines import train
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -200,14 +198,3 @@ def test_a_later_tuning_with_the_same_outcome_is_noted_and_nothing_edited_again(
     before, described = json.loads(records.pop(name)), json.loads(after.pop(name))
     assert after == records
     assert described == before | {"feasible": not chosen["feasible"], "min_success": 12.5}
-
-
-def test_checkpoints_of_other_code_or_settings_are_not_gone_on_from(tmp_path):
-    folder = tmp_path / "plain"
-    for identity, kept in (("a", False), ("a", True), ("b", False)):
-        folder.mkdir(exist_ok=True)
-        if not kept:
-            (folder / "checkpoint.pt").write_text("half")
-        train._keep_or_drop(folder, identity)
-        assert (folder / "checkpoint.pt").exists() == kept
-        (folder / "checkpoint.pt").write_text("half")
