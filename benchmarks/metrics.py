@@ -39,7 +39,7 @@ def flip_rate(records: pd.DataFrame) -> pd.Series:
 
 
 def generality(records: pd.DataFrame) -> pd.Series:
-    """Share of augmented copies of the edited image that the edited model assigns to the target, in percent."""
+    """Share of other pictures of the edited thing that the edited model assigns to the target, in percent."""
     return 100.0 * records["views_after"] / records["views"]
 
 

@@ -18,9 +18,10 @@ from benchmarks.parts import activations, layers_of, split
 from benchmarks.ranks import ranks
 from benchmarks.requests import EditRequests, control_images
 from benchmarks.seeds import generator
+from benchmarks.shifts import taken_again
 
 VIEWS = 5
-"""Fresh augmentations of the edited image on which generality is counted."""
+"""Other pictures of what is on the edited image, on which generality is counted."""
 _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
 # fetching those pages takes a third of the time.
@@ -37,7 +38,7 @@ class EditRecord:
     :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
         ``flips`` of them with another answer than before.
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
-    :ivar views_before, views_after: how many of the ``views`` augmented copies were assigned to the target.
+    :ivar views_before, views_after: how many of the ``views`` other pictures were assigned to the target.
     """
 
     edit: int
@@ -71,14 +72,14 @@ class Scorer:
     """Edits of one model, and what they do to a split: by default the one whose images are edited.
 
     Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
-    images, their augmented copies and the control images, and the model's answers before.
+    images, other pictures of them and the control images, and the model's answers before.
 
     :param layers: name of the editable part, ``all`` for the whole model.
     :param images: what edits should leave as it is.
     :param requests: of images of ``edited``, which are those of ``images`` if it is None.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
-    :param views: augmented copies of the edited image that must get the target too, others than those on which
-        generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
+    :param views: augmented copies of the edited image that must get the target too, none of them among the pictures on
+        which generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
         changes what counts as success: the edited image gets the target.
     :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
     :param chunk_bytes: most memory for one activation: as many images at a time go through the network (one at least).
@@ -131,7 +132,7 @@ class Scorer:
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
         self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
-        self._make_views = partial(_augmented, dataset, edited, requests, device)
+        self._make_views = partial(_taken_again, dataset, edited, requests, device)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -222,7 +223,7 @@ class Scorer:
 
     @cached_property
     def _views(self) -> Tensor:
-        """Activations of the augmented copies ``(E, VIEWS, ...)``; tuning never asks for them."""
+        """Activations of the other pictures ``(E, VIEWS, ...)``; tuning never asks for them."""
         return activations(self._prefix, self._make_views(), self._prefix_chunk).unflatten(0, (-1, VIEWS))
 
     @cached_property
@@ -257,10 +258,11 @@ def shards(count: int, size: int) -> Iterator[range]:
     yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
-def _augmented(dataset: Dataset, images: Split, requests: EditRequests, device: torch.device) -> Tensor:
+def _taken_again(dataset: Dataset, images: Split, requests: EditRequests, device: torch.device) -> Tensor:
     copies = [
-        dataset.augmentation.apply(
+        taken_again(
             images.images[image].expand(VIEWS, *images.images.shape[1:]).to(device),
+            dataset.augmentation,
             generator(request_seed, "views"),
         )
         for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)

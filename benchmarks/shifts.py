@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.augmentation import Augmentation
 from benchmarks.errors import InputError
 
 
@@ -59,3 +60,15 @@ class Shift:
         moved = F.grid_sample(images.float(), grid.to(images.device), align_corners=False)
         noise = self.noise * torch.randn(images.shape, generator=generator)
         return (moved + noise.to(images.device)).round().clamp(0, 255).to(torch.uint8)
+
+
+_HELD_OUT = Shift(rotation=10.0, scale=0.1)
+
+
+def taken_again(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Other pictures of the same things: uint8 ``(N, C, H, W)``, augmented as in training, then turned and scaled.
+
+    By up to 10 degrees and 10 %, as neither training does nor an edit that is asked for augmented copies. Augmentation
+    alone may give back the image itself, or a copy that was asked for: of a crop of one pixel there are nine results.
+    """
+    return _HELD_OUT.apply(augmentation.apply(images, generator), generator)

@@ -17,6 +17,7 @@ from benchmarks.metrics import Estimate, mean
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.scoring import answers
 from benchmarks.seeds import generator
+from benchmarks.shifts import taken_again
 
 NOTHING_MORE = Demand()
 
@@ -27,9 +28,9 @@ class SimilarRecord:
 
     :ivar image: position of the edited image; ``augmentation`` which of its augmentations was edited.
     :ivar neighbour: position of the image most like it; ``same_class`` whether the wanted label is its true one.
-    :ivar views: augmentations that were looked at, of each of the two.
-    :ivar own_before, own_after: those of the edited image that are assigned to the wanted label, others than the edited
-        one; ``similar_before``, ``similar_after`` those of its neighbour.
+    :ivar views: other pictures that were looked at, of each of the two.
+    :ivar own_before, own_after: those of the edited image that are assigned to the wanted label; ``similar_before``,
+        ``similar_after`` those of its neighbour.
     """
 
     image: int
@@ -47,7 +48,7 @@ class SimilarRecord:
 
 
 class SimilarScorer:
-    """Edits of augmentations of images, one at a time, and what becomes of further ones of each and of its neighbour.
+    """Edits of augmentations of images, one at a time, and what becomes of other pictures of each and its neighbour.
 
     :param layers: name of the editable part, ``all`` for the whole model.
     :param images: with the wanted labels, which must be right for what an image shows: else nothing should carry over.
@@ -84,8 +85,8 @@ class SimilarScorer:
         """Edit each augmentation of the image at ``place``, every time from the original weights."""
         target, neighbour = int(self._images.labels[place]), int(self._neighbours[place])
         image, other = self._images.images[place], self._others.images[neighbour]
-        raw = self._augmented(image, place, "edited")
-        looked_at = torch.cat([self._augmented(image, place, "own"), self._augmented(other, place, "similar")])
+        raw = self._dataset.augmentation.apply(self._copies(image), generator(self._seeds[place], "edited"))
+        looked_at = torch.cat([self._taken_again(image, place, "own"), self._taken_again(other, place, "similar")])
         features, looked_at = self.inputs(raw), self.inputs(looked_at)
         each = range(self._count)
         requests = [
@@ -123,9 +124,11 @@ class SimilarScorer:
             )
         return records
 
-    def _augmented(self, image: Tensor, place: int, name: str) -> Tensor:
-        copies = image.expand(self._count, *image.shape)
-        return self._dataset.augmentation.apply(copies, generator(self._seeds[place], name))
+    def _copies(self, image: Tensor) -> Tensor:
+        return image.expand(self._count, *image.shape)
+
+    def _taken_again(self, image: Tensor, place: int, name: str) -> Tensor:
+        return taken_again(self._copies(image), self._dataset.augmentation, generator(self._seeds[place], name))
 
     def _hits(self, logits: Tensor, target: int) -> tuple[int, int]:
         """How many views of the edited image, and of its neighbour, are assigned to ``target``."""

@@ -20,7 +20,7 @@ from benchmarks.parts import WHOLE_MODEL
 from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
 KEYS = ["training", "editor", "layers"]
 """The columns that name a cell in every table of a benchmark."""

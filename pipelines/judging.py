@@ -45,7 +45,8 @@ class Comparison:
     """One line of a claim: two sides (one, where a number is held against bounds) and what the data say of them.
 
     ``estimate`` is the first side's value minus the second's, their ratio, or the value itself, as the condition's
-    ``scale`` says. ``missing`` names what the run lacks, ``caveats`` what speaks against the verdict.
+    ``scale`` says. ``missing`` names what the run lacks, ``caveats`` what speaks against the verdict. ``bought``: the
+    smaller drawdown comes with more failures, see :func:`bought`, so that it decides nothing.
     """
 
     condition: Condition
@@ -54,11 +55,14 @@ class Comparison:
     estimate: Estimate = _NOTHING
     method: str = ""
     caveats: tuple[str, ...] = ()
+    bought: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Whether the condition holds between these sides."""
-        return Verdict.NOT_MEASURED if self.missing else self.condition.allowed.decide(self.estimate)
+        if self.missing:
+            return Verdict.NOT_MEASURED
+        return Verdict.UNDECIDED if self.bought else self.condition.allowed.decide(self.estimate)
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Co
     known = [cell for cell in cells if cell is not None]
     if METRICS[condition.metric].source == "test images":
         return Comparison(condition, sides, (), *_of_test_images(known))
-    return Comparison(condition, sides, (), *_of_edits(condition, known, rows), _caveats(known))
+    paid = bought(condition.metric, sides, known[0].description["min_success"])
+    return Comparison(condition, sides, (), *_of_edits(condition, known, rows), (*_caveats(known), *paid), bool(paid))
 
 
 def _side(row: Row, published: float, cell: CellResult | None, metric: str) -> Side:
@@ -207,6 +212,22 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
     """The rows that clearly miss the required success: failures leave a model nearly as it was, so they look local."""
     return tuple(f"{_name(cell)}: {reason}" for cell in cells if (reason := shortfall(cell)))
+
+
+def bought(metric: str, sides: Sequence[Side], required: float) -> tuple[str, ...]:
+    """Why a smaller drawdown decides nothing: its row succeeds less often than the other, and than is required.
+
+    Smaller steps alone break less and fail more, whatever the editor. Nothing where that is not so.
+    """
+    if not metric.endswith("drawdown") or len(sides) != 2:
+        return ()
+    smaller, other = sorted(sides, key=lambda side: side.measured)
+    if smaller.success >= min(required, other.success) or math.isnan(smaller.success):
+        return ()
+    return (
+        f"{smaller.row}: its smaller drawdown comes with fewer successes ({smaller.success:.1f} % of its edits, "
+        f"{other.success:.1f} % of the other's; {required:g} % are required), so the comparison is undecided",
+    )
 
 
 def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:

@@ -132,8 +132,9 @@ def search(
 
     The best setting lies where the constraint just holds, and a few trials of TPE alone miss that place by far. So
     the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
-    scale), the others at their defaults; TPE goes on from there. All trials meet the same edits and control images. In
-    the end the best few are looked at on the whole split, which decides between them.
+    scale), the others at their defaults, or in the middle of a range that leaves the default out; TPE goes on from
+    there. All trials meet the same edits and control images. In the end the best few are looked at on the whole split,
+    which decides between them.
 
     :param build: makes the editor of hyperparameters by name and ``max_steps``.
     :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
@@ -240,10 +241,7 @@ def _judgement(trial: optuna.trial.FrozenTrial) -> Judgement:
 
 def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[str, float]:
     """The defaults, with the learning rate halfway (in logarithm) between too small and large enough."""
-    values = {}
-    for parameter in space.free:
-        low, high = space.range(parameter)
-        values[parameter.name] = min(max(parameter.default, low), high)
+    values = {parameter.name: _start(parameter, *space.range(parameter)) for parameter in space.free}
     strength = next((parameter for parameter in space.free if parameter.log), None)
     if strength is None or not trials:
         return values
@@ -254,6 +252,13 @@ def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[
         enough = high if len(trials) % 2 else min(tried)
     below = max((value for value, feasible in tried.items() if not feasible and value < enough), default=low)
     return values | {strength.name: math.sqrt(below * enough)}
+
+
+def _start(parameter: Hyperparameter, low: float, high: float) -> float:
+    """The default; the middle of the range where whoever chose the range left the default out."""
+    if low <= parameter.default <= high:
+        return parameter.default
+    return math.sqrt(low * high) if parameter.log else (low + high) / 2
 
 
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:

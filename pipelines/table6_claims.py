@@ -12,7 +12,7 @@ from benchmarks.metrics import Estimate, share
 from benchmarks.translation import bleu
 from benchmarks.translation.metrics import bleu_drawdown
 from pipelines.claims import Claim, Condition, Paper, Row
-from pipelines.judging import Comparison, Judged, Side
+from pipelines.judging import Comparison, Judged, Side, bought
 from pipelines.presentation import published
 from pipelines.presentation.tables import REQUIRED_SUCCESS
 from pipelines.table6 import RowResult, published_name
@@ -53,8 +53,9 @@ def _compare(
     if missing := tuple(str(row) for row, result in zip(condition.rows, found, strict=True) if result is None):
         return Comparison(condition, sides, missing)
     one, other = (result for result in found if result is not None)
-    caveats = _caveats(condition.rows, chosen, (one, other))
-    return Comparison(condition, sides, (), *_difference(condition.metric, one, other), caveats)
+    paid = bought(condition.metric, sides, REQUIRED_SUCCESS)
+    caveats = (*_caveats(condition.rows, chosen, (one, other)), *paid)
+    return Comparison(condition, sides, (), *_difference(condition.metric, one, other), caveats, bool(paid))
 
 
 def _find(row: Row, chosen: TranslationSettings, results: Sequence[RowResult]) -> RowResult | None:

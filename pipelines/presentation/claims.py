@@ -25,8 +25,8 @@ number of comparisons: one in twenty misses what it should hold, so mind those t
   are compared on the same images, by those that one model gets wrong and the other right (Agresti and Min).
 - *Not paired*: made from the interval of each row (Newcombe).
 - ≲ and ≈ are decided by a bound that stands below the table with its reason; ratios are those of the two means.
-- *Note*: a row that clearly succeeds less often than required pays for a smaller drawdown with failures, so a verdict
-  in its favour compares unequal things."""
+- *Note*: smaller steps break less and fail more, whatever the editor. So a smaller drawdown whose row succeeds less
+  often than the other and less often than required decides nothing; a row clearly below that is named in any case."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 

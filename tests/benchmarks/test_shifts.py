@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from sklearn.datasets import load_digits
+from torch.nn import functional
 
+from benchmarks.augmentation import Augmentation
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
-from benchmarks.shifts import Shift
+from benchmarks.shifts import Shift, taken_again
 
 
 class Fixed:
@@ -73,3 +76,15 @@ def test_every_image_is_shifted_in_its_own_way_and_always_the_same() -> None:
 def test_impossible_shifts_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"shift.{next(iter(wrong))}"):
         Shift(**wrong)
+
+
+def test_pictures_that_are_taken_again_are_none_that_augmentation_gives() -> None:
+    images = torch.from_numpy(load_digits().images[:40] * 15).to(torch.uint8)[:, None]
+    crop = Augmentation(crop_padding=1, flip=False)
+    possible = functional.pad(images, (1, 1, 1, 1)).unfold(2, 8, 1).unfold(3, 8, 1).flatten(2, 3)  # (40, 1, 9, 8, 8)
+    for number in range(5):
+        again = taken_again(images, crop, generator("again", number))
+        assert not (possible == again[:, :, None]).flatten(3).all(dim=3).any()
+        moved = (possible.float() - again[:, :, None].float()).abs().mean(dim=(1, 3, 4)).min(dim=1).values
+        assert moved.max() < 60  # of 240: the nearest crop is still much the same picture
+    assert torch.equal(again, taken_again(images, crop, generator("again", 4)))

@@ -17,6 +17,7 @@ from benchmarks.demands import Demand
 from benchmarks.embedding import nearest, pooled_features
 from benchmarks.mistakes import mistakes
 from benchmarks.seeds import generator
+from benchmarks.shifts import taken_again
 from benchmarks.similar import SimilarScorer, accuracies
 
 COUNT = 4
@@ -66,8 +67,10 @@ def test_every_number_is_that_of_editing_the_whole_model_by_hand(
         label, neighbour = int(wrong.labels[record.image]), neighbours[record.image]
 
         def views(image: torch.Tensor, name: str, seed: int = seeds[record.image]) -> torch.Tensor:
-            copies = image.expand(COUNT, *image.shape)
-            return data.inputs(data.augmentation.apply(copies, generator(seed, name)))
+            copies, source = image.expand(COUNT, *image.shape), generator(seed, name)
+            if name == "edited":
+                return data.inputs(data.augmentation.apply(copies, source))
+            return data.inputs(taken_again(copies, data.augmentation, source))
 
         edited = views(wrong.images[record.image], "edited")[record.augmentation][None]
         edit = editor.edit(model, edited, editors.constraints.predicts(label), layers="chain3")

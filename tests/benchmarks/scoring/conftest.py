@@ -16,6 +16,7 @@ from benchmarks.dataset import Dataset, Split
 from benchmarks.requests import EditRequests, control_images, draw_requests
 from benchmarks.scoring import VIEWS, EditRecord, Scorer
 from benchmarks.seeds import generator
+from benchmarks.shifts import taken_again
 from tests.benchmarks.conftest import random_split
 
 CLASSES = 4
@@ -99,7 +100,8 @@ def naive_record(
     old, new, true = before.argmax(dim=1).tolist(), after.argmax(dim=1).tolist(), labels[chosen].tolist()
     divergences = [(p.exp() * (p - q)).sum() for p, q in zip(before.double(), after.double(), strict=True)]
     copies = torch.stack([dataset.test.images[image]] * VIEWS)
-    views = dataset.inputs(dataset.augmentation.apply(copies, generator(requests.seeds[row], "views")))
+    taken = taken_again(copies, dataset.augmentation, generator(requests.seeds[row], "views"))
+    views = dataset.inputs(taken)
     predicted = int(answers(original, images[image : image + 1]).argmax())
     return EditRecord(
         edit=row,
