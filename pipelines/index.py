@@ -130,10 +130,10 @@ def _headline(folder: Path) -> str:
     board = pd.read_csv(folder / "leaderboard.csv")
     best = board.loc[(~board["editor"].isin(WORKAROUNDS)).idxmax()]
     return (
-        f"Smallest drawdown of an editor: **{best['drawdown']:.2f} points** "
+        f"Smallest drawdown of an editor, lookup cache and retraining aside: **{best['drawdown']:.2f} points** "
         f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
         f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
-        f"{best['generality']:.0f} % of augmented copies followed; test error {best['test_error']:.2f} %)."
+        f"{best['generality']:.0f} % of other pictures of the edited things followed; test error {best['test_error']:.2f} %)."
     )
 
 
