@@ -175,4 +175,4 @@ def _published(value: float) -> str:
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
-    return f"{value:{sign}.{digits}f}" if math.isfinite(value) else NOTHING
+    return f"{value:{sign}z.{digits}f}" if math.isfinite(value) else NOTHING
