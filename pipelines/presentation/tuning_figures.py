@@ -231,8 +231,8 @@ def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str | No
         tick = {"linestyle": "none", "marker": "|", "color": SOFT, "markersize": 9, "markeredgewidth": 2}
         handles.append(Line2D([], [], label="not evaluated", **tick))
     if "rescored" in evaluated and evaluated["rescored"].notna().any():
-        label = "finalist on all control images (decides)"
-        handles.append(Line2D([], [], linestyle="none", label=label, **_DIAMOND))
+        handles.append(Line2D([], [], linestyle="none", label="finalist on all images", **_DIAMOND))
+        title = f"{title or 'Tuning'}: finalists are decided on all control images"
     if evaluated["chosen"].astype(bool).any():
         ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 12, "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", marker="o", label="chosen", **ring))
