@@ -18,6 +18,7 @@ from pipelines.cells import KEYS
 from pipelines.layout import HISTORY, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.presentation import figures
+from pipelines.presentation.tables import takes_gradient_steps
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -50,11 +51,12 @@ def draw(
     :param board: the leaderboard; ``tables`` the paper's by name, empty where this run has none of their rows.
     """
     drawn: dict[str, Callable[[], Figure]] = {
-        "steps-drawdown": partial(figures.scatter, board, x="num_steps"),
         "generality-drawdown": partial(
             figures.scatter, board, x="generality", curves=_tradeoffs(settings, layout, board)
         ),
     }
+    if board["editor"].map(takes_gradient_steps).any():
+        drawn["steps-drawdown"] = partial(figures.scatter, board, x="num_steps")
     if board["training"].nunique() > 1:
         measured = (tables["table3"] if len(tables["table3"]) else board).dropna(subset="drawdown")
         drawn["error-drawdown"] = partial(figures.error_drawdown_scatter, measured)

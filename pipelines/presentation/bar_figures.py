@@ -10,7 +10,6 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from pipelines.presentation.checks import require
 from pipelines.presentation.style import (
@@ -86,7 +85,7 @@ def table1_bars(frame: pd.DataFrame) -> Figure:
     )
     lowest = np.nanmin([REQUIRED_SUCCESS, *_column(frame, "success_rate"), *_column(frame, "success_rate_low")])
     below.set_ylim(lowest - 0.15 * (100 - lowest), 100 + 0.12 * (100 - lowest))
-    below.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    below.set_yticks(_success_ticks(lowest))
     below.set_ylabel("Success (%)")
     only_horizontal_grid(below)
     rows = frame.to_dict("records")
@@ -243,6 +242,12 @@ def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
     if name not in frame.columns:
         return np.full(len(frame), np.nan)
     return frame[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _success_ticks(lowest: float) -> np.ndarray:
+    """Down from 100 % in at most four even steps; by fives, which have the required success, as long as they reach."""
+    step = next(step for step in (5, 10, 20, 25, 50) if 100 - lowest <= 4 * step or step == 50)
+    return np.arange(100, lowest - 0.15 * (100 - lowest), -step)[::-1]
 
 
 def _layer_order(name: str) -> tuple[int, str]:

@@ -175,4 +175,6 @@ def _published(value: float) -> str:
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
-    return f"{value:{sign}.{digits}f}" if math.isfinite(value) else NOTHING
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:{sign}.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"

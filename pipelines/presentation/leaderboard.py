@@ -47,7 +47,7 @@ def leaderboard_html(
         title=escape(title),
         caption=_prose(caption),
         scale_note=_prose(scale_note),
-        legend=escape(legend(bool(published), any(best))),
+        legend=escape(legend(frame, metrics)),
         style=STYLE,
         script=SCRIPT,
         head="".join(_headings(metrics, keys, published)),
@@ -98,7 +98,8 @@ def _measured(row: pd.Series, column: Column, below: bool, best: bool) -> str:
         text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
     if interval := column.interval(row):
         text += f' <span class="interval">{interval}</span>'
-    return f'<td class="number" {_sortable(row[column.metric])}>{text}</td>'
+    value = row[column.metric] if column.applies(row) else float("nan")
+    return f'<td class="number" {_sortable(value)}>{text}</td>'
 
 
 def _sortable(value: float) -> str:

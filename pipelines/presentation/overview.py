@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipelines.cells import KEYS
 from pipelines.presentation import columns
-from pipelines.presentation.tables import Footnotes, escape, legend, published_metrics, table_lines
+from pipelines.presentation.tables import Footnotes, escape, legend, table_lines
 
 _IMAGES = (columns.TEST_ERROR, columns.DRAWDOWN, columns.SUCCESS)
 _TRANSLATION = (columns.BLEU, columns.BLEU_DRAWDOWN, columns.SUCCESS)
@@ -29,10 +29,9 @@ def main_table(folder: Path) -> list[str]:
         if frame.empty:
             continue
         notes = Footnotes(frame).lines()
-        explained = legend(bool(published_metrics(frame, metrics)), with_bold=True)
         heading = f"**{title}** ([all columns and rows]({folder.name}/{name}.md))"
         lines = [heading, "", *table_lines(frame, metrics, keys), "", *notes]
-        return [*lines, *([""] if notes else []), explained, ""]
+        return [*lines, *([""] if notes else []), legend(frame, metrics), ""]
     return []
 
 

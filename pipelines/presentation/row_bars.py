@@ -24,6 +24,8 @@ from pipelines.presentation.style import (
 from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 
 _LINE = 0.42
+_BAR, _BELOW = 0.5, 0.3
+"""Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
 _COMPARABLE = 4.0
 
 
@@ -69,7 +71,7 @@ def _bars(
     for place, (_, row) in zip(places, rows.iterrows(), strict=True):
         colour = editor_colour(row["editor"])
         look = {"color": colour} if reached[place] else {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
-        left.barh(place, row[metrics[0]], height=0.62, **look)
+        left.barh(place, row[metrics[0]], height=_BAR, **look)
     for axes, metric, label in zip((left, right), metrics, titles, strict=True):
         _scale(axes, rows, metric)
         _published(axes, places, rows, metric)
@@ -105,9 +107,6 @@ def _intervals(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str, 
             _write(axes, f"{row[metric]:.2f}", (row[metric], place), offset=(0, 7), ha="center")
             continue
         end = high if np.isfinite(high) else row[metric]
-        published, room = row.get(f"published_{metric}", np.nan), 0.17 * axes.get_xlim()[1]
-        if end - 0.1 * room <= published <= end + room:
-            end = published  # the number stands behind the diamond, not under it
         _write(axes, f"{row[metric]:.2f}", (end, place), offset=(6, 0), ha="left")
 
 
@@ -126,16 +125,16 @@ def _scale(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
 
 
 def _published(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str) -> None:
-    """Hollow diamonds; values beyond the axis stand at its end, as they are of other data and scale."""
+    """Hollow diamonds, each below its row; values beyond the axis, being of other data and scale, stand at its end."""
     values = rows.get(f"published_{metric}", pd.Series(np.nan, rows.index)).to_numpy(dtype=float)
     limit = axes.get_xlim()[1]
     inside = values <= limit
     looks = {"linestyle": "none", "marker": "D", "markersize": 5.5, "markerfacecolor": "white", "markeredgecolor": INK}
-    axes.plot(values[inside], places[inside], zorder=5, **looks)
+    axes.plot(values[inside], places[inside] + _BELOW, zorder=5, **looks)
     for place, value in zip(places[values > limit], values[values > limit], strict=True):
         axes.annotate(
             f"{value:g} →",
-            (1, place),
+            (1, place + _BELOW),
             xycoords=("axes fraction", "data"),
             ha="right",
             va="center",
@@ -149,7 +148,7 @@ def _key(figure: Figure, rows: pd.DataFrame, all_reached: bool, metrics: tuple[s
     published = [name for name in (f"published_{metric}" for metric in metrics) if name in rows]
     if published and rows[published].notna().any().any():
         look = {"linestyle": "none", "marker": "D", "markerfacecolor": "white", "markeredgecolor": INK}
-        handles.append(Line2D([], [], label="published (other data and scale)", **look))
+        handles.append(Line2D([], [], label="published, below its row (other data and scale)", **look))
     if not all_reached:
         label = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
         handles.append(Patch(facecolor="white", edgecolor=SOFT, hatch="////", label=label))

@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
 from pipelines.presentation.labels import place_labels
+from pipelines.presentation.legends import legend_above
 from pipelines.presentation.style import (
     HEIGHT,
     INK,
@@ -25,7 +26,7 @@ from pipelines.presentation.style import (
     new_figure,
     styled,
 )
-from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
+from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success, takes_gradient_steps
 
 _MARKERS = "osD^vP*Xhp<>"
 _FRONT = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
@@ -34,7 +35,8 @@ _BETTER_HIGH = ("success_rate", "generality", "bleu")
 _LOGARITHMIC = 5.0
 # Up to this many entries each has its name beside it; of more, the front has, and a key tells the colours.
 _LABELS = 16
-_WITH_KEY = 6.0  # inches high, so that a long key leaves the plot room
+_TALL = 6.0  # inches high, so that a long key or many names leave the plot room
+_FEW = 8  # names that fit a picture of the usual height
 
 
 def error_drawdown_scatter(frame: pd.DataFrame) -> Figure:
@@ -51,9 +53,10 @@ def scatter(
 
     ``frame`` has the columns ``training, editor, layers``, ``x``, ``y`` and, where known, their ``_low`` and
     ``_high`` and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour tells the editor, shape
-    the training, which is the label where there is one editor only. Points below 95 % success are hollow. Of more
-    than 16 entries only the front is labelled. Each of ``curves``, frames with the columns ``editor``, ``x`` and
-    ``y``, is a line through its points in their order.
+    the training. The label is the editor and part, and the training where it is not that of most entries; the training
+    alone where there is one editor only. Points below 95 % success are hollow. Of more than 16 entries only the front
+    is labelled. Each of ``curves``, frames with the columns ``editor``, ``x`` and ``y``, is a line through its points
+    in their order. Against steps, editors that take none along a gradient are left out, which a line says.
 
     Raises:
         ValueError: when a column is missing or no row has both values.
@@ -61,15 +64,14 @@ def scatter(
     what = f"figure of {y} against {x}"
     require(frame, [*KEYS, x, y], what)
     rows = frame.dropna(subset=[x, y])
+    stepless = ~rows["editor"].map(takes_gradient_steps).astype(bool) if x == "num_steps" else rows["editor"].isna()
+    left_out, rows = list(dict.fromkeys(rows.loc[stepless, "editor"])), rows[~stepless]
     require(rows, [], what)
-    figure = new_figure(height=HEIGHT if len(rows) <= _LABELS else _WITH_KEY)
+    figure = new_figure(height=HEIGHT if len(rows) <= _FEW else _TALL)
     axes = figure.subplots()
-    values = rows[y].to_numpy(dtype=float)
-    if values.min() > 0 and values.max() / values.min() > _LOGARITHMIC:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+    _scale(axes, "y", rows[y].to_numpy(dtype=float))
+    if x == "num_steps":  # one editor of many steps would press all others into a line
+        _scale(axes, "x", rows[x].to_numpy(dtype=float))
     enough = _enough(rows)
     shapes = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(dict.fromkeys(rows["training"]))}
 
@@ -96,16 +98,39 @@ def scatter(
             alpha=1.0,
             linestyle="none",
         )
-    axes.set_xlabel(axis_title(x))
+    note = f"\nNot shown, as they take no gradient steps: {', '.join(map(editor_title, left_out))}" if left_out else ""
+    axes.set_xlabel(axis_title(x) + note)
     axes.set_ylabel(axis_title(y))
     axes.margins(x=0.15, y=0.12)
     _key(figure, shapes, rows, bool(whiskers), curves)
     labelled = rows if len(rows) <= _LABELS else rows[front]
-    alone = rows["editor"].nunique() == 1 and rows["training"].nunique() > 1
-    texts = [str(row["training"]) if alone else cell_title(row) for _, row in labelled.iterrows()]
     points, markers = (part[[x, y]].to_numpy(dtype=float) for part in (labelled, rows))
-    place_labels(figure, axes, points, texts, markers=markers, avoid=[*stair, *whiskers])
+    lines = [*stair, *whiskers, *(curve[[x, y]].to_numpy(dtype=float) for curve in curves)]
+    place_labels(figure, axes, points, _names(labelled, rows), markers=markers, avoid=lines)
     return figure
+
+
+def _names(labelled: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What stands beside the ``labelled`` of these rows: as much as tells them apart."""
+    if rows["editor"].nunique() == 1 and rows["training"].nunique() > 1:
+        return [str(training) for training in labelled["training"]]
+    usual = rows["training"].mode()
+    usual = rows["training"].iloc[0] if rows["training"].iloc[0] in set(usual) else usual.iloc[0]
+    return [
+        cell_title(row) if row["training"] == usual else f"{cell_title(row)}\non {row['training']}"
+        for _, row in labelled.iterrows()
+    ]
+
+
+def _scale(axes: Axes, which: str, values: np.ndarray) -> None:
+    """A logarithmic scale for values of several magnitudes, with ticks that have plain numbers."""
+    if not (values.min() > 0 and values.max() / values.min() > _LOGARITHMIC):
+        return
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def pareto_front(points: np.ndarray) -> np.ndarray:
@@ -182,9 +207,5 @@ def _key(
     if whiskers:
         label = "95 % interval"
         handles.append(Line2D([], [], linestyle="none", marker="|", color=INK, markersize=11, label=label))
-    for columns in range(min(len(handles), 4), 0, -1):  # as many as there is room for
-        legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.4)
-        figure.canvas.draw()
-        if legend.get_window_extent().width <= figure.bbox.width or columns == 1:
-            return
-        legend.remove()
+    small = {"fontsize": 7.5, "handlelength": 1.3, "labelspacing": 0.35} if len(rows) > _LABELS else {}
+    legend_above(figure, handles, most=7, columnspacing=1.2, **small)

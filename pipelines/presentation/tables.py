@@ -11,6 +11,8 @@ from pipelines.presentation.checks import require
 
 REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
+_STEPLESS = ("condition_vector", "flip_labels", "lookup_cache", "rank_one", "rank_one_views")
+"""Editors that take no gradient steps: what their records count as steps are flips, entries or solved equations."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Column:
         return f"{self.header}, paper"
 
     def number(self, value: float) -> str:
-        """The value with this column's decimals, or a dash where there is none."""
-        return NOTHING if pd.isna(value) else f"{value:.{self.digits}f}"
+        """The value with this column's decimals, a dash where there is none; never a zero with a minus sign."""
+        return NOTHING if pd.isna(value) else f"{value:z.{self.digits}f}"
 
     def published(self, row: pd.Series) -> str:
         """The paper's value with the decimals it was printed with, or a dash where the paper has none."""
@@ -42,14 +44,25 @@ class Column:
         return NOTHING if pd.isna(value) else f"{value:g}"
 
     def value(self, row: pd.Series) -> str:
-        """The measured value; percentages carry their sign, so that a cell can be quoted alone."""
+        """The measured value; percentages carry their sign, so that a cell can be quoted alone.
+
+        A dash stands for the steps of an editor that takes no gradient steps.
+        """
+        if not self.applies(row):
+            return NOTHING
         text = self.number(row[self.metric])
         return f"{text} %" if self.unit == "%" and text != NOTHING else text
 
     def interval(self, row: pd.Series) -> str:
         """The 95 % interval as ``[low, high]``, or nothing where it is not known."""
         low, high = (row.get(f"{self.metric}_{end}") for end in ("low", "high"))
-        return "" if pd.isna(low) or pd.isna(high) else f"[{self.number(low)}, {self.number(high)}]"
+        if pd.isna(low) or pd.isna(high) or not self.applies(row):
+            return ""
+        return f"[{self.number(low)}, {self.number(high)}]"
+
+    def applies(self, row: pd.Series) -> bool:
+        """Whether this metric means anything for the row's editor."""
+        return self.metric != "num_steps" or takes_gradient_steps(row.get("editor"))
 
 
 def to_markdown(
@@ -75,7 +88,7 @@ def to_markdown(
     lines = table_lines(frame, metrics, keys)
     parts = [f"# {title}", caption, "\n".join(lines)]
     parts.append("\n".join(notes.lines()))
-    parts += [legend(bool(published_metrics(frame, metrics)), any(best_rows(frame))), scale_note]
+    parts += [legend(frame, metrics), scale_note]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -154,13 +167,22 @@ def best_rows(frame: pd.DataFrame) -> list[bool]:
     return list(eligible.notna() & (eligible == eligible.min()))
 
 
-def legend(with_paper: bool, with_bold: bool) -> str:
-    """The sentence that explains brackets, the paper's columns and bold numbers."""
+def takes_gradient_steps(editor: object) -> bool:
+    """Whether the editor's steps follow a gradient; an unknown editor's do."""
+    return editor not in _STEPLESS
+
+
+def legend(frame: pd.DataFrame, metrics: Sequence[Column]) -> str:
+    """The sentence that explains brackets, the paper's columns, bold numbers and dashes, as far as there are any."""
     words = ["[…] is the 95 % interval"]
-    if with_paper:
+    if published_metrics(frame, metrics):
         words.append(f'"paper" is the published value ({NOTHING} where there is none)')
-    if with_bold:
+    if any(best_rows(frame)):
         words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
+        if "appendix" in frame and frame["appendix"].astype(bool).any():
+            words[-1] += ", without those that the paper's table does not have"
+    if any(not column.applies(row) for column in metrics for _, row in frame.iterrows()):
+        words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
     return "; ".join(words) + "."
 
 

@@ -1,4 +1,4 @@
-"""What a tuning study saw: drawdown against success, and which hyperparameters mattered."""
+"""What a tuning study saw: drawdown against success."""
 
 from collections.abc import Mapping
 
@@ -7,18 +7,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from pipelines.presentation.checks import require
+from pipelines.presentation.labels import place_labels, settle
+from pipelines.presentation.legends import legend_above
 from pipelines.presentation.style import FEASIBLE, HEIGHT, INK, SOFT, axis_title, new_figure, styled
 from pipelines.presentation.tables import REQUIRED_SUCCESS
+from pipelines.presentation.titles import set_titles
 
 _PLAIN = "#0072B2"
+_TICK = 0.045  # height of the mark of a trial that was not evaluated, as a share of the panel's
+_LOWEST = 0.09  # of a panel's height: room for the ring around a trial without drawdown
+_RING, _CROSS = 8.5, 4.5  # how far the ring and a trial's mark reach from their middle, in 1/72 inch
+_DIAMOND = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 1.1}
 _WIDE = 10  # from this ratio of the largest to the smallest drawdown on, their scale is logarithmic
 
 
@@ -36,7 +45,8 @@ def tradeoffs(
     The keys are the panels' titles. Each frame has the columns ``number, success_rate, drawdown, feasible, chosen``
     (%, points) and the hyperparameters. ``colour`` names the hyperparameter that colours the points, on a logarithmic
     scale that all panels share; where there is none all points look alike. Trials without a drawdown, not evaluated
-    because they succeed too rarely, are ticks on the lower edge.
+    because they succeed too rarely, are ticks on the lower edge. A diamond is ``rescored``, where that is known: the
+    drawdown of a finalist on all control images (decides), so the ring and its number are there.
 
     Raises:
         ValueError: when there is no study, one has no trials, or a column is missing.
@@ -51,9 +61,8 @@ def tradeoffs(
     lines = -(-len(studies) // columns)
     figure = new_figure(height=HEIGHT if columns == 1 else 0.9 + 2.4 * lines)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, (study, trials) in zip(panels, studies.items(), strict=False):
+    for axes, trials in zip(panels, studies.values(), strict=False):
         _study_panel(axes, trials, threshold, colour, norm)
-        axes.set_title(study, fontsize=9, fontweight="normal")
     for axes in panels[len(studies) :]:
         axes.set_visible(False)
     figure.supxlabel(axis_title("success_rate"), fontsize=10)
@@ -64,53 +73,16 @@ def tradeoffs(
         bar.set_label(axis_title(colour))
         bar.outline.set_visible(False)
     _key(figure, together, threshold, title)
+    set_titles(figure, dict(zip(panels, studies, strict=False)))
+    settle(figure)
+    for axes, trials in zip(panels, studies.values(), strict=False):
+        _write(figure, axes, trials, threshold)
     return figure
-
-
-@styled
-def importances(series_by_study: Mapping[str, pd.Series]) -> Figure:
-    """Importance of each hyperparameter (0 to 1) as horizontal bars, one panel per study.
-
-    The keys are the panels' titles; each series is indexed by hyperparameter.
-
-    Raises:
-        ValueError: when there is no study, or a study without hyperparameters.
-    """
-    if not series_by_study:
-        raise ValueError("importance figure: there are no studies to show")
-    for study, series in series_by_study.items():
-        if series.empty:
-            raise ValueError(f"importance figure: study {study!r} has no hyperparameters")
-    columns = min(len(series_by_study), 3)
-    lines = -(-len(series_by_study) // columns)
-    most = max(len(series) for series in series_by_study.values())
-    figure = new_figure(height=max(2.2, lines * (0.75 + 0.32 * most) + 0.3))
-    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
-    for axes, (study, series) in zip(panels, series_by_study.items(), strict=False):
-        _importance_panel(axes, study, series.sort_values(kind="stable"), most)
-    for axes in panels[len(series_by_study) :]:
-        axes.set_visible(False)
-    figure.supxlabel("Importance (share of the variation of the objective)", fontsize=10)
-    return figure
-
-
-def _importance_panel(axes: Axes, study: str, series: pd.Series, most: int) -> None:
-    places = np.arange(len(series)) + most - len(series)
-    bars = axes.barh(places, series.to_numpy(dtype=float), height=0.62, color=_PLAIN)
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
-    axes.set_yticks(places, list(series.index))
-    axes.set_ylim(-0.6, most - 0.4)
-    axes.set_xlim(0, 1.18)
-    axes.set_xticks([0, 0.5, 1])
-    axes.tick_params(axis="x", labelbottom=True)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
-    axes.set_title(study)
 
 
 def _study_panel(axes: Axes, trials: pd.DataFrame, threshold: float, colour: str, norm: LogNorm | None) -> None:
     width = 100 - _lowest_success(trials, threshold)
-    axes.set_xlim(100 - 1.04 * width, 100 + 0.06 * width)
+    axes.set_xlim(100 - 1.04 * width, 100 + 0.09 * width)
     axes.axvspan(threshold, axes.get_xlim()[1], color=FEASIBLE, zorder=0)
     axes.axvline(threshold, color=SOFT, linestyle="--", linewidth=1)
     shown = trials[trials["success_rate"] > axes.get_xlim()[0]]
@@ -119,22 +91,26 @@ def _study_panel(axes: Axes, trials: pd.DataFrame, threshold: float, colour: str
         rows = evaluated[evaluated["feasible"].astype(bool) == feasible]
         if not rows.empty:
             _points(axes, rows, marker, colour, norm)
+    _rescored(axes, evaluated)
     _ticks(axes, skipped, colour, norm)
-    _beyond(axes, len(trials) - len(shown))
     _ring(axes, evaluated[evaluated["chosen"].astype(bool)])
     axes.xaxis.set_major_locator(MaxNLocator(4))
+    drawdowns = pd.concat([evaluated["drawdown"], _decisive(evaluated)])
     if evaluated.empty:
         axes.set_ylim(0, 1)
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial succeeded\noften enough", transform=axes.transAxes, ha="center", va="center")
-    elif evaluated["drawdown"].max() > _WIDE * evaluated["drawdown"].min() > 0:
+    elif drawdowns.max() > _WIDE * drawdowns.min() > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.margins(y=0.12)
     else:
-        axes.set_ylim(0, 1.12 * max(evaluated["drawdown"].max(), 0.1))
+        top = 1.12 * max(drawdowns.max(), 0.1)
+        # Markers at zero stand whole above the edge; steps this large put no tick below zero.
+        axes.set_ylim(-_LOWEST * top if drawdowns.min() < _LOWEST * top else 0, top)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
 
 
 def _lowest_success(trials: pd.DataFrame, threshold: float) -> float:
@@ -167,47 +143,79 @@ def _ticks(axes: Axes, rows: pd.DataFrame, colour: str, norm: LogNorm | None) ->
     shades = matplotlib.colormaps["viridis"]
     for _, row in rows.iterrows():
         shade = _PLAIN if norm is None else shades(norm(row[colour]))
-        axes.axvline(row["success_rate"], ymax=0.045, color=shade, linewidth=2)
+        axes.axvline(row["success_rate"], ymax=_TICK, color=shade, linewidth=2)
 
 
-def _beyond(axes: Axes, count: int) -> None:
-    if count:
-        axes.annotate(
-            f"← {count} more",
-            (0, 0.045),
-            xycoords="axes fraction",
-            xytext=(5, 4),
-            textcoords="offset points",
-            va="bottom",
-            fontsize=9,
-            color=SOFT,
-        )
+def _rescored(axes: Axes, trials: pd.DataFrame) -> None:
+    """A diamond at the drawdown of each finalist on all control images, and a line to it from what the search saw."""
+    if "rescored" not in trials:
+        return
+    finalists = trials[trials["rescored"].notna()]
+    axes.vlines(finalists["success_rate"], finalists["drawdown"], finalists["rescored"], color=INK, linewidth=0.9)
+    axes.plot(finalists["success_rate"], finalists["rescored"], linestyle="none", zorder=3.5, **_DIAMOND)
+
+
+def _decisive(trials: pd.DataFrame) -> pd.Series:
+    """The drawdown that decided about each trial: on all control images where it was looked at there."""
+    return trials["rescored"].fillna(trials["drawdown"]) if "rescored" in trials else trials["drawdown"]
 
 
 def _ring(axes: Axes, chosen: pd.DataFrame) -> None:
     axes.scatter(
         chosen["success_rate"],
-        chosen["drawdown"],
+        _decisive(chosen),
         s=190,
         facecolors="none",
         edgecolors=INK,
         linewidths=1.6,
         zorder=4,
     )
-    halo = [withStroke(linewidth=3, foreground="white")]
-    for _, row in chosen.iterrows():
-        axes.annotate(
-            f"{row['drawdown']:.2f}",
-            (row["success_rate"], row["drawdown"]),
-            xytext=(-11, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontweight="bold",
-            fontsize=9,
-            path_effects=halo,
-            zorder=5,
-        )
+
+
+def _write(figure: Figure, axes: Axes, trials: pd.DataFrame, threshold: float) -> None:
+    """The chosen trial's drawdown, and how many trials lie left of the panel, where they cover no trial."""
+    inside = trials[trials["success_rate"] > axes.get_xlim()[0]]
+    evaluated = inside[inside["drawdown"].notna()]
+    places = pd.concat([evaluated["drawdown"], _decisive(evaluated)])
+    markers = np.column_stack([np.tile(evaluated["success_rate"], 2), places])
+    chosen = evaluated[evaluated["chosen"].astype(bool)]
+    values = _decisive(chosen)
+    beyond = _beyond(axes, len(trials) - len(inside), axes.transData.transform(markers))
+    place_labels(
+        figure,
+        axes,
+        np.column_stack([chosen["success_rate"], values]),
+        [f"{value:.2f}" for value in values],
+        markers=markers,
+        avoid=[np.array([[threshold, axes.get_ylim()[0]], [threshold, axes.get_ylim()[1]]])],
+        taken=beyond,
+        size=9,
+        reach=_RING,
+        fontweight="bold",
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        zorder=5,
+    )
+
+
+def _beyond(axes: Axes, count: int, markers: np.ndarray) -> list[Bbox]:
+    """How many trials lie left of the panel, at its left edge, as low as it covers none of the markers (K, 2, pixels).
+
+    :returns: where it stands, in pixels.
+    """
+    if not count:
+        return []
+    looks = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 9, "color": SOFT}
+    text = axes.annotate(f"← {count} more", (0, _TICK), xytext=(5, 4), va="bottom", **looks)
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    covered = []
+    for height in np.linspace(_TICK, 0.85, 12):
+        text.xy = (0, float(height))
+        around = text.get_window_extent(renderer).padded(_CROSS * axes.figure.dpi / 72)
+        covered.append((sum(around.contains(*marker) for marker in markers), float(height)))
+        if covered[-1][0] == 0:
+            break
+    text.xy = (0, min(covered)[1])
+    return [text.get_window_extent(renderer)]
 
 
 def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str | None) -> None:
@@ -222,9 +230,12 @@ def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str | No
     if len(evaluated) < len(trials):
         tick = {"linestyle": "none", "marker": "|", "color": SOFT, "markersize": 9, "markeredgewidth": 2}
         handles.append(Line2D([], [], label="not evaluated", **tick))
+    if "rescored" in evaluated and evaluated["rescored"].notna().any():
+        handles.append(Line2D([], [], linestyle="none", label="finalist on all images", **_DIAMOND))
+        title = f"{title or 'Tuning'}: finalists are decided on all control images"
     if evaluated["chosen"].astype(bool).any():
         ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 12, "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", marker="o", label="chosen", **ring))
-    legend = figure.legend(handles=handles, loc="outside upper left", ncols=5, columnspacing=1.2, title=title)
+    legend = legend_above(figure, handles, columnspacing=1.2, title=title)
     legend.get_title().set_fontweight("bold")
     legend.set_alignment("left")

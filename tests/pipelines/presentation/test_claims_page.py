@@ -44,6 +44,7 @@ def test_a_line_holds_all_that_its_verdict_rests_on():
         "| drawdown of `plain/rmsprop/best` (best part) < `plain/gd/best` (best part) | 1.77 vs. 3.8 "
         "| 2.50 vs. 3.46 at 96.0 vs. 94.7 % success | -0.96 [-1.20, -0.70] points | below 0 | holds |"
     ) in text
+    assert "| 0.00 [-0.01, 0.00] points |" in page(judged(SMALLER, Estimate(-0.004, -0.0051, -0.001)))
     assert "Of 1 claims of the paper, 1 holds, 0 do not hold, 0 are undecided, 0 were not measured." in text
     assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | **holds** |" in text
     assert "### 1. RMSProp beats GD \\| always: holds\n\nTable 1: “it does”." in text

@@ -55,6 +55,14 @@ def test_page_is_well_formed_and_needs_nothing_else(table1):
     assert "prefers-color-scheme: dark" in html
 
 
+def test_steps_of_editors_without_gradients_are_dashes_that_sort_last(table1):
+    frame = table1.assign(editor=["flip_labels", "rmsprop", "momentum", "mine"])
+    html = leaderboard_html(frame, metrics=[*METRICS, Column("num_steps", "Steps", "", 2)], **WORDS)
+    assert [row[-1].strip() for row in Page(html).rows[1:3]] == ["–", "3.10 [2.85, 3.60]"]
+    assert '<td class="number" data-value="">–</td>' in html
+    assert "the editor takes no gradient steps" in html
+
+
 def test_rows_carry_the_numbers_of_the_frame(table1):
     page = Page(leaderboard_html(table1, metrics=METRICS, **WORDS))
     assert page.rows[0] == [

@@ -52,6 +52,33 @@ def test_bold_is_the_smallest_drawdown_among_rows_with_enough_success(table1):
     assert ["**" in cell for cell in edge["Drawdown (points)"]] == [False, False, True, False]
 
 
+def test_the_legend_says_that_rows_beyond_the_papers_table_are_not_compared(table1):
+    markdown = to_markdown(table1, metrics=METRICS, **WORDS)
+    assert "bold is the smallest drawdown among rows not clearly below 95 % success" in markdown
+    appended = table1.assign(appendix=[False, True, False, False])  # rmsprop, the best
+    markdown = to_markdown(appended, metrics=METRICS, **WORDS)
+    assert ["**" in cell for cell in cells(markdown)["Drawdown (points)"]] == [False, False, False, True]
+    assert "95 % success, without those that the paper's table does not have" in markdown
+    nobody = to_markdown(appended.assign(success_rate=10.0, success_rate_high=11.0), metrics=METRICS, **WORDS)
+    assert "without those" not in nobody
+    assert "bold" not in nobody
+
+
+def test_steps_of_editors_without_gradients_are_a_dash(table1):
+    frame = table1.assign(editor=["flip_labels", "rmsprop", "lookup_cache", "condition_vector"])
+    markdown = to_markdown(frame, metrics=METRICS, **WORDS)
+    assert cells(markdown)["Steps (mean)"].tolist() == ["–", "3.10 [2.85, 3.60]", "–", "–"]
+    assert "– under steps: the editor takes no gradient steps" in markdown
+    assert "under steps" not in to_markdown(table1, metrics=METRICS, **WORDS)
+    assert "under steps" not in to_markdown(frame, metrics=METRICS[:2], **WORDS)
+
+
+def test_zero_has_no_minus_sign(table1):
+    frame = table1.assign(drawdown=-0.001, drawdown_low=-0.0049, drawdown_high=-0.02)
+    drawdowns = cells(to_markdown(frame, metrics=METRICS, **WORDS))["Drawdown (points)"]
+    assert drawdowns.iloc[0] == "**0.00** [0.00, -0.02]"
+
+
 def test_notes_are_numbered_and_shared(table1):
     frame = table1.assign(note=["b", "a", "b", None])
     markdown = to_markdown(frame, metrics=METRICS, **WORDS)

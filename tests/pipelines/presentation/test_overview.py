@@ -41,6 +41,7 @@ def test_measured_rows_are_shown_with_interval_note_and_published_value(folder: 
     assert "| editable | rmsprop | chain3 | 6.50 % | **1.25** [1.00, 1.50] | – | 97.0 % |" in text
     assert "| plain | cache | all | 6.00 % | 0.10 [0.05, 0.15] | – | 100.0 % |" in text
     assert "cnp" not in text
+    assert "without those that the paper's table does not have" in text
     assert "Generality" not in text
     assert "1. one step short" in text
     assert "(digits/table3.md)" in text

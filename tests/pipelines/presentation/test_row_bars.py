@@ -45,6 +45,25 @@ def test_table_3_has_a_bar_for_every_measured_row(table3):
     assert bottom > top  # the first row above
 
 
+def test_the_number_beside_a_bar_is_the_bars(table3):
+    """It stood right of the published diamond, where that was the nearest thing to read it of."""
+    frame = table3.assign(drawdown=[5.5, 0.01, 0.25, np.nan], drawdown_low=np.nan, drawdown_high=np.nan)
+    figure = figures.table3_bars(frame)
+    figure.canvas.draw()
+    left = figure.axes[0]
+    bars = {f"{bar.get_width():.2f}": bar for bar in left.patches}
+    labels = [text for text in left.texts if text.get_text() in bars]
+    assert len(labels) == 3
+    (published,) = [line for line in left.lines if line.get_marker() == "D"]
+    diamonds = left.transData.transform(np.column_stack(published.get_data()))
+    for text in labels:
+        bar, extent = bars[text.get_text()], text.get_window_extent()
+        end, middle = left.transData.transform((bar.get_width(), bar.get_y() + bar.get_height() / 2))
+        assert 0 < extent.x0 - end < 8 * figure.dpi / 72
+        assert extent.y0 < middle < extent.y1
+        assert not any(extent.y0 <= y <= extent.y1 for _, y in diamonds)
+
+
 def test_a_table_without_measured_rows_is_refused(table3):
     with pytest.raises(ValueError, match="figure of Table 3"):
         figures.table3_bars(table3.iloc[[3]])

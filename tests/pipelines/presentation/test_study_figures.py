@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.text import Text
 
 from pipelines.presentation import figures
 
@@ -104,6 +105,83 @@ def test_importances_are_bars_sorted_from_the_top():
     assert [text.get_text() for text in first.get_yticklabels()][::-1] == ["lr", "eps", "beta"]
     assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("RMSProp", "GD")
     assert len(figures.importances({str(i): studies["GD"] for i in range(4)}).axes) == 6
+
+
+def drawn(figure, found) -> list:
+    """Where texts stand, in pixels, once the figure is drawn; without the lines that lead from them."""
+    figure.canvas.draw()
+    return [Text.get_window_extent(text) for text in found]
+
+
+def apart(extents) -> bool:
+    return not any(a.overlaps(b) for i, a in enumerate(extents) for b in extents[i + 1 :])
+
+
+def inside(figure, extents) -> bool:
+    return all(e.x0 >= 0 and e.x1 <= figure.bbox.x1 and e.y0 >= 0 and e.y1 <= figure.bbox.y1 for e in extents)
+
+
+@pytest.mark.parametrize(
+    ("count", "name"), [(1, "plain, all"), (4, "editable-0.01-rmsprop-extra-match_ranks, chain3"), (3, "x" * 90)]
+)
+def test_titles_of_panels_stay_above_their_panel(count, name, trials):
+    series = pd.Series({"lr": 0.7, "beta": 0.2, "eps": 0.1})
+    for figure in (
+        figures.importances({f"{number}-{name}": series for number in range(count)}),
+        figures.tradeoffs({f"{number}-{name},\nchain3": trials for number in range(count)}),
+    ):
+        panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
+        assert len(panels) == count
+        titles = drawn(figure, [axes._left_title for axes in panels])
+        assert apart([*titles, *(axes.bbox for axes in figure.axes if axes.get_visible())])
+        assert inside(figure, titles)
+        for number, axes in enumerate(panels):
+            whole = axes.get_title(loc="left").replace("\n", "").replace(" ", "")
+            assert whole.startswith(f"{number}-{name}".replace(" ", ""))
+
+
+def test_notes_in_a_panel_cover_no_trial():
+    """The number of trials further left stood on crosses, the chosen trial's drawdown on others."""
+    success = [98.0, 97.0, 96.5, 96.0, 62.0, 64.0, 68.0, 30.0, 20.0]
+    trials = pd.DataFrame({"number": range(9), "success_rate": success, "lr": 0.1, "chosen": [True] + [False] * 8})
+    trials = trials.assign(drawdown=[0.5, 0.5, 0.5, 0.51, 0.45, 0.42, 0.05, np.nan, np.nan])
+    trials = trials.assign(feasible=trials["success_rate"] >= 95)
+    figure = figures.tradeoffs({f"{name},\nchain3": trials for name in "abc"})
+    for axes in figure.axes[:3]:
+        assert {text.get_text() for text in axes.texts} == {"← 2 more", "0.50"}
+        extents = drawn(figure, axes.texts)
+        assert apart(extents)
+        seen = trials.dropna(subset="drawdown")
+        places = axes.transData.transform(seen[["success_rate", "drawdown"]].to_numpy())
+        assert not [place for extent in extents for place in places if extent.padded(4).contains(*place)]
+
+
+def test_finalists_are_shown_by_what_decided_between_them(trials):
+    """A feasible trial stood below the chosen one, and nothing said why."""
+    rescored = trials.assign(rescored=[np.nan, 1.75, 1.9, np.nan, np.nan, np.nan], chosen=trials["number"] == 1)
+    figure = tradeoff(rescored)
+    axes = figure.axes[0]
+    (diamonds,) = [line for line in axes.lines if line.get_marker() == "D"]
+    assert list(zip(*diamonds.get_data(), strict=True)) == [(96.0, 1.75), (95.0, 1.9)]
+    assert points(axes)[-1].tolist() == [[96.0, 1.75]]
+    for text in ("1.75", "finalist on all images", "not evaluated", "chosen"):
+        assert text in words(figure)
+    assert "finalists are decided on all control images" in figure.legends[0].get_title().get_text()
+    figure.canvas.draw()
+    assert inside(figure, [figure.legends[0].get_window_extent()])
+    assert "finalist" not in words(tradeoff(trials.assign(rescored=np.nan)))
+
+
+def test_the_ring_around_a_trial_without_drawdown_is_whole(trials):
+    nothing = trials.assign(drawdown=[0.06, 0.0, 0.0, 0.0, 0.0, 0.0], success_rate=100.0, feasible=True)
+    figure = tradeoff(nothing)
+    axes = figure.axes[0]
+    (label,) = drawn(figure, axes.texts)
+    x, y = axes.transData.transform((100.0, 0.0))
+    ring = 7.7 * figure.dpi / 72
+    assert axes.bbox.y0 < min(y - ring, label.y0)
+    assert axes.bbox.x0 < x - ring < x + ring < axes.bbox.x1
+    assert all(tick >= 0 for tick in axes.get_yticks() if tick >= axes.get_ylim()[0])
 
 
 def test_training_curves_mark_the_epoch_with_the_smallest_tuning_error(history):

@@ -1,5 +1,7 @@
 """Figures of tables: the bars, whiskers, markers and words that must be in them."""
 
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -53,6 +55,16 @@ def test_a_published_value_far_above_ours_is_written_at_the_edge(table1):
     assert figure.axes[0].get_ylim()[1] < 15
     assert "99.5" in texts(figure)
     assert any("beyond the axis" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "expected"), [(96.0, [95, 100]), (86.0, [85, 90, 95, 100]), (40.0, [40, 60, 80, 100])]
+)
+def test_the_axis_of_success_has_whole_marks_and_100(lowest, expected, table1):
+    frame = table1.assign(success_rate=[lowest, 100, 100, 100]).drop(columns=["success_rate_low", "success_rate_high"])
+    below = figures.table1_bars(frame).axes[1]
+    low, high = below.get_ylim()
+    assert [tick for tick in below.get_yticks() if low <= tick <= high] == expected
 
 
 def test_table_1_without_intervals_and_published_values(table1):
@@ -137,6 +149,62 @@ def test_many_entries_are_named_on_the_front_only(table2):
     assert {"GD", "RMSProp", "Adam"} <= set(texts(figure))
     nobody = figures.scatter(frame.assign(success_rate=50.0, success_rate_high=60.0))
     assert list(nobody.axes[0].texts) == []
+
+
+def test_names_tell_the_training_where_it_differs_and_no_leader_crosses_another_name(table2):
+    models = ["plain"] * 4 + ["mine", "longer", "other", "plain", "mine", "longer"]
+    spread = {"test_error": 2.0 + 0.03 * np.arange(10), "drawdown": 2.0 + 0.02 * np.arange(10)}
+    frame = table2.assign(training=models, layers="chain3", **spread).filter(regex="^(?!.*_(low|high)$)")
+    figure = figures.scatter(frame, x="test_error")
+    figure.canvas.draw()
+    labels = figure.axes[0].texts
+    assert {"GD, chain 3", "GD, chain 3\non mine", "RMSProp, chain 3\non longer"} <= set(texts(figure))
+    for label in labels:
+        others = [matplotlib.text.Text.get_window_extent(other) for other in labels if other is not label]
+        if label.arrow_patch is not None:
+            along = label.arrow_patch.get_path().interpolated(50).vertices
+            line = label.arrow_patch.get_transform().transform(along)
+            assert not [box for box in others for point in line if box.contains(*point)]
+    alone = figures.scatter(frame.assign(editor="gd"), x="test_error")
+    assert {text.get_text() for text in alone.axes[0].texts} == set(models)
+
+
+def test_names_are_not_crossed_by_curves(table1):
+    frame = table1.assign(generality=[20.0, 50.0, 80.0, 90.0], drawdown=[1.0, 1.1, 1.2, 1.3])
+    frame = frame.filter(regex="^(?!.*_(low|high)$)")
+    figure = figures.scatter(frame, x="generality", curves=[frame])
+    figure.canvas.draw()
+    curve = figure.axes[0].transData.transform(frame[["generality", "drawdown"]].to_numpy())
+    along = np.concatenate([np.linspace(a, b, 100) for a, b in pairwise(curve)])
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not [box for box in boxes for point in along if box.contains(*point)]
+
+
+def test_the_key_of_many_entries_leaves_the_plot_room(table2):
+    names = [f"editable-0.01-rmsprop-chain{number}" for number in range(9)]
+    many = [table2.assign(editor=f"some editor {number}", training=names[number % 9]) for number in range(20)]
+    figure = figures.scatter(pd.concat(many, ignore_index=True), x="success_rate")
+    figure.canvas.draw()
+    key = figure.legends[0].get_window_extent()
+    assert key.height < 0.25 * figure.bbox.height
+    assert key.width <= figure.bbox.width
+
+
+def test_steps_are_of_editors_that_take_them(table1):
+    frame = table1.assign(
+        editor=["flip_labels", "rmsprop", "retrain", "lookup_cache"], num_steps=[46.0, 3.1, 19.0, 1.0]
+    )
+    axes = figures.scatter(frame).axes[0]
+    assert axes.get_xlabel().endswith("\nNot shown, as they take no gradient steps: Flip labels, Lookup cache")
+    assert {text.get_text() for text in axes.texts} == {"RMSProp, chain 3", "Retraining, chain 4"}
+    assert axes.get_xscale() == "log"  # retraining's steps do not press the others into a line
+    everybody = figures.scatter(table1).axes[0]
+    assert everybody.get_xlabel() == "Gradient steps per edit (mean)"
+    assert everybody.get_xscale() == "linear"
+    assert len(figures.scatter(frame, x="success_rate").axes[0].texts) == 4
+    with pytest.raises(ValueError, match="no rows"):
+        figures.scatter(frame.iloc[[0, 3]])
 
 
 def test_whiskers_down_to_zero_on_a_logarithmic_axis(table1):
