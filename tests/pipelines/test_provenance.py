@@ -45,6 +45,7 @@ NEVER = {
     "pipelines/sequence_settings.py": "the same",
     "pipelines/training_settings.py": "the same",
     "pipelines/translation_settings.py": "the same",
+    "pipelines/stage_times.py": "says how long a stage took",
     "pipelines/workers.py": "any number of processes gives the same bytes",
 }
 """What no stage depends on, with the reason. Package files (`__init__.py`) hold names only."""
@@ -127,6 +128,7 @@ LEFT_OUT = {
         "benchmarks/parts.py": "of classifiers",
         "benchmarks/ranks.py": "of classifiers",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
+        "pipelines/measurements.py": "of classifiers",
     },
 }
 
@@ -169,7 +171,8 @@ def test_a_run_is_described_by_what_made_it(tuned, monkeypatch):
     assert described["packages"]["optuna"] == importlib.metadata.version("optuna")
     assert described["data"]["fingerprint"] == json.loads(Path("data/digits/dataset.json").read_text())["fingerprint"]
     assert described["hardware"]["processes"] == 1
-    assert set(described["seconds"]) == {"train/plain", "tune/gd", "tune/rmsprop"}
+    pieces = {"train/plain", "tune/gd", "tune/rmsprop"}
+    assert set(described["seconds"]) == {"stages", "tables_and_figure_2", *pieces}
     assert set(described["seconds"]["tune/gd"]) == {"plain-all", "plain-chain4"}
 
 
