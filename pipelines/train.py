@@ -26,7 +26,7 @@ from benchmarks import augmentation, dataset, metrics, models, parts, seeds
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command, realistic_mistakes, recipes
+from pipelines import command, realistic_mistakes, recipes, sources
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
@@ -101,6 +101,7 @@ def _train_one(settings: Settings, task: Task) -> None:
     if is_made_of(folder / DESCRIPTION, identity, folder / WEIGHTS):
         progress.finish("unchanged")
         return
+    sources.check(settings, task, data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
     live = logging_live(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
