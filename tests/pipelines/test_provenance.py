@@ -130,6 +130,7 @@ LEFT_OUT = {
         "benchmarks/ranks.py": "of classifiers",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
         "pipelines/measurements.py": "of classifiers",
+        "pipelines/training_notes.py": "of classifiers",
     },
 }
 
