@@ -65,13 +65,7 @@ def load_model(
 
     :raises InputError: naming the file, if it is missing, broken or of another architecture.
     """
-    path = Path(folder) / DESCRIPTION
-    try:
-        description = ModelDescription(**json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: train the model first") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} does not describe a model ({error}): train it again") from error
+    description = read_description(folder)
     model = models.make(
         description.architecture,
         channels=description.channels,
@@ -80,6 +74,20 @@ def load_model(
     )
     load_weights(model, Path(folder) / WEIGHTS)
     return model.to(device).eval(), description
+
+
+def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
+    """What ``save_model`` wrote about the model in ``folder``.
+
+    :raises InputError: naming the file, if it is missing or describes no model.
+    """
+    path = Path(folder) / DESCRIPTION
+    try:
+        return ModelDescription(**json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: train the model first") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} does not describe a model ({error}): train it again") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -58,8 +59,8 @@ class NearestNeighbours(nn.Module):
 
     The search is exact: candidates by one matrix product, then distances computed term by term, so that neither
     rounding nor the size of a batch decides their order; of equal distances the first example is nearer. Beside the
-    index it needs ``memory`` bytes at most, but room for one image's distances to all examples in any case. An index
-    of 50,000 embeddings with 512 dimensions takes 102 MB.
+    index it needs ``memory`` bytes at most and a number per example, but room for one image's distances to all
+    examples in any case. An index of 50,000 embeddings with 512 dimensions takes 102 MB.
 
     :ivar index: embeddings of the examples ``(M, D)``, a buffer.
     """
@@ -83,7 +84,8 @@ class NearestNeighbours(nn.Module):
         # Per query: its products and their order, then its candidates, the differences and their squares.
         numbers = 3 * max(examples, candidates * dimensions)
         chunk = max(1, self.memory // (numbers * self.index.element_size()))
-        half_norms = self.index.square().sum(dim=1) / 2
+        # Not index.square(), which is another index; rounding here decides who is a candidate, never the distances.
+        half_norms = torch.linalg.vector_norm(self.index, dim=1).square_().div_(2)
         return torch.cat([self._nearest(some, half_norms, candidates) for some in queries.split(chunk)])
 
     def _nearest(self, queries: Tensor, half_norms: Tensor, candidates: int) -> Tensor:
@@ -126,19 +128,23 @@ def from_network(
     k: int,
     parts: Sequence[str] = PARTS,
     chunk: int = 500,
+    prepare: Callable[[Tensor], Tensor] = lambda inputs: inputs,
 ) -> nn.Sequential:
     """A DkNN that compares images by activations of ``network``, which it shares, and votes with these examples.
 
-    :param inputs: training images as the network takes them, ``(M, ...)``, on its device; ``labels (M,)``.
+    :param inputs: training images ``(M, ...)``, on the network's device; ``labels (M,)``.
     :param chunk: how many images go through the network at a time.
+    :param prepare: makes of some of the images what the network takes; only those of one chunk are in memory.
     :raises InputError: as :func:`dknn`.
     """
     embedding = Embedding(network, parts)
-    index = activations(embedding, inputs, chunk)
-    model = _assemble(embedding, k, *index.shape, classes).to(index)
+    chunks = (activations(embedding, prepare(some), chunk) for some in inputs.split(chunk))
+    first = next(chunks)
+    model = _assemble(embedding, k, len(inputs), first.shape[1], classes).to(first)
     with torch.no_grad():
-        model.neighbours.index.copy_(index)
-        model.votes.cast.copy_(one_hot(labels.to(index.device), classes))
+        for place, some in enumerate(itertools.chain([first], chunks)):
+            model.neighbours.index[place * chunk : place * chunk + len(some)] = some
+        model.votes.cast.copy_(one_hot(labels.to(first.device), classes))
     return model.eval()
 
 

@@ -27,6 +27,7 @@ from pipelines.layout import cell as file_name
 from pipelines.progress import Progress
 from pipelines.scorers import scorer, statistics
 from pipelines.settings import Settings
+from pipelines.stage_times import timed
 from pipelines.workers import share_out
 
 SHARES = (50, 80, 90, 95)
@@ -42,6 +43,7 @@ CURVE = [*KEYS, "factor", "lr", "edits", "drawdown", "success_rate"]
 """Those that the table of trade-off curves starts with."""
 
 
+@timed(lambda layout: [*layout.descriptors.glob("*.safetensors"), *layout.descriptors.glob("*.curve/*.json")])
 def analyse(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     params: command.Params = command.DEFAULT_PARAMS,

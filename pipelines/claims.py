@@ -84,12 +84,14 @@ class Condition(Strict):
     """One thing that must hold: how ``metric`` of one row stands to that of each row of ``than``, or to a bound.
 
     ``within``, ``by_more_than``, ``above`` and ``below`` are in the metric's unit, ``within_percent`` in percent of
-    the other row's value. ``published`` is what the paper prints of a metric that its tables do not have.
+    the other row's value. ``published`` is what the paper prints of a metric that its tables do not have. The first of
+    ``or_of`` that was measured stands in for ``of`` where that was not.
     """
 
     rule: Literal["smaller", "larger", "not_larger", "equivalent", "between"]
     metric: str
     of: str
+    or_of: list[str] = Field(default_factory=list)
     than: list[str] = Field(default_factory=list)
     by_more_than: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     within: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -103,6 +105,11 @@ class Condition(Strict):
     def rows(self) -> list[Row]:
         """The row that is spoken of, then those it is compared with."""
         return [Row.parse(text) for text in (self.of, *self.than)]
+
+    @property
+    def stand_ins(self) -> list[Row]:
+        """The rows that may take the place of the one that is spoken of."""
+        return [Row.parse(text) for text in self.or_of]
 
     @property
     def scale(self) -> Literal["difference", "ratio", "value"]:
@@ -132,7 +139,9 @@ class Condition(Strict):
             raise InputError(f"unknown metric {self.metric!r}; there are: {', '.join(METRICS)}")
         self._check_keys()
         self._check_bounds()
-        for row in self.rows:
+        if self.or_of and METRICS[self.metric].source != "measurement":
+            raise InputError(f"'or_of' is for what was measured besides edits, not for {self.metric}")
+        for row in (*self.rows, *self.stand_ins):
             if (row.editor == "") != (self.metric == "cost_ratio"):
                 wanted = "a training alone" if self.metric == "cost_ratio" else "training/editor/layers"
                 raise InputError(f"{self.metric} is that of {wanted}, not of {str(row)!r}")
@@ -147,7 +156,7 @@ class Condition(Strict):
         return self
 
     def _check_keys(self) -> None:
-        for key in sorted(self.model_fields_set - {"rule", "metric", "of", "published"} - _TAKES[self.rule]):
+        for key in sorted(self.model_fields_set - {"rule", "metric", "of", "or_of", "published"} - _TAKES[self.rule]):
             raise InputError(f"rule {self.rule} takes no {key!r}")
         if "than" in _TAKES[self.rule] and not self.than:
             raise InputError(f"rule {self.rule} needs 'than', the rows to compare with")
@@ -189,7 +198,7 @@ class Claim(Strict):
     @property
     def trainings(self) -> set[str]:
         """Those that it speaks of."""
-        return {row.training for condition in self.conditions for row in condition.rows}
+        return {row.training for condition in self.conditions for row in (*condition.rows, *condition.stand_ins)}
 
 
 class _File(Strict):
@@ -246,7 +255,7 @@ def load(path: Path = FILE) -> dict[str, Claim]:
     for name, claim in claims.items():
         # The numbers of Table 5 are in a picture: there is nothing to look up.
         looked_up = [one for one in claim.conditions if METRICS[one.metric].source != "mistakes"]
-        for row in (row for condition in looked_up for row in condition.rows):
+        for row in (row for one in looked_up for row in (*one.rows, *one.stand_ins)):
             try:
                 paper.value(row, "drawdown")
             except InputError as error:

@@ -32,6 +32,7 @@ from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
 from pipelines.scorers import mistakes_scorer, scorer, statistics
 from pipelines.settings import Settings
+from pipelines.stage_times import timed
 from pipelines.workers import share_out
 
 LEARNED = ".learned.csv"
@@ -40,6 +41,7 @@ _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
 
 
+@timed(lambda layout: (layout.results / "edits").glob("*/*.timing.csv"))
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     names: command.Editors = None,

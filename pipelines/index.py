@@ -187,6 +187,8 @@ def _list_of_files(folder: Path) -> list[str]:
         ("Chosen hyperparameters and all trials", [], "tuned/"),
         ("One record per edit", [], "edits/"),
         ("Milliseconds per edit", [], "timings.csv"),
+        ("Trainings: epochs, tuning error", [], "trainings.csv"),
+        ("What trainings took: seconds, cost of a step", [], "timings-trainings.csv"),
         ("Code, packages, hardware, data, seeds", [], "run.json"),
     ]
     lines = ["| what | page | data |", "| --- | --- | --- |", *_claims(folder)]

@@ -146,6 +146,7 @@ def _compare(condition: Condition, evidence: _Evidence) -> list[Comparison]:
 
 
 def _numbers(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:
+    asked, rows = rows[0], [_measured_row(condition, rows[0], evidence), *rows[1:]]
     keys = [f"{condition.metric}/{row}" for row in rows]
     found = [evidence.measurements.get(key, _NOTHING) for key in keys]
     sides = tuple(
@@ -155,7 +156,14 @@ def _numbers(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> 
     if missing := tuple(key for key in keys if key not in evidence.measurements):
         return Comparison(condition, sides, missing)
     cells = [cell for row in rows if (cell := evidence.cell(row, condition.metric))]
-    return Comparison(condition, sides, (), *_independent(found), _caveats(cells))
+    instead = (f"{rows[0]}: stands in for {asked}, which this run lacks",) if rows[0] != asked else ()
+    return Comparison(condition, sides, (), *_independent(found), (*instead, *_caveats(cells)))
+
+
+def _measured_row(condition: Condition, row: Row, evidence: _Evidence) -> Row:
+    """The row, or the first of its stand-ins that was measured if it was not itself."""
+    measured = (one for one in (row, *condition.stand_ins) if f"{condition.metric}/{one}" in evidence.measurements)
+    return next(measured, row)
 
 
 def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:

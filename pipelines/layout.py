@@ -70,6 +70,11 @@ class Layout:
         """Tables, records and figures."""
         return self.root / "results" / self.benchmark
 
+    @property
+    def stage_times(self) -> Path:
+        """The wall time of each stage; a timing, so not the same in every run."""
+        return self.results / "timing-stages.json"
+
     def tuned(self, editor: str) -> Path:
         """Chosen hyperparameters and the trials that led to them."""
         return self.results / "tuned" / editor

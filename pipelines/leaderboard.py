@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
-from pipelines import origins
+from pipelines import origins, training_notes
 from pipelines.cells import KEYS, PROTOCOL, Cell, cells_of
 from pipelines.layout import Layout
 from pipelines.origins import Merged, Origin
@@ -34,6 +34,7 @@ class CellResult:
         trained for this very editor on these layers.
     :ivar origin: where the cell was made, if not here.
     :ivar edited: what was edited, in words.
+    :ivar trained: in which terms the training of its model differs from the defaults, in words.
     :ivar repetitions: the same cell of the training's other seeds.
     """
 
@@ -44,6 +45,7 @@ class CellResult:
     learned: pd.DataFrame | None = None
     origin: Origin | None = None
     edited: str = "the test split"
+    trained: str = ""
     repetitions: tuple[CellResult, ...] = ()
 
     @cached_property
@@ -72,7 +74,9 @@ def read(settings: Settings, benchmark: str, kind: str = "") -> list[CellResult]
     merged = origins.read(Layout(benchmark))
     for editor in settings.run_of(benchmark).leaderboard:
         for cell in cells_of(settings, benchmark, editor):
-            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(_read_cell(cell, merged, kind))
+            trained = training_notes.note(cell.training, settings.training(benchmark, cell.training))
+            result = replace(_read_cell(cell, merged, kind), trained=trained)
+            groups.setdefault((cell.training, cell.editor, cell.layers), []).append(result)
     return [replace(first, repetitions=tuple(others)) for first, *others in groups.values()]
 
 
@@ -175,7 +179,7 @@ def _computed_row(result: CellResult) -> dict[str, Any]:
         row |= _columns("success_rate_learned", learned["success_rate"])
     if result.repetitions:
         row |= _spread([result, *result.repetitions])
-    notes = [shortfall(result), f"made on {result.origin}" if result.origin else ""]
+    notes = [shortfall(result), f"made on {result.origin}" if result.origin else "", result.trained]
     return row | {"edits": description["edits"], "note": "; ".join(note for note in notes if note)}
 
 

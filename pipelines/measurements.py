@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,21 +31,29 @@ def read(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dict[str, E
     for training in trainings:
         path = layout.model(training, seed) / COST
         if path.exists():
-            found[f"cost_ratio/{training}"] = _cost(path)
+            cost = read_cost(path)
+            ends = (cost["cost_ratio_low"], cost["cost_ratio_high"])
+            found[f"cost_ratio/{training}"] = Estimate(cost["cost_ratio"], *ends)
     path = layout.results / SUMMARY
     return found | (_summary(path) if path.exists() else {})
 
 
-def _cost(path: Path) -> Estimate:
+def read_cost(path: Path) -> dict[str, Any]:
+    """What a step of a training cost: ``cost_ratio`` in steps of plain training, with ``_low`` and ``_high``, and
+    whatever else stands there.
+
+    :raises InputError: for a file that cannot be read.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
         value = float(content["cost_ratio"])
-        ends = [float(content.get(f"cost_ratio_{end}", math.nan)) for end in ("low", "high")]
+        low, high = (float(content.get(f"cost_ratio_{end}", math.nan)) for end in ("low", "high"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not hold the cost of a training ({error!r}): remove it and train again"
         ) from error
-    return _checked(path, "cost_ratio", value, *ends)
+    _checked(path, "cost_ratio", value, low, high)
+    return content | {"cost_ratio": value, "cost_ratio_low": low, "cost_ratio_high": high}
 
 
 def _summary(path: Path) -> dict[str, Estimate]:

@@ -10,8 +10,10 @@ import typer
 from benchmarks import dataset, datasets, image_files, mistakes
 from pipelines import command, settings
 from pipelines.layout import Layout
+from pipelines.stage_times import timed
 
 
+@timed(lambda layout: layout.data.glob("dataset.json"))
 def prepare(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     images: Annotated[

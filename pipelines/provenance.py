@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import dataset
 from benchmarks.errors import InputError
-from pipelines import origins
+from pipelines import origins, stage_times
 from pipelines.cells import PROTOCOL
 from pipelines.layout import TIMING, Layout
 from pipelines.machine import cpu, git_commit
@@ -35,8 +35,11 @@ _PACKAGES = (
 )
 
 
-def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
-    """Everything needed to say where the numbers come from, and the command that makes them again."""
+def describe(settings: Settings, benchmark: str, report_seconds: float | None = None) -> dict[str, Any]:
+    """Everything needed to say where the numbers come from, and the command that makes them again.
+
+    :param report_seconds: the wall time of the report that asks.
+    """
     layout = Layout(benchmark)
     merged = origins.read(layout)
     return {
@@ -48,7 +51,7 @@ def describe(settings: Settings, benchmark: str) -> dict[str, Any]:
         "data": _data(layout, merged),
         "made_elsewhere": _counted(merged),
         **surroundings(settings),
-        "seconds": _seconds(settings, layout),
+        "seconds": _seconds(settings, layout, report_seconds),
         "parameters": _parameters(settings, benchmark),
     }
 
@@ -102,13 +105,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _seconds(settings: Settings, layout: Layout) -> dict[str, Any]:
-    """Wall time of trainings and studies, as their stages wrote it down."""
+def _seconds(settings: Settings, layout: Layout, report_seconds: float | None) -> dict[str, Any]:
+    """Wall time of stages, see :mod:`pipelines.stage_times`, and of trainings and studies, as they wrote it down."""
+    stages: dict[str, dict[str, float]] = stage_times.read(layout)
+    if report_seconds is not None:
+        stages["report"] = {"seconds": round(report_seconds, 1)}
     run = settings.run_of(layout.benchmark)
     models = [layout.model(name, seed) for seed in settings.training_seeds for name in run.trainings]
     files = {f"train/{folder.name}": folder / TIMING for folder in models}
     files |= {f"tune/{name}": layout.tuned(name) / TIMING for name in run.leaderboard}
-    return {name: _read_seconds(path) for name, path in files.items() if path.exists()}
+    pieces = {name: _read_seconds(path) for name, path in files.items() if path.exists()}
+    return {"stages": stages, "tables_and_figure_2": stage_times.of_tables(stages), **pieces}
 
 
 def _read_seconds(path: Path) -> Any:

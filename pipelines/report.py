@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from pipelines import (
     provenance,
     report_figures,
     sequence_pages,
+    training_tables,
 )
 from pipelines import settings as parameters
 from pipelines.cells import KEYS
@@ -62,6 +64,7 @@ def report(
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark> and results/README.md, and make MLflow's runs equal to them."""
+    began = time.perf_counter()
     settings = parameters.load(params)
     layout = Layout(benchmark)
     results = leaderboard.read(settings, benchmark)
@@ -82,10 +85,12 @@ def report(
     _write_tables(settings, layout, results, board, tables)
     _write_claims(settings, layout, results, mistakes)
     sequence_pages.write(settings, layout)
+    training_tables.write(settings, layout)
     report_figures.draw(settings, layout, results, board, tables)
-    _write_json(layout.results / "run.json", provenance.describe(settings, benchmark))
     _write_json(layout.results / "metrics.json", _metrics(board))
     warning = fill(benchmark, run_records(settings, benchmark, results, board))
+    described = provenance.describe(settings, benchmark, time.perf_counter() - began)
+    _write_json(layout.results / "run.json", described)
     write_index(layout.root / "results", settings, warning)
     best = board.iloc[0]
     print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best['drawdown']:.2f} points: ", end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipelines.cells import KEYS, PROTOCOL, Cell
 from pipelines.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.machine import git_commit
+from pipelines.measurements import read_cost
 from pipelines.settings import Settings
 from pipelines.tracking import RunRecord, Unreachable, rebuild, uri
 
@@ -114,11 +116,18 @@ def _training_run(settings: Settings, layout: Layout, training: str, seed: int, 
     return RunRecord(
         key=f"training/{folder.name}",
         parameters=settings.training(layout.benchmark, training).model_dump(),
-        metrics={},
+        metrics=_cost(folder),
         series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
         tags={**_tags(layout, commit), "training": training, "seed": str(seed), "kind": "training"},
         artifacts=[path for path in (figure, *(folder / name for name in _DESCRIBING)) if path.exists()],
     )
+
+
+def _cost(folder: Path) -> dict[str, float]:
+    """What a step cost, in steps of plain training, of a training that edits."""
+    path = folder / COST
+    cost = read_cost(path) if path.exists() else {}
+    return {name: value for name, value in cost.items() if name.startswith("cost_ratio") and math.isfinite(value)}
 
 
 def _tags(layout: Layout, commit: str) -> dict[str, str]:

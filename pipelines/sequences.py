@@ -31,6 +31,7 @@ from pipelines.record_files import in_shards, write_records
 from pipelines.scorers import loaded, statistics
 from pipelines.sequence_settings import RowSettings
 from pipelines.settings import Settings
+from pipelines.stage_times import timed
 from pipelines.workers import share_out
 
 SUMMARY = [*KEYS, "edits", "orders", "error", "error_std", "in_force", "in_force_std", "success_rate"]
@@ -38,6 +39,7 @@ SUMMARY = [*KEYS, "edits", "orders", "error", "error_std", "in_force", "in_force
 TUNING, TEST = "tuning", "test"
 
 
+@timed(lambda layout: layout.sequences.rglob("*.csv"))
 def sequences(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     ablation: Annotated[bool, typer.Option("--ablation", help="Run `sequences.ablation` on the tuning split.")] = False,

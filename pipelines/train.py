@@ -7,12 +7,12 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -26,19 +26,22 @@ from benchmarks import augmentation, dataset, metrics, models, parts, seeds
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command, realistic_mistakes, recipes
+from pipelines import command, realistic_mistakes, recipes, sources
 from pipelines import settings as parameters
 from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
 from pipelines.live import logging_live
+from pipelines.machine import machine
 from pipelines.made_of import drop_unless_made_of, is_made_of
 from pipelines.progress import Progress
 from pipelines.recipes import RECIPES, Made, Task, code_of
 from pipelines.settings import Settings
+from pipelines.stage_times import timed
 from pipelines.training_settings import targets_of
 from pipelines.workers import share_out
 
 
+@timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     trainings: Annotated[
@@ -98,6 +101,7 @@ def _train_one(settings: Settings, task: Task) -> None:
     if is_made_of(folder / DESCRIPTION, identity, folder / WEIGHTS):
         progress.finish("unchanged")
         return
+    sources.check(settings, task, data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
     live = logging_live(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
@@ -111,7 +115,9 @@ def _train_one(settings: Settings, task: Task) -> None:
 
         drop_unless_made_of(checkpoints, identity)
         made = RECIPES[chosen.recipe].make(settings, task, data, on_epoch)
-    _write(folder, made, replace(made.description, fingerprint=identity))
+    where = {"batch_size": chosen.plan.batch_size} if chosen.plan else {}
+    where |= {"machine": machine(settings.torch_device()), "threads": settings.threads}
+    _write(folder, made, replace(made.description, fingerprint=identity), where)
     shutil.rmtree(checkpoints, ignore_errors=True)
     kept = f"kept epoch {made.description.epoch} of {epochs}, " if epochs else ""
     cost = f", a step costs {made.cost.ratio.value:.1f} plain ones" if made.cost else ""
@@ -139,7 +145,8 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, made: Made, description: ModelDescription) -> None:
+def _write(folder: Path, made: Made, description: ModelDescription, where: Mapping[str, Any]) -> None:
+    """Write a model and what belongs to it; ``where`` says on what the cost of a step was measured."""
     # The first is written last: without it there is no model here.
     for file in (DESCRIPTION, HISTORY, EDITOR, COST, RANKS):
         (folder / file).unlink(missing_ok=True)
@@ -156,7 +163,7 @@ def _write(folder: Path, made: Made, description: ModelDescription) -> None:
         cost = {"cost_ratio": ratio.value, "cost_ratio_low": ratio.low, "cost_ratio_high": ratio.high}
         cost |= {"edit_steps": made.cost.edit_steps}
         rounded = {name: round(value, 4) for name, value in cost.items()} | {"batches": made.cost.batches}
-        write_atomically(folder / COST, json.dumps(rounded, indent=2) + "\n")
+        write_atomically(folder / COST, json.dumps(rounded | dict(where), indent=2) + "\n")
     save_model(folder, made.model, description)
 
 

@@ -83,7 +83,11 @@ class DistilledTraining(_Training):
 
 
 class _EditingTraining(_Training):
-    """What every training has whose objective makes edits: see :class:`baselines.editable.EditTerms`."""
+    """What every training has whose objective makes edits: see :class:`baselines.editable.EditTerms`.
+
+    ``reference_mode`` is the batch normalisation of p; there is none for p-hat, because the edited model answers in
+    evaluation mode, as it will be used.
+    """
 
     c_edit: float
     c_loc: float

@@ -24,6 +24,7 @@ from pipelines.progress import Progress
 from pipelines.scorers import scorer, statistics
 from pipelines.search import Space
 from pipelines.settings import Settings
+from pipelines.stage_times import timed
 from pipelines.workers import share_out
 
 _RESCORABLE = 20
@@ -33,6 +34,7 @@ Looking at a larger one would cost more than all of the search.
 """
 
 
+@timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))
 def tune(
     benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
     names: command.Editors = None,

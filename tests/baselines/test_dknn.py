@@ -1,8 +1,10 @@
 """DkNN: neighbours against scikit-learn's, votes by hand, and what flipping labels changes."""
 
 import copy
+import itertools
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import editors
 from baselines import dknn
@@ -136,6 +139,43 @@ def test_neighbours_do_not_depend_on_how_many_images_are_searched_at_once() -> N
     together = whole.search(queries)
     assert torch.equal(narrow.search(queries), together)
     assert torch.equal(torch.cat([whole.search(part) for part in queries.split(7)]), together)
+
+
+def most_allocated(work: Callable[[], object]) -> int:
+    """The most bytes that ``work`` held at the same time, scratch space of kernels included."""
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert events
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes))
+
+
+def test_a_search_needs_no_more_than_it_is_allowed_beside_its_index() -> None:
+    examples, allowed = 8000, 2**20
+    search = dknn.NearestNeighbours(nn.Identity(), 5, examples, 256, memory=allowed)
+    search.index.copy_(torch.randn(examples, 256, generator=generator("n", examples)))
+    queries = torch.randn(40, 256, generator=generator("queries"))
+    assert search.index.nbytes > 7 * allowed  # another index would be seen
+    assert most_allocated(lambda: search.index.square()) >= search.index.nbytes
+    norms = examples * search.index.element_size()
+    assert most_allocated(lambda: search.search(queries)) <= allowed + 2 * norms
+
+
+def test_images_are_prepared_chunk_by_chunk(network: nn.Sequential, examples: Tensor, labels: Tensor) -> None:
+    seen = []
+
+    def halved(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images / 2
+
+    options = {"classes": CLASSES, "k": 7, "chunk": 16}
+    found = dknn.from_network(network, examples, labels, prepare=halved, **options)
+    assert seen == [16, 16, 16, EXAMPLES - 48]
+    expected = dknn.from_network(network, examples / 2, labels, **options)
+    assert torch.equal(found.neighbours.index, expected.neighbours.index)
+    whole = dknn.from_network(network, examples / 2, labels, classes=CLASSES, k=7)
+    torch.testing.assert_close(found.neighbours.index, whole.neighbours.index, rtol=0, atol=1e-6)
 
 
 def test_of_equal_distances_the_first_example_is_nearer() -> None:

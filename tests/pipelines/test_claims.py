@@ -133,6 +133,8 @@ WRONG = {
     "empty range": ({**COST, "below": 1}, r"'above' \(2\) must be smaller than 'below' \(1\)"),
     "row of a cost": ({**COST, "of": "plain/gd/all"}, "cost_ratio is that of a training alone, not of 'plain/gd/all'"),
     "training of an edit": ({**GOOD, "of": "plain"}, "drawdown is that of training/editor/layers, not of 'plain'"),
+    "a stand-in of a row": ({**GOOD, "or_of": ["plain/gd/all"]}, "'or_of' is for what was measured besides edits"),
+    "a stand-in that is unknown": ({**COST, "or_of": ["nobody"]}, "claims.mine: the paper has no row 'nobody'"),
     "a number repeated": ({**GOOD, "published": "1.77"}, "looked up in the paper's tables: remove 'published'"),
     "a number missing": ({**COST, "published": None}, "'published' must say what the paper shows of cost_ratio"),
 }

@@ -260,6 +260,32 @@ def test_a_number_is_held_against_bounds(low, high, verdict):
     assert missing.comparisons[0].missing == ("cost_ratio/cnp",)
 
 
+INSTEAD = {"or_of": ["editable-0.1-rmsprop-chain3", "editable-0.01-gd-chain3"], "of": "editable-0.01-rmsprop-chain3"}
+INSTEAD |= {"rule": "between", "metric": "cost_ratio", "above": 2.0, "below": 3.0, "reason": "r", "published": "2.5"}
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown", "noted"),
+    [
+        (["editable-0.01-gd-chain3", "editable-0.01-rmsprop-chain3"], "editable-0.01-rmsprop-chain3", False),
+        (["editable-0.01-gd-chain3", "editable-0.1-rmsprop-chain3"], "editable-0.1-rmsprop-chain3", True),
+        (["editable-0.01-gd-chain3", "cnp"], "editable-0.01-gd-chain3", True),
+    ],
+)
+def test_the_first_stand_in_that_was_measured_takes_the_place_and_is_named(measured, shown, noted):
+    estimates = {f"cost_ratio/{name}": Estimate(2.5, 2.4, 2.6) for name in measured}
+    (comparison,) = judge([], estimates, **INSTEAD).comparisons
+    assert comparison.verdict is HOLDS
+    assert str(comparison.sides[0].row) == shown
+    said = f"{shown}: stands in for {INSTEAD['of']}, which this run lacks"
+    assert comparison.caveats == ((said,) if noted else ())
+
+
+def test_without_any_stand_in_the_row_that_is_spoken_of_is_missing():
+    (comparison,) = judge([], {"cost_ratio/cnp": Estimate(2.5, 2.4, 2.6)}, **INSTEAD).comparisons
+    assert (comparison.verdict, comparison.missing) == (NOT_MEASURED, (f"cost_ratio/{INSTEAD['of']}",))
+
+
 def test_two_numbers_are_compared_by_their_own_intervals():
     names = [GD, RMSPROP]
     measured = {

@@ -45,6 +45,7 @@ NEVER = {
     "pipelines/sequence_settings.py": "the same",
     "pipelines/training_settings.py": "the same",
     "pipelines/translation_settings.py": "the same",
+    "pipelines/stage_times.py": "says how long a stage took",
     "pipelines/workers.py": "any number of processes gives the same bytes",
 }
 """What no stage depends on, with the reason. Package files (`__init__.py`) hold names only."""
@@ -72,6 +73,7 @@ LEFT_OUT = {
     "train": {
         "editors/backtracking.py": CHECKED_ONLY,
         "editors/views.py": "imported with the package; a training asks for no views",
+        "pipelines/sources.py": "refuses models that do not fit; makes nothing",
         "benchmarks/datasets/": "data are a dependency, as files",
         "pipelines/cells.py": "names the files of an editor",
         "pipelines/tracking.py": "shows the training while it runs; report makes its run again",
@@ -127,6 +129,8 @@ LEFT_OUT = {
         "benchmarks/parts.py": "of classifiers",
         "benchmarks/ranks.py": "of classifiers",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
+        "pipelines/measurements.py": "of classifiers",
+        "pipelines/training_notes.py": "of classifiers",
     },
 }
 
@@ -169,7 +173,8 @@ def test_a_run_is_described_by_what_made_it(tuned, monkeypatch):
     assert described["packages"]["optuna"] == importlib.metadata.version("optuna")
     assert described["data"]["fingerprint"] == json.loads(Path("data/digits/dataset.json").read_text())["fingerprint"]
     assert described["hardware"]["processes"] == 1
-    assert set(described["seconds"]) == {"train/plain", "tune/gd", "tune/rmsprop"}
+    pieces = {"train/plain", "tune/gd", "tune/rmsprop"}
+    assert set(described["seconds"]) == {"stages", "tables_and_figure_2", *pieces}
     assert set(described["seconds"]["tune/gd"]) == {"plain-all", "plain-chain4"}
 
 

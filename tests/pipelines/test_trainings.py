@@ -11,7 +11,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from pipelines import leaderboard, settings
+from pipelines import leaderboard, runs, settings
+from pipelines.layout import Layout
 from tests.pipelines.conftest import Project, tiny_parameters
 
 EDITABLE = "editable-0.1-rmsprop-chain3"
@@ -105,6 +106,43 @@ def test_what_a_step_costs_is_written_down(project):
         assert 1 < cost["cost_ratio_low"] <= cost["cost_ratio"] <= cost["cost_ratio_high"] < 100
         assert cost["batches"] >= 2
     assert not (project.folder / "models/digits/plain/cost.json").exists()
+
+
+def test_what_became_of_each_training_stands_in_two_tables(project):
+    results = project.folder / "results/digits"
+    made, timed = (pd.read_csv(results / name) for name in ("trainings.csv", "timings-trainings.csv"))
+    names = [(name, seed) for name in ("dknn-10", "cnp", EDITABLE, "plain") for seed in (0, 1)]
+    for table in (made, timed):
+        assert list(zip(table["training"], table["seed"], strict=True)) == names
+    assert made["recipe"].tolist()[::2] == ["dknn", "cnp", "editable", "plain"]
+    for row in made.to_dict("records"):
+        folder = f"{row['training']}{'@1' if row['seed'] else ''}"
+        described = json.loads((project.folder / "models/digits" / folder / "model.json").read_text())
+        assert (row["kept"], row["epochs"]) == (described["epoch"], described["epochs"])
+        assert row["tuning_error"] == pytest.approx(described["tuning_error"], rel=1e-5)
+    measured = timed[timed["cost_ratio"].notna()]
+    assert set(measured["training"]) == {EDITABLE, "cnp"}
+    assert (measured["cost_ratio_low"] <= measured["cost_ratio"]).all()
+    assert (measured["cost_ratio"] <= measured["cost_ratio_high"]).all()
+    assert measured["batch_size"].tolist() == [256] * 4
+    assert measured["threads"].tolist() == [1] * 4
+    assert measured["machine"].str.contains("cores").all()
+    assert timed["seconds"].notna().all()
+
+
+def test_the_cost_of_a_step_is_a_metric_of_the_trainings_run_and_judges_the_claim(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    chosen = settings.load()
+    records = {
+        name: runs._training_run(chosen, Layout("digits"), name, 0, "abc").metrics for name in ("plain", EDITABLE)
+    }
+    cost = json.loads(Path("models/digits", EDITABLE, "cost.json").read_text())
+    assert records["plain"] == {}
+    assert records[EDITABLE] == {name: cost[name] for name in ("cost_ratio", "cost_ratio_low", "cost_ratio_high")}
+    claim = pd.read_csv("results/digits/claims.csv").set_index("claim").loc["editable-training-costs-2.5-plain-steps"]
+    assert claim["of"] == EDITABLE
+    assert claim["measured_of"] == pytest.approx(cost["cost_ratio"], rel=1e-5)
+    assert claim["caveats"] == f"{EDITABLE}: stands in for editable-0.01-rmsprop-chain3, which this run lacks"
 
 
 def test_table_3_has_all_rows_of_the_paper_in_its_order(project, monkeypatch):
