@@ -53,7 +53,7 @@ def _result(training: str, lr: float, drawdown: float, steps: int, **changed) ->
     counts = np.tile([8, 6, 5, 4, 10, 9, 8, 7, 10, 10], (200, 1))
     given = {"records": records, "counts": counts} | changed
     described = {"hyperparameters": {"lr": lr}, "bleu": 66.0}
-    return RowResult(RowCell(row, 0), described, given["records"], pd.Series([1.0]), {}, given["counts"])
+    return RowResult(RowCell(row, 0), described, given["records"], pd.Series([1.0]), {}, given["counts"], 1.0)
 
 
 def _results(**changed) -> list[RowResult]:

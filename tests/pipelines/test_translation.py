@@ -97,10 +97,23 @@ def test_the_table_is_computed_from_the_records(project):
     assert pd.isna(table["published_bleu_drawdown"][2])  # tuned: another row than the paper's
     assert "case:lc" in (results / "table6.md").read_text()
     run = json.loads((results / "run.json").read_text())
-    assert set(run["seconds"]) == {f"train/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")}
+    models = [f"{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")]
+    assert set(run["seconds"]) == {f"{done}/{model}" for done in ("train", "translate") for model in models}
     assert run["packages"]["fairseq-fixed"]
     assert run["parameters"]["note"] == "Small."
     assert set(run["data"]["sizes"]) == {"training", "validation", "test"}
+
+
+def test_the_time_that_decoding_takes_stands_in_files_of_timings(project):
+    results = project / "results" / NAME
+    timings = pd.read_csv(results / "timings.csv")
+    seconds = json.loads((results / "run.json").read_text())["seconds"]
+    for row in timings.itertuples():
+        written = json.loads((results / "translations" / f"{row.training}.timing.json").read_text())
+        assert written == {"seconds": row.decoding_seconds, "sentences": row.test_sentences}
+        assert row.test_sentences == 10
+        assert 0 < row.decoding_seconds == seconds[f"translate/{row.training}"]
+    assert len(list((results / "translations").glob("*.timing.json"))) == 4
 
 
 def test_the_index_leads_to_the_table_and_says_its_best_row(project):
