@@ -276,6 +276,10 @@ def _job(project: Path) -> Job:
         (lambda block: block["trainings"].pop("plain"), "trainings must have `plain`"),
         (lambda block: block["trainings"]["editable-100"]["editing"].update(editor="lookup_cache"), "lookup_cache"),
         (
+            lambda block: block["trainings"]["editable-100"]["editing"].update(editor="gd_ewc"),
+            "editor 'gd_ewc' needs statistics of a trained model: Editable Training takes those that follow",
+        ),
+        (
             lambda block: block["edits"].update(counts=3),
             "translation.toy_translation: unknown key 'edits.counts'; allowed",
         ),
