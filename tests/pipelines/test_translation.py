@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from benchmarks.errors import InputError
-from pipelines import settings
+from pipelines import settings, table6
+from pipelines.record_files import write_records
 from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
@@ -102,6 +103,17 @@ def test_the_table_is_computed_from_the_records(project):
     assert run["packages"]["fairseq-fixed"]
     assert run["parameters"]["note"] == "Small."
     assert set(run["data"]["sizes"]) == {"training", "validation", "test"}
+
+
+@pytest.mark.parametrize("succeeded", [[False, True, False, False], [False] * 4])
+def test_edits_that_failed_are_read_as_failures(project, succeeded):
+    path = project / "results" / NAME / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv"
+    records = pd.read_csv(path, keep_default_na=False)
+    write_records(path, records.assign(succeeded=succeeded))
+    job = _job(project)
+    results = table6.read(job)
+    assert results[0].records["succeeded"].tolist() == succeeded
+    assert table6.table(job.chosen, results)["success_rate"][0] == 25 * sum(succeeded)
 
 
 def test_the_time_that_decoding_takes_stands_in_files_of_timings(project):
