@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -30,14 +29,14 @@ from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
 from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
-
-pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
+from tests.optional import PREPARING, needs, skip_without
 
 PLAN = TranslationPlan(epochs=3, lr=5e-3, warmup=5, tokens=400, patience=2)
 
 
 @pytest.fixture(scope="module")
 def data() -> corpus.Corpus:
+    skip_without(*PREPARING)
     return corpus.prepare(corpora.make("toy_translation", train_size=60, valid_size=8, test_size=4, merges=400))
 
 
@@ -61,6 +60,7 @@ def test_the_learning_rate_rises_linearly_and_falls_with_the_root():
     assert plan.factor(15999) == pytest.approx(0.5)
 
 
+@needs("fairseq")
 def test_the_loss_is_the_smoothed_cross_entropy_per_token_without_padding():
     source = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 5, generator=source, dtype=torch.float64)

@@ -17,8 +17,7 @@ from pipelines.table6 import RowResult, published_name
 from pipelines.translation_job import RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings, read
 from pipelines.verdicts import Verdict
-
-pytest.importorskip("sacrebleu", reason="needs the extra `translation`")
+from tests.optional import needs, skip_without
 
 ROOT = Path(__file__).parents[2]
 EDITED = "rmsprop/last_decoder_layer"
@@ -65,6 +64,7 @@ def _results(**changed) -> list[RowResult]:
 
 
 def _judge(results, c_loc: float = 100.0):
+    skip_without("sacrebleu")
     judged = table6_claims.judge(claims.load(table6_claims.FILE), _settings(c_loc), results)
     return {one.name: one for one in judged}
 
@@ -100,6 +100,7 @@ def test_another_c_loc_stands_in_with_a_note():
     assert "Best part" not in page
 
 
+@needs("sacrebleu")
 def test_rows_with_the_papers_c_loc_are_judged_even_if_another_comes_first():
     chosen = _settings()
     mine = chosen.trainings["mine"]

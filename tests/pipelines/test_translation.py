@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +18,7 @@ from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
 from pipelines.translation_settings import read
-
-pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
+from tests.optional import PREPARING, skip_without
 
 ROOT = Path(__file__).parents[2]
 NAME = "toy_translation"
@@ -63,6 +61,7 @@ def _write(folder: Path, params: dict) -> Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder in which the stage has run once."""
+    skip_without(*PREPARING, "sacrebleu")
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
