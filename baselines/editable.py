@@ -188,14 +188,7 @@ class EditableObjective(EditObjective):
         super().__init__(terms, terms.layers, base, targets)
         description = editors.describe(terms.editor)
         start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
-        if not _usable(start):
-            descends = isinstance(start, editors.DescentEditor)
-            fault = "needs statistics of a trained model" if descends else "is not differentiable"
-            allowed = ", ".join(name for name in editors.available() if _usable(editors.build(name)))
-            raise InputError(
-                f"editor {terms.editor!r} {fault}: Editable Training takes those that follow nothing but the gradient "
-                f"of the edit's own loss: {allowed}"
-            )
+        check_usable(terms.editor, start)
         self.ranges = {parameter.name: parameter for parameter in description.hyperparameters}
         self.fixed: dict[str, float] = {}
         self.raw = nn.ParameterDict()
@@ -221,6 +214,18 @@ class EditableObjective(EditObjective):
 
     def _values(self) -> dict[str, Tensor]:
         return {name: _to_value(self.ranges[name], raw) for name, raw in self.raw.items()}
+
+
+def check_usable(name: str, editor: editors.Editor) -> None:
+    """:raises InputError: for an ``editor`` of that name through whose edits no network can be trained, of any kind."""
+    if not _usable(editor):
+        descends = isinstance(editor, editors.DescentEditor)
+        fault = "needs statistics of a trained model" if descends else "is not differentiable"
+        allowed = ", ".join(one for one in editors.available() if _usable(editors.build(one)))
+        raise InputError(
+            f"editor {name!r} {fault}: Editable Training takes those that follow nothing but the gradient "
+            f"of the edit's own loss: {allowed}"
+        )
 
 
 def _to_value(parameter: editors.Hyperparameter, raw: Tensor) -> Tensor:

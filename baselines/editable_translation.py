@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import editors
+from baselines.editable import check_usable
 from baselines.translation import Batch, TranslationLosses, TranslationObjective, token_loss
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
@@ -31,6 +32,8 @@ class TranslationEditTerms:
     :ivar editor: name of a registered gradient-following editor with its ``hyperparameters``, which stay fixed.
     :ivar layers: what it changes; ``max_steps`` the most gradient steps of one edit.
     :ivar score: how translations are compared, see :func:`editors.constraints.prefers`.
+    :raises InputError: for an editor that does not follow gradients or needs statistics of the model, or a weight that
+        is no number >= 0.
     """
 
     c_edit: float
@@ -45,8 +48,7 @@ class TranslationEditTerms:
         for name in ("c_edit", "c_loc"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be a number >= 0, not {getattr(self, name)!r}")
-        if not isinstance(self.build(), editors.DescentEditor):
-            raise InputError(f"editor {self.editor!r} does not follow gradients, so training cannot go through it")
+        check_usable(self.editor, self.build())
 
     def build(self) -> editors.Editor:
         """The editor.

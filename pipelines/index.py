@@ -133,7 +133,7 @@ def _headline(folder: Path) -> str:
         f"Smallest drawdown of an editor, lookup cache and retraining aside: **{best['drawdown']:.2f} points** "
         f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
         f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
-        f"{best['generality']:.0f} % of other pictures of the edited things followed; test error {best['test_error']:.2f} %)."
+        f"generality {best['generality']:.0f} %; test error {best['test_error']:.2f} %)."
     )
 
 

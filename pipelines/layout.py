@@ -19,7 +19,7 @@ MISTAKES = ".mistakes"
 """In names of records beside those of a cell: of realistic mistakes, edited to their true classes."""
 
 TIMING = "timing.json"
-"""Beside models and chosen hyperparameters: the wall time that they took."""
+"""Beside models, chosen hyperparameters and translations: the wall time that they took."""
 
 
 @dataclass(frozen=True)

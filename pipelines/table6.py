@@ -32,6 +32,7 @@ class RowResult:
 
     :ivar description: the JSON file beside the ``records``; ``tuned`` that of the search, empty without one.
     :ivar counts: ``(N, 10)``, what BLEU counts of the test translations before any edit.
+    :ivar decoding_seconds: wall time in which the model encodes and translates these N sentences.
     :ivar repetitions: the same row with the other training seeds.
     """
 
@@ -41,6 +42,7 @@ class RowResult:
     milliseconds: pd.Series
     tuned: dict[str, Any]
     counts: np.ndarray
+    decoding_seconds: float
     repetitions: tuple[RowResult, ...] = ()
 
     @property
@@ -97,20 +99,25 @@ def published_name(chosen: TranslationSettings, training: str) -> str:
 
 
 def timings(results: Sequence[RowResult]) -> pd.DataFrame:
-    """Milliseconds per edit (mean over all, median and largest over shards); not reproducible to the byte."""
+    """Milliseconds per edit (mean over all, median and largest over shards), and the seconds in which the model
+    translates the test set of so many sentences before any edit; not reproducible to the byte.
+    """
     lines = []
     for result in results:
         names = {name: getattr(result.row, name) for name in KEYS[:-1]} | {"lr": result.lr}
         spread = {"": result.milliseconds.mean(), "_median": result.milliseconds.median()}
         spread |= {"_max": result.milliseconds.max()}
-        lines.append(names | {f"milliseconds{name}": round(value, 3) for name, value in spread.items()})
+        names |= {f"milliseconds{name}": round(value, 3) for name, value in spread.items()}
+        lines.append(names | {"decoding_seconds": result.decoding_seconds, "test_sentences": len(result.counts)})
     return pd.DataFrame(lines)
 
 
-def seconds(job: Job) -> dict[str, float]:
-    """Wall time of each training, as it was written down."""
+def seconds(job: Job, results: Sequence[RowResult]) -> dict[str, float]:
+    """Wall time of each training, and of each model's translating the whole test set, as they were written down."""
     files = {f"train/{one.name}": job.layout.model(one.training, one.seed) / TIMING for one in job.models}
-    return {name: json.loads(path.read_text())["seconds"] for name, path in files.items() if path.exists()}
+    found = {name: json.loads(path.read_text())["seconds"] for name, path in files.items() if path.exists()}
+    rows = [one for result in results for one in (result, *result.repetitions)]
+    return found | {f"translate/{one.cell.model.name}": one.decoding_seconds for one in rows}
 
 
 def _line(chosen: TranslationSettings, result: RowResult) -> dict[str, Any]:
@@ -174,7 +181,9 @@ def _read(job: Job, cell: RowCell) -> RowResult:
         missing = {name: [""] for name in _NUMBERS}
         records = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False, na_values=missing)
         milliseconds = pd.read_csv(path.with_name(f"{cell.file}.timing.csv"))["milliseconds"]
-        counts = pd.read_csv(job.translations / f"{cell.model.name}.csv")[list(COUNTED)].to_numpy()
+        translations, timing = job.translated(cell.model)
+        counts = pd.read_csv(translations)[list(COUNTED)].to_numpy()
+        taken = float(json.loads(timing.read_text())["seconds"])
         tuned = read_tuned(job, cell)
         if len(records) != described["edits"]:
             raise ValueError(f"{len(records)} records of {described['edits']}")
@@ -182,4 +191,4 @@ def _read(job: Job, cell: RowCell) -> RowResult:
             raise ValueError(f"made with protocol {described['protocol']}, this is {PROTOCOL}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} or what lies beside it is missing or broken ({error}): {again}") from error
-    return RowResult(cell, described, records, milliseconds, tuned, counts)
+    return RowResult(cell, described, records, milliseconds, tuned, counts, taken)

@@ -59,7 +59,7 @@ def _compare(
 
 
 def _find(row: Row, chosen: TranslationSettings, results: Sequence[RowResult]) -> RowResult | None:
-    """The row of that name; for an editable one that this benchmark trains with another c_loc, that one.
+    """The row of that name; for an editable one that this benchmark trains with another c_loc only, that one.
 
     Of several, the one that was trained with the learning rate that it is edited with.
     """

@@ -67,7 +67,7 @@ def report(job: Job) -> None:
     write_csv(folder / "claims.csv", judging.table(judged), digits=6)
     write_csv(folder / "timings.csv", table6.timings(results), digits=6)
     figures.save(figures.table6_bars(table), folder / "figures" / "table6", ("png", "svg"))
-    _write_json(folder / "run.json", _run(job))
+    _write_json(folder / "run.json", _run(job, results))
     _write_json(folder / "metrics.json", _metrics(results, table))
     warning = fill(job.benchmark, run_records(job, results, table))
     write_index(folder.parent, job.settings, warning)
@@ -102,7 +102,7 @@ def _metrics(results: Sequence[RowResult], table: pd.DataFrame) -> dict[str, Any
     return {one.name: {name: round(float(line[name]), 4) for name in names} for one, line in lines}
 
 
-def _run(job: Job) -> dict[str, Any]:
+def _run(job: Job, results: Sequence[RowResult]) -> dict[str, Any]:
     data = json.loads((job.layout.data / corpus.DESCRIPTION).read_text())
     sizes = {name: data[key] for name, key in (("training", "train"), ("validation", "valid"), ("test", "test"))}
     return {
@@ -113,7 +113,7 @@ def _run(job: Job) -> dict[str, Any]:
         "training_seeds": job.settings.training_seeds,
         "data": {"source": data["origin"], "fingerprint": data["fingerprint"], "sizes": sizes},
         **provenance.surroundings(job.settings, "fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt"),
-        "seconds": table6.seconds(job),
+        "seconds": table6.seconds(job, results),
         "parameters": job.chosen.model_dump(mode="json"),
     }
 

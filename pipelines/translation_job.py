@@ -18,7 +18,7 @@ from benchmarks.files import file_hash
 from benchmarks.translation import corpora
 from benchmarks.translation.requests import TranslationRequest
 from pipelines.cells import method_files
-from pipelines.layout import Layout, cell, repeated
+from pipelines.layout import TIMING, Layout, cell, repeated
 from pipelines.progress import Progress
 from pipelines.settings import Settings
 from pipelines.translation_settings import RowSettings, TranslationSettings
@@ -61,8 +61,12 @@ class Job:
 
     @property
     def translations(self) -> Path:
-        """What each model makes of the test set before any edit."""
+        """What each model makes of the test set before any edit, and the wall time that this took."""
         return self.layout.results / "translations"
+
+    def translated(self, model: Model) -> tuple[Path, Path]:
+        """The files of one model there: its translations and their wall time."""
+        return self.translations / f"{model.name}.csv", self.translations / f"{model.name}.{TIMING}"
 
     @property
     def models(self) -> list[Model]:

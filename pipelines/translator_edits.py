@@ -58,7 +58,7 @@ def edit_all(job: Job) -> None:
     asked = {REQUESTS, MADE_OF}
     _keep(job.edits, asked | {f"{cell.file}{suffix}" for cell in job.cells for suffix in (".json", *_RECORDS)})
     _keep(job.tuned, (asked if searched else set()) | {f"{c.file}{suffix}" for c in searched for suffix in _STUDY})
-    _keep(job.translations, {f"{cell.model.name}.csv" for cell in job.cells})
+    _keep(job.translations, {path.name for cell in job.cells for path in job.translated(cell.model)})
 
 
 def read_tuned(job: Job, cell: RowCell) -> dict[str, Any]:
@@ -153,9 +153,10 @@ def _evaluate(job: Job, cell: RowCell) -> None:
     asked = [PROTOCOL, row.model_dump(), tuned, chosen.model_dump(exclude={"shard"}), data.fingerprint, cell.seed]
     files = [_weights(job, cell), job.edits / REQUESTS, *scoring_code(row.editor)]
     fingerprint, result = identity(asked, files), job.edits / f"{cell.file}.json"
-    translations = job.translations / f"{cell.model.name}.csv"
+    translations, timing = job.translated(cell.model)
     progress = Progress(f"edit {job.benchmark} {cell.file}", chosen.count, "edits")
-    if is_made_of(result, fingerprint, translations, *(result.with_name(f"{cell.file}{one}") for one in _RECORDS)):
+    others = (translations, timing, *(result.with_name(f"{cell.file}{one}") for one in _RECORDS))
+    if is_made_of(result, fingerprint, *others):
         progress.finish("unchanged")
         return
     scorer = _scorer(job, cell, data, job.edits, chosen.control_size, "test")
@@ -176,6 +177,8 @@ def _evaluate(job: Job, cell: RowCell) -> None:
     described |= {"epoch": read_description(_weights(job, cell).parent).epoch}
     described |= {"corpus": data.fingerprint, "protocol": PROTOCOL, "fingerprint": fingerprint}
     write_csv(translations, _translated(scorer.translations, scorer.counts_before), digits=7)
+    taken = {"seconds": round(scorer.seconds, 3), "sentences": len(data.test)}
+    write_atomically(timing, json.dumps(taken) + "\n")
     write_records(result.with_suffix(".csv"), records.drop(columns="milliseconds"))
     write_records(result.with_name(f"{cell.file}.timing.csv"), records[["edit", "milliseconds"]])
     write_atomically(result, json.dumps(described, indent=2) + "\n")

@@ -1,4 +1,8 @@
-"""Translations by fairseq's beam search or sampling, from encoder outputs that are computed once."""
+"""Translations by fairseq's beam search or sampling, from encoder outputs that are computed once.
+
+Lower decoder layers depend on the tokens chosen so far, so they are computed anew while decoding; only the encoder's
+output is kept.
+"""
 
 from __future__ import annotations
 

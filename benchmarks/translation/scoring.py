@@ -98,6 +98,7 @@ class TranslationScorer:
     :param layers: what may change: a name as in tables (``last_decoder_layer``) or of a module.
     :param control_size: control sentences per edit, a fresh subset for each; None for the whole split.
     :param score: how translations are compared, see :func:`editors.constraints.prefers`.
+    :ivar seconds: wall time of encoding and translating the whole split once, before any edit.
     :raises InputError: for a sentence that is longer than the model has positions.
     """
 
@@ -117,8 +118,10 @@ class TranslationScorer:
         self._whole, self._corpus, self._score, self._control_size = model, corpus, score, control_size
         self._sentences: Sentences = getattr(corpus, split_name)
         self._prefix, self.model = split(model, self.layers)
+        began = time.perf_counter()
         self._encoded = encode(model, self._sentences.source_numbers)
         best = translate(model, self._encoded, range(len(self._sentences)))
+        self.seconds = time.perf_counter() - began  # translations lie on the CPU: a GPU has finished
         self._before = [one[0] for one in best]
         self._words = [corpus.words(tokens) for tokens in self._before]
 

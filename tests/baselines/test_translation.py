@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
+from dataclasses import replace
 
 import pytest
 import torch
 
 from baselines.checkpoints import save_model
+from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.training import CHECKPOINT
-from baselines.translation import LabelSmoothed, TranslationPlan, batch_of, epoch_batches, token_loss, train
+from baselines.translation import (
+    LabelSmoothed,
+    TranslationPlan,
+    batch_of,
+    epoch_batches,
+    token_loss,
+    train,
+    validation_loss,
+)
 from baselines.translators import TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
@@ -20,14 +29,14 @@ from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
 from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
-
-pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
+from tests.optional import PREPARING, needs, skip_without
 
 PLAN = TranslationPlan(epochs=3, lr=5e-3, warmup=5, tokens=400, patience=2)
 
 
 @pytest.fixture(scope="module")
 def data() -> corpus.Corpus:
+    skip_without(*PREPARING)
     return corpus.prepare(corpora.make("toy_translation", train_size=60, valid_size=8, test_size=4, merges=400))
 
 
@@ -51,6 +60,7 @@ def test_the_learning_rate_rises_linearly_and_falls_with_the_root():
     assert plan.factor(15999) == pytest.approx(0.5)
 
 
+@needs("fairseq")
 def test_the_loss_is_the_smoothed_cross_entropy_per_token_without_padding():
     source = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 5, generator=source, dtype=torch.float64)
@@ -113,6 +123,19 @@ def test_training_stops_early_and_keeps_the_best_epoch(data, tmp_path):
     assert trained.kept.valid_loss == min(losses)
     assert len(losses) - trained.kept.epoch == 2
     assert not trained.model.training
+    assert validation_loss(trained.model, data.valid) == trained.kept.valid_loss
+
+
+def test_training_never_looks_at_the_test_set(data, tmp_path):
+    unseen = replace(data, test=data.train)
+    assert unseen.fingerprint != data.fingerprint
+    one, other = (
+        train(_model(data), LabelSmoothed(), seen, PLAN, tmp_path / seen.fingerprint, ("axes",))
+        for seen in (data, unseen)
+    )
+    assert one.history == other.history
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
 
 
 def test_a_loss_that_is_no_number_is_one_sentence(data, tmp_path):
@@ -220,5 +243,23 @@ def test_edits_stay_in_full_precision_where_the_rest_is_mixed(data, pool):
 def test_bad_terms_are_one_sentence():
     with pytest.raises(InputError, match=r"c_loc must be a number >= 0, not -1\.0"):
         _terms(c_loc=-1.0)
-    with pytest.raises(InputError, match="'lookup_cache' does not follow gradients"):
-        _terms(editor="lookup_cache", hyperparameters={})
+
+
+@pytest.mark.parametrize(
+    ("editor", "fault"),
+    [
+        ("lookup_cache", "is not differentiable"),
+        ("covariance", "needs statistics of a trained model"),
+        ("gd_ewc", "needs statistics of a trained model"),
+        ("rehearsal", "needs statistics of a trained model"),
+        ("retrain", "needs statistics of a trained model"),
+    ],
+)
+def test_editors_that_no_training_can_go_through_are_refused_as_for_classifiers(editor, fault):
+    with pytest.raises(InputError) as refused:
+        _terms(editor=editor, hyperparameters={})
+    with pytest.raises(InputError) as theirs:
+        EditableObjective(EditableTerms(editor=editor, layers="all", c_edit=1.0, c_loc=1.0))
+    assert str(refused.value) == str(theirs.value)
+    assert str(refused.value).startswith(f"editor '{editor}' {fault}: Editable Training takes those that follow")
+    assert "\n" not in str(refused.value)

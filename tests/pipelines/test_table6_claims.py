@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
-from pipelines import claims, table6_claims
+from pipelines import claims, settings, table6_claims
 from pipelines.claims import Condition, Paper, Row
+from pipelines.presentation import published
 from pipelines.presentation.claims import claims_markdown
-from pipelines.table6 import RowResult
+from pipelines.table6 import RowResult, published_name
 from pipelines.translation_job import RowCell
-from pipelines.translation_settings import RowSettings, TranslationSettings
+from pipelines.translation_settings import RowSettings, TranslationSettings, read
 from pipelines.verdicts import Verdict
+from tests.optional import needs, skip_without
 
-pytest.importorskip("sacrebleu", reason="needs the extra `translation`")
-
+ROOT = Path(__file__).parents[2]
 EDITED = "rmsprop/last_decoder_layer"
 HALVES, SMALLER_STEPS, COSTS = (
     "editable-training-halves-bleu-drawdown",
@@ -49,7 +52,7 @@ def _result(training: str, lr: float, drawdown: float, steps: int, **changed) ->
     counts = np.tile([8, 6, 5, 4, 10, 9, 8, 7, 10, 10], (200, 1))
     given = {"records": records, "counts": counts} | changed
     described = {"hyperparameters": {"lr": lr}, "bleu": 66.0}
-    return RowResult(RowCell(row, 0), described, given["records"], pd.Series([1.0]), {}, given["counts"])
+    return RowResult(RowCell(row, 0), described, given["records"], pd.Series([1.0]), {}, given["counts"], 1.0)
 
 
 def _results(**changed) -> list[RowResult]:
@@ -61,6 +64,7 @@ def _results(**changed) -> list[RowResult]:
 
 
 def _judge(results, c_loc: float = 100.0):
+    skip_without("sacrebleu")
     judged = table6_claims.judge(claims.load(table6_claims.FILE), _settings(c_loc), results)
     return {one.name: one for one in judged}
 
@@ -94,6 +98,33 @@ def test_another_c_loc_stands_in_with_a_note():
     page = claims_markdown(list(judged.values()), title="Claims", scale_note="Small.", scope=table6_claims.SCOPE)
     assert f"BLEU drawdown of `mine/{EDITED}/0.001` < `plain/{EDITED}/0.001` | 0.35 vs. 0.76" in page
     assert "Best part" not in page
+
+
+@needs("sacrebleu")
+def test_rows_with_the_papers_c_loc_are_judged_even_if_another_comes_first():
+    chosen = _settings()
+    mine = chosen.trainings["mine"]
+    other = mine.model_copy(update={"editing": mine.editing.model_copy(update={"c_loc": 3000.0})})
+    trainings = {"plain": chosen.trainings["plain"], "strong": other, "mine": mine}
+    chosen = chosen.model_copy(update={"trainings": trainings})
+    plain, *papers = _results()
+    results = [plain, _result("strong", 1e-3, 0.1, 9), _result("strong", 3e-4, 0.1, 9), *papers]
+    for judged in table6_claims.judge(claims.load(table6_claims.FILE), chosen, results):
+        for comparison in judged.comparisons:
+            assert {side.row.training for side in comparison.sides} <= {"plain", "mine"}
+            assert not comparison.caveats
+
+
+def test_the_generated_corpus_has_every_row_of_the_papers_table():
+    chosen = read(settings.load(ROOT / "params.yaml"), "toy_translation")
+    ours = {
+        (published_name(chosen, row.training), row.editor, row.layers, row.hyperparameters["lr"])
+        for row in chosen.rows
+        if not row.search
+    }
+    paper = published.load("table6")
+    assert len(paper) == 3
+    assert ours >= set(paper[["training", "editor", "layers", "lr"]].itertuples(index=False, name=None))
 
 
 def test_what_was_not_measured_is_named():

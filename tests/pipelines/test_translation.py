@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +12,13 @@ import pytest
 import yaml
 
 from benchmarks.errors import InputError
-from pipelines import settings
+from pipelines import settings, table6
+from pipelines.record_files import write_records
 from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
 from pipelines.translation_settings import read
-
-pytestmark = pytest.mark.skipif(find_spec("fairseq") is None, reason="needs the extra `translation`")
+from tests.optional import PREPARING, skip_without
 
 ROOT = Path(__file__).parents[2]
 NAME = "toy_translation"
@@ -62,6 +61,7 @@ def _write(folder: Path, params: dict) -> Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder in which the stage has run once."""
+    skip_without(*PREPARING, "sacrebleu")
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -97,10 +97,34 @@ def test_the_table_is_computed_from_the_records(project):
     assert pd.isna(table["published_bleu_drawdown"][2])  # tuned: another row than the paper's
     assert "case:lc" in (results / "table6.md").read_text()
     run = json.loads((results / "run.json").read_text())
-    assert set(run["seconds"]) == {f"train/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")}
+    models = [f"{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")]
+    assert set(run["seconds"]) == {f"{done}/{model}" for done in ("train", "translate") for model in models}
     assert run["packages"]["fairseq-fixed"]
     assert run["parameters"]["note"] == "Small."
     assert set(run["data"]["sizes"]) == {"training", "validation", "test"}
+
+
+@pytest.mark.parametrize("succeeded", [[False, True, False, False], [False] * 4])
+def test_edits_that_failed_are_read_as_failures(project, succeeded):
+    path = project / "results" / NAME / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv"
+    records = pd.read_csv(path, keep_default_na=False)
+    write_records(path, records.assign(succeeded=succeeded))
+    job = _job(project)
+    results = table6.read(job)
+    assert results[0].records["succeeded"].tolist() == succeeded
+    assert table6.table(job.chosen, results)["success_rate"][0] == 25 * sum(succeeded)
+
+
+def test_the_time_that_decoding_takes_stands_in_files_of_timings(project):
+    results = project / "results" / NAME
+    timings = pd.read_csv(results / "timings.csv")
+    seconds = json.loads((results / "run.json").read_text())["seconds"]
+    for row in timings.itertuples():
+        written = json.loads((results / "translations" / f"{row.training}.timing.json").read_text())
+        assert written == {"seconds": row.decoding_seconds, "sentences": row.test_sentences}
+        assert row.test_sentences == 10
+        assert 0 < row.decoding_seconds == seconds[f"translate/{row.training}"]
+    assert len(list((results / "translations").glob("*.timing.json"))) == 4
 
 
 def test_the_index_leads_to_the_table_and_says_its_best_row(project):
@@ -262,6 +286,10 @@ def _job(project: Path) -> Job:
         (lambda block: block["trainings"]["editable-100"].update(start="other"), "unknown training 'other'"),
         (lambda block: block["trainings"].pop("plain"), "trainings must have `plain`"),
         (lambda block: block["trainings"]["editable-100"]["editing"].update(editor="lookup_cache"), "lookup_cache"),
+        (
+            lambda block: block["trainings"]["editable-100"]["editing"].update(editor="gd_ewc"),
+            "editor 'gd_ewc' needs statistics of a trained model: Editable Training takes those that follow",
+        ),
         (
             lambda block: block["edits"].update(counts=3),
             "translation.toy_translation: unknown key 'edits.counts'; allowed",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
@@ -12,19 +10,14 @@ from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.randomness import drawn_from
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _installed() -> None:
-    if find_spec("fairseq") is None:
-        pytest.skip("needs the extra `translation`, which `make translation` installs")
-
+from tests.optional import PREPARING, skip_without
 
 SMALL = Architecture(embed_dim=16, ffn_dim=32, heads=2, layers=3, dropout=0.1, max_positions=64)
 
 
 @pytest.fixture(scope="session")
 def small_corpus() -> Corpus:
+    skip_without(*PREPARING)
     return corpus.prepare(corpora.make("toy_translation", train_size=60, valid_size=8, test_size=12, merges=400))
 
 

@@ -12,10 +12,12 @@ import pytest
 
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
-from benchmarks.translation import corpora
+from benchmarks.translation import corpora, corpus, text
 from benchmarks.translation.corpora.iwslt14 import TESTS
+from tests.optional import PREPARING, needs
 
-module = sys.modules["benchmarks.translation.corpora.multi30k"]  # the package has a function of the same name
+# The package has functions of the same names.
+module, talks = (sys.modules[f"benchmarks.translation.corpora.{name}"] for name in ("multi30k", "iwslt14"))
 WORDS = "eins zwei drei vier fünf sechs"
 
 
@@ -28,6 +30,7 @@ def captions(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs("sacremoses")
 def test_multi30k_is_read_packed_or_not(captions):
     texts = corpora.make("multi30k", folder=str(captions))
     assert (len(texts.train), len(texts.valid), len(texts.test)) == (5, 2, 3)
@@ -38,7 +41,8 @@ def test_multi30k_is_read_packed_or_not(captions):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "val.de").unlink(), r"val\.de is missing \(or val\.de\.gz\)"),
+        (lambda folder: (folder / "train.de").unlink(), r"train\.de is missing \(or train\.de\.gz\)"),
+        pytest.param(lambda folder: (folder / "val.de").unlink(), r"val\.de is missing", marks=needs("sacremoses")),
         (lambda folder: (folder / "train.de").write_text("\n\n"), r"train\.de is empty"),
         (lambda folder: (folder / "train.de").write_text("Ein Hund.\n"), "there are 1 and 5 lines"),
         (lambda folder: (folder / "train.en.gz").write_bytes(b"no gzip"), r"train\.en\.gz cannot be read as text"),
@@ -50,6 +54,7 @@ def test_bad_files_of_multi30k_are_one_sentence(captions, spoil, message):
         corpora.make("multi30k", folder=str(captions))
 
 
+@needs("sacremoses")
 def test_multi30k_is_downloaded_and_checked(captions, tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     mirror.mkdir()
@@ -104,6 +109,7 @@ def _official(lines: int) -> dict[str, str]:
     return files
 
 
+@needs("sacremoses")
 def test_iwslt14_is_cleaned_and_split_as_counted_by_hand(tmp_path):
     texts = corpora.make("iwslt14", archive=str(_archive(tmp_path / "de-en.tgz", _official(lines=46))))
     # Kept are title, description, the pair of ratio 1.5, the one of 175 tokens, and 46 more: 50. Of these, the 23rd
@@ -117,6 +123,47 @@ def test_iwslt14_is_cleaned_and_split_as_counted_by_hand(tmp_path):
     assert not any("nothing" in line or "seven" in line for line in (*texts.train.target, *texts.valid.target))
 
 
+@needs(*PREPARING)
+def test_iwslt14_becomes_numbers_and_comes_back_from_files(tmp_path):
+    texts = corpora.make("iwslt14", archive=str(_archive(tmp_path / "de-en.tgz", _official(lines=46))))
+    assert texts.merges == 10_000  # the paper's, and the default
+    made = corpus.prepare(texts)
+    corpus.save(made, tmp_path / "prepared")
+    again = corpus.load(tmp_path / "prepared")
+    assert (len(again.train), len(again.valid), len(again.test)) == (48, 2, 15)
+    assert again.fingerprint == made.fingerprint
+    assert again.origin == "IWSLT'14 German-English, cleaned to 50 training and validation pairs."
+    for split, pairs in (("train", texts.train), ("valid", texts.valid), ("test", texts.test)):
+        sentences = getattr(again, split)
+        for numbers, tokens in zip(sentences.source_numbers, pairs.source_tokens, strict=True):
+            units = again.source.units(numbers)
+            assert text.join_units(units) == tokens or "<unk>" in units
+            assert numbers[-1] == again.source.end
+        assert sentences.source == pairs.source
+        assert sentences.target == pairs.target
+    merged = again.codes.splitlines()[1:]  # the first line says the version; pairs that occur once are not merged
+    assert 0 < len(merged) < 10_000
+    symbols = again.source.dictionary.symbols
+    assert "vier" in symbols  # of merges: it stands in most pairs
+    assert len(symbols) % 8 == 0
+    assert not any("ted.dev2010" in symbol for symbol in symbols)  # test sentences are not counted
+
+
+@needs("sacremoses")
+def test_iwslt14_is_downloaded_and_checked(tmp_path, monkeypatch):
+    archive = _archive(tmp_path / "official.tgz", _official(lines=46))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(talks, "MIRRORS", ((tmp_path / "gone.tgz").as_uri(), archive.as_uri()))
+    with pytest.raises(InputError, match=r"de-en\.tgz could not be downloaded.*MD5.*give its path"):
+        corpora.make("iwslt14", md5="0" * 32)
+    assert not Path("data/downloads/de-en.tgz").exists()
+    downloaded = corpora.make("iwslt14", md5=file_hash(archive, "md5"))
+    assert downloaded.train == corpora.make("iwslt14", archive=str(archive)).train
+    assert Path("data/downloads/de-en.tgz").read_bytes() == archive.read_bytes()
+    archive.unlink()  # what lies there with the right MD5 is used again
+    assert corpora.make("iwslt14", md5=file_hash(Path("data/downloads/de-en.tgz"), "md5")).test == downloaded.test
+
+
 def test_iwslt14_says_what_is_wrong_with_an_archive(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.tgz is missing: give IWSLT'14's de-en\.tgz"):
         corpora.make("iwslt14", archive=str(tmp_path / "nowhere.tgz"))
@@ -127,12 +174,17 @@ def test_iwslt14_says_what_is_wrong_with_an_archive(tmp_path):
     with pytest.raises(InputError, match="cannot be unpacked"):
         corpora.make("iwslt14", archive=str(broken))
     files = _official(lines=3)
-    del files["de-en/IWSLT14.TED.tst2011.de-en.en.xml"]
-    with pytest.raises(InputError, match=r"no readable de-en/IWSLT14\.TED\.tst2011"):
-        corpora.make("iwslt14", archive=str(_archive(tmp_path / "other.tgz", files)))
     files["de-en/train.tags.de-en.de"] += "Eine Zeile zu viel\n"
     with pytest.raises(InputError, match="line n must translate line n, but there are 11 and 10 lines"):
         corpora.make("iwslt14", archive=str(_archive(tmp_path / "unequal.tgz", files)))
+
+
+@needs("sacremoses")
+def test_an_archive_without_all_test_sets_is_not_iwslt14(tmp_path):
+    files = _official(lines=3)
+    del files["de-en/IWSLT14.TED.tst2011.de-en.en.xml"]
+    with pytest.raises(InputError, match=r"no readable de-en/IWSLT14\.TED\.tst2011"):
+        corpora.make("iwslt14", archive=str(_archive(tmp_path / "other.tgz", files)))
 
 
 def test_an_archive_cannot_write_elsewhere(tmp_path):

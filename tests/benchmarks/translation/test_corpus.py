@@ -8,8 +8,10 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.translation import corpus, text
 from benchmarks.translation.vocabulary import Vocabulary
+from tests.optional import needs
 
 
+@needs("sacremoses", "subword_nmt")
 def test_units_join_to_the_tokens_that_they_were_made_of():
     lines = text.tokenise(["Der Hund schläft, nicht wahr?", "Hunde & Katzen schlafen."], "de")
     assert lines[0] == "der hund schläft , nicht wahr ?"
@@ -20,6 +22,7 @@ def test_units_join_to_the_tokens_that_they_were_made_of():
     assert text.detokenise(lines, "de") == ["der hund schläft, nicht wahr?", "hunde & katzen schlafen."]
 
 
+@needs("fairseq")
 def test_numbers_stand_for_units_and_the_end_of_the_sentence():
     vocabulary = Vocabulary.of(["b a b", "b"])
     numbers = vocabulary.numbers("a b unheard")

@@ -25,8 +25,7 @@ from benchmarks.translation.requests import as_asked, draw_requests, load_reques
 from benchmarks.translation.scoring import TranslationScorer
 from benchmarks.translation.toolkit import fairseq
 from editors.constraints import prefers
-
-sacrebleu = pytest.importorskip("sacrebleu", reason="needs the extra `translation`")
+from tests.optional import needs, skip_without
 
 LAYERS = "decoder.layers.2"
 
@@ -38,6 +37,7 @@ def requests(translator, small_corpus):
 
 @pytest.fixture
 def scorer(translator, small_corpus, requests):
+    skip_without("sacrebleu")
     return TranslationScorer(translator, "last_decoder_layer", small_corpus, requests)
 
 
@@ -111,6 +111,8 @@ def test_success_is_decided_by_the_constraint_and_by_translating_again(
 
 
 def test_a_record_counts_what_the_edit_changed(translator, small_corpus, requests, scorer, strong):
+    import sacrebleu
+
     edit = scorer.edit(strong, [0])[0][0]
     record = scorer.record(0, edit)
     patched, sentences = edit.apply(translator), small_corpus.test
@@ -171,6 +173,7 @@ def test_padding_changes_no_divergence(translator):
     assert (once > 0).tolist() == target.ne(1).tolist()
 
 
+@needs("sacrebleu")
 def test_each_edit_is_scored_on_a_subset_of_its_own(translator, small_corpus, requests, strong):
     scorer = TranslationScorer(translator, LAYERS, small_corpus, requests, control_size=4)
     edits, _ = scorer.edit(strong, range(6))
@@ -201,7 +204,10 @@ def test_editors_that_change_no_weights_are_refused(scorer):
         scorer.edit(editors.build("lookup_cache"), [0])
 
 
+@needs("sacrebleu")
 def test_bleu_of_kept_counts_is_sacrebleus():
+    import sacrebleu
+
     source = ["the dog sees the cat.", "a man reads a book in the garden.", "she sleeps."]
     target = ["The dog sees a cat.", "A man is reading a book in the garden.", "She is asleep."]
     table = bleu.counts(source, target)

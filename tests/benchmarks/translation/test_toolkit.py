@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.optional import needs
+
 ROOT = Path(__file__).parents[3]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
 
@@ -36,6 +38,7 @@ def test_one_file_alone_imports_fairseq():
     assert importing == {"benchmarks/translation/toolkit.py"}
 
 
+@needs("fairseq")
 def test_importing_fairseq_says_nothing():
     code = "from benchmarks.translation.toolkit import fairseq; fairseq().data.Dictionary; import logging\n"
     code += "assert logging.root.manager.disable == logging.NOTSET"

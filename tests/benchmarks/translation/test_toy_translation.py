@@ -10,8 +10,10 @@ from benchmarks.errors import InputError
 from benchmarks.translation import corpora
 from benchmarks.translation.corpora import toy_lexicon as lexicon
 from benchmarks.translation.corpora.toy_grammar import _decline, sentence
+from tests.optional import needs
 
 
+@needs("sacremoses")
 def test_the_same_seed_gives_the_same_corpus_and_another_seed_another():
     one, again, other = (
         corpora.make("toy_translation", train_size=30, valid_size=3, test_size=5, seed_of_grammar=seed)
@@ -23,6 +25,7 @@ def test_the_same_seed_gives_the_same_corpus_and_another_seed_another():
     assert (len(one.train), len(one.valid), len(one.test)) == (30, 3, 5)
 
 
+@needs("sacremoses")
 def test_no_sentence_occurs_twice():
     texts = corpora.make("toy_translation", train_size=800, valid_size=100, test_size=100)
     everything = [*texts.train.source, *texts.valid.source, *texts.test.source]

@@ -1,0 +1,27 @@
+"""Packages of the extra `translation`: tests that need one of them are skipped where it is missing, and no others."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+PREPARING = ("fairseq", "sacremoses", "subword_nmt")
+"""What turns sentences into numbers."""
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skip the test where one of the ``packages`` is missing."""
+    missing = _missing(packages)
+    return pytest.mark.skipif(bool(missing), reason=missing)
+
+
+def skip_without(*packages: str) -> None:
+    """The same for whoever uses the fixture that says so."""
+    if missing := _missing(packages):
+        pytest.skip(missing)
+
+
+def _missing(packages: tuple[str, ...]) -> str:
+    missing = [name for name in packages if find_spec(name) is None]
+    return f"needs {', '.join(missing)} of the extra `translation`" if missing else ""
