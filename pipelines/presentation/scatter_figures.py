@@ -33,6 +33,8 @@ _FRONT = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 _BETTER_HIGH = ("success_rate", "generality", "bleu")
 # From this ratio of largest to smallest drawdown on, a linear axis presses the good editors into one line.
 _LOGARITHMIC = 5.0
+# From this ratio on, five ticks for each power of ten would stand on each other.
+_DECADES = 500.0
 # Up to this many entries each has its name beside it; of more, the front has, and a key tells the colours.
 _LABELS = 16
 _TALL = 6.0  # inches high, so that a long key or many names leave the plot room
@@ -128,7 +130,8 @@ def _scale(axes: Axes, which: str, values: np.ndarray) -> None:
         return
     axes.set(**{f"{which}scale": "log"})
     axis = axes.yaxis if which == "y" else axes.xaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    many = values.max() / values.min() > _DECADES
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if many else (1.0, 2.0, 3.0, 5.0, 7.0)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_locator(NullLocator())
 

@@ -214,6 +214,18 @@ def test_whiskers_down_to_zero_on_a_logarithmic_axis(table1):
     assert len(figure.axes[0].texts) == 4
 
 
+@pytest.mark.parametrize("smallest", [0.9, 0.1, 0.01])
+def test_ticks_of_a_logarithmic_axis_stand_apart(smallest, table1):
+    frame = table1.assign(drawdown=[smallest, 1.0, 5.0, 10.0]).filter(regex="^(?!.*_(low|high)$)")
+    figure = figures.scatter(frame)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.get_yticklabels() if text.get_text()]
+    shown = [box for box in boxes if axes.bbox.y0 <= (box.y0 + box.y1) / 2 <= axes.bbox.y1]
+    assert len(shown) > 3
+    assert not any(a.overlaps(b) for a, b in pairwise(shown))
+
+
 def test_pareto_front_by_hand():
     points = np.array([[1, 5], [2, 3], [3, 3], [4, 1], [4, 4], [1, 5]], dtype=float)
     assert pareto_front(points).tolist() == [True, True, False, True, False, True]
