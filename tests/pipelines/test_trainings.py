@@ -108,6 +108,18 @@ def test_what_a_step_costs_is_written_down(project):
     assert not (project.folder / "models/digits/plain/cost.json").exists()
 
 
+def test_the_history_of_an_editable_training_holds_its_edits_and_its_editor(project):
+    folder = project.folder / "models/digits" / EDITABLE
+    history = pd.read_csv(folder / "history.csv")
+    learned = json.loads((folder / "editor.json").read_text())["hyperparameters"]
+    assert {"base_loss", "edit_loss", "locality_loss", "edit_success", "edit_steps"} <= set(history)
+    assert {f"editor_{name}" for name in learned} <= set(history)
+    assert history["edit_success"].between(0, 1).all()
+    assert history["edit_steps"].between(0, 10).all()
+    assert history["editor_lr"].iloc[-1] == pytest.approx(learned["lr"], rel=0.2)  # the mean over the last epoch
+    assert history["editor_lr"].nunique() == len(history)
+
+
 def test_what_became_of_each_training_stands_in_two_tables(project):
     results = project.folder / "results/digits"
     made, timed = (pd.read_csv(results / name) for name in ("trainings.csv", "timings-trainings.csv"))
@@ -159,6 +171,16 @@ def test_table_3_has_all_rows_of_the_paper_in_its_order(project, monkeypatch):
     }
     assert (table[table["drawdown"].isna()]["note"] == "not part of this run").all()
     assert "**" not in next(line for line in markdown(project) if "lookup_cache" in line)
+
+
+def test_a_row_says_in_a_footnote_what_its_training_did_otherwise(project):
+    table = pd.read_csv(project.folder / "results/digits/table3.csv", keep_default_na=False)
+    notes = table[table["drawdown"] != ""].set_index("training")["note"]
+    said = "trained with c_edit 0.1, c_loc 0.2, clip_norm 10, edits 4, margin 1"
+    assert notes["cnp"].endswith(said)
+    assert notes[EDITABLE].endswith("trained with clip_norm 10")
+    assert "trained with" not in "".join(notes[["plain", "dknn-10"]])
+    assert any(said in line for line in markdown(project))
 
 
 def markdown(project: Project) -> list[str]:
