@@ -14,6 +14,7 @@ from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from pipelines.claims import BEST, METRICS, Claim, Condition, Paper, Row
+from pipelines.failures import at_equal_failures
 from pipelines.leaderboard import CellResult, best_part, shortfall
 from pipelines.verdicts import Verdict, combine, independent_difference, paired_difference, paired_ratio
 
@@ -45,8 +46,8 @@ class Comparison:
     """One line of a claim: two sides (one, where a number is held against bounds) and what the data say of them.
 
     ``estimate`` is the first side's value minus the second's, their ratio, or the value itself, as the condition's
-    ``scale`` says. ``missing`` names what the run lacks, ``caveats`` what speaks against the verdict. ``bought``: the
-    smaller drawdown comes with more failures, see :func:`bought`, so that it decides nothing.
+    ``scale`` says. ``missing`` names what the run lacks, ``caveats`` what speaks against the verdict. ``bought``: more
+    failures explain the smaller drawdown, see :func:`bought`, so that it decides nothing.
     """
 
     condition: Condition
@@ -178,8 +179,9 @@ def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Co
     known = [cell for cell in cells if cell is not None]
     if METRICS[condition.metric].source == "test images":
         return Comparison(condition, sides, (), *_of_test_images(known))
-    paid = bought(condition.metric, sides, known[0].description["min_success"])
-    return Comparison(condition, sides, (), *_of_edits(condition, known, rows), (*_caveats(known), *paid), bool(paid))
+    estimate, method, matched = _of_edits(condition, known, rows)
+    paid = bought(condition, sides, estimate, matched)
+    return Comparison(condition, sides, (), estimate, method, (*_caveats(known), *paid), bool(paid))
 
 
 def _side(row: Row, published: float, cell: CellResult | None, metric: str) -> Side:
@@ -203,7 +205,10 @@ def _of_test_images(cells: Sequence[CellResult]) -> tuple[Estimate, str]:
     return change, f"paired, the same {counts[0]} test images"
 
 
-def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[Row]) -> tuple[Estimate, str]:
+def _of_edits(
+    condition: Condition, cells: Sequence[CellResult], rows: Sequence[Row]
+) -> tuple[Estimate, str, Estimate | None]:
+    """The estimate, how it was made, and the same at equal failures where the smaller drawdown has more of them."""
     records = [cell.records.sort_values("edit", kind="stable").reset_index(drop=True) for cell in cells]
     asked = [frame[["edit", "image", "target"]] for frame in records]
     if not all(frame.equals(asked[0]) for frame in asked):
@@ -212,9 +217,12 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], rows: Sequence[
     values = [_PER_EDIT[condition.metric](frame).to_numpy(dtype=float) for frame in records]
     edits = f"{len(records[0])} edits of {'one model' if _one_training(cells) else 'each of two models'}"
     if len(values) == 1:
-        return metrics.mean(values[0], name), edits
+        return metrics.mean(values[0], name), edits, None
     compute = paired_ratio if condition.scale == "ratio" else paired_difference
-    return compute(*values, name), f"paired, the same {edits}"
+    estimate, method = compute(*values, name), f"paired, the same {edits}"
+    succeeded = [frame["succeeded"].to_numpy(dtype=bool) for frame in records]
+    equal = at_equal_failures(values, succeeded) if condition.metric.endswith("drawdown") else None
+    return estimate, method, compute(*equal, name) if equal else None
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
@@ -222,19 +230,22 @@ def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
     return tuple(f"{_name(cell)}: {reason}" for cell in cells if (reason := shortfall(cell)))
 
 
-def bought(metric: str, sides: Sequence[Side], required: float) -> tuple[str, ...]:
-    """Why a smaller drawdown decides nothing: its row succeeds less often than the other, and than is required.
+def bought(
+    condition: Condition, sides: Sequence[Side], estimate: Estimate, matched: Estimate | None
+) -> tuple[str, ...]:
+    """Why a comparison of drawdowns decides nothing: at equal failures its verdict is another one.
 
-    Smaller steps alone break less and fail more, whatever the editor. Nothing where that is not so.
+    :param matched: the estimate at equal failures, see :func:`pipelines.failures.at_equal_failures`; None if the row
+        with the smaller drawdown failed no more often.
     """
-    if not metric.endswith("drawdown") or len(sides) != 2:
+    allowed = condition.allowed
+    if matched is None or allowed.decide(matched) is allowed.decide(estimate):
         return ()
     smaller, other = sorted(sides, key=lambda side: side.measured)
-    if smaller.success >= min(required, other.success) or math.isnan(smaller.success):
-        return ()
     return (
-        f"{smaller.row}: its smaller drawdown comes with fewer successes ({smaller.success:.1f} % of its edits, "
-        f"{other.success:.1f} % of the other's; {required:g} % are required), so the comparison is undecided",
+        f"{smaller.row}: its smaller drawdown comes with more failures ({smaller.success:.1f} % success, the other has "
+        f"{other.success:.1f} %). Had as many of the other's costliest edits failed without harm, it would be "
+        f"{matched.value:.2f} [{matched.low:.2f}, {matched.high:.2f}]: undecided",
     )
 
 

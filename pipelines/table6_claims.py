@@ -12,6 +12,7 @@ from benchmarks.metrics import Estimate, share
 from benchmarks.translation import bleu
 from benchmarks.translation.metrics import bleu_drawdown
 from pipelines.claims import Claim, Condition, Paper, Row
+from pipelines.failures import at_equal_failures
 from pipelines.judging import Comparison, Judged, Side, bought
 from pipelines.presentation import published
 from pipelines.presentation.tables import REQUIRED_SUCCESS
@@ -53,9 +54,10 @@ def _compare(
     if missing := tuple(str(row) for row, result in zip(condition.rows, found, strict=True) if result is None):
         return Comparison(condition, sides, missing)
     one, other = (result for result in found if result is not None)
-    paid = bought(condition.metric, sides, REQUIRED_SUCCESS)
+    estimate, method, matched = _difference(condition.metric, one, other)
+    paid = bought(condition, sides, estimate, matched)
     caveats = (*_caveats(condition.rows, chosen, (one, other)), *paid)
-    return Comparison(condition, sides, (), *_difference(condition.metric, one, other), caveats, bool(paid))
+    return Comparison(condition, sides, (), estimate, method, caveats, bool(paid))
 
 
 def _find(row: Row, chosen: TranslationSettings, results: Sequence[RowResult]) -> RowResult | None:
@@ -95,17 +97,21 @@ def _side(row: Row, printed: float, result: RowResult | None, metric: str) -> Si
     return Side(measured, False, printed, float(_PER_EDIT[metric](result.records).mean()), success)
 
 
-def _difference(metric: str, one: RowResult, other: RowResult) -> tuple[Estimate, str]:
+def _difference(metric: str, one: RowResult, other: RowResult) -> tuple[Estimate, str, Estimate | None]:
+    """The difference, how it was made, and the same at equal failures where the smaller drawdown has more of them."""
     names = f"{metric}/{one.name}/{other.name}"
     if metric == "bleu":
         sentences = f"{len(one.counts)} test sentences"
-        return bleu.difference(one.counts, other.counts, names), f"paired, the same {sentences}"
+        return bleu.difference(one.counts, other.counts, names), f"paired, the same {sentences}", None
     asked = [result.records.sort_values("edit", kind="stable").reset_index(drop=True) for result in (one, other)]
     if not asked[0][["edit", "sentence", "target"]].equals(asked[1][["edit", "sentence", "target"]]):
         raise InputError(f"{one.name} and {other.name} were not measured on the same edits: evaluate them again")
     values: list[pd.Series] = [_PER_EDIT[metric](records).to_numpy(dtype=float) for records in asked]
     models = "one model" if one.row.training == other.row.training else "each of two models"
-    return paired_difference(*values, names), f"paired, the same {len(asked[0])} edits of {models}"
+    succeeded = [records["succeeded"].to_numpy(dtype=bool) for records in asked]
+    equal = at_equal_failures(values, succeeded) if metric.endswith("drawdown") else None
+    matched = paired_difference(*equal, names) if equal else None
+    return paired_difference(*values, names), f"paired, the same {len(asked[0])} edits of {models}", matched
 
 
 def _caveats(rows: Sequence[Row], chosen: TranslationSettings, found: Sequence[RowResult]) -> tuple[str, ...]:

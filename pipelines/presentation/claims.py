@@ -25,8 +25,9 @@ number of comparisons: one in twenty misses what it should hold, so mind those t
   are compared on the same images, by those that one model gets wrong and the other right (Agresti and Min).
 - *Not paired*: made from the interval of each row (Newcombe).
 - ≲ and ≈ are decided by a bound that stands below the table with its reason; ratios are those of the two means.
-- *Note*: smaller steps break less and fail more, whatever the editor. So a smaller drawdown whose row succeeds less
-  often than the other and less often than required decides nothing; a row clearly below that is named in any case."""
+- *Note*: smaller steps break less and fail more, whatever the editor. So where the row with the smaller drawdown failed
+  more often, the verdict must be the same had as many of the other's costliest edits failed without harm; else it is
+  undecided. A row clearly below the required success is named in any case."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 

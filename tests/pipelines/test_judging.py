@@ -14,6 +14,7 @@ from pipelines import claims, index, judging, leaderboard, settings
 from pipelines.cells import Cell
 from pipelines.claims import Claim, Condition
 from pipelines.csv_files import write_csv
+from pipelines.failures import at_equal_failures
 from pipelines.leaderboard import CellResult
 from pipelines.verdicts import Verdict
 
@@ -181,19 +182,20 @@ def test_a_row_below_the_required_success_carries_a_caveat(changes, note):
 @pytest.mark.parametrize(
     ("breaks", "failures", "others_failures", "verdict"),
     [
-        (-5, 6, 5, UNDECIDED),  # less drawdown, less success, below 95 %: smaller steps would do that
-        (-5, 5, 0, HOLDS),  # 95 % is what is asked
+        (-5, 1, 0, HOLDS),  # half a point, of which one edit in a hundred costs 0.16
+        (-5, 5, 0, UNDECIDED),
+        (-30, 5, 0, HOLDS),
         (-5, 6, 6, HOLDS),
         (-5, 12, 20, HOLDS),
-        (5, 0, 6, UNDECIDED),  # the other one's drawdown is smaller, at fewer successes
-        (5, 6, 0, FAILS),
+        (5, 0, 5, UNDECIDED),  # the other one's drawdown is smaller, with more failures
+        (5, 5, 0, FAILS),
     ],
 )
 def test_a_smaller_drawdown_that_is_paid_for_with_failures_decides_nothing(breaks, failures, others_failures, verdict):
     rows = [cell(GD, failures=others_failures), cell(RMSPROP, breaks, failures=failures)]
     (comparison,) = judge(rows, than=[GD]).comparisons
     assert comparison.verdict is verdict
-    paid = [caveat for caveat in comparison.caveats if "comes with fewer successes" in caveat]
+    paid = [caveat for caveat in comparison.caveats if "comes with more failures" in caveat]
     assert len(paid) == (verdict is UNDECIDED)
 
 
@@ -201,6 +203,19 @@ def test_steps_and_test_errors_are_compared_whatever_the_successes():
     rows = [cell(GD), cell(RMSPROP, -5, failures=20)]
     (comparison,) = judge(rows, metric="num_steps", than=[GD]).comparisons
     assert not comparison.bought
+
+
+def test_at_equal_failures_the_costliest_successes_of_the_other_row_cost_nothing():
+    small, large = np.array([1.0, 0.0, 2.0, 1.0]), np.array([4.0, 9.0, 5.0, 3.0])
+    failed_twice, failed_once = np.array([True, False, False, True]), np.array([True, False, True, True])
+    (first, second) = at_equal_failures([small, large], [failed_twice, failed_once])
+    assert first.tolist() == small.tolist()
+    assert second.tolist() == [4.0, 9.0, 0.0, 3.0]  # the edit of 9 points failed already
+    (second, first) = at_equal_failures([large, small], [failed_once, failed_twice])
+    assert second.tolist() == [4.0, 9.0, 0.0, 3.0]
+    assert at_equal_failures([small, large], [failed_once, failed_twice]) is None
+    assert at_equal_failures([small, large], [failed_once, failed_once]) is None
+    assert large.tolist() == [4.0, 9.0, 5.0, 3.0]
 
 
 def test_a_number_of_a_row_below_the_required_success_carries_the_caveat_too():

@@ -128,6 +128,7 @@ LEFT_OUT = {
         "benchmarks/models/": "classifiers",
         "benchmarks/parts.py": "of classifiers",
         "benchmarks/ranks.py": "of classifiers",
+        "benchmarks/shifts.py": "of images",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
         "pipelines/measurements.py": "of classifiers",
         "pipelines/training_notes.py": "of classifiers",
