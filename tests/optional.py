@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 
-PREPARING = ("fairseq", "sacremoses", "subword_nmt")
+FAIRSEQ = ("fairseq", "sacrebleu")
+"""fairseq, and what it imports itself."""
+PREPARING = (*FAIRSEQ, "sacremoses", "subword_nmt")
 """What turns sentences into numbers."""
 
 

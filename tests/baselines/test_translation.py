@@ -29,7 +29,7 @@ from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
 from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from tests.optional import PREPARING, needs, skip_without
+from tests.optional import FAIRSEQ, PREPARING, needs, skip_without
 
 PLAN = TranslationPlan(epochs=3, lr=5e-3, warmup=5, tokens=400, patience=2)
 
@@ -60,7 +60,7 @@ def test_the_learning_rate_rises_linearly_and_falls_with_the_root():
     assert plan.factor(15999) == pytest.approx(0.5)
 
 
-@needs("fairseq")
+@needs(*FAIRSEQ)
 def test_the_loss_is_the_smoothed_cross_entropy_per_token_without_padding():
     source = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 5, generator=source, dtype=torch.float64)

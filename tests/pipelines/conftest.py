@@ -32,7 +32,7 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report", "translation")
 stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection

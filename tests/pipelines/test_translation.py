@@ -61,7 +61,7 @@ def _write(folder: Path, params: dict) -> Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder in which the stage has run once."""
-    skip_without(*PREPARING, "sacrebleu")
+    skip_without(*PREPARING)
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -47,7 +47,8 @@ def iwslt14(archive: str | None = None, md5: str | None = None, merges: int = 10
             with tarfile.open(path) as contents:
                 contents.extractall(temporary, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{path} cannot be unpacked: {error}") from error
+            reason = str(error).partition("\n")[0].rstrip(":")  # tarfile adds a line for each way that it tried
+            raise InputError(f"{path} cannot be unpacked: {reason}") from error
         folder = Path(temporary) / "de-en"
         training = _cleaned(_pairs(folder, "train.tags.de-en.{}", _tagged_lines))
         tests = [_pairs(folder, f"IWSLT14.{name}.de-en.{{}}.xml", _segments) for name in TESTS]

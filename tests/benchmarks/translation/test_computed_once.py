@@ -15,7 +15,6 @@ from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import draw_requests
 from benchmarks.translation.scoring import VIEWS, TranslationScorer
-from tests.optional import skip_without
 
 ENCODER = "encoder.layers.0"  # fairseq's generator goes past the encoder's own hooks
 FROZEN = (ENCODER, "decoder.layers.0", "decoder.layers.1")
@@ -24,7 +23,6 @@ EDITED = "decoder.layers.2"
 
 @pytest.fixture
 def scorer(translator, small_corpus) -> TranslationScorer:
-    skip_without("sacrebleu")
     requests = list(draw_requests(translator, small_corpus, "test", 3, 0, "tests", alternatives=5))
     return TranslationScorer(translator, "last_decoder_layer", small_corpus, requests, control_size=4)
 

@@ -8,7 +8,7 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.translation import corpus, text
 from benchmarks.translation.vocabulary import Vocabulary
-from tests.optional import needs
+from tests.optional import FAIRSEQ, needs
 
 
 @needs("sacremoses", "subword_nmt")
@@ -22,7 +22,7 @@ def test_units_join_to_the_tokens_that_they_were_made_of():
     assert text.detokenise(lines, "de") == ["der hund schläft, nicht wahr?", "hunde & katzen schlafen."]
 
 
-@needs("fairseq")
+@needs(*FAIRSEQ)
 def test_numbers_stand_for_units_and_the_end_of_the_sentence():
     vocabulary = Vocabulary.of(["b a b", "b"])
     numbers = vocabulary.numbers("a b unheard")

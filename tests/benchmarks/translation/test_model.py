@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.translation.model import Architecture, Translator, layers_named
 from benchmarks.translation.vocabulary import Vocabulary
-from tests.optional import needs
+from tests.optional import FAIRSEQ, needs
 
 
 def _vocabulary(size: int) -> Vocabulary:
@@ -14,7 +14,7 @@ def _vocabulary(size: int) -> Vocabulary:
     return Vocabulary.of([" ".join(f"u{number}" for number in range(size - 4))])
 
 
-@needs("fairseq")
+@needs(*FAIRSEQ)
 def test_the_default_is_fairseqs_transformer_iwslt_de_en():
     source, target = _vocabulary(8848), _vocabulary(6632)
     with torch.device("meta"):

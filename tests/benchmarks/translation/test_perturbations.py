@@ -6,12 +6,12 @@ import pytest
 
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.vocabulary import Vocabulary
-from tests.optional import skip_without
+from tests.optional import FAIRSEQ, skip_without
 
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    skip_without("fairseq")
+    skip_without(*FAIRSEQ)
     return Vocabulary.of(["der hu@@ nd schläft nicht"])
 
 

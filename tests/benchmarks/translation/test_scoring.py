@@ -25,7 +25,7 @@ from benchmarks.translation.requests import as_asked, draw_requests, load_reques
 from benchmarks.translation.scoring import TranslationScorer
 from benchmarks.translation.toolkit import fairseq
 from editors.constraints import prefers
-from tests.optional import needs, skip_without
+from tests.optional import needs
 
 LAYERS = "decoder.layers.2"
 
@@ -37,7 +37,6 @@ def requests(translator, small_corpus):
 
 @pytest.fixture
 def scorer(translator, small_corpus, requests):
-    skip_without("sacrebleu")
     return TranslationScorer(translator, "last_decoder_layer", small_corpus, requests)
 
 
@@ -173,7 +172,6 @@ def test_padding_changes_no_divergence(translator):
     assert (once > 0).tolist() == target.ne(1).tolist()
 
 
-@needs("sacrebleu")
 def test_each_edit_is_scored_on_a_subset_of_its_own(translator, small_corpus, requests, strong):
     scorer = TranslationScorer(translator, LAYERS, small_corpus, requests, control_size=4)
     edits, _ = scorer.edit(strong, range(6))

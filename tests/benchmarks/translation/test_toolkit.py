@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.optional import needs
+from tests.optional import FAIRSEQ, needs
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
@@ -38,7 +38,7 @@ def test_one_file_alone_imports_fairseq():
     assert importing == {"benchmarks/translation/toolkit.py"}
 
 
-@needs("fairseq")
+@needs(*FAIRSEQ)
 def test_importing_fairseq_says_nothing():
     code = "from benchmarks.translation.toolkit import fairseq; fairseq().data.Dictionary; import logging\n"
     code += "assert logging.root.manager.disable == logging.NOTSET"
