@@ -65,11 +65,11 @@ def similar_markdown(frame: pd.DataFrame, *, title: str, scale_note: str) -> str
         int(frame["edits"].max()),
     )
     caption = (
-        f"Augmentations of mistakes are edited to their true class ({edits} edits, each on its own). How many "
-        f"augmentations of the test image most like each are then assigned to that class? What is alike is judged by "
-        f"{embedding}. Where that image is of another class, it should not follow; where it is of the same, it may "
-        f"have been right before. So both shares stand beside it, and the same for other augmentations of the edited "
-        f"image itself. Intervals are over edited images."
+        f"Augmentations of mistakes are edited to their true class ({edits} edits, each on its own). How many other "
+        f"pictures of the test image most like each (augmented, then turned and scaled a little) are then assigned to "
+        f"that class? What is alike is judged by {embedding}. Where that image is of another class, it should not "
+        f"follow; where it is of the same, it may have been right before. So both shares stand beside it, and the same "
+        f"for other pictures of the edited image itself. Intervals are over edited images."
     )
     return to_markdown(frame, title=title, caption=caption, scale_note=scale_note, metrics=SIMILAR_COLUMNS)
 
