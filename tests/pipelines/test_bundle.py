@@ -14,6 +14,7 @@ import pytest
 
 from pipelines import command, leaderboard, provenance, settings
 from pipelines.bundle import bundle, merge
+from pipelines.cells import PROTOCOL
 
 BUNDLE = "digits.bundle.zip"
 
@@ -128,7 +129,10 @@ SPOILED = {
     "no archive": (lambda whole: Path(BUNDLE).write_bytes(b"hello"), "is not a whole bundle"),
     "flipped byte": (lambda whole: Path(BUNDLE).write_bytes(flipped(whole)), "is not a whole bundle"),
     "half": (lambda whole: Path(BUNDLE).write_bytes(whole[: len(whole) // 2]), "is not a whole bundle"),
-    "protocol": (lambda _: changed(protocol=99), "has version 1 and protocol 99, this suite version 1 and protocol 1"),
+    "protocol": (
+        lambda _: changed(protocol=99),
+        f"has version 1 and protocol 99, this suite version 1 and protocol {PROTOCOL}",
+    ),
     "benchmark": (lambda _: changed(benchmark="mnist"), "is not what its manifest says"),
     "missing file": (lambda _: changed(files={"results/digits/more.csv": "0"}), "is not a whole bundle"),
     "other data": (

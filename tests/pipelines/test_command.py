@@ -105,7 +105,7 @@ MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
         ["folder /nowhere is missing"],
     ),
     "a file where a folder belongs": (
-        lambda p: (p.folder / "results").write_text("in the way"),
+        lambda p: (p.folder / "results/digits/tuned").write_text("in the way"),
         ["tune", "digits", "gd"],
         ["results"],
     ),
@@ -130,14 +130,14 @@ def test_weights_of_another_architecture_are_refused(trained):
     weights = "models/digits/plain/model.safetensors"
     (trained.folder / weights).write_bytes((other.folder / weights).read_bytes())
     refused(trained.run("tune", "digits", "gd"), weights, "belongs to another architecture", "(3,", "(2,")
-    assert not (trained.folder / "results").exists()
+    assert not trained.files("results")
 
 
 def test_a_model_of_other_data_is_refused(trained):
     trained.change(benchmarks__digits__data__options={"tuning_size": 61, "test_size": 60})
     trained.succeed("prepare", "digits")
     refused(trained.run("tune", "digits", "gd"), "models/digits/plain was trained on other data", "train it again")
-    assert not (trained.folder / "results").exists()
+    assert not trained.files("results")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.errors import InputError
 from pipelines import leaderboard, settings
+from pipelines.cells import PROTOCOL
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_times_are_those_of_the_shards(project):
 
 
 BROKEN = {
-    "another protocol": ({"protocol": 99}, "was made with protocol 99, this is 1"),
+    "another protocol": ({"protocol": 99}, f"was made with protocol 99, this is {PROTOCOL}"),
     "another number of edits": ({"edits": 13}, "speaks of 13 edits, its records are 12"),
 }
 
