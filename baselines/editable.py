@@ -35,7 +35,8 @@ class EditTerms:
         its gradient only if p is not detached.
     :ivar detach_reference: take p(y|x,θ) as given, so that the locality term pulls on the edited model alone.
     :ivar reference_mode: batch normalisation of p: ``eval`` as in the edited model, or ``train``, which takes the
-        answers of the base loss and saves a forward pass.
+        answers of the base loss and saves a forward pass. There is no such option for p-hat, because the edited model
+        answers in evaluation mode, as it will be used.
     """
 
     c_edit: float

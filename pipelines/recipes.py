@@ -211,9 +211,9 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     chosen = settings.training(task.benchmark, task.training)
     device = settings.torch_device()
     network, described = checkpoints.load_model(Layout(task.benchmark).model(chosen.network, task.seed), device)
-    inputs = data.inputs(data.train.images.to(device))
-    classes = len(data.classes)
-    model = dknn.from_network(network, inputs, data.train.labels, classes=classes, k=chosen.k, parts=chosen.parts)
+    images, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
+    options = {"classes": classes, "k": chosen.k, "parts": chosen.parts, "prepare": data.inputs}
+    model = dknn.from_network(network, images, labels, **options)
     _, error = baselines.training.evaluate(model, data, data.tuning)
     description = ModelDescription(
         architecture="dknn",
