@@ -17,6 +17,7 @@ from baselines.checkpoints import WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.parts import WHOLE_MODEL
+from pipelines.code_hash import code_hash
 from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
@@ -144,17 +145,14 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
     options = settings.editor(cell.editor).model_dump(include={"views", "margin", "backtracking", "memory"})
     known = [PROTOCOL, str(cell), method, options, settings.seed, inputs]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    for path in (
-        cell.model / WEIGHTS,
-        cell.layout.data / "dataset.json",
-        *_code(method),
-        *([dknn.__file__] if settings.training(cell.benchmark, cell.training).recipe == "dknn" else []),
-        *code,
-    ):
+    for path in (cell.model / WEIGHTS, cell.layout.data / "dataset.json"):
         try:
             digest.update(file_hash(path).encode())
         except FileNotFoundError as error:
             raise InputError(f"{path} is missing: run the stage that makes it first") from error
+    answers = [dknn.__file__] if settings.training(cell.benchmark, cell.training).recipe == "dknn" else []
+    for path in (*_code(method), *answers, *code):
+        digest.update(code_hash(path).encode())
     return digest.hexdigest()
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 from benchmarks import embedding, mistakes
 from benchmarks import similar as scoring
 from benchmarks.demands import Demand
-from benchmarks.files import file_hash, write_atomically
+from benchmarks.files import write_atomically
 from benchmarks.similar import SimilarScorer, accuracies
 from pipelines import edited_images, realistic_mistakes
 from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
+from pipelines.code_hash import code_hash
 from pipelines.csv_files import write_csv
 from pipelines.layout import Layout
 from pipelines.made_of import is_made_of
@@ -71,7 +72,7 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
     first, name = settings.training_seeds[0], embedding.chosen(asked.embedding)
     model = Cell(benchmark, settings.benchmark(benchmark).mistakes.training, "", "", first)
-    code = [file_hash(Path(module.__file__)) for module in (embedding, mistakes, edited_images, realistic_mistakes)]
+    code = [code_hash(module.__file__) for module in (embedding, mistakes, edited_images, realistic_mistakes)]
     decides = [realistic_mistakes.identity(settings, benchmark, first), name, asked.edits, PROTOCOL, code]
     identity = json.dumps(decides)
     path = layout.similar / _NEIGHBOURS

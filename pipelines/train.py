@@ -28,6 +28,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
 from pipelines import command, realistic_mistakes, recipes, sources
 from pipelines import settings as parameters
+from pipelines.code_hash import code_hash
 from pipelines.csv_files import write_csv
 from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
 from pipelines.live import logging_live
@@ -133,7 +134,7 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, recipes, seeds)]
     architectures = sorted(Path(models.__file__).parent.glob("*.py"))
     for path in (*core, *architectures, *code_of(chosen)):
-        digest.update(file_hash(path).encode())
+        digest.update(code_hash(path).encode())
     if targets_of(chosen) != RANDOM:
         digest.update(realistic_mistakes.identity(settings, task.benchmark, task.seed).encode())
     for source in settings.benchmark(task.benchmark).sources_of(task.training):

@@ -42,7 +42,7 @@ def _prepare(job: Job) -> None:
     files = files_named(chosen.options)
     if any(folder.resolve() in file.resolve().parents for file in files):
         raise InputError(f"translation.{job.benchmark}.data.options: {folder} is where prepared data go, not raw files")
-    fingerprint = identity([chosen.model_dump()], data_code() + files)
+    fingerprint = identity([chosen.model_dump()], data_code(), files)
     if is_made_of(folder / MADE_OF, fingerprint, folder / corpus.DESCRIPTION):
         print(f"prepare {job.benchmark}: unchanged")
         return

@@ -18,6 +18,7 @@ from benchmarks.files import file_hash
 from benchmarks.translation import corpora
 from benchmarks.translation.requests import TranslationRequest
 from pipelines.cells import method_files
+from pipelines.code_hash import code_hash
 from pipelines.layout import TIMING, Layout, cell, repeated
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -151,11 +152,11 @@ def files_named(options: dict[str, Any]) -> list[Path]:
     return sorted(file for path in paths for file in (path.glob("*") if path.is_dir() else [path]) if file.is_file())
 
 
-def identity(described: Sequence[Any], files: Sequence[Path]) -> str:
-    """A hash of all that a result follows from."""
+def identity(described: Sequence[Any], code: Sequence[Path], files: Sequence[Path]) -> str:
+    """A hash of all that a result follows from: settings, files of code, and other files."""
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
-    for path in dict.fromkeys(files):
-        digest.update(file_hash(path).encode())
+    for found in (*map(code_hash, dict.fromkeys(code)), *map(file_hash, dict.fromkeys(files))):
+        digest.update(found.encode())
     return digest.hexdigest()
 
 

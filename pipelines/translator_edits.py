@@ -80,7 +80,7 @@ def _draw(job: Job, what: tuple[str, Path, int]) -> None:
     split, folder, count = what
     chosen, plain = job.chosen.edits, job.layout.model(job.plain.training, job.plain.seed)
     settings = {"temperature": chosen.temperature, "alternatives": chosen.alternatives}
-    fingerprint = identity([PROTOCOL, split, count, settings, *job.axes], [plain / WEIGHTS, *request_code()])
+    fingerprint = identity([PROTOCOL, split, count, settings, *job.axes], request_code(), [plain / WEIGHTS])
     progress = Progress(f"draw {split} edits of {job.benchmark}", count, "edits")
     if is_made_of(folder / MADE_OF, fingerprint, folder / REQUESTS):
         progress.finish("unchanged")
@@ -112,8 +112,8 @@ def _tune(job: Job, cell: RowCell) -> None:
     tuning, row, result = job.chosen.tuning, cell.row, job.tuned / f"{cell.file}.json"
     assert tuning is not None  # settings see to that
     asked = [PROTOCOL, row.model_dump(), tuning.model_dump(), job.chosen.edits.score, *job.axes, cell.seed]
-    files = [_weights(job, cell), job.tuned / REQUESTS, Path(search.__file__), *scoring_code(row.editor)]
-    fingerprint = identity(asked, files)
+    code = [Path(search.__file__), *scoring_code(row.editor)]
+    fingerprint = identity(asked, code, [_weights(job, cell), job.tuned / REQUESTS])
     progress = Progress(f"tune {job.benchmark} {cell.file}", tuning.trials, "trials")
     if is_made_of(result, fingerprint, result.with_suffix(".csv")):
         progress.finish("unchanged")
@@ -151,8 +151,8 @@ def _evaluate(job: Job, cell: RowCell) -> None:
     chosen, row, data = job.chosen.edits, cell.row, corpus.load(job.layout.data)
     tuned = read_tuned(job, cell).get("hyperparameters", {})
     asked = [PROTOCOL, row.model_dump(), tuned, chosen.model_dump(exclude={"shard"}), data.fingerprint, cell.seed]
-    files = [_weights(job, cell), job.edits / REQUESTS, *scoring_code(row.editor)]
-    fingerprint, result = identity(asked, files), job.edits / f"{cell.file}.json"
+    fingerprint = identity(asked, scoring_code(row.editor), [_weights(job, cell), job.edits / REQUESTS])
+    result = job.edits / f"{cell.file}.json"
     translations, timing = job.translated(cell.model)
     progress = Progress(f"edit {job.benchmark} {cell.file}", chosen.count, "edits")
     others = (translations, timing, *(result.with_name(f"{cell.file}{one}") for one in _RECORDS))

@@ -101,7 +101,7 @@ def _fingerprint(job: Job, model: Model, data: Corpus) -> str:
         asked += [job.chosen.edits.score, job.chosen.edits.temperature]
     sources = [job.layout.model(one, model.seed) / WEIGHTS for one in sorted(chosen.made_of)]
     code = training_code(chosen.editing.editor if chosen.editing else None)
-    return identity([*asked, settings.threads], [*code, *sources])
+    return identity([*asked, settings.threads], code, sources)
 
 
 def _start(job: Job, model: Model, data: Corpus) -> Translator:

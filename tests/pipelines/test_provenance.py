@@ -32,6 +32,7 @@ NEVER = {
     "editors/registry.py": "finds files by name",
     "pipelines/architectures.py": "checks params.yaml; DVC compares its values",
     "pipelines/benchmark_settings.py": "checks params.yaml; DVC compares its values",
+    "pipelines/code_hash.py": "says what need not be made again",
     "pipelines/command.py": "the command line",
     "pipelines/csv_files.py": "how tables are written; the stages say with how many digits",
     "pipelines/live.py": "shows trainings while they run; report makes their runs again",

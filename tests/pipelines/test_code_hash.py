@@ -1,0 +1,85 @@
+"""What code does decides its hash, not how it is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import editors
+from pipelines.code_hash import code_hash
+
+CODE = '''"""A docstring."""
+
+RATE = 0.1
+"""What the rate is."""
+
+
+class Editor:
+    """Edits."""
+
+    def step(self, loss):  # once
+        """One step."""
+        return RATE * loss
+
+
+class Done(Exception):
+    """Nothing but a docstring."""
+'''
+
+
+@pytest.fixture
+def hashed(tmp_path):
+    """The hash of a file that holds this text."""
+
+    def of(text: str) -> str:
+        file = tmp_path / "code.py"
+        file.write_text(text)
+        return code_hash(file)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("A docstring.", "Another one, longer."),
+        ('"""A docstring."""\n\n', ""),
+        ("What the rate is.", "What it is not."),
+        ('        """One step."""\n', ""),
+        ('    """Nothing but a docstring."""', "    pass"),
+        ("  # once", ""),
+        ("RATE * loss", "(\n            RATE\n            * loss\n        )"),
+        ("\n\n\nclass Editor", "\n# a remark\nclass Editor"),
+    ],
+)
+def test_words_and_layout_do_not_count(hashed, old, new):
+    assert old in CODE
+    assert hashed(CODE.replace(old, new)) == hashed(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.1", "0.01"),
+        ("RATE * loss", "RATE / loss"),
+        ("def step(self, loss)", "def step(self, loss=1)"),
+        ("return RATE * loss", "RATE * loss"),
+        ("Exception", "ValueError"),
+        ("        return", "        loss = str('a text in use')\n        return"),
+    ],
+)
+def test_whatever_changes_a_result_changes_the_hash(hashed, old, new):
+    assert old in CODE
+    assert hashed(CODE.replace(old, new)) != hashed(CODE)
+
+
+def test_files_of_the_suite_have_a_hash_each():
+    files = sorted(Path(editors.__file__).parent.rglob("*.py"))
+    found = {code_hash(file) for file in files if file.read_text().strip()}
+    assert len(found) > 20
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        code_hash(tmp_path / "none.py")
