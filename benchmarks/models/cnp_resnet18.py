@@ -14,16 +14,16 @@ from benchmarks.models.resnet18 import resnet18
 
 
 @register("cnp_resnet18")
-def cnp_resnet18(channels: int, classes: int, width: int = 64) -> nn.Sequential:
+def cnp_resnet18(channels: int, classes: int, width: int = 64, stem: str = "3x3") -> nn.Sequential:
     """The parts of ``resnet18`` with one more, ``condition``, after ``chain3``.
 
     With the condition vector that it starts with, zero, its answers are those of a ResNet-18 with the same weights.
 
-    :param width: channels of the stem, as for ``resnet18``.
+    :param width: channels of the stem, as for ``resnet18``; so is ``stem``.
     :returns: a module from images ``(N, channels, H, W)`` to logits ``(N, classes)``.
-    :raises InputError: if ``width`` is not a positive whole number.
+    :raises InputError: if ``width`` is not a positive whole number, or for an unknown stem.
     """
-    parts = OrderedDict(resnet18(channels, classes, width).named_children())
+    parts = OrderedDict(resnet18(channels, classes, width, stem).named_children())
     condition = Condition(4 * width, classes)
     ordered = [(name, part) for name, part in parts.items() if name not in ("chain4", "head")]
     return nn.Sequential(

@@ -55,9 +55,11 @@ def with_extra_layer(network: nn.Module, width: int = WIDTH) -> nn.Sequential:
 
 
 @register("resnet18_extra")
-def resnet18_extra(channels: int, classes: int, width: int = 64, extra_width: int = WIDTH) -> nn.Sequential:
+def resnet18_extra(
+    channels: int, classes: int, width: int = 64, stem: str = "3x3", extra_width: int = WIDTH
+) -> nn.Sequential:
     """The suite's ``resnet18`` with an extra layer.
 
     :returns: a module from images ``(N, channels, H, W)`` to logits ``(N, classes)``.
     """
-    return with_extra_layer(resnet18(channels, classes, width), extra_width)
+    return with_extra_layer(resnet18(channels, classes, width, stem), extra_width)

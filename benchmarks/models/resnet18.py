@@ -1,4 +1,4 @@
-"""ResNet-18 for small images (3x3 stem, no max-pooling) as six named parts."""
+"""ResNet-18 as six named parts, with the 3x3 stem for small images or the 7x7 one that it was made with."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from torch import Tensor, nn
 from benchmarks.errors import InputError
 from benchmarks.models import register
 
+STEMS = ("3x3", "7x7")
+
 
 @register("resnet18")
-def resnet18(channels: int, classes: int, width: int = 64) -> nn.Sequential:
+def resnet18(channels: int, classes: int, width: int = 64, stem: str = "3x3") -> nn.Sequential:
     """``stem``, ``chain1`` … ``chain4`` (two residual blocks each) and ``head``, one after the other.
 
     The architecture of section 4.1: He et al. 2015 with the usual changes for 32x32 images. At
     ``width=64``, with 3 channels and 10 classes, it has 11,173,962 parameters.
 
     :param width: channels of the stem and of chain 1; chains 2, 3 and 4 have 2, 4 and 8 times as many.
+    :param stem: ``3x3``, which keeps the size of an image, or ``7x7``, He et al.'s own: a convolution of stride 2 and
+        max-pooling, after which chain 1 sees a quarter of the height and of the width.
     :returns: a module from images ``(N, channels, H, W)`` to logits ``(N, classes)``.
-    :raises InputError: if ``width`` is not a positive whole number.
+    :raises InputError: if ``width`` is not a positive whole number, or for an unknown stem.
     """
+    if stem not in STEMS:
+        raise InputError(f"stem must be {' or '.join(STEMS)}, not {stem!r}")
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise InputError(f"width must be a whole number >= 1, not {width!r}")
-    parts = OrderedDict(stem=_stem(channels, width))
+    parts = OrderedDict(stem=_stem(channels, width, stem))
     before = width
     for number, after in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):
         first = BasicBlock(before, after, stride=1 if number == 1 else 2)
@@ -54,9 +60,13 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
 
 
-def _stem(channels: int, width: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return nn.Sequential(OrderedDict(conv=convolution, bn=nn.BatchNorm2d(width), relu=nn.ReLU()))
+def _stem(channels: int, width: int, kind: str) -> nn.Sequential:
+    size, stride = (7, 2) if kind == "7x7" else (3, 1)
+    convolution = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, bias=False)
+    layers = OrderedDict(conv=convolution, bn=nn.BatchNorm2d(width), relu=nn.ReLU())
+    if kind == "7x7":
+        layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
+    return nn.Sequential(layers)
 
 
 def _head(features: int, classes: int) -> nn.Sequential:
