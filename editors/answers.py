@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class AnswerEditor(Editor):
 
     :ivar max_steps: most changes an edit may make; 0 only checks the constraint.
     """
+
+    takes_gradient_steps: ClassVar[bool] = False
 
     max_steps: int = 10
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,9 @@ class EditResult(Edit):
 
 class Editor(ABC):
     """Something that turns a model and a request into an :class:`Edit`, leaving the model bit-identical."""
+
+    takes_gradient_steps: ClassVar[bool] = True
+    """Whether :attr:`Edit.steps` counts steps along a gradient; if not, tables show a dash in their place."""
 
     @abstractmethod
     def edit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
 from pipelines import origins, training_notes
@@ -35,6 +37,7 @@ class CellResult:
     :ivar origin: where the cell was made, if not here.
     :ivar edited: what was edited, in words.
     :ivar trained: in which terms the training of its model differs from the defaults, in words.
+    :ivar gradient_steps: whether its editor's steps are some; flips, entries and solved equations are not shown.
     :ivar repetitions: the same cell of the training's other seeds.
     """
 
@@ -46,6 +49,7 @@ class CellResult:
     origin: Origin | None = None
     edited: str = "the test split"
     trained: str = ""
+    gradient_steps: bool = True
     repetitions: tuple[CellResult, ...] = ()
 
     @cached_property
@@ -73,9 +77,10 @@ def read(settings: Settings, benchmark: str, kind: str = "") -> list[CellResult]
     groups: dict[tuple[str, ...], list[CellResult]] = {}
     merged = origins.read(Layout(benchmark))
     for editor in settings.run_of(benchmark).leaderboard:
+        steps = editors.build(settings.method(editor)).takes_gradient_steps
         for cell in cells_of(settings, benchmark, editor):
             trained = training_notes.note(cell.training, settings.training(benchmark, cell.training))
-            result = replace(_read_cell(cell, merged, kind), trained=trained)
+            result = replace(_read_cell(cell, merged, kind), trained=trained, gradient_steps=steps)
             groups.setdefault((cell.training, cell.editor, cell.layers), []).append(result)
     return [replace(first, repetitions=tuple(others)) for first, *others in groups.values()]
 
@@ -173,6 +178,8 @@ def _computed_row(result: CellResult) -> dict[str, Any]:
     row: dict[str, Any] = result.cell.names
     for name in ("test_error", *NAMES, *(f"{name}_nontrivial" for name in NAMES)):
         row |= _columns(name, summary[name])
+    if not result.gradient_steps:
+        row |= {name: math.nan for name in row if name.startswith("num_steps")}
     if result.learned is not None:
         learned = summarise(result.learned)
         row |= _columns("drawdown_learned", learned["drawdown"])

@@ -18,7 +18,6 @@ from pipelines.cells import KEYS
 from pipelines.layout import HISTORY, RANKS, Layout
 from pipelines.leaderboard import CellResult
 from pipelines.presentation import figures
-from pipelines.presentation.tables import takes_gradient_steps
 from pipelines.settings import Settings
 from pipelines.workers import share_out
 
@@ -55,7 +54,7 @@ def draw(
             figures.scatter, board, x="generality", curves=_tradeoffs(settings, layout, board)
         ),
     }
-    if board["editor"].map(takes_gradient_steps).any():
+    if board["num_steps"].notna().any():
         drawn["steps-drawdown"] = partial(figures.scatter, board, x="num_steps")
     if board["training"].nunique() > 1:
         measured = (tables["table3"] if len(tables["table3"]) else board).dropna(subset="drawdown")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,8 @@ class ConditionVector(Editor):
 
     :ivar max_steps: 0 only checks the constraint; more than one encoding there never is.
     """
+
+    takes_gradient_steps: ClassVar[bool] = False
 
     max_steps: int = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class Grace(AnswerEditor):
     most ``max_steps`` steps of Polyak's length. An edit of a model with a codebook adds to it, and of several keys the
     nearest answers. Different from the source: the radius is ε ‖key‖, the same for all keys, and so never split.
     """
+
+    takes_gradient_steps: ClassVar[bool] = True
 
     epsilon: float | Tensor = hyperparameter(0.3, low=1e-2, high=2.0, log=True, domain=POSITIVE)
 

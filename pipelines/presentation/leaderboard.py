@@ -98,8 +98,7 @@ def _measured(row: pd.Series, column: Column, below: bool, best: bool) -> str:
         text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
     if interval := column.interval(row):
         text += f' <span class="interval">{interval}</span>'
-    value = row[column.metric] if column.applies(row) else float("nan")
-    return f'<td class="number" {_sortable(value)}>{text}</td>'
+    return f'<td class="number" {_sortable(row[column.metric])}>{text}</td>'
 
 
 def _sortable(value: float) -> str:

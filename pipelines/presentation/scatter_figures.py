@@ -26,7 +26,7 @@ from pipelines.presentation.style import (
     new_figure,
     styled,
 )
-from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success, takes_gradient_steps
+from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success, without_steps
 
 _MARKERS = "osD^vP*Xhp<>"
 _FRONT = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
@@ -66,8 +66,7 @@ def scatter(
     what = f"figure of {y} against {x}"
     require(frame, [*KEYS, x, y], what)
     rows = frame.dropna(subset=[x, y])
-    stepless = ~rows["editor"].map(takes_gradient_steps).astype(bool) if x == "num_steps" else rows["editor"].isna()
-    left_out, rows = list(dict.fromkeys(rows.loc[stepless, "editor"])), rows[~stepless]
+    left_out = list(dict.fromkeys(frame.loc[without_steps(frame), "editor"])) if x == "num_steps" else []
     require(rows, [], what)
     figure = new_figure(height=HEIGHT if len(rows) <= _FEW else _TALL)
     axes = figure.subplots()

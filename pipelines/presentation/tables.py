@@ -11,8 +11,6 @@ from pipelines.presentation.checks import require
 
 REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
-_STEPLESS = ("condition_vector", "flip_labels", "lookup_cache", "rank_one", "rank_one_views")
-"""Editors that take no gradient steps: what their records count as steps are flips, entries or solved equations."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +42,16 @@ class Column:
         return NOTHING if pd.isna(value) else f"{value:g}"
 
     def value(self, row: pd.Series) -> str:
-        """The measured value; percentages carry their sign, so that a cell can be quoted alone.
-
-        A dash stands for the steps of an editor that takes no gradient steps.
-        """
-        if not self.applies(row):
-            return NOTHING
+        """The measured value, or a dash; percentages carry their sign, so that a cell can be quoted alone."""
         text = self.number(row[self.metric])
         return f"{text} %" if self.unit == "%" and text != NOTHING else text
 
     def interval(self, row: pd.Series) -> str:
         """The 95 % interval as ``[low, high]``, or nothing where it is not known."""
         low, high = (row.get(f"{self.metric}_{end}") for end in ("low", "high"))
-        if pd.isna(low) or pd.isna(high) or not self.applies(row):
+        if pd.isna(low) or pd.isna(high):
             return ""
         return f"[{self.number(low)}, {self.number(high)}]"
-
-    def applies(self, row: pd.Series) -> bool:
-        """Whether this metric means anything for the row's editor."""
-        return self.metric != "num_steps" or takes_gradient_steps(row.get("editor"))
 
 
 def to_markdown(
@@ -167,9 +156,11 @@ def best_rows(frame: pd.DataFrame) -> list[bool]:
     return list(eligible.notna() & (eligible == eligible.min()))
 
 
-def takes_gradient_steps(editor: object) -> bool:
-    """Whether the editor's steps follow a gradient; an unknown editor's do."""
-    return editor not in _STEPLESS
+def without_steps(frame: pd.DataFrame) -> pd.Series:
+    """For each row, whether it was measured and has no number of steps: its editor takes none along a gradient."""
+    if not {"num_steps", "drawdown"} <= set(frame.columns):
+        return pd.Series(False, index=frame.index)
+    return frame["num_steps"].isna() & frame["drawdown"].notna()
 
 
 def legend(frame: pd.DataFrame, metrics: Sequence[Column]) -> str:
@@ -181,7 +172,7 @@ def legend(frame: pd.DataFrame, metrics: Sequence[Column]) -> str:
         words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
         if "appendix" in frame and frame["appendix"].astype(bool).any():
             words[-1] += ", without those that the paper's table does not have"
-    if any(not column.applies(row) for column in metrics for _, row in frame.iterrows()):
+    if any(column.metric == "num_steps" for column in metrics) and without_steps(frame).any():
         words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
     return "; ".join(words) + "."
 

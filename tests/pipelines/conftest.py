@@ -163,6 +163,9 @@ def tiny_parameters() -> dict[str, Any]:
         "device": "cpu",
     }
     content["editors"] = {name: content["editors"][name] for name in chosen}
+    for run in [benchmark["run"] for benchmark in content["benchmarks"].values() if benchmark.get("run")]:
+        run["leaderboard"] = [name for name in run["leaderboard"] if name in chosen]
+        run["subsets"] = {name: subsets for name, subsets in run["subsets"].items() if name in chosen}
     digits = content["benchmarks"]["digits"]
     digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
     digits["model"]["options"] = {"width": 2}

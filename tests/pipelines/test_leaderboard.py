@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+import editors.methods.gd
 from benchmarks.errors import InputError
 from pipelines import leaderboard, settings
 from pipelines.cells import PROTOCOL
@@ -56,6 +57,16 @@ def test_a_row_is_what_its_records_say(project):
         assert row["num_steps_nontrivial"] == pytest.approx(sum(int(r["steps"]) for r in asked) / len(asked))
         for metric in ("drawdown", "num_steps", "flip_rate"):
             assert row[f"{metric}_low"] <= row[metric] <= row[f"{metric}_high"]
+
+
+def test_what_is_no_gradient_step_is_not_shown_as_one(project, monkeypatch):
+    monkeypatch.setattr(editors.methods.gd.GradientDescent, "takes_gradient_steps", False)
+    board = leaderboard.leaderboard(read()).set_index("editor")
+    steps = board.filter(regex="^num_steps")
+    assert steps.shape[1] == 6
+    assert steps.loc[["gd"]].isna().all(axis=None)
+    assert steps.loc[["rmsprop"]].notna().all(axis=None)
+    assert board[["drawdown", "success_rate"]].notna().all(axis=None)
 
 
 def test_the_best_come_first_and_those_below_the_required_success_last(project):

@@ -13,6 +13,12 @@ def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**ends)
 
 
+def steps_only_of(frame: pd.DataFrame, editors: list[str]) -> pd.DataFrame:
+    """The same, but all other editors take no gradient steps."""
+    names = [f"num_steps{end}" for end in ("", "_low", "_high")]
+    return frame.assign(**{name: frame[name].where(frame["editor"].isin(editors)) for name in names})
+
+
 @pytest.fixture
 def table1() -> pd.DataFrame:
     frame = pd.DataFrame(
