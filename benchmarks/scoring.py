@@ -16,6 +16,7 @@ from benchmarks.demands import Demand
 from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.ranks import ranks
+from benchmarks.raw_images import Front
 from benchmarks.requests import EditRequests, control_images
 from benchmarks.seeds import generator
 from benchmarks.shifts import taken_again
@@ -111,28 +112,23 @@ class Scorer:
         with torch.no_grad():
             model = fold(model, self.layers)
         prefix, suffix = split(model, self.layers)
-        one = dataset.inputs(images.images[:1].to(device))
-        features, largest = _look(prefix, one)
-        if features.nbytes * len(images) > cache_bytes:
-            prefix, suffix, features = nn.Identity(), model, one
+        features, largest = _look(prefix, dataset.inputs(images.images[:1].to(device)))
         most = chunk_bytes or _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cpu"])
         self._prefix_chunk = max(1, most // largest)
         self._chunk = max(1, most // _look(suffix, features)[1])
         self.model = suffix
-        self._prefix = prefix
+        self._front = Front(dataset, prefix, model)
         self._dataset = dataset
-        inputs = dataset.inputs(images.images.to(device))
         self._labels = images.labels.to(device)
-        self._control = activations(prefix, inputs, self._prefix_chunk)
-        self._before = answers(self._predict(suffix, self._control))
+        self._cached = features.nbytes * len(images) <= cache_bytes
+        self._control = self.inputs(images.images) if self._cached else images.images
+        self._before = answers(self._predict_control(suffix, None))
         self._wrong = self._before.labels != self._labels
-        if edited is not images:
-            inputs = dataset.inputs(edited.images.to(device))
-        self._edited = activations(prefix, inputs[requests.images.to(device)], self._prefix_chunk)
+        self._edited = self.inputs(edited.images[requests.images])
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
         self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
-        self._make_views = partial(_taken_again, dataset, edited, requests, device)
+        self._make_views = partial(_taken_again, dataset, edited, requests)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -154,7 +150,7 @@ class Scorer:
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._prefix, self._dataset.inputs(images.to(self._labels.device)), self._prefix_chunk)
+        return activations(self._front, images, self._prefix_chunk)
 
     @property
     def labels(self) -> Tensor:
@@ -168,7 +164,7 @@ class Scorer:
 
     def after(self, edit: editors.Edit) -> Outputs:
         """The edited model's answers on the whole split."""
-        return self._before if edit.unchanged else answers(self._predict(edit, self._control))
+        return self._before if edit.unchanged else answers(self._predict_control(edit, None))
 
     @cached_property
     def ranks(self) -> Tensor:
@@ -195,8 +191,7 @@ class Scorer:
         views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
         after, divergence = before, 0.0
         if not edit.unchanged:
-            looked_at = _at(self._control, chosen)
-            found = answers(self._predict(edit, looked_at, self._views[row] if views else None))
+            found = answers(self._predict_control(edit, chosen, self._views[row] if views else None))
             after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
@@ -224,11 +219,21 @@ class Scorer:
     @cached_property
     def _views(self) -> Tensor:
         """Activations of the other pictures ``(E, VIEWS, ...)``; tuning never asks for them."""
-        return activations(self._prefix, self._make_views(), self._prefix_chunk).unflatten(0, (-1, VIEWS))
+        return self.inputs(self._make_views()).unflatten(0, (-1, VIEWS))
 
     @cached_property
     def _views_before(self) -> Tensor:
         return answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+
+    def _predict_control(
+        self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
+    ) -> Tensor:
+        """Logits for the ``chosen`` control images, or all, and then for the activations ``more``."""
+        control = _at(self._control, None if chosen is None else chosen.to(self._control.device))
+        if self._cached:
+            return self._predict(edited, control, more)
+        found = [self._predict(edited, self._front(some)) for some in control.split(self._prefix_chunk)]
+        return torch.cat(found if more is None else [*found, self._predict(edited, more)])
 
     def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor, more: Tensor | None = None) -> Tensor:
         """Logits for ``inputs`` and then for ``more``, in chunks and without a graph."""
@@ -258,16 +263,16 @@ def shards(count: int, size: int) -> Iterator[range]:
     yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
-def _taken_again(dataset: Dataset, images: Split, requests: EditRequests, device: torch.device) -> Tensor:
+def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Tensor:
     copies = [
         taken_again(
-            images.images[image].expand(VIEWS, *images.images.shape[1:]).to(device),
+            images.images[image].expand(VIEWS, *images.images.shape[1:]),
             dataset.augmentation,
             generator(request_seed, "views"),
         )
         for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)
     ]
-    return dataset.inputs(torch.cat(copies))
+    return torch.cat(copies)
 
 
 def _finish(device: torch.device) -> None:

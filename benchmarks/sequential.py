@@ -14,6 +14,7 @@ from benchmarks.dataset import Dataset, Split
 from benchmarks.demands import Demand
 from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
+from benchmarks.raw_images import Front
 from benchmarks.scoring import answers
 from benchmarks.seeds import generator
 
@@ -70,8 +71,8 @@ class SequentialScorer:
         self.layers = layers_of(layers)
         with torch.no_grad():
             model = fold(model, self.layers)
-        self._prefix, self.model = split(model, self.layers)
-        self._dataset = dataset
+        prefix, self.model = split(model, self.layers)
+        self._front = Front(dataset, prefix, model)
         self._looked_at = torch.cat([self.inputs(some.images) for some in (control, images)])
         self._edited = self._looked_at[len(control) :]
         self._targets, self._labels = images.labels.to(device), control.labels.to(device)
@@ -90,7 +91,7 @@ class SequentialScorer:
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._prefix, self._dataset.inputs(images.to(next(self.model.parameters()).device)))
+        return activations(self._front, images)
 
     def run(self, editor: editors.Editor, places: Sequence[int], order: int = 0) -> list[SequentialRecord]:
         """Edit the images at ``places`` one after the other, with what ``editor`` learns on the way.

@@ -15,6 +15,7 @@ from benchmarks.demands import Demand
 from benchmarks.folding import fold
 from benchmarks.metrics import Estimate, mean
 from benchmarks.parts import activations, layers_of, split
+from benchmarks.raw_images import Front
 from benchmarks.scoring import answers
 from benchmarks.seeds import generator
 from benchmarks.shifts import taken_again
@@ -72,14 +73,15 @@ class SimilarScorer:
         self.layers = layers_of(layers)
         with torch.no_grad():
             model = fold(model, self.layers)
-        self._prefix, self.model = split(model, self.layers)
+        prefix, self.model = split(model, self.layers)
+        self._front = Front(dataset, prefix, model)
         self._dataset, self._images, self._others = dataset, images, others
         self._neighbours, self._seeds = neighbours, seeds
         self._count, self._demand = augmentations, demand
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._prefix, self._dataset.inputs(images.to(next(self.model.parameters()).device)))
+        return activations(self._front, images)
 
     def run(self, editor: editors.Editor, place: int) -> list[SimilarRecord]:
         """Edit each augmentation of the image at ``place``, every time from the original weights."""

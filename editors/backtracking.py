@@ -86,6 +86,10 @@ class Backtracking(BisectionEditor):
     def needs_statistics(self) -> bool:
         return self.editor.needs_statistics
 
+    @property
+    def examples(self) -> int | None:
+        return self.editor.examples
+
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Any:
         return self.editor.statistics(model, inputs, labels, layers)
 

@@ -133,6 +133,11 @@ class Editor(ABC):
         return None
 
     @property
+    def examples(self) -> int | None:
+        """How many training inputs :meth:`statistics` looks at, see :func:`spread`; None for all that there are."""
+        return None
+
+    @property
     def needs_statistics(self) -> bool:
         """Whether :meth:`statistics` finds out anything."""
         return type(self).statistics is not Editor.statistics
@@ -159,6 +164,13 @@ class Editor(ABC):
     ) -> list[Edit]:
         """Independent edits, each of the original ``model``, in the order of ``requests``."""
         return [self.edit(model, *request, layers=layers, differentiable=differentiable) for request in requests]
+
+
+def spread(count: int, most: int | None) -> Tensor:
+    """At most ``most`` of the numbers below ``count``, as evenly spread as they can be; None for all."""
+    if most is None or most >= count:
+        return torch.arange(count)
+    return torch.linspace(0, count - 1, most).round().long()
 
 
 def call(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Any) -> Any:

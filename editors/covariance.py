@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.contract import EditError, Layers, evaluation_mode
+from editors.contract import EditError, Layers, evaluation_mode, spread
 from editors.selection import select_parameters
 
+EXAMPLES = 5000
+"""Inputs that covariances are of, at most."""
 _AT_ONCE = 50  # inputs whose patches are in memory together
 _BLOCK = 384  # rows of a matrix of which only those on and above the diagonal are computed
 _SAMPLED = 8  # this share of the columns of a gradient tells whether its rank is low
@@ -192,7 +194,7 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
     return linear[-1]
 
 
-def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, examples: int = 5000) -> Covariances:
+def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, examples: int = EXAMPLES) -> Covariances:
     """The covariances of the edited layers' inputs over ``inputs (N, ...)``, in evaluation mode.
 
     :param examples: most inputs to look at, spread evenly over those given.
@@ -203,7 +205,7 @@ def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, example
     found = edited_layers(model, select_parameters(model, layers))
     if not found:
         raise EditError(f"layers {layers!r} hold no weight of a linear or convolution layer, so there is no covariance")
-    chosen = torch.linspace(0, len(inputs) - 1, min(examples, len(inputs)), device=inputs.device).round().long()
+    chosen = spread(len(inputs), examples).to(inputs.device)
     moments: dict[str, Tensor] = {}
 
     def watch(layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -112,12 +112,12 @@ def statistics(settings: Settings, cell: Cell, images: Prepared, train: Split) -
     editor = settings.build(cell.editor)
     if not editor.needs_statistics:
         return None
-    # A scorer that cannot keep its activations holds the whole network, under other names of parameters.
-    known = _statistics.of((*_part(settings, cell), *dict(images.model.named_parameters())), dict)
+    known = _statistics.of(_part(settings, cell), dict)
     name = settings.method(cell.editor)
     if name not in known:
-        inputs = images.inputs(train.images)
-        known[name] = editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)
+        chosen = editors.contract.spread(len(train), editor.examples)
+        inputs = images.inputs(train.images[chosen])
+        known[name] = editor.statistics(images.model, inputs, train.labels[chosen].to(inputs.device), images.layers)
     return known[name]
 
 
@@ -132,4 +132,4 @@ def _part(settings: Settings, cell: Cell) -> tuple[Hashable, ...]:
 
 def _demand(settings: Settings, cell: Cell) -> dict[str, Any]:
     asked = settings.editor(cell.editor)
-    return {"views": asked.views, "margin": asked.margin}
+    return {"views": asked.views, "margin": asked.margin, "cache_bytes": int(settings.cache_gib * 2**30)}

@@ -17,8 +17,9 @@ from benchmarks.files import write_atomically
 from pipelines.machine import git_commit, machine, slug
 from pipelines.presentation import speed as page
 from pipelines.presentation.saving import save
-from pipelines.speed_loops import Conditions, loops
-from pipelines.speed_records import from_json, to_json
+from pipelines.speed_loops import loops
+from pipelines.speed_records import Record, from_json, to_json
+from pipelines.stopwatch import Conditions
 
 RESULTS = Path("results/speed")
 
@@ -46,11 +47,7 @@ def measure(patterns: list[str], asked: Conditions, folder: Path = RESULTS) -> N
 
 
 def _write_page(path: Path, name: str, kept: dict[str, Any]) -> None:
-    common = ("commit", "torch", "turns")
-    records = {
-        loop: from_json({key: value for key, value in values.items() if key not in common})
-        for loop, values in kept.items()
-    }
+    records = {loop: _record(values) for loop, values in kept.items()}
     made = sorted({f"commit `{one['commit'][:12]}`, torch {one['torch']}" for one in kept.values()})
     figure = page.growth_figure(list(records.values()))
     if figure is not None:
@@ -59,11 +56,18 @@ def _write_page(path: Path, name: str, kept: dict[str, Any]) -> None:
     write_atomically(path.with_suffix(".md"), page.markdown(name, list(records.values()), made, turns, path.stem))
 
 
+def _record(values: dict[str, Any]) -> Record:
+    return from_json({key: value for key, value in values.items() if key not in ("commit", "torch", "turns")})
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())["loops"]
+        loops = json.loads(path.read_text())["loops"]
+        for values in loops.values():
+            _record(values)
+        return loops
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not what an earlier run wrote ({error!r}): remove it") from error
 

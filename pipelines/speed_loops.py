@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -14,19 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
 import editors
 from baselines import naive
-from baselines.editable import EditableObjective, EditableTerms
-from baselines.objectives import CrossEntropy, Step
 from benchmarks.folding import fold
 from benchmarks.parts import activations, layers_of, split
 from benchmarks.scoring import EditRecord, Scorer
+from pipelines import arithmetic
 from pipelines import speed_subjects as subjects
-from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, Record
-from pipelines.stopwatch import exponent, in_turns, ratio, timed
+from pipelines.speed_records import Comparison, Goal, Growth, Peak, Record
+from pipelines.speed_training import operations, training_step
+from pipelines.stopwatch import Conditions, exponent, in_turns, ratio, timed
 
 K = 10
 _BETA, _EPS = 0.5, 1e-6
@@ -42,14 +39,6 @@ LEARNING_RATES = {
     (64, "chain4"): 2e-6,
 }
 """Those with which an edit takes about three steps, as in the paper's tables, by width and layers."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Where and how often everything is measured."""
-
-    device: torch.device
-    turns: int
 
 
 @dataclass(frozen=True)
@@ -134,91 +123,10 @@ def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions)
     """How much faster ours is; the first run of each way is compared and not timed."""
     ways = make(asked.device)
     differences = ways.differences(ways.ours(), ways.naive())
-    seconds = in_turns({"naive": ways.naive, "ours": ways.ours}, asked.turns, asked.device)
-    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences)
-
-
-class Training:
-    """One batch of Editable Training on chain 3 whose edit takes all ``k`` inner steps, as losses of a model."""
-
-    def __init__(self, width: int, batch: int, k: int, device: torch.device) -> None:
-        # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another edit.
-        tiny = {"lr": 1e-5, "eps": 1e-2}
-        self.terms = EditableTerms(
-            editor="rmsprop", layers="chain3", c_edit=0.01, c_loc=0.01, max_steps=k, hyperparameters=tiny
-        )
-        self.model = subjects.network(width, device)
-        self.objective = EditableObjective(self.terms).to(device)
-        data = subjects.dataset(batch)
-        inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
-        for seed in itertools.count():
-            self.step = Step(inputs, labels, seed)
-            model = copy.deepcopy(self.model).train()
-            if int(self.objective(model, self.step).parts["edit_steps"]) == k:
-                break
-
-    def plain(self, model: nn.Module, objective: nn.Module) -> Tensor:
-        return CrossEntropy()(model, self.step).total
-
-    def ours(self, model: nn.Module, objective: nn.Module) -> Tensor:
-        return objective(model, self.step).total
-
-    def naive(self, model: nn.Module, objective: nn.Module) -> Tensor:
-        editor = objective.editor()
-        rule = naive.RMSProp(editor.lr, editor.beta, editor.eps)
-        return naive.editable_loss(model, self.step, self.terms, self.terms.layers, rule, self.terms.max_steps)
-
-    def gradient(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Tensor:
-        """That of all parameters, the editor's included, as one vector."""
-        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
-        wanted = [*model.parameters(), *objective.parameters()]
-        return torch.cat([value.flatten() for value in torch.autograd.grad(loss(model, objective), wanted)])
-
-    def stepper(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Callable[[], None]:
-        """A training step on a copy, which hardly moves: forward, backward, Adam."""
-        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
-        optimizer = torch.optim.Adam([*model.parameters(), *objective.parameters()], lr=1e-9, fused=True)
-
-        def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            loss(model, objective).backward()
-            optimizer.step()
-
-        return step
-
-
-def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions) -> Record:
-    """What a step of Editable Training costs, in plain steps; the first round is not timed."""
-    training = Training(width, batch, k, asked.device)
-    found, expected = training.gradient(training.ours), training.gradient(training.naive)
-    differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
-    ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
-    in_turns(ways, 1, asked.device)
-    seconds = in_turns(ways, asked.turns, asked.device)
-    over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
-    return Comparison(goal, seconds, over_plain["ours"], differences, over_plain["naive"])
-
-
-def operations(asked: Conditions) -> Record:
-    """Counted as the difference between four inner steps and three: forward passes and their share of the backward."""
-    counts = {}
-    for name in ("ours", "naive"):
-        totals = []
-        for k in (3, 4):
-            training = Training(16, 8, k, torch.device("cpu"))
-            with _Counter() as counter:
-                training.gradient(getattr(training, name))
-            totals.append(counter.count)
-        counts[name] = totals[1] - totals[0]
-    return Operations("one inner step of Editable Training, ResNet-18, chain 3", counts)
-
-
-class _Counter(TorchDispatchMode):
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
+    product = arithmetic.large_product(asked.device)
+    seconds = in_turns({"naive": ways.naive, "ours": ways.ours, "product": product.way}, asked.turns, asked.device)
+    over_limit = product.times(seconds["ours"], arithmetic.operations(ways.ours), seconds["product"])
+    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, over_limit)
 
 
 def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:

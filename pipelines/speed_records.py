@@ -24,14 +24,16 @@ class Comparison:
 
     :ivar seconds: of each round, by way: ``ours``, ``naive`` and, for training steps, ``plain``.
     :ivar ratio: naive / ours, the more the better; for training steps ours / plain, the less the better.
-    :ivar naive_ratio: for training steps, naive / plain.
     :ivar differences: what ours and the naive way found differently, by what is compared.
+    :ivar over_limit: ours / the arithmetic limit, see :mod:`pipelines.arithmetic`; ``seconds`` of ``product`` are its.
+    :ivar naive_ratio: for training steps, naive / plain.
     """
 
     goal: Goal
     seconds: Mapping[str, Sequence[float]]
     ratio: Estimate
     differences: Mapping[str, float]
+    over_limit: Estimate
     naive_ratio: Estimate | None = None
 
     def reaches(self, target: float) -> bool:
@@ -78,7 +80,7 @@ def to_json(record: Record) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> Record:
     given = dict(values)
     kind = _KINDS[given.pop("kind")]
-    for name, type_ in (("goal", Goal), ("ratio", Estimate), ("naive_ratio", Estimate)):
+    for name, type_ in (("goal", Goal), ("ratio", Estimate), ("over_limit", Estimate), ("naive_ratio", Estimate)):
         if given.get(name) is not None:
             given[name] = type_(**given[name])
     return kind(**given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ import torch
 from benchmarks.metrics import CONFIDENCE, Estimate
 
 _RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and how often everything is measured."""
+
+    device: torch.device
+    turns: int
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], turns: int, device: torch.device) -> dict[str, list[float]]:

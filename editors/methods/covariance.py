@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from editors.batching import Batch
 from editors.contract import EditError, Layers, uninformed
-from editors.covariance import Covariances, Stiffness, covariances
+from editors.covariance import EXAMPLES, Covariances, Stiffness, covariances
 from editors.descent import Objective
 from editors.hyperparameters import hyperparameter
 from editors.polyak import PolyakStep
@@ -44,6 +44,10 @@ class Covariance(PolyakStep):
         super().__post_init__()
         if isinstance(self.memory, bool) or not isinstance(self.memory, int | float) or not 0 <= self.memory < math.inf:
             raise EditError(f"covariance.memory must be a number >= 0, not {self.memory!r}")
+
+    @property
+    def examples(self) -> int:
+        return EXAMPLES
 
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Covariances:
         return covariances(model, inputs, layers)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from editors.answers import AnswerEditor, checked
 from editors.constraints import Predicts
 from editors.contract import EditError, EditResult, Layers, copied_buffers, uninformed
-from editors.covariance import Covariances, Layer, Stiffness, covariances, last_linear
+from editors.covariance import EXAMPLES, Covariances, Layer, Stiffness, covariances, last_linear
 from editors.hyperparameters import hyperparameter
 from editors.observation import observe
 from editors.registry import register
@@ -37,6 +37,10 @@ class RankOne(AnswerEditor):
 
     damping: float | Tensor = hyperparameter(0.1, low=1e-4, high=10.0, log=True)
     stiffness: Stiffness | None = field(default=None, repr=False)
+
+    @property
+    def examples(self) -> int:
+        return EXAMPLES
 
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Covariances:
         layer = last_linear(model, layers)

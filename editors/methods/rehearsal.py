@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.contract import Layers, evaluation_mode
+from editors.contract import Layers, evaluation_mode, spread
 from editors.registry import register
 from editors.replay import Replay, TrainingData
 
@@ -29,9 +29,12 @@ class Rehearsal(Replay):
 
     samples: int = 1000
 
+    @property
+    def examples(self) -> int:
+        return self.samples
+
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> TrainingData:
-        count = min(self.samples, len(inputs))
-        stored = inputs[torch.linspace(0, len(inputs) - 1, count, device=inputs.device).round().long()]
+        stored = inputs[spread(len(inputs), self.samples).to(inputs.device)]
         with torch.no_grad(), evaluation_mode(model):
             answers = [model(some).log_softmax(dim=-1) for some in stored.split(_AT_ONCE)]
         return TrainingData(stored, torch.cat(answers))

@@ -129,6 +129,7 @@ LEFT_OUT = {
         "benchmarks/models/": "classifiers",
         "benchmarks/parts.py": "of classifiers",
         "benchmarks/ranks.py": "of classifiers",
+        "benchmarks/raw_images.py": "of images",
         "benchmarks/shifts.py": "of images",
         "benchmarks/scoring.py": "of classifiers; translators have one of their own",
         "pipelines/measurements.py": "of classifiers",

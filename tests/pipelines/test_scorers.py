@@ -9,6 +9,8 @@ import torch
 
 from baselines.checkpoints import WEIGHTS
 from benchmarks.errors import InputError
+from benchmarks.scoring import Scorer
+from editors.methods.covariance import Covariance
 from pipelines import settings
 from pipelines.cells import Cell, unfinished
 from pipelines.scorers import scorer, statistics
@@ -66,6 +68,29 @@ def test_statistics_are_collected_once_for_all_editors_of_a_method(here):
     assert statistics(known, _cell("gd"), images, data.train) is None
     elsewhere, data = scorer(known, _cell("again", "chain4"), "test", 6, None)
     assert statistics(known, _cell("again", "chain4"), elsewhere, data.train) is not found
+
+
+def test_statistics_look_at_as_many_training_images_as_the_method_asks_for(here, monkeypatch):
+    block = {"method": "covariance", "trials": 1, "max_steps": 3, "subsets": {"plain": ["chain3"]}}
+    here.change(editors__covariance=block, editors__rmsprop_ewc=block | {"method": "rmsprop_ewc"})
+    monkeypatch.setattr(Covariance, "examples", 50)
+    known = settings.load()
+    images, data = scorer(known, _cell("covariance"), "tuning", 6, None)
+    seen = []
+    monkeypatch.setattr(images, "inputs", lambda raw: seen.append(raw) or Scorer.inputs(images, raw))
+    statistics(known, _cell("covariance"), images, data.train)
+    statistics(known, _cell("rmsprop_ewc"), images, data.train)
+    spread = torch.linspace(0, len(data.train) - 1, 50).round().long()
+    assert torch.equal(seen[0], data.train.images[spread])
+    assert torch.equal(seen[1], data.train.images)
+
+
+def test_the_cache_is_as_large_as_params_say(here):
+    kept = _scorer(_cell("gd"), "test")
+    here.change(cache_gib=0)
+    anew = _scorer(_cell("gd"), "test")
+    assert anew is not kept
+    assert torch.equal(anew.before.labels, kept.before.labels)
 
 
 def test_a_missing_model_is_named(here):

@@ -115,6 +115,7 @@ def test_a_key_left_out_is_named(tmp_path, where):
         ("threads", 0, "must be >= 1, not 0"),
         ("processes", -1, "must be >= 1, not -1"),
         ("processes", 1.5, "must be a whole number, not 1.5"),
+        ("cache_gib", -1, "must be >= 0, not -1"),
         ("benchmarks", 3, "must be a block of keys and values, not 3"),
         ("benchmarks.digits.data", "digits", "must be a block of keys and values, not 'digits'"),
         ("benchmarks.digits.note", None, "must be text, not None"),

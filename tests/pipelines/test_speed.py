@@ -14,20 +14,25 @@ import torch
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
-from pipelines import speed, speed_loops, stopwatch
+from pipelines import arithmetic, speed, speed_loops, speed_training, stopwatch
 from pipelines.presentation.speed import line, markdown
 from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
 
 CPU = torch.device("cpu")
-ASKED = speed_loops.Conditions(CPU, turns=1)
+ASKED = stopwatch.Conditions(CPU, turns=1)
 FASTER = Comparison(
-    Goal("edits", 2, 4), {"naive": [9.0, 10.0, 30.0], "ours": [2.0, 3.0, 4.0]}, Estimate(3.0, 2.0, 5.0), {"steps": 0}
+    Goal("edits", 2, 4),
+    {"naive": [9.0, 10.0, 30.0], "ours": [2.0, 3.0, 4.0]},
+    Estimate(3.0, 2.0, 5.0),
+    {"steps": 0},
+    Estimate(1.5, 1.4, 1.6),
 )
 STEP = Comparison(
     Goal("a training step", 2.4, 2.2),
     {"plain": [1.0], "ours": [2.0], "naive": [3.0]},
     Estimate(2.0, 1.9, 2.1),
     {},
+    Estimate(1.25, 1.2, 1.3),
     naive_ratio=Estimate(3.0, 2.9, 3.1),
 )
 RECORDS = [
@@ -83,7 +88,7 @@ def test_more_is_better_against_naive_and_less_is_better_for_a_training_step():
 
 def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     page = markdown("a machine", RECORDS, ["commit `abc`"], 3, "a-machine")
-    assert "| edits | 10 [9.5, 20] | 3 [2.5, 3.5] | **3.00×** [2.00, 5.00] | 2× / 4× | floor | steps 0 |" in page
+    assert "| edits | 10 [9.5, 20] | 3 [2.5, 3.5] | **3.00×** [2.00, 5.00] | 2× / 4× | floor | 1.50 [1.40," in page
     assert "| a training step | 1 [1, 1] | 2 [2, 2] | **2.00** [1.90, 2.10] | 3.00 [2.90, 3.10] |" in page
     assert "1.50 GB, within the 2.0 GB" in page
     assert "ours 700, naive 1400" in page
@@ -107,7 +112,7 @@ def test_both_ways_of_a_loop_do_the_same(make):
 
 
 def test_the_edit_of_a_training_step_takes_all_inner_steps():
-    training = speed_loops.Training(16, 4, 3, CPU)
+    training = speed_training.Training(16, 4, 3, CPU)
     assert int(training.objective(training.model, training.step).parts["edit_steps"]) == 3
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
@@ -172,3 +177,24 @@ def test_it_needs_none_of_the_packages_that_only_pipelines_know():
     absent = ("mlflow", "optuna", "dvc", "pydantic", "typer", "ray", "yaml")
     code = f"import sys, pipelines.speed; assert not {{*{absent!r}}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_operations_are_those_of_every_convolution_product_and_gradient():
+    inputs, weight = torch.randn(2, 6, 8, 8, requires_grad=True), torch.randn(12, 3, 3, 3, requires_grad=True)
+    forward = 2 * 2 * 8 * 8 * 12 * 3 * 9
+
+    def gradients(*wanted: torch.Tensor) -> None:
+        outputs = torch.nn.functional.conv2d(inputs, weight, padding=1, groups=2)
+        torch.autograd.grad(outputs.sum(), wanted)
+
+    assert arithmetic.operations(lambda: gradients(weight)) == 2 * forward
+    assert arithmetic.operations(lambda: gradients(inputs, weight)) == 3 * forward
+    assert arithmetic.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
+
+
+def test_the_limit_is_the_pace_of_the_product():
+    product = arithmetic.large_product(CPU)
+    assert arithmetic.operations(product.way) == product.operations
+    limit = product.times([6.0, 6.0, 8.0], 2 * product.operations, [1.0, 1.0, 1.0])
+    assert limit.value == 3.0
+    assert (limit.low, limit.high) == (3.0, 4.0)

@@ -36,3 +36,24 @@ def test_no_activation_takes_more_memory_than_allowed(
     finally:
         handle.remove()
     assert max(seen) == most
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_only_a_chunk_of_images_at_a_time_becomes_numbers(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests, cache_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = []
+    convert = Dataset.inputs
+    monkeypatch.setattr(Dataset, "inputs", lambda self, images: converted.append(len(images)) or convert(self, images))
+    score(Scorer(model, "chain3", dataset, dataset.test, requests, cache_bytes=cache_bytes, chunk_bytes=7 * LARGEST))
+    assert max(converted) == 7
+    # Without a cache, the front runs again for every edit that changed something.
+    assert (sum(converted) > 2 * len(dataset.test) + len(requests) * (1 + VIEWS)) == (cache_bytes == 0)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_edits_never_run_the_front_again(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests, cache_bytes: int
+) -> None:
+    scorer = Scorer(model, "chain3", dataset, dataset.test, requests, cache_bytes=cache_bytes)
+    assert not any(name.startswith(("stem", "chain1", "chain2")) for name, _ in scorer.model.named_parameters())
