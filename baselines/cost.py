@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from baselines.epochs import Pass
 from baselines.objectives import CrossEntropy, Objective, Step
-from baselines.training import TrainingPlan, epoch_batches
+from baselines.training import TrainingPlan
 from benchmarks.dataset import Dataset, Split
 from benchmarks.metrics import Estimate
 
@@ -45,7 +46,7 @@ def step_cost(
     images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     timed = [_Timed(model, CrossEntropy(), plan), _Timed(model, objective, plan)]
     steps = -(-len(images) // plan.batch_size)
-    epochs = (epoch_batches(dataset, images, steps, ("cost", number)) for number in itertools.count())
+    epochs = (Pass(dataset, images, steps, ("cost", number)).batches() for number in itertools.count())
     seconds: list[list[float]] = []
     inner: list[float] = []
     for step in itertools.islice(itertools.chain.from_iterable(epochs), count + 1):

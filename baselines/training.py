@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from baselines.checkpoints import load_state, save_state
-from baselines.objectives import Objective, Step
+from baselines.epochs import Pass, run
+from baselines.objectives import Objective
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.parts import activations
-from benchmarks.seeds import generator, seed
+from benchmarks.raw_images import Front
 
 CHECKPOINT = "checkpoint.pt"
+_SAVED_EVERY = 300.0  # seconds of an epoch that are lost at most
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
 
@@ -99,9 +101,9 @@ def train(
     that only one of the two gets wrong). The very smallest error is mostly luck, on a few hundred images at least, and
     an early epoch that had it has learned less of what the error does not show, such as being edited.
 
-    After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and
-    ends with the same weights as an unbroken one. A checkpoint made with other initial weights, data, settings
-    or axes is not used.
+    After every epoch, and every few minutes within one, a checkpoint goes to ``folder``; a training that finds one of
+    its own continues there and ends with the same weights as an unbroken one. A checkpoint made with other initial
+    weights, data, settings or axes is not used.
 
     :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
     :param on_epoch: called for each epoch, those restored from a checkpoint included.
@@ -126,11 +128,28 @@ def train(
         scheduler.load_state_dict(restored["scheduler"])
     for epoch in history:
         on_epoch(epoch)
-    began = time.perf_counter()
+    within = restored.get("pass") if restored else None
+    began = saved = time.perf_counter()
+
+    def save(passed: Pass | None) -> None:
+        nonlocal saved
+        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
+        state |= {"wrong": torch.stack(wrong) if wrong else [], "pass": passed.state() if passed else None}
+        state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
+        save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
+        saved = time.perf_counter()
+
     for number in range(len(history) + 1, plan.epochs + 1):
-        batches = epoch_batches(dataset, images, steps, (*axes, "epoch", number))
+        passed = Pass(dataset, images, steps, (*axes, "epoch", number), within)
+
+        def after_step(done: int, passed: Pass = passed) -> None:
+            if done < steps and time.perf_counter() - saved >= _SAVED_EVERY:
+                save(passed)
+            on_step(done)
+
         try:
-            loss, error, parts = _run_epoch(model, objective, batches, optimizer, scheduler, plan.clip_norm, on_step)
+            run(passed, model, objective, optimizer, scheduler, plan.clip_norm, after_step)
+            within = None
             tuning_loss, mask = _answers(model, dataset, dataset.tuning, 500)
             if not math.isfinite(tuning_loss):
                 raise FloatingPointError(f"the tuning loss became {tuning_loss} at the end")
@@ -139,14 +158,12 @@ def train(
             raise InputError(
                 f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {kept}"
             ) from problem
+        loss, error, parts = passed.means()
         history.append(Epoch(number, loss, error, tuning_loss, _percent(mask), parts))
         wrong.append(mask)
         if _kept(wrong) == len(wrong) - 1:
             kept = copy.deepcopy(trained.state_dict())
-        state = {"wrong": torch.stack(wrong)}
-        state |= {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
-        state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
-        save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
+        save(None)
         on_epoch(history[-1])
     trained.load_state_dict(kept)
     return Trained(model.eval(), history[_kept(wrong)], tuple(history), time.perf_counter() - began)
@@ -160,9 +177,8 @@ def evaluate(model: nn.Module, dataset: Dataset, images: Split, chunk: int = 500
 
 def _answers(model: nn.Module, dataset: Dataset, images: Split, chunk: int) -> tuple[float, Tensor]:
     """Mean cross-entropy in nats, and which images ``(N,)`` are answered wrong."""
-    device = next(model.parameters()).device
-    logits = activations(model, dataset.inputs(images.images.to(device)), chunk)
-    labels = images.labels.to(device)
+    logits = activations(Front(dataset, model, model), images.images, chunk)
+    labels = images.labels.to(logits.device)
     loss = nn.functional.cross_entropy(logits, labels)
     return float(loss), (logits.argmax(dim=1) != labels).cpu()
 
@@ -186,54 +202,6 @@ def _optimizer(
         # does when the first edit is trivial.
         return torch.optim.SGD(groups, lr=plan.lr, momentum=_MOMENTUM)
     return torch.optim.Adam(groups, lr=plan.lr, fused=True)
-
-
-def _run_epoch(
-    model: nn.Module,
-    objective: Objective,
-    steps: Iterable[Step],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    clip_norm: float | None,
-    on_step: Callable[[int], None],
-) -> tuple[float, float, dict[str, float]]:
-    """Mean loss, error in percent and means of the objective's parts over one pass through the images.
-
-    :raises FloatingPointError: naming the step, if the loss stops being a number.
-    """
-    model.train()
-    total, wrong, count = 0.0, 0, 0
-    parts: dict[str, float] = {}
-    for done, step in enumerate(steps, start=1):
-        optimizer.zero_grad(set_to_none=True)
-        losses = objective(model, step)
-        losses.total.backward()
-        if clip_norm is not None:
-            trained = [value for group in optimizer.param_groups for value in group["params"]]
-            nn.utils.clip_grad_norm_(trained, clip_norm)
-        optimizer.step()
-        scheduler.step()
-        loss = float(losses.total.detach())  # waits for a GPU, so only once all work of the step is on its way
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss became {loss} at step {done}")
-        total += loss * len(step.labels)
-        wrong += int((losses.logits.detach().argmax(dim=1) != step.labels).sum())
-        count += len(step.labels)
-        for name, value in losses.parts.items():
-            parts[name] = parts.get(name, 0.0) + float(value.detach()) * len(step.labels)
-        on_step(done)
-    return total / count, 100.0 * wrong / count, {name: value / count for name, value in parts.items()}
-
-
-def epoch_batches(dataset: Dataset, images: Split, steps: int, axes: tuple[str | int, ...]) -> Iterator[Step]:
-    """One pass through ``images`` in ``steps`` batches of augmented images, in an order that ``axes`` decide."""
-    source = generator(*axes, "batches")
-    order = torch.randperm(len(images), generator=source)
-    # Of equal size, up to one image: a single image left over has no batch statistics.
-    for number, chosen in enumerate(order.tensor_split(steps)):
-        batch = images.select(chosen.to(images.labels.device))
-        augmented = dataset.augmentation.apply(batch.images, source)
-        yield Step(dataset.inputs(augmented), batch.labels, seed(*axes, "step", number))
 
 
 def _kept(wrong: Sequence[Tensor]) -> int:

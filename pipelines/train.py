@@ -22,7 +22,7 @@ from tqdm import tqdm
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
 from baselines.edit_targets import RANDOM
 from baselines.training import Epoch
-from benchmarks import augmentation, dataset, metrics, models, parts, seeds
+from benchmarks import augmentation, dataset, metrics, models, parts, raw_images, seeds
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
@@ -131,7 +131,7 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     architecture = settings.benchmark(task.benchmark).model_of(task.training)
     described = [data.fingerprint(), chosen.model_dump(), architecture.model_dump(), settings.seed, settings.threads]
     digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
-    core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, recipes, seeds)]
+    core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, raw_images, recipes, seeds)]
     architectures = sorted(Path(models.__file__).parent.glob("*.py"))
     for path in (*core, *architectures, *code_of(chosen)):
         digest.update(code_hash(path).encode())

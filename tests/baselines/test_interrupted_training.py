@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from baselines import training
 from baselines.checkpoints import load_state
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.training import CHECKPOINT, Epoch, Trained, TrainingPlan, train
@@ -51,6 +52,48 @@ def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
     assert torch.equal(objectives[2].scale, objectives[0].scale)
     assert tuple(reported) == unbroken.history
     assert len(steps) == 3 * (plan.epochs - number)
+
+
+@pytest.mark.parametrize(("number", "step"), [(1, 1), (1, 2), (2, 2), (4, 1)])
+def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
+    make_model: MakeModel,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    step: int,
+) -> None:
+    objectives = [Scaled(), Scaled(), Scaled()]
+    unbroken = train(make_model(), objectives[0], dataset, plan, tmp_path / "unbroken", AXES)
+    monkeypatch.setattr(training, "_SAVED_EVERY", 0.0)
+    made: list[int] = []
+
+    def kill(done: int) -> None:
+        made.append(done)
+        if len(made) == 3 * (number - 1) + step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(make_model(), objectives[1], dataset, plan, tmp_path / "broken", AXES, on_step=kill)
+    left: list[int] = []
+    resumed = train(make_model(), objectives[2], dataset, plan, tmp_path / "broken", AXES, on_step=left.append)
+    assert_same(resumed, unbroken)
+    assert torch.equal(objectives[2].scale, objectives[0].scale)
+    assert resumed.history == unbroken.history
+    assert (made + left) == [1, 2, 3] * plan.epochs
+
+
+def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    def look(done: int) -> None:
+        assert (tmp_path / CHECKPOINT).exists() == (len(seen) >= 3)
+        seen.append(done)
+
+    seen: list[int] = []
+    train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=look)
+    assert len(seen) == 3 * plan.epochs
 
 
 def test_sgd_with_two_rates_resumes_to_the_same_model(
