@@ -106,6 +106,9 @@ class Editor(ABC):
     takes_gradient_steps: ClassVar[bool] = True
     """Whether :attr:`Edit.steps` counts steps along a gradient; if not, tables show a dash in their place."""
 
+    needs_labels: ClassVar[bool] = True
+    """Whether :meth:`statistics` looks at classes; if not, it also takes what has none, such as sentences."""
+
     @abstractmethod
     def edit(
         self,
@@ -124,10 +127,12 @@ class Editor(ABC):
         :raises EditError: for unknown layers or a loss that is not a number before the first step.
         """
 
-    def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Any:
+    def statistics(self, model: nn.Module, inputs: Any, labels: Tensor | None, layers: Layers) -> Any:
         """What the method must know about the data that ``model`` was trained on; computed once per model and part.
 
-        :param inputs: training inputs as ``model`` takes them, ``(N, ...)``; ``labels (N,)`` their classes.
+        :param inputs: training inputs as ``model`` takes them, ``(N, ...)``; without :attr:`needs_labels` also an
+            iterable of the inputs of one example each (see :class:`Request`).
+        :param labels: their classes ``(N,)``; None where there are none.
         :returns: what :meth:`informed` takes; None if the method needs nothing.
         """
         return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.contract import EditError, Layers, evaluation_mode, spread
+from editors.contract import EditError, Layers, call, evaluation_mode, spread
 from editors.selection import select_parameters
 
 EXAMPLES = 5000
@@ -194,18 +194,16 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
     return linear[-1]
 
 
-def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, examples: int = EXAMPLES) -> Covariances:
-    """The covariances of the edited layers' inputs over ``inputs (N, ...)``, in evaluation mode.
+def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: int = EXAMPLES) -> Covariances:
+    """The covariances of the edited layers' inputs, in evaluation mode.
 
-    :param examples: most inputs to look at, spread evenly over those given.
+    :param inputs: a tensor ``(N, ...)``; one example's inputs as a tuple or mapping; or an iterable of such examples.
+    :param examples: most inputs of a tensor to look at, spread evenly over those given.
     :raises EditError: for no inputs, or layers without a weight whose inputs have a covariance.
     """
-    if len(inputs) == 0:
-        raise EditError("covariances need at least one input, none was given")
     found = edited_layers(model, select_parameters(model, layers))
     if not found:
         raise EditError(f"layers {layers!r} hold no weight of a linear or convolution layer, so there is no covariance")
-    chosen = spread(len(inputs), examples).to(inputs.device)
     moments: dict[str, Tensor] = {}
 
     def watch(layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -218,14 +216,28 @@ def covariances(model: nn.Module, inputs: Tensor, layers: Layers = None, example
         return add
 
     hooks = [layer.module.register_forward_pre_hook(watch(layer)) for layer in found]
+    count = 0
     try:
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-            for some in chosen.split(_AT_ONCE):
-                model(inputs[some])
+            for number, some in _batches(inputs, examples):
+                call(model, {}, some)
+                count += number
     finally:
         for hook in hooks:
             hook.remove()
-    return Covariances({name: _mirrored(upper.div_(len(chosen))) for name, upper in moments.items()})
+    if count == 0:
+        raise EditError("covariances need at least one input, none was given")
+    return Covariances({name: _mirrored(upper.div_(count)) for name, upper in moments.items()})
+
+
+def _batches(inputs: Any, examples: int) -> Iterator[tuple[int, Any]]:
+    """What goes through the model at a time, and how many examples that are."""
+    if isinstance(inputs, Tensor):
+        for some in spread(len(inputs), examples).to(inputs.device).split(_AT_ONCE):
+            if len(some):
+                yield len(some), inputs[some]
+    else:
+        yield from ((1, one) for one in ([inputs] if isinstance(inputs, tuple | Mapping) else inputs))
 
 
 def _mirrored(upper: Tensor) -> Tensor:

@@ -57,9 +57,14 @@ class RowResult:
 
     @cached_property
     def name(self) -> str:
-        """``training/editor/layers/lr``, as claims and MLflow speak of it."""
-        searched = "tuned " if "lr" in self.row.search else ""
-        return f"{self.row.training}/{self.row.editor}/{self.row.layers}/{searched}{self.lr:g}"
+        """``training/editor/layers/lr``, as claims and MLflow speak of it; without a learning rate, all values."""
+        values = self.description["hyperparameters"]
+        values = {"lr": values["lr"]} if "lr" in values else values
+        shown = [
+            ("tuned " if name in self.row.search else "") + (f"{value:g}" if name == "lr" else f"{name} {value:g}")
+            for name, value in values.items()
+        ]
+        return "/".join([self.row.training, self.row.editor, self.row.layers, ", ".join(shown) or "defaults"])
 
     @property
     def heading(self) -> str:

@@ -146,8 +146,9 @@ class RowSettings(Strict):
 
     @model_validator(mode="after")
     def _buildable(self) -> RowSettings:
-        if self.build().needs_statistics:
-            raise InputError(f"editor {self.editor!r} must know training images, so it cannot edit translators")
+        editor = self.build()
+        if editor.needs_statistics and editor.needs_labels:
+            raise InputError(f"editor {self.editor!r} must know classes of its training data: translators have none")
         known = [parameter.name for parameter in editors.describe(self.editor).hyperparameters]
         for name in self.search:
             if name not in known or name in self.hyperparameters:

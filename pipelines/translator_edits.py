@@ -130,6 +130,7 @@ def _tune(job: Job, cell: RowCell) -> None:
         job.layout.studies("translation") / f"{cell.file}-{fingerprint[:12]}.journal",
         (*job.axes, cell.file),
         progress,
+        statistics=scorer.statistics(row.build()),
         measure=bleu_drawdown,
         rescore=False,
     )
@@ -161,6 +162,7 @@ def _evaluate(job: Job, cell: RowCell) -> None:
         return
     scorer = _scorer(job, cell, data, job.edits, chosen.control_size, "test")
     editor = row.build(**tuned)
+    editor = editor.informed(scorer.statistics(editor))
 
     def run(rows: range) -> pd.DataFrame:
         edits, milliseconds = scorer.edit(editor, rows)

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from benchmarks.errors import InputError
 from benchmarks.translation.toolkit import fairseq
 from benchmarks.translation.vocabulary import Vocabulary
+from editors.contract import Layers
 
 LAST_DECODER_LAYER = "last_decoder_layer"
+LAST_FEED_FORWARD = "last_feed_forward"
+"""Its two linear layers without the attention, which calls no modules whose inputs could be watched."""
 """The name that tables and params.yaml use for the layer that the paper edits."""
 
 
@@ -75,9 +78,11 @@ class Translator(nn.Module):
         return self.decoder.get_normalized_probs(net_output, log_probs, sample)
 
 
-def layers_named(model: Translator, name: str) -> str:
+def layers_named(model: Translator, name: str) -> Layers:
     """What an editor takes as ``layers`` for a name in params.yaml."""
     last = f"decoder.layers.{model.architecture.layers - 1}"
+    if name == LAST_FEED_FORWARD:
+        return [f"{last}.fc1", f"{last}.fc2"]
     return last if name == LAST_DECODER_LAYER else name
 
 

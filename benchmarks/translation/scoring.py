@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,12 @@ from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from editors.constraints import SCORES
-from editors.contract import evaluation_mode
+from editors.contract import evaluation_mode, spread
 
 VIEWS = 5
 """Sentences on which an edit's generality is looked at."""
 _TOKENS = 8_000  # of a batch that is read with its reference
+_TRAINING = 1_000  # sentences that an editor's statistics are of, at most
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,21 @@ class TranslationScorer:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return edits, 1e3 * (time.perf_counter() - began) / len(chosen)
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """What the editor must know of the training sentences; None, at no cost, for an editor that needs nothing."""
+        return editor.statistics(self.model, self._training(), None, self.layers) if editor.needs_statistics else None
+
+    def _training(self) -> Iterator[Inputs]:
+        """The suffix's inputs for training sentences with their references, one at a time: without padding."""
+        train, device = self._corpus.train, next(self._whole.parameters()).device
+        for number in spread(len(train), _TRAINING).tolist():
+            source, target = (
+                side[number].long().unsqueeze(0).to(device) for side in (train.source_numbers, train.target_numbers)
+            )
+            previous = previous_tokens(target, self._corpus.target.end, self._whole.pad)
+            with torch.no_grad(), evaluation_mode(self._whole):
+                yield self._prefix(source, previous)
 
     def record(self, row: int, edit: editors.EditResult, *, views: bool = True) -> TranslationRecord:
         """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -35,6 +35,8 @@ class Covariance(PolyakStep):
     :ivar stiffness: from ``statistics``, through ``informed``; ``known`` are those statistics, if edits are remembered.
     """
 
+    needs_labels: ClassVar[bool] = False
+
     damping: float | Tensor = hyperparameter(0.1, low=1e-4, high=10.0, log=True)
     memory: float = 0.0
     stiffness: Stiffness | None = field(default=None, repr=False)
@@ -49,7 +51,7 @@ class Covariance(PolyakStep):
     def examples(self) -> int:
         return EXAMPLES
 
-    def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> Covariances:
+    def statistics(self, model: nn.Module, inputs: Any, labels: Tensor | None, layers: Layers) -> Covariances:
         return covariances(model, inputs, layers)
 
     def informed(self, statistics: Covariances) -> Covariance:

@@ -138,6 +138,21 @@ def test_statistics_leave_the_model_as_it_was(model: nn.Module, images: Tensor) 
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+def test_statistics_of_examples_one_by_one_are_those_of_all_together(model: nn.Module, images: Tensor) -> None:
+    inputs = images.flatten(0, 1)
+    together = covariances(model, inputs).moments
+    one_by_one = covariances(model, iter(inputs.split(1))).moments
+    as_tuples = covariances(model, [(one,) for one in inputs.split(1)]).moments
+    for name, expected in together.items():
+        torch.testing.assert_close(one_by_one[name], expected)
+        assert torch.equal(as_tuples[name], one_by_one[name])
+    torch.testing.assert_close(
+        covariances(model, (inputs[:1],)).moments[name], covariances(model, inputs[:1]).moments[name]
+    )
+    with pytest.raises(EditError, match="covariances need at least one input"):
+        covariances(model, iter([]))
+
+
 def test_statistics_look_at_inputs_spread_over_all_of_them() -> None:
     model = nn.Linear(1, 1, bias=False).double()
     inputs = torch.arange(100, dtype=torch.float64)[:, None]

@@ -273,8 +273,8 @@ def _job(project: Path) -> Job:
         (lambda block: block["rows"][0]["hyperparameters"].update(lr=-1.0), "rmsprop.lr must be a number > 0"),
         (lambda block: block["rows"].append(block["rows"][0]), "rows: two are alike"),
         (
-            lambda block: block["rows"].append({"training": "plain", "editor": "covariance"}),
-            "editor 'covariance' must know training images, so it cannot edit translators",
+            lambda block: block["rows"].append({"training": "plain", "editor": "gd_ewc"}),
+            "editor 'gd_ewc' must know classes of its training data: translators have none",
         ),
         (
             lambda block: block["rows"][2].update(search=["mu"]),

@@ -23,4 +23,5 @@ def test_the_default_is_fairseqs_transformer_iwslt_de_en():
     assert sum(value.numel() for value in model.parameters()) == 39_469_056
     assert model.decoder.output_projection.weight is model.decoder.embed_tokens.weight
     assert layers_named(model, "last_decoder_layer") == "decoder.layers.5"
+    assert layers_named(model, "last_feed_forward") == ["decoder.layers.5.fc1", "decoder.layers.5.fc2"]
     assert layers_named(model, "decoder.layers.0") == "decoder.layers.0"

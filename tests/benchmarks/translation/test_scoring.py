@@ -15,7 +15,7 @@ import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from benchmarks.translation import bleu
-from benchmarks.translation.batches import rows
+from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.metrics import summarise
@@ -180,6 +180,27 @@ def test_each_edit_is_scored_on_a_subset_of_its_own(translator, small_corpus, re
     assert len({record.tokens for record in records}) > 1
     whole = [TranslationScorer(translator, LAYERS, small_corpus, requests).record(0, edits[0])]
     assert whole[0].tokens == sum(map(len, small_corpus.test.target_numbers))
+
+
+def test_covariances_are_of_the_training_sentences_with_their_references(translator, small_corpus, requests):
+    scorer = TranslationScorer(translator, "last_feed_forward", small_corpus, requests)
+    editor = editors.build("covariance", damping=0.1)
+    known = scorer.statistics(editor)
+    assert set(known.moments) == {"decoder.layers.2.fc1.weight", "decoder.layers.2.fc2.weight"}
+    seen = []
+    hook = translator.decoder.layers[2].fc1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    train, pad = small_corpus.train, translator.pad
+    with torch.no_grad():
+        source, target = (rows(side, pad) for side in (train.source_numbers, train.target_numbers))
+        translator.eval()(source, previous_tokens(target, small_corpus.target.end, pad))
+    hook.remove()
+    inputs = seen[0].transpose(0, 1)[target.ne(pad)]  # (B, T, C) without padding
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)  # the bias is edited as well
+    expected = inputs.T @ inputs / len(train)
+    torch.testing.assert_close(known.moments["decoder.layers.2.fc1.weight"], expected, rtol=1e-4, atol=1e-4)
+    edits, _ = scorer.edit(editor.informed(known), range(len(requests)))
+    assert any(edit.steps and edit.succeeded for edit in edits)
+    assert scorer.statistics(editors.build("rmsprop")) is None
 
 
 def test_an_edit_of_no_steps_changes_nothing(translator, small_corpus, requests, scorer):
