@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -84,12 +84,21 @@ class MistakesSettings(Strict):
     edits: int = Field(ge=1)
 
 
+Ranges = dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]]
+"""Lowest and highest value by hyperparameter."""
+
+
 class RunSettings(Strict):
-    """What is trained and edited: names of trainings and editors, and which parts of which models each editor edits."""
+    """What is trained and edited: names of trainings and editors, and which parts of which models each editor edits.
+
+    ``ranges`` are searched on this benchmark instead of those in the editors' blocks: a penalty's scale, for one, is
+    that of the network's losses.
+    """
 
     trainings: list[Name] = Field(min_length=1)
     leaderboard: list[Name] = Field(min_length=1)
     subsets: dict[Name, dict[Name, list[str]]] = Field(min_length=1)
+    ranges: dict[Name, Ranges] = Field(default_factory=dict)
 
 
 class BenchmarkSettings(Strict):

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 import editors
 from benchmarks.errors import InputError
 from pipelines import params_file
-from pipelines.benchmark_settings import BenchmarkSettings, RunSettings, check_known
+from pipelines.benchmark_settings import BenchmarkSettings, Ranges, RunSettings, check_known
 from pipelines.layout import cell
 from pipelines.training_settings import Name, Strict, TrainingSettings
 
@@ -42,7 +42,7 @@ class EditorSettings(Strict):
     edits: int | None = Field(default=None, ge=1)
     subsets: dict[Name, list[str]] = Field(min_length=1)
     fixed: dict[Name, float] = Field(default_factory=dict)
-    ranges: dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
+    ranges: Ranges = Field(default_factory=dict)
 
 
 class Settings(Strict):
@@ -83,6 +83,11 @@ class Settings(Strict):
                 check_known(f"benchmarks.{name}.{where}", editor, self.editors, "editor")
         for name, editor in self.editors.items():
             _check_editor(name, editor, described)
+        for name, block in self.benchmarks.items():
+            for editor, ranges in (block.run.ranges if block.run else {}).items():
+                where = f"benchmarks.{name}.run.ranges"
+                check_known(where, editor, self.editors, "editor")
+                _check_ranges(f"{where}.{editor}", ranges, self.method(editor))
         return self
 
     def _check_own_run(self, name: str) -> None:
@@ -131,6 +136,11 @@ class Settings(Strict):
         """:raises InputError: for an editor that params.yaml does not describe."""
         check_known("editors", name, self.editors, "editor")
         return self.editors[name]
+
+    def ranges(self, benchmark: Name, name: Name) -> dict[Name, list[float]]:
+        """Where to search an editor's hyperparameters on a benchmark, those whose own ranges hold left out."""
+        run = self.benchmark(benchmark).run
+        return self.editor(name).ranges | (run.ranges.get(name, {}) if run else {})
 
     def method(self, name: Name) -> str:
         """The name under which the editor of a block is registered."""
@@ -181,7 +191,7 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
     method = settings.method or name
     description = editors.describe(method)
     tunable = {parameter.name: parameter for parameter in description.hyperparameters}
-    for key in (*settings.fixed, *settings.ranges):
+    for key in settings.fixed:
         if key not in tunable:
             raise InputError(f"editors.{name}: no hyperparameter {key!r}; it has: {', '.join(tunable)}")
     if settings.memory and "memory" not in description.options:
@@ -189,12 +199,19 @@ def _check_editor(name: str, settings: EditorSettings, trainings: list[str]) -> 
             f"editors.{name}.memory: {method} remembers no edits, so it must be 0, not {settings.memory:g}"
         )
     editors.build(method, **settings.fixed)
-    for key, (low, high) in settings.ranges.items():
-        tunable[key].check(low, f"editors.{name}.ranges")
-        tunable[key].check(high, f"editors.{name}.ranges")
-        if low > high:
-            raise InputError(f"editors.{name}.ranges.{key}: {low:g} is above {high:g}")
+    _check_ranges(f"editors.{name}.ranges", settings.ranges, method)
     _check_subsets(f"editors.{name}.subsets", settings.subsets, trainings)
+
+
+def _check_ranges(where: str, ranges: dict[str, list[float]], method: str) -> None:
+    tunable = {parameter.name: parameter for parameter in editors.describe(method).hyperparameters}
+    for key, (low, high) in ranges.items():
+        if key not in tunable:
+            raise InputError(f"{where}: no hyperparameter {key!r}; it has: {', '.join(tunable)}")
+        tunable[key].check(low, where)
+        tunable[key].check(high, where)
+        if low > high:
+            raise InputError(f"{where}.{key}: {low:g} is above {high:g}")
 
 
 def _check_subsets(where: str, subsets: dict[str, list[str]], trainings: list[str]) -> None:

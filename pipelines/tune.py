@@ -62,7 +62,8 @@ def _result(cell: Cell) -> Path:
 
 
 def _identity(settings: Settings, cell: Cell) -> str:
-    asked = settings.editor(cell.editor).model_dump(exclude={"subsets"})  # the method's own ranges are in its hash
+    asked = settings.editor(cell.editor).model_dump(exclude={"subsets"})
+    asked["ranges"] = settings.ranges(cell.benchmark, cell.editor)  # the method's own ranges are in its hash
     tuning = settings.benchmark(cell.benchmark).tuning.model_dump()
     return fingerprint(settings, cell, [tuning, asked], search.__file__)
 
@@ -77,7 +78,7 @@ def _tune_cell(settings: Settings, cell: Cell) -> float:
     tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
     space = Space(
         hyperparameters=editors.describe(settings.method(cell.editor)).hyperparameters,
-        ranges={name: (low, high) for name, (low, high) in chosen.ranges.items()},
+        ranges={name: (low, high) for name, (low, high) in settings.ranges(cell.benchmark, cell.editor).items()},
         fixed=chosen.fixed,
         max_steps=chosen.max_steps,
     )

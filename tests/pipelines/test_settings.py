@@ -207,7 +207,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
         ("editors.gd.fixed", {"momentum": 0.9}, "editors.gd: no hyperparameter 'momentum'; it has: lr"),
         ("editors.gd.fixed", {"lr": -1.0}, "lr must be a number > 0, not -1"),
         ("editors.gd.fixed", {"lr": float("nan")}, "lr must be a number > 0, not nan"),
-        ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd: no hyperparameter 'beta'"),
+        ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd.ranges: no hyperparameter 'beta'; it has: lr"),
         ("editors.gd.ranges", {"lr": [0.0, 1.0]}, "editors.gd.ranges.lr must be a number > 0, not 0"),
         ("editors.gd.ranges", {"lr": [0.2, 0.1]}, "editors.gd.ranges.lr: 0.2 is above 0.1"),
         ("editors.gd.subsets", {"none": ["all"]}, "editors.gd.subsets: unknown training 'none'; known: plain"),
@@ -223,6 +223,16 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
             "benchmarks.digits_finetune.run.trainings",
             ["distilled"],
             "benchmarks.digits_finetune.run.trainings: 'distilled' is made of 'pretrained', which must be listed",
+        ),
+        (
+            "benchmarks.digits_finetune.run.ranges",
+            {"adagrad": {"lr": [0.1, 0.2]}},
+            "benchmarks.digits_finetune.run.ranges: unknown editor 'adagrad'",
+        ),
+        (
+            "benchmarks.digits_finetune.run.ranges",
+            {"rmsprop": {"lr": [0.2, 0.1]}},
+            "benchmarks.digits_finetune.run.ranges.rmsprop.lr: 0.2 is above 0.1",
         ),
         (
             "benchmarks.digits_finetune.run.leaderboard",
@@ -365,3 +375,11 @@ def test_auto_takes_a_gpu_where_there_is_one(tmp_path):
 def test_checking_a_model_takes_no_memory_for_it(tmp_path):
     loaded = load(tmp_path, changed("benchmarks.cifar10.model.options", {"width": 20_000}))  # about 4 TB of weights
     assert loaded.benchmark("cifar10").model.options == {"width": 20_000}
+
+
+def test_a_benchmark_may_search_elsewhere(tmp_path):
+    own = {"rmsprop": {"lr": [1e-4, 1e-3]}}
+    found = load(tmp_path, changed("benchmarks.digits_finetune.run.ranges", own))
+    assert found.ranges("digits_finetune", "rmsprop")["lr"] == [1e-4, 1e-3]
+    assert found.ranges("digits", "rmsprop") == found.editor("rmsprop").ranges
+    assert found.ranges("digits_finetune", "rmsprop_ewc") == found.editor("rmsprop_ewc").ranges
