@@ -24,7 +24,10 @@ from benchmarks.parts import activations
 from benchmarks.raw_images import Front
 
 CHECKPOINT = "checkpoint.pt"
-_SAVED_EVERY = 300.0  # seconds of an epoch that are lost at most
+"""After an epoch."""
+WITHIN = "within.pt"
+"""In the middle of the next one; beside the other, which stays the last good one should the weights be spoilt."""
+_SAVED_EVERY = 300.0  # seconds, within an epoch
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
 
@@ -118,7 +121,9 @@ def train(
     steps = -(-len(images) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
     identity = _identity(trained, dataset, plan, (*axes, *sorted(new)))
-    restored = _restore(folder / CHECKPOINT, identity)
+    restored, middle = (_restore(folder / name, identity) for name in (CHECKPOINT, WITHIN))
+    if middle is not None and len(middle["history"]) == (len(restored["history"]) if restored else 0):
+        restored = middle
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     wrong = list(restored["wrong"]) if restored else []
     kept = restored["kept"] if restored else trained.state_dict()
@@ -136,8 +141,13 @@ def train(
         state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
         state |= {"wrong": torch.stack(wrong) if wrong else [], "pass": passed.state() if passed else None}
         state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
-        save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
+        state |= {"scheduler": scheduler.state_dict()}
         saved = time.perf_counter()
+        if passed is None:
+            save_state(folder / CHECKPOINT, state)
+            (folder / WITHIN).unlink(missing_ok=True)
+        elif all(value.isfinite().all() for value in trained.state_dict().values()):
+            save_state(folder / WITHIN, state)
 
     for number in range(len(history) + 1, plan.epochs + 1):
         passed = Pass(dataset, images, steps, (*axes, "epoch", number), within)

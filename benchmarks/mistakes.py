@@ -15,6 +15,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
 from benchmarks.parts import activations
 from benchmarks.ranks import rank_distribution, ranks
+from benchmarks.raw_images import Front
 from benchmarks.seeds import generator
 
 CANDIDATES = "candidates.safetensors"
@@ -46,8 +47,7 @@ def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Cand
     :param dataset: what the model was trained on, which says how inputs are normalised.
     :raises InputError: if there are none.
     """
-    device = next(model.parameters()).device
-    logits = activations(model, dataset.inputs(candidates.images.images.to(device)))
+    logits = activations(Front(dataset, model, model), candidates.images.images)
     wrong = logits.argmax(dim=1).cpu() != candidates.images.labels
     if not wrong.any():
         raise InputError(f"the model gets none of {len(candidates)} candidates wrong: shift them further")
@@ -78,9 +78,8 @@ def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[C
 
 def ranks_of_mistakes(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
     """How many classes ``model`` holds for likelier than the true one, for each mistake: int64 ``(N,)``, from 1 on."""
-    device = next(model.parameters()).device
-    logits = activations(model, dataset.inputs(found.images.images.to(device)))
-    return ranks(logits, found.images.labels.to(device)).cpu()
+    logits = activations(Front(dataset, model, model), found.images.images)
+    return ranks(logits, found.images.labels.to(logits.device)).cpu()
 
 
 def distribution_of_ranks(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:

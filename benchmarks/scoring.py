@@ -83,6 +83,7 @@ class Scorer:
         which generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
         changes what counts as success: the edited image gets the target.
     :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
+        None for no limit.
     :param chunk_bytes: most memory for one activation: as many images at a time go through the network (one at least).
         None for what is fastest on the model's device.
     """
@@ -99,7 +100,7 @@ class Scorer:
         control_size: int | None = None,
         views: int | None = None,
         margin: float = 0.0,
-        cache_bytes: int = 4 * 2**30,
+        cache_bytes: int | None = None,
         chunk_bytes: int | None = None,
     ) -> None:
         device = next(model.parameters()).device
@@ -120,8 +121,8 @@ class Scorer:
         self._front = Front(dataset, prefix, model)
         self._dataset = dataset
         self._labels = images.labels.to(device)
-        self._cached = features.nbytes * len(images) <= cache_bytes
-        self._control = self.inputs(images.images) if self._cached else images.images
+        self._cached = cache_bytes is None or features.nbytes * len(images) <= cache_bytes
+        self._control = self.inputs(images.images) if self._cached else images.images.to(device)
         self._before = answers(self._predict_control(suffix, None))
         self._wrong = self._before.labels != self._labels
         self._edited = self.inputs(edited.images[requests.images])
@@ -229,7 +230,7 @@ class Scorer:
         self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
     ) -> Tensor:
         """Logits for the ``chosen`` control images, or all, and then for the activations ``more``."""
-        control = _at(self._control, None if chosen is None else chosen.to(self._control.device))
+        control = _at(self._control, chosen)
         if self._cached:
             return self._predict(edited, control, more)
         found = [self._predict(edited, self._front(some)) for some in control.split(self._prefix_chunk)]

@@ -83,6 +83,14 @@ class Backtracking(BisectionEditor):
         return found
 
     @property
+    def takes_gradient_steps(self) -> bool:  # type: ignore[override]  # that of the class it wraps
+        return self.editor.takes_gradient_steps
+
+    @property
+    def needs_labels(self) -> bool:  # type: ignore[override]  # the same
+        return self.editor.needs_labels
+
+    @property
     def needs_statistics(self) -> bool:
         return self.editor.needs_statistics
 

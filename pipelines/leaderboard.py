@@ -37,7 +37,7 @@ class CellResult:
     :ivar origin: where the cell was made, if not here.
     :ivar edited: what was edited, in words.
     :ivar trained: in which terms the training of its model differs from the defaults, in words.
-    :ivar gradient_steps: whether its editor's steps are some; flips, entries and solved equations are not shown.
+    :ivar gradient_steps: whether its editor's steps follow a gradient; others are shown as a dash.
     :ivar repetitions: the same cell of the training's other seeds.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated
@@ -196,12 +197,13 @@ def _metrics(board: pd.DataFrame) -> dict:
     nested: dict = {}
     for row in board.to_dict("records"):
         values = {column.metric: round(float(row[column.metric]), 4) for column in PAPER_COLUMNS}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no others
         nested.setdefault(row["training"], {}).setdefault(row["editor"], {})[row["layers"]] = values
     return nested
 
 
 def _write_json(path: Path, content: dict) -> None:
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

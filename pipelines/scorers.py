@@ -115,9 +115,10 @@ def statistics(settings: Settings, cell: Cell, images: Prepared, train: Split) -
     known = _statistics.of(_part(settings, cell), dict)
     name = settings.method(cell.editor)
     if name not in known:
-        chosen = editors.contract.spread(len(train), editor.examples)
-        inputs = images.inputs(train.images[chosen])
-        known[name] = editor.statistics(images.model, inputs, train.labels[chosen].to(inputs.device), images.layers)
+        if editor.examples is not None and editor.examples < len(train):
+            train = train.select(editors.contract.spread(len(train), editor.examples))
+        inputs = images.inputs(train.images)
+        known[name] = editor.statistics(images.model, inputs, train.labels.to(inputs.device), images.layers)
     return known[name]
 
 

@@ -57,7 +57,7 @@ class Settings(Strict):
     device: str
     threads: int = Field(ge=1)
     processes: int = Field(ge=1)
-    cache_gib: float = Field(default=4.0, ge=0)
+    cache_gib: float = Field(ge=0, allow_inf_nan=False)
     benchmarks: dict[Name, BenchmarkSettings]
     editors: dict[Name, EditorSettings]
     translation: dict[Name, dict[str, Any]] = Field(default_factory=dict)  # checked by the stage that needs it

@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="LOOP", help=f"names or globs of {list(loops())}")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as wherever a number is reported
     try:
         measure(given.only, Conditions(_device(given.device), _turns(given.turns)))
     except InputError as error:

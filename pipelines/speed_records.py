@@ -33,7 +33,7 @@ class Comparison:
     seconds: Mapping[str, Sequence[float]]
     ratio: Estimate
     differences: Mapping[str, float]
-    over_limit: Estimate
+    over_limit: Estimate | None = None
     naive_ratio: Estimate | None = None
 
     def reaches(self, target: float) -> bool:

@@ -158,5 +158,5 @@ def _seconds(values: Sequence[float]) -> str:
     return f"{median:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _interval(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+def _interval(ratio: Estimate | None) -> str:
+    return "–" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"

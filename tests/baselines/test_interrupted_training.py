@@ -15,7 +15,7 @@ from torch import nn
 from baselines import training
 from baselines.checkpoints import load_state
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import CHECKPOINT, Epoch, Trained, TrainingPlan, train
+from baselines.training import CHECKPOINT, WITHIN, Epoch, Trained, TrainingPlan, train
 from benchmarks import dataset as datasets
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
@@ -85,15 +85,25 @@ def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_
 
 
 def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(done: int) -> None:
-        assert (tmp_path / CHECKPOINT).exists() == (len(seen) >= 3)
-        seen.append(done)
+        seen.append((done, (tmp_path / CHECKPOINT).exists(), (tmp_path / WITHIN).exists()))
 
-    seen: list[int] = []
+    seen: list[tuple[int, bool, bool]] = []
+    assert 60 <= training._SAVED_EVERY <= 600
+    train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "seldom", AXES, on_step=look)
+    assert not any(within for _, _, within in seen)
+    seen.clear()
+    monkeypatch.setattr(training, "_SAVED_EVERY", 0.0)
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=look)
-    assert len(seen) == 3 * plan.epochs
+    # Not after the last step of an epoch, whose own checkpoint follows and makes the other one go.
+    first, later = (
+        [(1, False, True), (2, False, True), (3, False, True)],
+        [(1, True, True), (2, True, True), (3, True, True)],
+    )
+    assert seen == first + later * (plan.epochs - 1)
+    assert not (tmp_path / WITHIN).exists()
 
 
 def test_sgd_with_two_rates_resumes_to_the_same_model(
@@ -221,9 +231,11 @@ class Poisoned(CrossEntropy):
         return losses
 
 
+@pytest.mark.parametrize("saved_every", [0.0, 300.0])
 @pytest.mark.parametrize(
     ("spoils_weights", "at", "sentence"),
     [
+        (True, 4, r"the training loss became nan at step 2 of epoch 2;"),
         (False, 5, r"the training loss became nan at step 2 of epoch 2;"),
         (True, 6, "the tuning loss became nan at the end"),
     ],
@@ -237,7 +249,9 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     spoils_weights: bool,
     at: int,
     sentence: str,
+    saved_every: float,
 ) -> None:
+    monkeypatch.setattr(training, "_SAVED_EVERY", saved_every)
     unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "at", at)
@@ -248,7 +262,10 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     assert f"{tmp_path / CHECKPOINT} keeps epoch 1" in str(caught.value)
     kept = load_state(tmp_path / CHECKPOINT)
     assert len(kept["history"]) == 1
-    assert all(value.isfinite().all() for value in kept["trained"].values())
+    within = load_state(tmp_path / WITHIN)
+    assert (within is not None) == (saved_every == 0 and at != 4)
+    for state in [kept] if within is None else [kept, within]:
+        assert all(value.isfinite().all() for value in state["trained"].values())
     assert_same(train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES), unbroken)
 
 

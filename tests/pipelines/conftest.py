@@ -165,7 +165,8 @@ def tiny_parameters() -> dict[str, Any]:
     content["editors"] = {name: content["editors"][name] for name in chosen}
     for run in [benchmark["run"] for benchmark in content["benchmarks"].values() if benchmark.get("run")]:
         run["leaderboard"] = [name for name in run["leaderboard"] if name in chosen]
-        run["subsets"] = {name: subsets for name, subsets in run["subsets"].items() if name in chosen}
+        for key in ("subsets", "ranges"):
+            run[key] = {name: value for name, value in run.get(key, {}).items() if name in chosen}
     digits = content["benchmarks"]["digits"]
     digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
     digits["model"]["options"] = {"width": 2}

@@ -11,7 +11,7 @@ from baselines.checkpoints import WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.scoring import Scorer
 from editors.methods.covariance import Covariance
-from pipelines import settings
+from pipelines import scorers, settings
 from pipelines.cells import Cell, unfinished
 from pipelines.scorers import scorer, statistics
 
@@ -85,10 +85,17 @@ def test_statistics_look_at_as_many_training_images_as_the_method_asks_for(here,
     assert torch.equal(seen[1], data.train.images)
 
 
-def test_the_cache_is_as_large_as_params_say(here):
+def test_the_cache_is_as_large_as_params_say(here, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        scorers, "Scorer", lambda *given, **named: asked.append(named["cache_bytes"]) or Scorer(*given, **named)
+    )
     kept = _scorer(_cell("gd"), "test")
+    here.change(cache_gib=0.25)
+    _scorer(_cell("gd"), "test")
     here.change(cache_gib=0)
     anew = _scorer(_cell("gd"), "test")
+    assert asked[-2:] == [2**28, 0]
     assert anew is not kept
     assert torch.equal(anew.before.labels, kept.before.labels)
 
