@@ -11,7 +11,7 @@ import torch
 
 import editors
 from baselines.editable import check_usable
-from baselines.translation import Batch, TranslationLosses, TranslationObjective, token_loss
+from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective, token_loss
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
 from benchmarks.translation.divergence import token_kl

@@ -9,25 +9,21 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from baselines.checkpoints import load_state, save_state
 from baselines.epochs import Pass, run
 from baselines.objectives import Objective
+from baselines.resuming import Checkpoints
 from benchmarks.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.parts import activations
 from benchmarks.raw_images import Front
 
-CHECKPOINT = "checkpoint.pt"
-"""After an epoch."""
-WITHIN = "within.pt"
-"""In the middle of the next one; beside the other, which stays the last good one should the weights be spoilt."""
-_SAVED_EVERY = 300.0  # seconds, within an epoch
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
 
@@ -121,40 +117,27 @@ def train(
     steps = -(-len(images) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
     identity = _identity(trained, dataset, plan, (*axes, *sorted(new)))
-    restored, middle = (_restore(folder / name, identity) for name in (CHECKPOINT, WITHIN))
-    if middle is not None and len(middle["history"]) == (len(restored["history"]) if restored else 0):
-        restored = middle
+    checkpoints = Checkpoints(folder, identity, {"trained": trained, "optimizer": optimizer, "scheduler": scheduler})
+    restored = checkpoints.restore()
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     wrong = list(restored["wrong"]) if restored else []
-    kept = restored["kept"] if restored else trained.state_dict()
-    if restored:
-        trained.load_state_dict(restored["trained"])
-        optimizer.load_state_dict(restored["optimizer"])
-        scheduler.load_state_dict(restored["scheduler"])
+    kept = restored["kept"] if restored else copy.deepcopy(trained.state_dict())
+    within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
-    within = restored.get("pass") if restored else None
-    began = saved = time.perf_counter()
+    began = time.perf_counter()
 
-    def save(passed: Pass | None) -> None:
-        nonlocal saved
-        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
-        state |= {"wrong": torch.stack(wrong) if wrong else [], "pass": passed.state() if passed else None}
-        state |= {"trained": trained.state_dict(), "optimizer": optimizer.state_dict()}
-        state |= {"scheduler": scheduler.state_dict()}
-        saved = time.perf_counter()
-        if passed is None:
-            save_state(folder / CHECKPOINT, state)
-            (folder / WITHIN).unlink(missing_ok=True)
-        elif all(value.isfinite().all() for value in trained.state_dict().values()):
-            save_state(folder / WITHIN, state)
+    def state(passed: Pass | None = None) -> dict[str, Any]:
+        masks = torch.stack(wrong) if wrong else []
+        epochs = [asdict(epoch) for epoch in history]
+        return {"history": epochs, "kept": kept, "wrong": masks, "pass": passed.state() if passed else None}
 
     for number in range(len(history) + 1, plan.epochs + 1):
         passed = Pass(dataset, images, steps, (*axes, "epoch", number), within)
 
         def after_step(done: int, passed: Pass = passed) -> None:
-            if done < steps and time.perf_counter() - saved >= _SAVED_EVERY:
-                save(passed)
+            if done < steps:
+                checkpoints.within_epoch(partial(state, passed))
             on_step(done)
 
         try:
@@ -164,16 +147,16 @@ def train(
             if not math.isfinite(tuning_loss):
                 raise FloatingPointError(f"the tuning loss became {tuning_loss} at the end")
         except FloatingPointError as problem:
-            kept = f"{folder / CHECKPOINT} keeps epoch {number - 1}" if history else "no epoch was completed"
             raise InputError(
-                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {kept}"
+                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); "
+                f"{checkpoints.kept(len(history))}"
             ) from problem
         loss, error, parts = passed.means()
         history.append(Epoch(number, loss, error, tuning_loss, _percent(mask), parts))
         wrong.append(mask)
         if _kept(wrong) == len(wrong) - 1:
             kept = copy.deepcopy(trained.state_dict())
-        save(None)
+        checkpoints.after_epoch(state())
         on_epoch(history[-1])
     trained.load_state_dict(kept)
     return Trained(model.eval(), history[_kept(wrong)], tuple(history), time.perf_counter() - began)
@@ -241,9 +224,3 @@ def _identity(trained: nn.ModuleList, dataset: Dataset, plan: TrainingPlan, axes
         digest.update(f"{name} {tuple(value.shape)}".encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _restore(path: Path, identity: str) -> dict[str, Any] | None:
-    """The checkpoint at ``path`` if it belongs to this training; one of other settings is started over."""
-    state = load_state(path)
-    return state if state is not None and state.get("identity") == identity else None

@@ -1,4 +1,4 @@
-"""Training a translator: token batches, checkpoints to resume from, and the choice of the epoch to keep."""
+"""The training loop of a translator: epochs, checkpoints to resume from, and the choice of the epoch to keep."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import hashlib
 import json
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from baselines.checkpoints import load_state, save_state
-from baselines.training import CHECKPOINT
+from baselines.resuming import Checkpoints
+from baselines.translation_epochs import Pass, batch_of, run
+from baselines.translation_objectives import TranslationObjective, token_loss
 from benchmarks.errors import InputError
-from benchmarks.seeds import generator, seed
-from benchmarks.translation.batches import by_tokens, previous_tokens, rows
+from benchmarks.translation.batches import by_tokens
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.model import Translator
-from benchmarks.translation.randomness import drawn_from
-from benchmarks.translation.toolkit import fairseq
 from editors.contract import evaluation_mode
 
 
@@ -55,48 +52,6 @@ class TranslationPlan:
         return min(step / max(self.warmup, 1), math.sqrt(max(self.warmup, 1) / step))
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Sentence pairs ``source (B, S)``, ``target (B, T)``, the ``previous (B, T)`` token of each target token, and the
-    seed of everything random about them.
-    """
-
-    source: Tensor
-    previous: Tensor
-    target: Tensor
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class TranslationLosses:
-    """What an objective makes of a batch: the scalar to minimise, per target token, and further ones to log."""
-
-    total: Tensor
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class TranslationObjective(ABC):
-    """``objective(model, batch, smoothing) -> TranslationLosses``; the model is in training mode."""
-
-    @abstractmethod
-    def __call__(self, model: Translator, batch: Batch, smoothing: float) -> TranslationLosses:
-        """The losses of one batch."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Any:
-        """All that decides about it, as JSON: a part of a checkpoint's identity."""
-
-
-class LabelSmoothed(TranslationObjective):
-    """Plain training: the label-smoothed cross-entropy of the target tokens."""
-
-    settings = "label-smoothed cross-entropy"
-
-    def __call__(self, model: Translator, batch: Batch, smoothing: float) -> TranslationLosses:
-        return TranslationLosses(token_loss(model(batch.source, batch.previous), batch.target, model.pad, smoothing))
-
-
 @dataclass(frozen=True)
 class TranslationEpoch:
     """Averages of one epoch, counted from 1; losses in nats per target token.
@@ -124,13 +79,6 @@ class TrainedTranslator:
     seconds: float
 
 
-def token_loss(logits: Tensor, target: Tensor, pad: int, smoothing: float) -> Tensor:
-    """fairseq's label-smoothed cross-entropy of ``target (B, T)``, in nats per token that is not padding."""
-    smoothed = fairseq().criterions.label_smoothed_cross_entropy.label_smoothed_nll_loss
-    total, _ = smoothed(logits.log_softmax(dim=-1), target, smoothing, ignore_index=pad)
-    return total / target.ne(pad).sum()
-
-
 def train(
     model: Translator,
     objective: TranslationObjective,
@@ -139,13 +87,16 @@ def train(
     folder: Path,
     axes: tuple[str | int, ...],
     on_epoch: Callable[[TranslationEpoch], None] = lambda epoch: None,
+    on_step: Callable[[int], None] = lambda done: None,
 ) -> TrainedTranslator:
     """Train ``model`` in place and return it as it was after the epoch with the smallest validation loss.
 
-    After every epoch a checkpoint goes to ``folder``; a training that finds one of its own continues there and ends
-    with the same weights as an unbroken one.
+    After every epoch, and every few minutes within one, a checkpoint goes to ``folder``; a training that finds one of
+    its own continues there and ends with the same weights as an unbroken one.
 
     :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
+    :param on_epoch: called for each epoch, those restored from a checkpoint included.
+    :param on_step: called with the number of steps done in this epoch.
     :raises InputError: if a sentence is longer than the model has positions, the loss stops being a number, or the
         checkpoint cannot be read.
     """
@@ -156,58 +107,45 @@ def train(
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.factor)
     identity = _identity(model, objective, corpus, plan, axes)
-    state = load_state(folder / CHECKPOINT)
-    history: list[TranslationEpoch] = []
-    kept = copy.deepcopy(model.state_dict())
-    if state is not None and state.get("identity") == identity:
-        history, kept = [TranslationEpoch(**epoch) for epoch in state["history"]], state["kept"]
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
+    checkpoints = Checkpoints(folder, identity, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
+    restored = checkpoints.restore()
+    history = [TranslationEpoch(**epoch) for epoch in restored["history"]] if restored else []
+    kept = restored["kept"] if restored else copy.deepcopy(model.state_dict())
+    within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
     began = time.perf_counter()
+
+    def state(passed: Pass | None = None) -> dict[str, Any]:
+        epochs = [asdict(epoch) for epoch in history]
+        return {"history": epochs, "kept": kept, "pass": passed.state() if passed else None}
+
     while len(history) < plan.epochs and not _is_over(history, plan.patience):
         number = len(history) + 1
-        batches = epoch_batches(model, corpus.train, plan.tokens, (*axes, "epoch", number))
+        passed = Pass(model, corpus.train, plan.tokens, (*axes, "epoch", number), within)
+
+        def after_step(passed: Pass = passed) -> None:
+            if passed.done < passed.steps:
+                checkpoints.within_epoch(partial(state, passed))
+            on_step(passed.done)
+
         try:
-            loss, parts = _run_epoch(model, objective, batches, optimizer, scheduler, plan)
+            precision = (plan.clip_norm, plan.mixed_precision)
+            run(passed, model, objective, optimizer, scheduler, plan.smoothing, *precision, after_step)
+            within = None
+            loss, parts = passed.means()
             history.append(TranslationEpoch(number, loss, validation_loss(model, corpus.valid), parts))
         except FloatingPointError as problem:
-            there = f"{folder / CHECKPOINT} keeps epoch {number - 1}" if history else "no epoch was completed"
             raise InputError(
-                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); {there}"
+                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); "
+                f"{checkpoints.kept(len(history))}"
             ) from problem
         if _best(history) is history[-1]:
             kept = copy.deepcopy(model.state_dict())
-        state = {"identity": identity, "history": [asdict(epoch) for epoch in history], "kept": kept}
-        state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        save_state(folder / CHECKPOINT, state | {"scheduler": scheduler.state_dict()})
+        checkpoints.after_epoch(state())
         on_epoch(history[-1])
     model.load_state_dict(kept)
     return TrainedTranslator(model.eval(), _best(history), tuple(history), time.perf_counter() - began)
-
-
-def epoch_batches(model: Translator, sentences: Sentences, tokens: int, axes: tuple[str | int, ...]) -> Iterator[Batch]:
-    """One pass through the pairs in batches of like length, in an order that ``axes`` decide."""
-    source = generator(*axes, "batches")
-    lengths = [max(map(len, pair)) for pair in zip(sentences.source_numbers, sentences.target_numbers, strict=True)]
-    # Equal lengths are told apart by chance, so that batches differ from epoch to epoch.
-    mixed = torch.randperm(len(lengths), generator=source).tolist()
-    batches = list(by_tokens([lengths[place] for place in mixed], range(len(mixed)), tokens))
-    for number in torch.randperm(len(batches), generator=source).tolist():
-        chosen = [mixed[place] for place in batches[number]]
-        yield batch_of(model, sentences, chosen, seed(*axes, "step", number))
-
-
-def batch_of(model: Translator, sentences: Sentences, chosen: list[int], seed: int = 0) -> Batch:
-    """The ``chosen`` pairs, on the model's device."""
-    device = next(model.parameters()).device
-    source, target = (
-        rows([side[number] for number in chosen], model.pad).to(device)
-        for side in (sentences.source_numbers, sentences.target_numbers)
-    )
-    return Batch(source, previous_tokens(target, model.target.end, model.pad), target, seed)
 
 
 def validation_loss(model: Translator, sentences: Sentences, tokens: int = 8000) -> float:
@@ -223,41 +161,6 @@ def validation_loss(model: Translator, sentences: Sentences, tokens: int = 8000)
     if not math.isfinite(loss):
         raise FloatingPointError(f"the validation loss became {loss} at the end")
     return loss
-
-
-def _run_epoch(
-    model: Translator,
-    objective: TranslationObjective,
-    batches: Iterator[Batch],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    plan: TranslationPlan,
-) -> tuple[float, dict[str, float]]:
-    """Mean loss and means of the objective's parts over one pass through the pairs, each batch by its tokens.
-
-    :raises FloatingPointError: naming the step, if the loss stops being a number.
-    """
-    model.train()
-    device = next(model.parameters()).device
-    mixed = plan.mixed_precision and device.type == "cuda"
-    sums: dict[str, float] = {}
-    total = count = 0.0
-    for done, batch in enumerate(batches, start=1):
-        optimizer.zero_grad(set_to_none=True)
-        with drawn_from(batch.seed, "dropout", device=device), torch.autocast(device.type, torch.bfloat16, mixed):
-            losses = objective(model, batch, plan.smoothing)
-        losses.total.backward()
-        if plan.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-        optimizer.step()
-        scheduler.step()
-        loss, tokens = float(losses.total.detach()), int(batch.target.ne(model.pad).sum())
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss became {loss} at step {done}")
-        total, count = total + loss * tokens, count + tokens
-        for name, value in losses.parts.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach()) * tokens
-    return total / count, {name: value / count for name, value in sums.items()}
 
 
 def _best(history: list[TranslationEpoch]) -> TranslationEpoch:

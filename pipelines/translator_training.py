@@ -14,7 +14,8 @@ import torch
 
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, save_model
 from baselines.editable_translation import EditableTranslation
-from baselines.translation import LabelSmoothed, TranslationEpoch, TranslationObjective, train
+from baselines.translation import TranslationEpoch, train
+from baselines.translation_objectives import LabelSmoothed, TranslationObjective
 from baselines.translators import TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import training
+from baselines import resuming
 from baselines.checkpoints import load_state
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import CHECKPOINT, WITHIN, Epoch, Trained, TrainingPlan, train
+from baselines.resuming import CHECKPOINT, WITHIN
+from baselines.training import Epoch, Trained, TrainingPlan, train
 from benchmarks import dataset as datasets
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
@@ -66,7 +67,7 @@ def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_
 ) -> None:
     objectives = [Scaled(), Scaled(), Scaled()]
     unbroken = train(make_model(), objectives[0], dataset, plan, tmp_path / "unbroken", AXES)
-    monkeypatch.setattr(training, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
     made: list[int] = []
 
     def kill(done: int) -> None:
@@ -91,11 +92,11 @@ def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
         seen.append((done, (tmp_path / CHECKPOINT).exists(), (tmp_path / WITHIN).exists()))
 
     seen: list[tuple[int, bool, bool]] = []
-    assert 60 <= training._SAVED_EVERY <= 600
+    assert 60 <= resuming._SAVED_EVERY <= 600
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "seldom", AXES, on_step=look)
     assert not any(within for _, _, within in seen)
     seen.clear()
-    monkeypatch.setattr(training, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=look)
     # Not after the last step of an epoch, whose own checkpoint follows and makes the other one go.
     first, later = (
@@ -251,7 +252,7 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     sentence: str,
     saved_every: float,
 ) -> None:
-    monkeypatch.setattr(training, "_SAVED_EVERY", saved_every)
+    monkeypatch.setattr(resuming, "_SAVED_EVERY", saved_every)
     unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "at", at)

@@ -8,19 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from baselines import resuming
 from baselines.checkpoints import save_model
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
-from baselines.training import CHECKPOINT
-from baselines.translation import (
-    LabelSmoothed,
-    TranslationPlan,
-    batch_of,
-    epoch_batches,
-    token_loss,
-    train,
-    validation_loss,
-)
+from baselines.resuming import CHECKPOINT, WITHIN
+from baselines.translation import TranslationPlan, train, validation_loss
+from baselines.translation_epochs import Pass, batch_of
+from baselines.translation_objectives import LabelSmoothed, token_loss
 from baselines.translators import TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
@@ -78,7 +73,7 @@ def test_every_pair_is_seen_once_an_epoch_in_another_order_each_time(data):
     model = _model(data)
     seen = []
     for epoch in (1, 2):
-        batches = list(epoch_batches(model, data.train, 400, ("axes", epoch)))
+        batches = list(Pass(model, data.train, 400, ("axes", epoch)).batches())
         assert all(batch.target.numel() <= 400 for batch in batches)
         seen.append([tuple(row[row != model.pad].tolist()) for batch in batches for row in batch.target])
     wanted = sorted(tuple(numbers.tolist()) for numbers in data.train.target_numbers)
@@ -104,6 +99,36 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
     assert resumed.history == unbroken.history
     assert len(resumed.history) == 3
     assert resumed.history[2].train_loss < resumed.history[0].train_loss
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, unbroken.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (3, 2)])
+@pytest.mark.parametrize("editable", [False, True])
+def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
+    data, pool, tmp_path, monkeypatch, epoch, step, editable
+):
+    terms = _terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3)
+    objective = EditableTranslation(terms, pool) if editable else LabelSmoothed()
+    steps: list[int] = []
+    unbroken = train(_model(data), objective, data, PLAN, tmp_path / "one", ("axes",), on_step=steps.append)
+    assert not (tmp_path / "one" / WITHIN).exists()
+    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    made: list[int] = []
+
+    def interrupt(done):
+        made.append(done)
+        if len(made) == (epoch - 1) * max(steps) + step:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        train(_model(data), objective, data, PLAN, tmp_path / "two", ("axes",), on_step=interrupt)
+    assert (tmp_path / "two" / WITHIN).exists()
+    torch.manual_seed(99)
+    left: list[int] = []
+    resumed = train(_model(data), objective, data, PLAN, tmp_path / "two", ("axes",), on_step=left.append)
+    assert made + left == steps
+    assert resumed.history == unbroken.history
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, unbroken.model.state_dict()[name]), name
 

@@ -26,6 +26,7 @@ print(json.dumps([str(file.relative_to(root)) for file in files if file.is_relat
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
 
 NEVER = {
+    "baselines/resuming.py": "where a killed training goes on, never where it ends",
     "benchmarks/errors.py": "an exception",
     "benchmarks/files.py": "how files are written, not what",
     "editors/hyperparameters.py": "checks values; ranges stand in the method's own file, a dependency",

@@ -1,0 +1,124 @@
+"""One pass through the sentence pairs, which can be left after any step and gone on with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective
+from benchmarks.seeds import generator, seed
+from benchmarks.translation.batches import by_tokens, previous_tokens, rows
+from benchmarks.translation.corpus import Sentences
+from benchmarks.translation.model import Translator
+from benchmarks.translation.randomness import drawn_from
+
+
+class Pass:
+    """All pairs once, in batches of like length and at most ``tokens`` target tokens, and the sums so far.
+
+    :param axes: what everything random depends on, the epoch included.
+    :param state: what :meth:`state` gave in the middle of the same pass, to go on from there.
+    :ivar done: steps made so far; ``steps`` those of the whole pass.
+    """
+
+    def __init__(
+        self,
+        model: Translator,
+        sentences: Sentences,
+        tokens: int,
+        axes: tuple[str | int, ...],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._model, self._sentences, self._axes = model, sentences, axes
+        self._batches = _drawn(sentences, tokens, axes)
+        self.steps, self.done, self._total, self._tokens = len(self._batches), 0, 0.0, 0
+        self._parts: dict[str, float] = {}
+        if state is not None:
+            self.done, self._total, self._tokens = (state[name] for name in _SUMS)
+            self._parts = dict(state["parts"])
+
+    def batches(self) -> Iterator[Batch]:
+        """Those that are left."""
+        for number in range(self.done, self.steps):
+            yield batch_of(self._model, self._sentences, self._batches[number], seed(*self._axes, "step", number))
+
+    def add(self, batch: Batch, losses: TranslationLosses) -> None:
+        """Count a step that was made, by its tokens.
+
+        :raises FloatingPointError: naming the step, if its loss is not a number.
+        """
+        self.done += 1
+        loss, tokens = float(losses.total.detach()), int(batch.target.ne(self._model.pad).sum())
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the training loss became {loss} at step {self.done}")
+        self._total, self._tokens = self._total + loss * tokens, self._tokens + tokens
+        for name, value in losses.parts.items():
+            self._parts[name] = self._parts.get(name, 0.0) + float(value.detach()) * tokens
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on after the steps made so far, in types that a checkpoint may hold."""
+        return dict(zip(_SUMS, (self.done, self._total, self._tokens), strict=True)) | {"parts": self._parts}
+
+    def means(self) -> tuple[float, dict[str, float]]:
+        """Mean loss in nats per target token, and means of what else the objective logs."""
+        return self._total / self._tokens, {name: value / self._tokens for name, value in self._parts.items()}
+
+
+_SUMS = ("done", "total", "tokens")
+
+
+def run(
+    passed: Pass,
+    model: Translator,
+    objective: TranslationObjective,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    smoothing: float,
+    clip_norm: float | None,
+    mixed_precision: bool,
+    on_step: Callable[[], None],
+) -> None:
+    """Train ``model`` on the batches that are left.
+
+    :param on_step: called after every step.
+    :raises FloatingPointError: naming the step, if the loss stops being a number.
+    """
+    model.train()
+    device = next(model.parameters()).device
+    mixed = mixed_precision and device.type == "cuda"
+    for batch in passed.batches():
+        optimizer.zero_grad(set_to_none=True)
+        with drawn_from(batch.seed, "dropout", device=device), torch.autocast(device.type, torch.bfloat16, mixed):
+            losses = objective(model, batch, smoothing)
+        losses.total.backward()
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        scheduler.step()
+        passed.add(batch, losses)
+        on_step()
+
+
+def batch_of(model: Translator, sentences: Sentences, chosen: list[int], seed: int = 0) -> Batch:
+    """The ``chosen`` pairs, on the model's device."""
+    device = next(model.parameters()).device
+    source, target = (
+        rows([side[number] for number in chosen], model.pad).to(device)
+        for side in (sentences.source_numbers, sentences.target_numbers)
+    )
+    return Batch(source, previous_tokens(target, model.target.end, model.pad), target, seed)
+
+
+def _drawn(sentences: Sentences, tokens: int, axes: tuple[str | int, ...]) -> list[list[int]]:
+    """Numbers of the pairs of every batch."""
+    source = generator(*axes, "batches")
+    lengths = [max(map(len, pair)) for pair in zip(sentences.source_numbers, sentences.target_numbers, strict=True)]
+    # Equal lengths are told apart by chance, so that batches differ from epoch to epoch.
+    mixed = torch.randperm(len(lengths), generator=source).tolist()
+    batches = list(by_tokens([lengths[place] for place in mixed], range(len(mixed)), tokens))
+    order = torch.randperm(len(batches), generator=source).tolist()
+    return [[mixed[place] for place in batches[number]] for number in order]
