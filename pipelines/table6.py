@@ -64,6 +64,7 @@ class RowResult:
             ("tuned " if name in self.row.search else "") + (f"{value:g}" if name == "lr" else f"{name} {value:g}")
             for name, value in values.items()
         ]
+        shown += [] if self.row.views is None else [f"{self.row.views} views"]
         return "/".join([self.row.training, self.row.editor, self.row.layers, ", ".join(shown) or "defaults"])
 
     @property
@@ -73,7 +74,8 @@ class RowResult:
             f"{name} = {value:.2g}" + (" (tuned)" if name in self.row.search else "")
             for name, value in self.description["hyperparameters"].items()
         )
-        return f"{self.row.training}, {self.row.editor}, {values or 'defaults'}"
+        views = "" if self.row.views is None else f", {self.row.views} views"
+        return f"{self.row.training}, {self.row.editor}, {values or 'defaults'}{views}"
 
 
 def read(job: Job) -> list[RowResult]:
@@ -128,7 +130,7 @@ def seconds(job: Job, results: Sequence[RowResult]) -> dict[str, float]:
 def _line(chosen: TranslationSettings, result: RowResult) -> dict[str, Any]:
     summary, described, row = summarise(result.records), result.description, result.row
     line: dict[str, Any] = {name: getattr(row, name) for name in KEYS[:-1]} | {"lr": result.lr}
-    line["tuned"] = bool(row.search)
+    line |= {"tuned": bool(row.search), "views": row.views or 0}
     line["published_name"] = "" if row.search else published_name(chosen, row.training)
     line |= {name: described[name] for name in ("bleu", "bleu_low", "bleu_high")}
     for name in (*NAMES, *(f"{name}_nontrivial" for name in NAMES)):
@@ -153,7 +155,8 @@ def _spread(results: Sequence[RowResult]) -> dict[str, float]:
 
 
 def _note(chosen: TranslationSettings, result: RowResult) -> str:
-    return "; ".join(part for part in (_training_note(chosen, result.row.training), _tuning_note(result)) if part)
+    notes = (_training_note(chosen, result.row.training), _views_note(result.row), _tuning_note(result))
+    return "; ".join(note for note in notes if note)
 
 
 def _training_note(chosen: TranslationSettings, training: str) -> str:
@@ -165,6 +168,12 @@ def _training_note(chosen: TranslationSettings, training: str) -> str:
     per_token = editing.c_loc / chosen.trainings[training].tokens
     weight = f"c_loc = {editing.c_loc:g} ({per_token:.2g} beside a loss per token, in full batches)"
     return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
+
+
+def _views_note(row: RowSettings) -> str:
+    if row.views is None:
+        return ""
+    return f"up to {row.views} sentences near the edited one had to follow too, others than generality is measured on"
 
 
 def _tuning_note(result: RowResult) -> str:

@@ -70,6 +70,7 @@ def _find(row: Row, chosen: TranslationSettings, results: Sequence[RowResult]) -
         for result in results
         if (result.row.editor, result.row.layers, f"{result.lr:g}") == (row.editor, row.layers, row.lr)
         and not result.row.search
+        and result.row.views is None
         and _weightless(published_name(chosen, result.row.training)) == _weightless(row.training)
     ]
 

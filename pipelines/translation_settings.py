@@ -134,7 +134,8 @@ class TranslationTuning(TuningSettings):
 class RowSettings(Strict):
     """A row of Table 6: an editor with its hyperparameters, and whose model it edits where.
 
-    ``search`` names hyperparameters that are tuned instead: smallest BLEU drawdown at the required success.
+    ``search`` names hyperparameters that are tuned instead: smallest BLEU drawdown at the required success. ``views``
+    sentences near the edited one must follow the edit too.
     """
 
     training: Name
@@ -143,6 +144,7 @@ class RowSettings(Strict):
     hyperparameters: dict[Name, float] = Field(default_factory=dict)
     search: list[Name] = Field(default_factory=list)
     max_steps: int = Field(default=10, ge=1)
+    views: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _buildable(self) -> RowSettings:
@@ -164,7 +166,8 @@ class RowSettings(Strict):
     def described(self) -> str:
         """Editor, layers and hyperparameters as a part of the names of files."""
         values = [f"{name}{value:g}" for name, value in self.hyperparameters.items()]
-        return "-".join([self.editor, self.layers, *values, *(f"tuned_{name}" for name in self.search)])
+        more = [] if self.views is None else [f"views{self.views}"]
+        return "-".join([self.editor, self.layers, *more, *values, *(f"tuned_{name}" for name in self.search)])
 
 
 class TranslationSettings(Strict):

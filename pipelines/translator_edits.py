@@ -100,7 +100,7 @@ def _scorer(
     model = load_translator(_weights(job, cell).parent, data, job.settings.torch_device())
     requests = load_requests(folder / REQUESTS, data)
     settings = {"control_size": control_size, "score": job.chosen.edits.score, "split_name": split}
-    return TranslationScorer(model, cell.row.layers, data, requests, **settings)
+    return TranslationScorer(model, cell.row.layers, data, requests, **settings, views=cell.row.views)
 
 
 def _weights(job: Job, cell: RowCell) -> Path:

@@ -31,7 +31,8 @@ def split(model: Translator, layers: Layers) -> tuple[nn.Module, nn.Module]:
     modules, and the suffix keeps their names, so an edit of the suffix is an edit of the model. Where an edit may
     change the encoder or an embedding, all is suffix.
 
-    The prefix takes one source ``(1, S)`` for all rows ``previous (B, T)``, or one for each.
+    The prefix takes as many sources ``(R, S)`` as there are runs of B / R rows in ``previous (B, T)``: one for all
+    rows, one for each, or one for every run of them.
 
     :raises editors.EditError: for unknown layers.
     """
@@ -47,7 +48,7 @@ class _AsItIs(nn.Module):
     """A prefix that computes nothing."""
 
     def forward(self, source: Tensor, previous: Tensor) -> Inputs:
-        return source.expand(len(previous), -1), previous
+        return _for_each_row(source, 0, len(previous)), previous
 
 
 class _Prefix(nn.Module):
@@ -62,8 +63,8 @@ class _Prefix(nn.Module):
     def forward(self, source: Tensor, previous: Tensor) -> Inputs:
         """Features ``(B, T, C)``, encoder outputs ``(B, S, C)``, what is padding among sources and translations."""
         encoded = self.encoder(source, source.ne(self._pad).sum(dim=1))
-        memory = encoded["encoder_out"][0].expand(-1, len(previous), -1)
-        source_padding = encoded["encoder_padding_mask"][0].expand(len(previous), -1)
+        memory = _for_each_row(encoded["encoder_out"][0], 1, len(previous))
+        source_padding = _for_each_row(encoded["encoder_padding_mask"][0], 0, len(previous))
         rows = {"encoder_out": [memory], "encoder_padding_mask": [source_padding]}
         features, _ = self.decoder.extract_features(previous, encoder_out=rows)
         return features, memory.transpose(0, 1), source_padding, previous.eq(self._pad)
@@ -90,6 +91,13 @@ class _Top(nn.Module):
         if hasattr(self.decoder, "layer_norm"):
             x = self.decoder.layer_norm(x)
         return self.decoder.output_projection(x.transpose(0, 1))
+
+
+def _for_each_row(values: Tensor, dim: int, count: int) -> Tensor:
+    """Each of the values along ``dim`` as often as it takes to make ``count``; those of a single one share memory."""
+    sizes = [-1] * (values.dim() + 1)
+    sizes[dim + 1] = count // values.shape[dim]
+    return values.unsqueeze(dim + 1).expand(sizes).flatten(dim, dim + 1)
 
 
 def _lower_layers(decoder: nn.Module, depth: int) -> nn.Module:

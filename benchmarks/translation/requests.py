@@ -19,6 +19,7 @@ from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.decoding import encode, sample, translate
 from benchmarks.translation.model import Translator
 from editors.constraints import prefers
+from editors.views import Everywhere
 
 ALTERNATIVES = 32
 TEMPERATURE = 1.2
@@ -68,19 +69,24 @@ def draw_requests(
         yield TranslationRequest(number, sentences[number], target, tuple(best[row]), known)
 
 
-def as_asked(model: Translator, prefix: nn.Module, one: TranslationRequest, score: str) -> editors.Request:
+def as_asked(
+    model: Translator, prefix: nn.Module, one: TranslationRequest, score: str, near: Sequence[Tensor] = ()
+) -> editors.Request:
     """What an editor is asked: the suffix's inputs for the wanted translation and its alternatives, and the constraint.
 
     :param prefix: of ``model``, see :func:`benchmarks.translation.parts.split`; it runs once, encoder included.
     :param score: how translations are compared, see :func:`editors.constraints.prefers`.
+    :param near: other sources ``(S',)`` for which the same translation must be preferred to the same alternatives.
     :raises InputError: for a sentence that is longer than the model has positions.
     """
-    model.check_length(one.source, one.target, *one.alternatives)
+    model.check_length(one.source, one.target, *one.alternatives, *near)
     device = next(model.parameters()).device
     hypotheses = rows([one.target, *one.alternatives], model.pad).to(device)
     previous = previous_tokens(hypotheses, model.target.end, model.pad)
     wanted = prefers(one.target, one.alternatives, score)
-    return editors.Request(prefix(one.source.long().unsqueeze(0).to(device), previous), wanted)
+    sources = rows([one.source, *near], model.pad).to(device)
+    everywhere = Everywhere(wanted, len(sources)) if near else wanted
+    return editors.Request(prefix(sources, previous.repeat(len(sources), 1)), everywhere)
 
 
 def save_requests(path: Path, corpus: Corpus, requests: Sequence[TranslationRequest]) -> None:

@@ -100,6 +100,8 @@ class TranslationScorer:
     :param layers: what may change: a name as in tables (``last_decoder_layer``) or of a module.
     :param control_size: control sentences per edit, a fresh subset for each; None for the whole split.
     :param score: how translations are compared, see :func:`editors.constraints.prefers`.
+    :param views: sentences near the edited one that must follow the edit too, fewer where there are not so many; none
+        of them among those on which an edit's generality is looked at. They do not change what counts as success.
     :ivar seconds: wall time of encoding and translating the whole split once, before any edit.
     :raises InputError: for a sentence that is longer than the model has positions.
     """
@@ -114,10 +116,12 @@ class TranslationScorer:
         split_name: str = "test",
         control_size: int | None = None,
         score: str = SCORES[0],
+        views: int | None = None,
     ) -> None:
         self.layers = layers_named(model, layers)
         self.requests = requests
         self._whole, self._corpus, self._score, self._control_size = model, corpus, score, control_size
+        self._asked_views = views or 0
         self._sentences: Sentences = getattr(corpus, split_name)
         self._prefix, self.model = split(model, self.layers)
         began = time.perf_counter()
@@ -143,15 +147,36 @@ class TranslationScorer:
         :raises InputError: for an editor that does not change weights.
         """
         began = time.perf_counter()
-        with torch.no_grad(), evaluation_mode(self._whole):
-            asked = [as_asked(self._whole, self._prefix, self.requests[row], self._score) for row in chosen]
+        asked = [self._asked(self.requests[row], self._near(self.requests[row])[VIEWS:]) for row in chosen]
         with plain_attention():
             edits = editor.edit_many(self.model, asked, layers=self.layers)
         if not all(isinstance(edit, editors.EditResult) for edit in edits):
             raise InputError(f"{type(editor).__name__} changes no weights: beam search needs an editor that does")
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        return edits, 1e3 * (time.perf_counter() - began) / len(chosen)
+        taken = 1e3 * (time.perf_counter() - began) / len(chosen)
+        return [self._judged(self.requests[row], edit) for row, edit in zip(chosen, edits, strict=True)], taken
+
+    def _near(self, one: TranslationRequest) -> list[Tensor]:
+        """Sentences near the edited one: the first are to look at, what comes after them may be asked for."""
+        return perturbed(one.source, self._corpus.source, VIEWS + self._asked_views, one.seed)
+
+    def _asked(self, one: TranslationRequest, near: Sequence[Tensor] = ()) -> editors.Request:
+        with torch.no_grad(), evaluation_mode(self._whole):
+            return as_asked(self._whole, self._prefix, one, self._score, near)
+
+    def _judged(self, one: TranslationRequest, edit: editors.EditResult) -> editors.EditResult:
+        """The edit, held to the constraint on its own sentence if it failed to do what more was asked of it."""
+        if edit.succeeded or not self._asked_views:
+            return edit
+        loss = self._loss(one, edit)
+        return replace(edit, succeeded=bool(loss <= 0), loss=loss)
+
+    def _loss(self, one: TranslationRequest, edit: editors.EditResult | None) -> Tensor:
+        """``l_e`` of the request with the edited model, or the unedited one."""
+        inputs, wanted = self._asked(one)
+        with torch.no_grad(), evaluation_mode(self._whole):
+            return wanted(self.model(*inputs) if edit is None else edit.predict(inputs))
 
     def statistics(self, editor: editors.Editor) -> Any:
         """What the editor must know of the training sentences; None, at no cost, for an editor that needs nothing."""
@@ -217,14 +242,13 @@ class TranslationScorer:
 
     def _views(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
         """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
-        near = perturbed(one.source, self._corpus.source, VIEWS, one.seed)
+        near = self._near(one)[:VIEWS]
         before = after = 0
-        with torch.no_grad(), evaluation_mode(self._whole):
-            for source in near:
-                inputs, wanted = as_asked(self._whole, self._prefix, replace(one, source=source), self._score)
-                held = bool(wanted(self.model(*inputs)) <= 0)
-                before += held
-                after += held if edit.unchanged else bool(wanted(edit.predict(inputs)) <= 0)
+        for source in near:
+            other = replace(one, source=source)
+            held = bool(self._loss(other, None) <= 0)
+            before += held
+            after += held if edit.unchanged else bool(self._loss(other, edit) <= 0)
         return len(near), before, after
 
     @cached_property

@@ -1,6 +1,7 @@
 """Tables 3 and 6 as horizontal bars: drawdown of every row, and how good its model is before any edit."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -50,15 +51,17 @@ def table3_bars(frame: pd.DataFrame) -> Figure:
 def table6_bars(frame: pd.DataFrame) -> Figure:
     """BLEU drawdown (left) and test BLEU (right) of each row of Table 6, as :func:`table3_bars`.
 
-    ``frame`` has the columns ``training, editor, lr, tuned, bleu_drawdown, success_rate, bleu``.
+    ``frame`` has the columns ``training, editor, layers, lr, tuned, views, bleu_drawdown, success_rate, bleu``. Layers
+    are named where they are not those of the first row.
 
     Raises:
         ValueError: when there are no rows or a column is missing.
     """
-    names = ["training", "editor", "lr", "tuned", "bleu_drawdown", "success_rate", "bleu"]
+    names = ["training", "editor", "layers", "lr", "tuned", "views", "bleu_drawdown", "success_rate", "bleu"]
     require(frame, names, "figure of Table 6")
     titles = ("BLEU drawdown (points)", "Test BLEU")
-    return _bars(frame.reset_index(drop=True), ("bleu_drawdown", "bleu"), titles, _title_with_rate)
+    title = partial(_title_with_rate, frame["layers"].iloc[0])
+    return _bars(frame.reset_index(drop=True), ("bleu_drawdown", "bleu"), titles, title)
 
 
 def _bars(
@@ -91,9 +94,13 @@ def _title(row: pd.Series) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _title_with_rate(row: pd.Series) -> str:
-    rate = f"α = {row['lr']:.2g}" + (" (tuned)" if row["tuned"] else "")
-    return " · ".join([row["training"], editor_title(row["editor"]), rate])
+def _title_with_rate(usual: str, row: pd.Series) -> str:
+    layers = "" if row["layers"] == usual else row["layers"].replace("_", " ")
+    views = f"{row['views']} views" if row["views"] else ""
+    rate = f"α = {row['lr']:.2g}" if np.isfinite(row["lr"]) else ""
+    tuned = "tuned" if row["tuned"] else ""
+    parts = [row["training"], editor_title(row["editor"]), layers, views, ", ".join(filter(None, (rate, tuned)))]
+    return " · ".join(filter(None, parts))
 
 
 def _intervals(axes: Axes, places: np.ndarray, rows: pd.DataFrame, metric: str, marker: bool) -> None:

@@ -57,6 +57,17 @@ def test_one_source_serves_all_rows(translator, batch):
     torch.testing.assert_close(once, each)
 
 
+@pytest.mark.parametrize("layers", ["decoder.layers.2", "encoder"])
+def test_each_of_several_sources_serves_a_run_of_rows(translator, batch, layers):
+    source, previous = batch
+    prefix, suffix = split(translator, layers)
+    with torch.no_grad():
+        found = suffix(*prefix(source[:2], previous))
+        expected = suffix(*prefix(source[:2].repeat_interleave(3, dim=0), previous))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found[:3], suffix(*prefix(source[1:2], previous))[:3])
+
+
 def test_an_edit_of_the_top_is_an_edit_of_the_model_and_leaves_the_rest_bit_identical(translator, batch):
     before = {name: value.clone() for name, value in translator.state_dict().items()}
     source, previous = batch

@@ -151,6 +151,45 @@ def test_generality_asks_the_same_of_sentences_near_the_edited_one(translator, s
     assert counted[0] > counted[2] > counted[1]
 
 
+def test_an_edit_with_views_holds_for_sentences_near_its_own_which_are_others_than_those_looked_at(
+    translator, small_corpus, requests, scorer
+):
+    careful = editors.build("rmsprop", lr=1e-3, max_steps=100)
+    asking = TranslationScorer(translator, "last_decoder_layer", small_corpus, requests, views=3)
+    followed = {"with": 0, "without": 0, "asked": 0}
+    for row, one in enumerate(requests):
+        near = perturbed(one.source, small_corpus.source, 8, one.seed)
+        looked_at, asked = near[:5], near[5:]
+        assert not {tuple(source.tolist()) for source in asked} & {tuple(source.tolist()) for source in looked_at}
+        (edit,), _ = asking.edit(careful, [row])
+        assert edit.succeeded
+        for source in (one.source, *asked):
+            assert _prefers(edit.apply(translator), source, one.target, one.alternatives)
+        (other,), _ = scorer.edit(careful, [row])
+        records = {"with": asking.record(row, edit), "without": scorer.record(row, other)}
+        assert {record.views for record in records.values()} == {len(looked_at)}
+        for name, record in records.items():
+            followed[name] += record.views_after
+        followed["asked"] += len(asked)
+    assert followed["asked"] > 6
+    assert followed["with"] > followed["without"]
+
+
+def test_views_that_do_not_follow_do_not_make_an_edit_fail(translator, small_corpus, requests):
+    asking = TranslationScorer(translator, "last_decoder_layer", small_corpus, requests, views=3)
+    (enough, *_), _ = asking.edit(editors.build("rmsprop", lr=2e-3, max_steps=60), [1])
+    assert enough.succeeded
+    found, held = [], []
+    for steps in range(1, enough.steps):  # too few for all of its sentences
+        (edit,), _ = asking.edit(editors.build("rmsprop", lr=2e-3, max_steps=steps), [1])
+        assert edit.steps == steps
+        found.append((bool(edit.succeeded), bool(edit.loss <= 0)))
+        one = requests[1]
+        held.append((_prefers(edit.apply(translator), one.source, one.target, one.alternatives),) * 2)
+    assert found == held
+    assert {succeeded for succeeded, _ in found} == {True, False}
+
+
 def _prefers(model, source, target, alternatives) -> bool:
     """Whether the model gives ``target`` a higher probability than each alternative, one by one and without padding."""
     scores = []

@@ -73,14 +73,18 @@ def test_a_table_without_measured_rows_is_refused(table3):
 
 def test_table_6_names_learning_rates_and_says_which_were_tuned():
     frame = pd.DataFrame(
-        {"training": ["plain", "mine"], "editor": "rmsprop", "lr": [1e-3, 2.13e-4], "success_rate": 99.0}
-    )
-    frame = frame.assign(
-        tuned=[False, True], bleu_drawdown=[0.8, 0.3], bleu=[34.5, 34.0], published_bleu=[34.77, np.nan]
+        {"training": ["plain", "mine", "mine"], "editor": ["rmsprop", "rmsprop", "covariance"], "success_rate": 99.0}
+        | {"layers": ["last_decoder_layer"] * 2 + ["last_feed_forward"], "lr": [1e-3, 2.13e-4, np.nan]}
+        | {"views": [0, 0, 4], "tuned": [False, True, True], "published_bleu": [34.77, np.nan, np.nan]}
+        | {"bleu_drawdown": [0.8, 0.3, 0.2], "bleu": [34.5, 34.0, 34.0]}
     )
     left, right = figures.table6_bars(frame).axes
-    assert [bar.get_width() for bar in left.patches] == [0.8, 0.3]
-    names = ["plain · RMSProp · α = 0.001", "mine · RMSProp · α = 0.00021 (tuned)"]
+    assert [bar.get_width() for bar in left.patches] == [0.8, 0.3, 0.2]
+    names = [
+        "plain · RMSProp · α = 0.001",
+        "mine · RMSProp · α = 0.00021, tuned",
+        "mine · Covariance · last feed forward · 4 views · tuned",
+    ]
     assert [label.get_text() for label in left.get_yticklabels()] == names
     assert {"34.50", "34.00"} <= {text.get_text() for text in right.texts}
     with pytest.raises(ValueError, match="figure of Table 6"):
