@@ -1,18 +1,21 @@
 """Images sorted into one folder per class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*`."""
 
 import logging
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image
 
 from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split, channel_statistics
+from benchmarks.dataset import SPLITS, Dataset, Split, channel_statistics
 from benchmarks.datasets import register
 from benchmarks.errors import InputError
 from benchmarks.image_files import class_folders, read_image
@@ -20,6 +23,9 @@ from benchmarks.splitting import hold_out
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 _log = logging.getLogger(__name__)
+
+Listing = dict[str, list[Path]]
+"""Image files by class, both in the order of their names."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,20 @@ def image_folder(
     Raises InputError for what `read_tree` refuses and for a `tuning_size` that the training images cannot
     give.
     """
-    tree = read_tree(folder, image_size)
-    train, tuning = hold_out(tree.train.labels, tuning_size, "image_folder", "tuning", option="tuning_size")
-    training = tree.train.select(train)
-    mean, std = channel_statistics(training.images)
+    train, test = _listings(folder, image_size, "train", "test")
+    kept, tuning = hold_out(labels_of(train), tuning_size, "image_folder", "tuning", option="tuning_size")
+    parts = [(train, kept), (train, tuning), (test, everything(test))]
+    splits = dict(zip(SPLITS, decoded(parts, partial(_squared, size=image_size)), strict=True))
+    mean, std = channel_statistics(splits["train"].images)
     resized = f", resized to {image_size}x{image_size}" if image_size is not None else ""
     return Dataset(
         name="image_folder",
-        classes=tree.classes,
-        train=training,
-        tuning=tree.train.select(tuning),
-        test=tree.test,
+        classes=tuple(train),
+        **splits,
         mean=mean,
         std=std,
         augmentation=Augmentation(crop_padding=crop_padding, flip=flip),
-        source=f"A folder of {', '.join(tree.suffixes)} images sorted by class{resized}.",
+        source=f"A folder of {', '.join(_suffixes(train, test))} images sorted by class{resized}.",
     )
 
 
@@ -74,34 +79,24 @@ def read_tree(folder: str | Path, image_size: int | None = None, train: str = "t
     has no images, the class names of the two trees differ, an image cannot be decoded, or has another size
     than the first one.
     """
-    if image_size is not None and (type(image_size) is not int or image_size < 1):
-        raise InputError(f"image_size must be an integer of at least 1, found {image_size!r}")
-    listings = {part: list_images(Path(folder) / part) for part in (train, test)}
-    classes = tuple(listings[train])
-    if classes != tuple(listings[test]):
-        only = sorted(set(listings[train]) ^ set(listings[test]))
-        raise InputError(
-            f"{folder}: {train} has {len(classes)} class folders and {test} has {len(listings[test])}, "
-            f"they must be the same; in only one of them: {', '.join(only[:5])}"
-        )
-    files = [file for listing in listings.values() for listed in listing.values() for file in listed]
-    images = decode(files, partial(_squared, size=image_size))
-    train_labels, test_labels = (labels_of(listing) for listing in listings.values())
-    return Tree(
-        classes=classes,
-        train=Split(images[: len(train_labels)], train_labels),
-        test=Split(images[len(train_labels) :], test_labels),
-        suffixes=tuple(sorted({file.suffix.lower().lstrip(".") for file in files})),
-    )
+    found = _listings(folder, image_size, train, test)
+    parts = [(listing, everything(listing)) for listing in found]
+    splits = decoded(parts, partial(_squared, size=image_size))
+    return Tree(tuple(found[0]), *splits, suffixes=_suffixes(*found))
 
 
-def labels_of(listing: dict[str, list[Path]]) -> torch.Tensor:
+def labels_of(listing: Listing) -> torch.Tensor:
     """The class of every listed file, int64 `(N,)`."""
     counts = torch.tensor([len(listed) for listed in listing.values()])
     return torch.arange(len(listing)).repeat_interleave(counts)
 
 
-def list_images(folder: Path) -> dict[str, list[Path]]:
+def everything(listing: Listing) -> torch.Tensor:
+    """The places of all listed files, int64 `(N,)`."""
+    return torch.arange(sum(map(len, listing.values())))
+
+
+def list_images(folder: Path) -> Listing:
     """The image files of each class folder, both in the order of their names.
 
     Raises InputError for a missing folder, or one without class folders or with one that has no images.
@@ -114,28 +109,68 @@ def list_images(folder: Path) -> dict[str, list[Path]]:
     return listing
 
 
-def decode(files: list[Path], prepare: Callable[[Image.Image], Image.Image]) -> torch.Tensor:
-    """All images, after `prepare`, as uint8 `(N, 3, H, W)`, written into one array as they are read.
+def decoded(
+    parts: Sequence[tuple[Listing, torch.Tensor]], prepare: Callable[[Image.Image], Image.Image]
+) -> list[Split]:
+    """For each listing, the images at some of its places, int64 `(N,)`, after `prepare`, with their classes.
 
-    Raises InputError, naming the file, for one that cannot be decoded or ends with another size than the
-    first.
+    The images lie in an unnamed temporary file, so that the memory of this process does not grow with their
+    number. Raises InputError, naming the file, for one that cannot be decoded or ends with another size than
+    the first, and OSError when the disk is full.
     """
+    files = [list(map(_files(listing).__getitem__, places.tolist())) for listing, places in parts]
+    images = _decode([file for chosen in files for file in chosen], prepare).split([len(chosen) for chosen in files])
+    return [Split(some, labels_of(listing)[places]) for some, (listing, places) in zip(images, parts, strict=True)]
+
+
+def _decode(files: list[Path], prepare: Callable[[Image.Image], Image.Image]) -> torch.Tensor:
+    """All images as uint8 `(N, 3, H, W)`."""
     first = np.asarray(prepare(read_image(files[0])))
-    images = np.empty((len(files), *first.shape), dtype=np.uint8)
     started = reported = time.monotonic()
-    for index, file in enumerate(files):
-        image = np.asarray(prepare(read_image(file)))
-        if image.shape != first.shape:
-            found, expected = (f"{each.shape[1]}x{each.shape[0]}" for each in (image, first))
-            raise InputError(
-                f"{file} is {found} pixels and {files[0]} is {expected}: "
-                "give images of one size, or image_size where the dataset has that option"
-            )
-        images[index] = image
-        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            _log.info("%d of %d images, %.0f/s", index + 1, len(files), (index + 1) / (reported - started))
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    with _temporary_file() as written:  # a mapping outlives its file
+        for index, file in enumerate(files):
+            image = np.asarray(prepare(read_image(file)))
+            if image.shape != first.shape:
+                found, expected = (f"{each.shape[1]}x{each.shape[0]}" for each in (image, first))
+                raise InputError(
+                    f"{file} is {found} pixels and {files[0]} is {expected}: "
+                    "give images of one size, or image_size where the dataset has that option"
+                )
+            written.write(image.transpose(2, 0, 1).tobytes())
+            if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                _log.info("%d of %d images, %.0f/s", index + 1, len(files), (index + 1) / (reported - started))
+        written.flush()
+        height, width, channels = first.shape
+        return torch.from_numpy(np.memmap(written, np.uint8, "r+", shape=(len(files), channels, height, width)))
+
+
+def _temporary_file() -> IO[bytes]:
+    """On a disk: /tmp is memory on some machines, /var/tmp never is (Filesystem Hierarchy Standard, 5.15)."""
+    usual = "/var/tmp" if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK) else None
+    return tempfile.TemporaryFile(dir=usual)
+
+
+def _listings(folder: str | Path, image_size: int | None, train: str, test: str) -> tuple[Listing, Listing]:
+    """The files of two trees, which must have the same classes, and the size that is asked for checked."""
+    if image_size is not None and (type(image_size) is not int or image_size < 1):
+        raise InputError(f"image_size must be an integer of at least 1, found {image_size!r}")
+    one, other = (list_images(Path(folder) / part) for part in (train, test))
+    if list(one) != list(other):
+        only = sorted(set(one) ^ set(other))
+        raise InputError(
+            f"{folder}: {train} has {len(one)} class folders and {test} has {len(other)}, "
+            f"they must be the same; in only one of them: {', '.join(only[:5])}"
+        )
+    return one, other
+
+
+def _files(listing: Listing) -> list[Path]:
+    return [file for files in listing.values() for file in files]
+
+
+def _suffixes(*listings: Listing) -> tuple[str, ...]:
+    return tuple(sorted({file.suffix.lower().lstrip(".") for listing in listings for file in _files(listing)}))
 
 
 def _squared(image: Image.Image, size: int | None) -> Image.Image:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
+from benchmarks.dataset import SPLITS, Dataset, Split
 from benchmarks.datasets import candidates_of, register
-from benchmarks.datasets.image_folder import decode, labels_of, list_images
+from benchmarks.datasets.image_folder import Listing, decoded, everything, labels_of, list_images
 from benchmarks.errors import InputError
 from benchmarks.mistakes import Candidates
 from benchmarks.splitting import hold_out
@@ -40,8 +40,8 @@ def imagenet(
     networks take them: the shorter side resized to 256, the middle cut out (for `image_size` 224).
 
     All validation images are for testing. `train_size` training images and `tuning_size` others are drawn by
-    class, because they are kept in memory (150 kB each); the paper trains on all, with random crops of random
-    size. Augmentation: crop with padding 16 and horizontal flip. Raises InputError, naming the folder or
+    class, because they are kept as pixels on disk (150 kB each); the paper trains on all, with random crops of
+    random size. Augmentation: crop with padding 16 and horizontal flip. Raises InputError, naming the folder or
     file, for a tree that is missing, not whole, or of another number of classes, and for an image that cannot
     be read.
     """
@@ -49,12 +49,12 @@ def imagenet(
     labels = labels_of(train)
     _, drawn = hold_out(labels, _sum(train_size, tuning_size), NAME, "train", option="train_size + tuning_size")
     kept, tuning = hold_out(labels[drawn], tuning_size, NAME, "tuning", option="tuning_size")
-    splits = {"train": (train, drawn[kept]), "tuning": (train, drawn[tuning])}
-    splits["test"] = (test, torch.arange(len(labels_of(test))))
+    parts = [(train, drawn[kept]), (train, drawn[tuning]), (test, everything(test))]
+    splits = decoded(parts, partial(_middle, size=image_size))
     return Dataset(
         name=NAME,
         classes=tuple(train),
-        **{name: _images(listing, places, image_size) for name, (listing, places) in splits.items()},
+        **dict(zip(SPLITS, splits, strict=True)),
         mean=tuple(255 * value for value in MEAN),
         std=tuple(255 * value for value in STD),
         augmentation=Augmentation(crop_padding=max(1, image_size // 14), flip=True),
@@ -88,12 +88,12 @@ def candidates(
             f"{natural_adversarial} holds {len(listing)} class folders, ImageNet-A has {adversarial_classes}: "
             "extract the archive again"
         )
-    found = _images(listing, torch.arange(len(labels_of(listing))), image_size)
+    (found,) = decoded([(listing, everything(listing))], partial(_middle, size=image_size))
     numbers = torch.tensor([known[name] for name in listing])
     return Candidates(Split(found.images, numbers[found.labels]), torch.arange(len(found)))
 
 
-def _listings(folder: str, classes: int) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def _listings(folder: str, classes: int) -> tuple[Listing, Listing]:
     root = Path(folder)
     train, test = (list_images(root / part) for part in ("train", "val"))
     for part, listing in (("train", train), ("val", test)):
@@ -112,12 +112,6 @@ def _listings(folder: str, classes: int) -> tuple[dict[str, list[Path]], dict[st
             "ImageNet has as many validation images of each: extract them again"
         )
     return train, test
-
-
-def _images(listing: dict[str, list[Path]], places: torch.Tensor, size: int) -> Split:
-    files = [file for listed in listing.values() for file in listed]
-    chosen = [files[place] for place in places.tolist()]
-    return Split(decode(chosen, partial(_middle, size=size)), labels_of(listing)[places])
 
 
 def _middle(image: Image.Image, size: int) -> Image.Image:

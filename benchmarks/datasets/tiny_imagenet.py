@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+from PIL import Image
 
 from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split, channel_statistics
+from benchmarks.dataset import SPLITS, Dataset, channel_statistics
 from benchmarks.datasets import candidates_of, register
-from benchmarks.datasets.image_folder import decode, labels_of, list_images
+from benchmarks.datasets.image_folder import Listing, decoded, labels_of, list_images
 from benchmarks.errors import InputError
 from benchmarks.image_files import in_folder
 from benchmarks.mistakes import Candidates
@@ -33,19 +33,14 @@ def tiny_imagenet(folder: str, tuning_size: int = 10_000, pool_size: int = 5_000
     not whole, or of another number of classes, and for an image that cannot be read.
     """
     train, test = _listings(folder, classes)
-    labels = labels_of(train)
-    kept, tuning = hold_out(labels, tuning_size, NAME, "tuning", option="tuning_size")
-    images = decode(_files(train), lambda image: image)
-    everything = Split(images, labels)
+    kept, tuning = hold_out(labels_of(train), tuning_size, NAME, "tuning", option="tuning_size")
     tested, _ = hold_out(labels_of(test), pool_size, NAME, "pool", option="pool_size")
-    training = everything.select(kept)
-    mean, std = channel_statistics(training.images)
+    splits = decoded([(train, kept), (train, tuning), (test, tested)], _as_it_is)
+    mean, std = channel_statistics(splits[0].images)
     return Dataset(
         name=NAME,
         classes=tuple(train),
-        train=training,
-        tuning=everything.select(tuning),
-        test=_chosen(test, tested),
+        **dict(zip(SPLITS, splits, strict=True)),
         mean=mean,
         std=std,
         augmentation=Augmentation(crop_padding=4, flip=True),
@@ -58,10 +53,10 @@ def candidates(folder: str, tuning_size: int = 10_000, pool_size: int = 5_000, c
     """The validation images that are not tested on. Raises what :func:`tiny_imagenet` raises."""
     _, test = _listings(folder, classes)
     _, pool = hold_out(labels_of(test), pool_size, NAME, "pool", option="pool_size")
-    return Candidates(_chosen(test, pool), pool)
+    return Candidates(*decoded([(test, pool)], _as_it_is), pool)
 
 
-def _listings(folder: str, classes: int) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def _listings(folder: str, classes: int) -> tuple[Listing, Listing]:
     """Files by class for training and for validation, both in the order of the classes' names."""
     root = Path(folder)
     train = _train_files(root / "train")
@@ -85,7 +80,7 @@ def _listings(folder: str, classes: int) -> tuple[dict[str, list[Path]], dict[st
     return train, test
 
 
-def _train_files(folder: Path) -> dict[str, list[Path]]:
+def _train_files(folder: Path) -> Listing:
     """Files by class, which the archive keeps in a folder `images` inside that of the class."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: extract tiny-imagenet-200.zip and give its folder")
@@ -100,7 +95,7 @@ def _train_files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _annotated(path: Path, classes: list[str]) -> dict[str, list[Path]]:
+def _annotated(path: Path, classes: list[str]) -> Listing:
     """Validation files by class, as the lines `file<TAB>class<TAB>...` say."""
     found: dict[str, list[Path]] = {name: [] for name in classes}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -115,11 +110,5 @@ def _annotated(path: Path, classes: list[str]) -> dict[str, list[Path]]:
     return {name: sorted(files) for name, files in found.items()}
 
 
-def _files(listing: dict[str, list[Path]]) -> list[Path]:
-    return [file for files in listing.values() for file in files]
-
-
-def _chosen(listing: dict[str, list[Path]], places: torch.Tensor) -> Split:
-    """The images at these places of a listing, with their classes."""
-    files = _files(listing)
-    return Split(decode([files[place] for place in places.tolist()], lambda image: image), labels_of(listing)[places])
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image

@@ -1,11 +1,12 @@
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets import make
+from benchmarks.datasets import image_folder, make
 from benchmarks.datasets.image_folder import read_tree
 from benchmarks.errors import InputError
 
@@ -127,6 +128,37 @@ def test_a_missing_part_is_named(tree: Path, part: str) -> None:
         read_tree(tree)
     (tree / part).mkdir()
     with pytest.raises(InputError, match=f"{part} holds no class folders"):
+        read_tree(tree)
+
+
+def _own_memory() -> int:
+    """Bytes that are in no file, so that the system cannot take them back."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_does_not_grow_with_the_number_of_images(tree: Path) -> None:
+    big = tree / "big.png"
+    Image.fromarray(np.tile(np.uint8([[[10], [20]]]), (400, 200, 3))).save(big)
+    for file in tree.glob("*/*/*.png"):
+        shutil.copy(big, file)
+    make("image_folder", folder=str(tree), tuning_size=6)  # imports, and what decoding takes for itself
+    before = _own_memory()
+    for number in range(100):
+        shutil.copy(big, tree / "train" / "cat" / f"more{number}.png")
+    dataset = make("image_folder", folder=str(tree), tuning_size=50)
+    sizes = {len(split): split.images.nbytes for split in (dataset.train, dataset.tuning, dataset.test)}
+    assert sum(sizes) == 124
+    assert sum(sizes.values()) > 50e6
+    assert _own_memory() - before < 10e6
+    assert all(bool((split.images[..., ::2] == 10).all()) for split in (dataset.train, dataset.tuning, dataset.test))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_full_disk_is_said_and_kills_nobody(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folder, "_temporary_file", partial(open, "/dev/full", "r+b", buffering=0))
+    with pytest.raises(OSError, match="No space left on device"):
         read_tree(tree)
 
 
