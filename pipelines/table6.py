@@ -111,7 +111,8 @@ def timings(results: Sequence[RowResult]) -> pd.DataFrame:
     """
     lines = []
     for result in results:
-        names = {name: getattr(result.row, name) for name in KEYS[:-1]} | {"lr": result.lr}
+        names = {name: getattr(result.row, name) for name in KEYS[:-1]}
+        names |= {"lr": result.lr, "views": result.row.views or 0}
         spread = {"": result.milliseconds.mean(), "_median": result.milliseconds.median()}
         spread |= {"_max": result.milliseconds.max()}
         names |= {f"milliseconds{name}": round(value, 3) for name, value in spread.items()}
