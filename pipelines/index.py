@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.errors import InputError
@@ -140,10 +141,11 @@ def _headline(folder: Path) -> str:
 def _translation(rows: pd.DataFrame) -> str:
     reaching = rows[reaches_success(rows)]
     best = rows.loc[(rows if reaching.empty else reaching)["bleu_drawdown"].idxmin()]
+    rate = f" with learning rate {best['lr']:.2g}" if np.isfinite(best["lr"]) else ""
     return (
         f"Smallest BLEU drawdown of an edit: **{best['bleu_drawdown']:.2f} points** "
-        f"[{best['bleu_drawdown_low']:.2f}, {best['bleu_drawdown_high']:.2f}] by `{best['editor']}` with learning rate "
-        f"{best['lr']:.2g} of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
+        f"[{best['bleu_drawdown_low']:.2f}, {best['bleu_drawdown_high']:.2f}] by `{best['editor']}`{rate} on "
+        f"`{best['layers']}` of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
         f"succeeded and hold for {best['generality']:.0f} % of the sentences near them; BLEU {best['bleu']:.2f})."
     )
 

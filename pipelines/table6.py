@@ -64,8 +64,8 @@ class RowResult:
             ("tuned " if name in self.row.search else "") + (f"{value:g}" if name == "lr" else f"{name} {value:g}")
             for name, value in values.items()
         ]
-        shown += [] if self.row.views is None else [f"{self.row.views} views"]
-        return "/".join([self.row.training, self.row.editor, self.row.layers, ", ".join(shown) or "defaults"])
+        shown = [*(shown or ["defaults"]), *([f"{self.row.views} views"] if self.row.views else [])]
+        return "/".join([self.row.training, self.row.editor, self.row.layers, ", ".join(shown)])
 
     @property
     def heading(self) -> str:

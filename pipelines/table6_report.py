@@ -85,8 +85,9 @@ def _page(job: Job, results: Sequence[RowResult], table: pd.DataFrame) -> str:
     caption = _CAPTION.format(temperature=edits.temperature, alternatives=edits.alternatives, control=control)
     links = "[examples](examples.md), [claims](claims.md)"
     signature = results[0].description["bleu_signature"]
+    views = table["views"].map(lambda count: f", {count} views" if count else "")
     return to_markdown(
-        table,
+        table.assign(editor=table["editor"] + views),
         title=f"Table 6: editing a translator ({job.benchmark})",
         caption=caption,
         scale_note=f"{job.chosen.note}\n\nBLEU: `{signature}`. {len(results[0].records)} edits a row; {links}.",

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.errors import InputError
-from pipelines import settings, table6
+from pipelines import index, settings, table6
 from pipelines.record_files import write_records
 from pipelines.table6_report import report
 from pipelines.translation import translation
@@ -45,6 +45,7 @@ def _small() -> dict:
                 {"training": "plain", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
                 {"training": "editable-100", "editor": "rmsprop", "hyperparameters": {"lr": 0.001}},
                 {"training": "editable-100", "editor": "rmsprop", "search": ["lr"]},
+                {"training": "plain", "editor": "covariance", "layers": "last_feed_forward", "views": 2},
             ],
             "tuning": {"edits": 4, "control_size": 3, "min_success": 75.0, "trials": 2},
         }
@@ -172,7 +173,7 @@ def test_again_it_changes_nothing_and_says_so(project, capsys):
     before = _bytes(project)
     translation(NAME, project / "params.yaml")
     printed = capsys.readouterr().out
-    assert printed.count("unchanged") == 1 + 4 + 2 + 2 + 6  # data, models, requests, searches, rows
+    assert printed.count("unchanged") == 1 + 4 + 2 + 2 + 8  # data, models, requests, searches, rows
     assert _bytes(project) == before
     assert json.loads((project / "mlflow" / f"{NAME}.json").read_text())["created"] == 0
 
@@ -187,6 +188,21 @@ def test_lost_records_come_back_byte_by_byte(project):
     assert _bytes(project) == before
 
 
+def test_pages_say_which_rows_have_views_and_nothing_of_a_learning_rate_that_is_not_there(project):
+    folder = project / "results" / NAME
+    page = (folder / "table6.md").read_text("utf-8")
+    (row,) = [line for line in page.splitlines() if "covariance" in line]
+    assert row.startswith("| plain | covariance, 2 views | last_feed_forward | – <sup>")
+    assert "up to 2 sentences near the edited one had to follow too" in page
+    assert pd.read_csv(folder / "timings.csv")["views"].tolist() == [0, 0, 0, 2]
+    table = pd.read_csv(folder / "table6.csv")
+    table.loc[3, "bleu_drawdown"] = table["bleu_drawdown"].min() - 1
+    said = index._translation(table.assign(success_rate=100.0))
+    assert "by `covariance` on `last_feed_forward` of the `plain` model" in said
+    pages = [page, (folder / "examples.md").read_text("utf-8"), (folder.parent / "README.md").read_text("utf-8"), said]
+    assert not any("nan" in text.lower().split() for text in pages)
+
+
 def test_a_report_without_records_is_one_sentence(project):
     (project / "results" / NAME / "edits" / "plain-rmsprop-last_decoder_layer-lr0.001.csv").unlink()
     with pytest.raises(InputError, match="is missing or broken .*: remove them and run `python -m pipelines.transl"):
@@ -194,7 +210,7 @@ def test_a_report_without_records_is_one_sentence(project):
 
 
 def test_another_training_shows_in_the_spread_and_not_in_the_interval(project):
-    table = pd.read_csv(project / "results" / NAME / "table6.csv").set_index(["training", "tuned"])
+    table = pd.read_csv(project / "results" / NAME / "table6.csv").query("views == 0").set_index(["training", "tuned"])
     folder = project / "results" / NAME / "edits"
     means = []
     for model in ("plain", "plain@1"):
@@ -240,7 +256,9 @@ def test_mlflow_has_a_run_for_every_row_and_training(project):
     experiment = client.get_experiment_by_name(NAME)
     runs = {run.data.tags["suite.key"]: run for run in client.search_runs([experiment.experiment_id])}
     table = pd.read_csv(project / "results" / NAME / "table6.csv")
-    rows = [f"{row.training}/rmsprop/last_decoder_layer/{'tuned ' * row.tuned}{row.lr:g}" for row in table.itertuples()]
+    *first, _ = table.itertuples()
+    rows = [f"{row.training}/rmsprop/last_decoder_layer/{'tuned ' * row.tuned}{row.lr:g}" for row in first]
+    rows.append("plain/covariance/last_feed_forward/defaults, 2 views")
     trainings = [f"training/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")]
     assert sorted(runs) == sorted([*rows, *trainings])
     assert runs[rows[0]].data.metrics["bleu_drawdown"] == pytest.approx(table["bleu_drawdown"][0])
