@@ -72,11 +72,12 @@ def _run(folder: Path) -> dict[str, Any]:
         return json.loads((folder / "run.json").read_text())
 
 
-def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, int, str]:
-    """Classifiers before translators, large training sets before small ones."""
+def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, str]:
+    """Table 3 first, translators last; large training sets before small ones."""
     folder, run = found
     with _named(folder):
-        return (folder / "table6.md").exists(), -run["data"].get("sizes", {}).get("training", 0), folder.name
+        size = run["data"].get("sizes", {}).get("training", 0)
+        return (folder / "table6.md").exists(), not (folder / "table3.md").exists(), -size, folder.name
 
 
 def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:

@@ -13,7 +13,7 @@ from benchmarks.errors import InputError
 from pipelines import index, settings
 
 
-def test_the_index_has_the_largest_training_set_first_and_says_what_made_it(tuned, monkeypatch):
+def test_the_index_has_table_3_of_the_largest_training_set_first_and_says_what_made_it(tuned, monkeypatch):
     tuned.succeed("report", "digits")
     monkeypatch.chdir(tuned.folder)
     run = json.loads(Path("results/digits/run.json").read_text())
@@ -21,14 +21,18 @@ def test_the_index_has_the_largest_training_set_first_and_says_what_made_it(tune
     assert set(run["parameters"]["editors"]) == {"gd", "rmsprop"}
     assert run["parameters"]["benchmark"]["trainings"]["plain"]["epochs"] == 2
     shutil.copytree("results/digits", "results/larger")
+    shutil.copytree("results/digits", "results/largest")
+    Path("results/largest/table3.md").unlink()
     run["data"]["sizes"]["training"] = 50000
     run["parameters"]["benchmark"]["note"] = "As it was said when this was run."
     run["git_commit"] = "0123456789abcdef-dirty"
     Path("results/larger/run.json").write_text(json.dumps(run))
+    run["data"]["sizes"]["training"] = 100000
+    Path("results/largest/run.json").write_text(json.dumps(run))
     index.write_index(Path("results"), settings.load())
     text = Path("results/README.md").read_text()
     assert "## larger\n\nAs it was said when this was run.\n" in text
-    assert text.index("## larger") < text.index("## digits")
+    assert text.index("## larger") < text.index("## digits") < text.index("## largest")  # which has no Table 3
     assert "at commit `0123456789ab` with local changes to its code; again with" in text
     trials = sum(len(pd.read_csv(path)) for path in Path("results/digits/tuned").glob("*/*.csv"))
     assert f"Tuning tried {trials} configurations" in text
