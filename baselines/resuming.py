@@ -27,7 +27,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path, identity: str, parts: Mapping[str, Any]) -> None:
         self._folder, self._identity, self._parts = folder, identity, parts
-        self._saved = time.perf_counter()
+        self._began = self._looked = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training since it began, that of earlier processes up to their last checkpoint included."""
+        return time.perf_counter() - self._began
 
     def restore(self) -> dict[str, Any] | None:
         """Bring the parts to where the newest checkpoint has them; its state, None if there is none of this training.
@@ -40,6 +45,7 @@ class Checkpoints:
         if state is not None:
             for name, part in self._parts.items():
                 part.load_state_dict(state[name])
+            self._began -= state["seconds"]
         return state
 
     def after_epoch(self, state: Mapping[str, Any]) -> None:
@@ -49,8 +55,10 @@ class Checkpoints:
 
     def within_epoch(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """The same after a step, if the last checkpoint is minutes old and no part holds what is not a number."""
-        if time.perf_counter() - self._saved >= _SAVED_EVERY and all(map(_is_finite, self._parts.values())):
-            self._save(WITHIN, state())
+        if time.perf_counter() - self._looked >= _SAVED_EVERY:
+            self._looked = time.perf_counter()
+            if all(_is_finite(part.state_dict()) for part in self._parts.values()):
+                self._save(WITHIN, state())
 
     def kept(self, epochs: int) -> str:
         """What a training that has to stop after ``epochs`` whole ones leaves behind, in words."""
@@ -58,21 +66,17 @@ class Checkpoints:
 
     def _save(self, name: str, state: Mapping[str, Any]) -> None:
         parts = {part: value.state_dict() for part, value in self._parts.items()}
-        save_state(self._folder / name, {"identity": self._identity, **state, **parts})
-        self._saved = time.perf_counter()
+        save_state(self._folder / name, {"identity": self._identity, "seconds": self.seconds, **state, **parts})
+        self._looked = time.perf_counter()
 
     def _read(self, name: str) -> dict[str, Any] | None:
         state = load_state(self._folder / name)
         return state if state is not None and state.get("identity") == self._identity else None
 
 
-def _is_finite(part: Any) -> bool:
-    """Whether all tensors of a part's state, at any depth, are made of numbers."""
-    waiting = [part.state_dict()]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, Tensor) and not value.isfinite().all():
-            return False
-    return True
+def _is_finite(state: Any) -> bool:
+    """Whether all tensors of a state, at any depth, are made of numbers."""
+    if isinstance(state, Tensor):
+        return bool(state.isfinite().all())
+    parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    return all(map(_is_finite, parts))

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -74,7 +73,7 @@ class Epoch:
 class Trained:
     """The model as it was after the epoch that is kept, and the epochs that led there.
 
-    :ivar seconds: wall time of the epochs run by this process.
+    :ivar seconds: wall time, that of processes that were killed included.
     """
 
     model: nn.Module
@@ -125,7 +124,6 @@ def train(
     within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
-    began = time.perf_counter()
 
     def state(passed: Pass | None = None) -> dict[str, Any]:
         masks = torch.stack(wrong) if wrong else []
@@ -159,7 +157,7 @@ def train(
         checkpoints.after_epoch(state())
         on_epoch(history[-1])
     trained.load_state_dict(kept)
-    return Trained(model.eval(), history[_kept(wrong)], tuple(history), time.perf_counter() - began)
+    return Trained(model.eval(), history[_kept(wrong)], tuple(history), checkpoints.seconds)
 
 
 def evaluate(model: nn.Module, dataset: Dataset, images: Split, chunk: int = 500) -> tuple[float, float]:

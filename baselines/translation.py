@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -70,7 +69,7 @@ class TranslationEpoch:
 class TrainedTranslator:
     """The model as it was after the epoch with the smallest validation loss.
 
-    :ivar seconds: wall time of the epochs run by this process.
+    :ivar seconds: wall time, that of processes that were killed included.
     """
 
     model: Translator
@@ -114,7 +113,6 @@ def train(
     within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
-    began = time.perf_counter()
 
     def state(passed: Pass | None = None) -> dict[str, Any]:
         epochs = [asdict(epoch) for epoch in history]
@@ -145,7 +143,7 @@ def train(
         checkpoints.after_epoch(state())
         on_epoch(history[-1])
     model.load_state_dict(kept)
-    return TrainedTranslator(model.eval(), _best(history), tuple(history), time.perf_counter() - began)
+    return TrainedTranslator(model.eval(), _best(history), tuple(history), checkpoints.seconds)
 
 
 def validation_loss(model: Translator, sentences: Sentences, tokens: int = 8000) -> float:

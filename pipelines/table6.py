@@ -132,7 +132,7 @@ def _line(chosen: TranslationSettings, result: RowResult) -> dict[str, Any]:
     summary, described, row = summarise(result.records), result.description, result.row
     line: dict[str, Any] = {name: getattr(row, name) for name in KEYS[:-1]} | {"lr": result.lr}
     line |= {"tuned": bool(row.search), "views": row.views or 0}
-    line["published_name"] = "" if row.search else published_name(chosen, row.training)
+    line["published_name"] = "" if row.search or row.views else published_name(chosen, row.training)
     line |= {name: described[name] for name in ("bleu", "bleu_low", "bleu_high")}
     for name in (*NAMES, *(f"{name}_nontrivial" for name in NAMES)):
         estimate = summary[name]

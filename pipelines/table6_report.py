@@ -15,6 +15,7 @@ from pipelines.csv_files import write_csv
 from pipelines.index import write_index
 from pipelines.presentation import columns, figures
 from pipelines.presentation.claims import claims_markdown
+from pipelines.presentation.style import with_views
 from pipelines.presentation.tables import Column, to_markdown
 from pipelines.presentation.translation_page import examples
 from pipelines.record_files import write_records
@@ -85,9 +86,8 @@ def _page(job: Job, results: Sequence[RowResult], table: pd.DataFrame) -> str:
     caption = _CAPTION.format(temperature=edits.temperature, alternatives=edits.alternatives, control=control)
     links = "[examples](examples.md), [claims](claims.md)"
     signature = results[0].description["bleu_signature"]
-    views = table["views"].map(lambda count: f", {count} views" if count else "")
     return to_markdown(
-        table.assign(editor=table["editor"] + views),
+        with_views(table),
         title=f"Table 6: editing a translator ({job.benchmark})",
         caption=caption,
         scale_note=f"{job.chosen.note}\n\nBLEU: `{signature}`. {len(results[0].records)} edits a row; {links}.",

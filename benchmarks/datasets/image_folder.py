@@ -147,8 +147,8 @@ def _decode(files: list[Path], prepare: Callable[[Image.Image], Image.Image]) ->
 
 def _temporary_file() -> IO[bytes]:
     """On a disk: /tmp is memory on some machines, /var/tmp never is (Filesystem Hierarchy Standard, 5.15)."""
-    usual = "/var/tmp" if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK) else None
-    return tempfile.TemporaryFile(dir=usual)
+    asked = any(name in os.environ for name in ("TMPDIR", "TEMP", "TMP"))
+    return tempfile.TemporaryFile(dir="/var/tmp" if not asked and os.access("/var/tmp", os.W_OK) else None)
 
 
 def _listings(folder: str | Path, image_size: int | None, train: str, test: str) -> tuple[Listing, Listing]:

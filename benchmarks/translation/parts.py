@@ -95,6 +95,8 @@ class _Top(nn.Module):
 
 def _for_each_row(values: Tensor, dim: int, count: int) -> Tensor:
     """Each of the values along ``dim`` as often as it takes to make ``count``; those of a single one share memory."""
+    if count % values.shape[dim]:
+        raise ValueError(f"{count} rows are not a multiple of {values.shape[dim]} sources")
     sizes = [-1] * (values.dim() + 1)
     sizes[dim + 1] = count // values.shape[dim]
     return values.unsqueeze(dim + 1).expand(sizes).flatten(dim, dim + 1)

@@ -146,8 +146,9 @@ class TranslationScorer:
 
         :raises InputError: for an editor that does not change weights.
         """
+        near = [self._near(self.requests[row])[VIEWS:] if self._asked_views else [] for row in chosen]
         began = time.perf_counter()
-        asked = [self._asked(self.requests[row], self._near(self.requests[row])[VIEWS:]) for row in chosen]
+        asked = [self._asked(self.requests[row], some) for row, some in zip(chosen, near, strict=True)]
         with plain_attention():
             edits = editor.edit_many(self.model, asked, layers=self.layers)
         if not all(isinstance(edit, editors.EditResult) for edit in edits):
@@ -169,14 +170,15 @@ class TranslationScorer:
         """The edit, held to the constraint on its own sentence if it failed to do what more was asked of it."""
         if edit.succeeded or not self._asked_views:
             return edit
-        loss = self._loss(one, edit)
+        _, loss = self._losses(one, edit)
         return replace(edit, succeeded=bool(loss <= 0), loss=loss)
 
-    def _loss(self, one: TranslationRequest, edit: editors.EditResult | None) -> Tensor:
-        """``l_e`` of the request with the edited model, or the unedited one."""
+    def _losses(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[Tensor, Tensor]:
+        """``l_e`` of the request before and after the edit."""
         inputs, wanted = self._asked(one)
         with torch.no_grad(), evaluation_mode(self._whole):
-            return wanted(self.model(*inputs) if edit is None else edit.predict(inputs))
+            before = wanted(self.model(*inputs))
+            return before, before if edit.unchanged else wanted(edit.predict(inputs))
 
     def statistics(self, editor: editors.Editor) -> Any:
         """What the editor must know of the training sentences; None, at no cost, for an editor that needs nothing."""
@@ -211,12 +213,13 @@ class TranslationScorer:
             changed = [number for number in control if not torch.equal(after[number], self._before[number])]
             tokens, divergence = after[one.sentence], self._divergence(edit, control)
         others = [number for number in changed if number != one.sentence][:1]
+        before, _ = self._losses(one, edit)
         near, held_before, held_after = self._views(one, edit) if views else (0, 0, 0)
         table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
         return TranslationRecord(
             edit=row,
             sentence=one.sentence,
-            trivial=edit.steps == 0,
+            trivial=bool(before <= 0),
             succeeded=edit.succeeded,
             decoded=torch.equal(tokens, one.target),
             decoded_before=torch.equal(self._before[one.sentence], one.target),
@@ -245,10 +248,8 @@ class TranslationScorer:
         near = self._near(one)[:VIEWS]
         before = after = 0
         for source in near:
-            other = replace(one, source=source)
-            held = bool(self._loss(other, None) <= 0)
-            before += held
-            after += held if edit.unchanged else bool(self._loss(other, edit) <= 0)
+            losses = self._losses(replace(one, source=source), edit)
+            before, after = before + bool(losses[0] <= 0), after + bool(losses[1] <= 0)
         return len(near), before, after
 
     @cached_property

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -151,6 +152,12 @@ def layers_title(layers: object) -> str:
     if layers == "all":
         return "all layers"
     return re.sub(r"^chain(\d)$", r"chain \1", layers)
+
+
+def with_views(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of Table 6 whose ``editor`` says how many ``views`` it was asked for, e.g. ``covariance, 4 views``."""
+    views = rows["views"].map(lambda count: f", {count} views" if count else "")
+    return rows.assign(editor=rows["editor"] + views)
 
 
 def cell_title(row: Mapping[str, Any], between: str = ", ") -> str:

@@ -107,6 +107,33 @@ def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
     assert not (tmp_path / WITHIN).exists()
 
 
+def test_the_time_of_a_process_that_was_killed_counts(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def on_step(done: int) -> None:
+        clock[0] += 10.0
+        if clock[0] == 50.0 and not killed:
+            killed.append(True)
+            raise Killed
+
+    killed: list[bool] = []
+    monkeypatch.setattr(resuming.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    with pytest.raises(Killed):
+        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=on_step)
+    clock[0] = 1000.0
+    resumed = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=on_step)
+    assert resumed.seconds == 10.0 * 3 * plan.epochs - 10.0  # the clock ticks after a step's checkpoint
+
+
+@pytest.mark.parametrize("where", [lambda bad: {"a": bad}, lambda bad: {"a": [{"b": (bad,)}]}])
+def test_weights_that_are_no_numbers_are_found_at_any_depth(where: Callable[[torch.Tensor], object]) -> None:
+    assert resuming._is_finite(where(torch.ones(2)))
+    assert not resuming._is_finite(where(torch.tensor([1.0, torch.nan])))
+
+
 def test_sgd_with_two_rates_resumes_to_the_same_model(
     make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
 ) -> None:

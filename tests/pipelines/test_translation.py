@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -198,9 +200,23 @@ def test_pages_say_which_rows_have_views_and_nothing_of_a_learning_rate_that_is_
     table = pd.read_csv(folder / "table6.csv")
     table.loc[3, "bleu_drawdown"] = table["bleu_drawdown"].min() - 1
     said = index._translation(table.assign(success_rate=100.0))
-    assert "by `covariance` on `last_feed_forward` of the `plain` model" in said
+    assert "by `covariance, 2 views` on `last_feed_forward` of the `plain` model" in said
+    assert row.split("|")[1:4] == _line_of(folder.parent / "README.md", "covariance").split("|")[1:4]
     pages = [page, (folder / "examples.md").read_text("utf-8"), (folder.parent / "README.md").read_text("utf-8"), said]
     assert not any("nan" in text.lower().split() for text in pages)
+
+
+def _line_of(path: Path, word: str) -> str:
+    (line,) = [line for line in path.read_text("utf-8").splitlines() if line.startswith("|") and word in line]
+    return line
+
+
+def test_nothing_published_stands_beside_a_row_with_views(project):
+    chosen, (first, *_) = _job(project).chosen, table6.read(_job(project))
+    for views, published in ((None, True), (2, False)):
+        row = first.row.model_copy(update={"views": views})
+        line = table6.table(chosen, [replace(first, cell=replace(first.cell, row=row))]).iloc[0]
+        assert np.isfinite(line["published_bleu_drawdown"]) == published
 
 
 def test_a_report_without_records_is_one_sentence(project):

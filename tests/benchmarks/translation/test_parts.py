@@ -68,6 +68,14 @@ def test_each_of_several_sources_serves_a_run_of_rows(translator, batch, layers)
     assert not torch.allclose(found[:3], suffix(*prefix(source[1:2], previous))[:3])
 
 
+@pytest.mark.parametrize("layers", ["decoder.layers.2", "encoder"])
+def test_rows_that_are_no_multiple_of_the_sources_are_refused(translator, batch, layers):
+    source, previous = batch
+    prefix, _ = split(translator, layers)
+    with torch.no_grad(), pytest.raises(ValueError, match="6 rows are not a multiple of 4 sources"):
+        prefix(source[:4], previous)
+
+
 def test_an_edit_of_the_top_is_an_edit_of_the_model_and_leaves_the_rest_bit_identical(translator, batch):
     before = {name: value.clone() for name, value in translator.state_dict().items()}
     source, previous = batch

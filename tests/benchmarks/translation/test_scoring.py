@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -190,6 +190,24 @@ def test_views_that_do_not_follow_do_not_make_an_edit_fail(translator, small_cor
     assert {succeeded for succeeded, _ in found} == {True, False}
 
 
+def test_an_edit_whose_own_sentence_needed_none_is_trivial_whatever_views_needed(translator, small_corpus, requests):
+    wanted = []
+    for one in requests:
+        pairs = [(best, (other,)) for best in one.alternatives for other in one.alternatives if best is not other]
+        liked = [pair for pair in pairs if _prefers(translator, one.source, *pair)]
+        wanted += [replace(one, target=target, alternatives=others) for target, others in liked]
+    hasty = editors.build("rmsprop", lr=1e-3, max_steps=3)
+    trivial = []
+    for asked in (wanted, requests):
+        scorer = TranslationScorer(translator, "last_decoder_layer", small_corpus, asked, views=3)
+        edits, _ = scorer.edit(hasty, range(len(asked)))
+        assert any(edit.steps for edit in edits)  # for the views alone, where all are trivial
+        trivial.append([scorer.record(row, edit, views=False).trivial for row, edit in enumerate(edits)])
+    already = [_prefers(translator, one.source, one.target, one.alternatives) for one in requests]
+    assert trivial == [[True] * len(wanted), already]
+    assert not all(already)
+
+
 def _prefers(model, source, target, alternatives) -> bool:
     """Whether the model gives ``target`` a higher probability than each alternative, one by one and without padding."""
     scores = []
@@ -245,7 +263,7 @@ def test_covariances_are_of_the_training_sentences_with_their_references(transla
 def test_an_edit_of_no_steps_changes_nothing(translator, small_corpus, requests, scorer):
     edit = scorer.edit(editors.build("gd", max_steps=0), [1])[0][0]
     record = scorer.record(1, edit)
-    assert (record.steps, record.changed, record.kl, record.trivial) == (0, 0, 0.0, True)
+    assert (record.steps, record.changed, record.kl, record.succeeded, record.trivial) == (0, 0, 0.0, False, False)
     assert record.bleu_before == record.bleu_after
     assert record.before == record.after
 
