@@ -213,13 +213,12 @@ class TranslationScorer:
             changed = [number for number in control if not torch.equal(after[number], self._before[number])]
             tokens, divergence = after[one.sentence], self._divergence(edit, control)
         others = [number for number in changed if number != one.sentence][:1]
-        before, _ = self._losses(one, edit)
         near, held_before, held_after = self._views(one, edit) if views else (0, 0, 0)
         table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
         return TranslationRecord(
             edit=row,
             sentence=one.sentence,
-            trivial=bool(before <= 0),
+            trivial=self._is_trivial(one, edit),
             succeeded=edit.succeeded,
             decoded=torch.equal(tokens, one.target),
             decoded_before=torch.equal(self._before[one.sentence], one.target),
@@ -242,6 +241,11 @@ class TranslationScorer:
             other_before="".join(self._words[number] for number in others),
             other_after="".join(words[number] for number in others),
         )
+
+    def _is_trivial(self, one: TranslationRequest, edit: editors.EditResult) -> bool:
+        if edit.steps == 0 or not self._asked_views:
+            return edit.steps == 0 and bool(edit.succeeded)
+        return bool(self._losses(one, edit)[0] <= 0)  # its views may have needed the steps
 
     def _views(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
         """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
