@@ -45,7 +45,7 @@ class Checkpoints:
         if state is not None:
             for name, part in self._parts.items():
                 part.load_state_dict(state[name])
-            self._began -= state["seconds"]
+            self._began -= state.get("seconds", 0.0)
         return state
 
     def after_epoch(self, state: Mapping[str, Any]) -> None:

@@ -120,7 +120,7 @@ def train(
     restored = checkpoints.restore()
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     wrong = list(restored["wrong"]) if restored else []
-    kept = restored["kept"] if restored else copy.deepcopy(trained.state_dict())
+    kept = restored["kept"] if restored else {}  # the first epoch will be
     within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
@@ -133,10 +133,10 @@ def train(
     for number in range(len(history) + 1, plan.epochs + 1):
         passed = Pass(dataset, images, steps, (*axes, "epoch", number), within)
 
-        def after_step(done: int, passed: Pass = passed) -> None:
-            if done < steps:
+        def after_step(passed: Pass = passed) -> None:
+            if passed.done < passed.steps:
                 checkpoints.within_epoch(partial(state, passed))
-            on_step(done)
+            on_step(passed.done)
 
         try:
             run(passed, model, objective, optimizer, scheduler, plan.clip_norm, after_step)
@@ -149,8 +149,8 @@ def train(
                 f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); "
                 f"{checkpoints.kept(len(history))}"
             ) from problem
-        loss, error, parts = passed.means()
-        history.append(Epoch(number, loss, error, tuning_loss, _percent(mask), parts))
+        loss, parts = passed.means()
+        history.append(Epoch(number, loss, passed.error, tuning_loss, _percent(mask), parts))
         wrong.append(mask)
         if _kept(wrong) == len(wrong) - 1:
             kept = copy.deepcopy(trained.state_dict())

@@ -109,7 +109,7 @@ def train(
     checkpoints = Checkpoints(folder, identity, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     restored = checkpoints.restore()
     history = [TranslationEpoch(**epoch) for epoch in restored["history"]] if restored else []
-    kept = restored["kept"] if restored else copy.deepcopy(model.state_dict())
+    kept = restored["kept"] if restored else {}  # the first epoch will be
     within = restored.get("pass") if restored else None
     for epoch in history:
         on_epoch(epoch)
@@ -128,8 +128,8 @@ def train(
             on_step(passed.done)
 
         try:
-            precision = (plan.clip_norm, plan.mixed_precision)
-            run(passed, model, objective, optimizer, scheduler, plan.smoothing, *precision, after_step)
+            settings = {"smoothing": plan.smoothing, "mixed_precision": plan.mixed_precision}
+            run(passed, model, objective, optimizer, scheduler, plan.clip_norm, after_step, **settings)
             within = None
             loss, parts = passed.means()
             history.append(TranslationEpoch(number, loss, validation_loss(model, corpus.valid), parts))

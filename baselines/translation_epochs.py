@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from baselines.counting import Counted
 from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective
 from benchmarks.seeds import generator, seed
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
@@ -17,12 +17,11 @@ from benchmarks.translation.model import Translator
 from benchmarks.translation.randomness import drawn_from
 
 
-class Pass:
+class Pass(Counted):
     """All pairs once, in batches of like length and at most ``tokens`` target tokens, and the sums so far.
 
     :param axes: what everything random depends on, the epoch included.
-    :param state: what :meth:`state` gave in the middle of the same pass, to go on from there.
-    :ivar done: steps made so far; ``steps`` those of the whole pass.
+    :ivar steps: those of the whole pass.
     """
 
     def __init__(
@@ -33,13 +32,10 @@ class Pass:
         axes: tuple[str | int, ...],
         state: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(state)
         self._model, self._sentences, self._axes = model, sentences, axes
         self._batches = _drawn(sentences, tokens, axes)
-        self.steps, self.done, self._total, self._tokens = len(self._batches), 0, 0.0, 0
-        self._parts: dict[str, float] = {}
-        if state is not None:
-            self.done, self._total, self._tokens = (state[name] for name in _SUMS)
-            self._parts = dict(state["parts"])
+        self.steps = len(self._batches)
 
     def batches(self) -> Iterator[Batch]:
         """Those that are left."""
@@ -51,24 +47,7 @@ class Pass:
 
         :raises FloatingPointError: naming the step, if its loss is not a number.
         """
-        self.done += 1
-        loss, tokens = float(losses.total.detach()), int(batch.target.ne(self._model.pad).sum())
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss became {loss} at step {self.done}")
-        self._total, self._tokens = self._total + loss * tokens, self._tokens + tokens
-        for name, value in losses.parts.items():
-            self._parts[name] = self._parts.get(name, 0.0) + float(value.detach()) * tokens
-
-    def state(self) -> dict[str, Any]:
-        """What it takes to go on after the steps made so far, in types that a checkpoint may hold."""
-        return dict(zip(_SUMS, (self.done, self._total, self._tokens), strict=True)) | {"parts": self._parts}
-
-    def means(self) -> tuple[float, dict[str, float]]:
-        """Mean loss in nats per target token, and means of what else the objective logs."""
-        return self._total / self._tokens, {name: value / self._tokens for name, value in self._parts.items()}
-
-
-_SUMS = ("done", "total", "tokens")
+        self.count(int(batch.target.ne(self._model.pad).sum()), losses.total, losses.parts)
 
 
 def run(
@@ -77,10 +56,11 @@ def run(
     objective: TranslationObjective,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
-    smoothing: float,
     clip_norm: float | None,
-    mixed_precision: bool,
     on_step: Callable[[], None],
+    *,
+    smoothing: float,
+    mixed_precision: bool,
 ) -> None:
     """Train ``model`` on the batches that are left.
 

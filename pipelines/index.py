@@ -17,7 +17,7 @@ from pipelines.judging import count
 from pipelines.leaderboard import WORKAROUNDS
 from pipelines.machine import described
 from pipelines.presentation import overview
-from pipelines.presentation.style import with_views
+from pipelines.presentation.style import naming_views
 from pipelines.presentation.tables import reaches_success
 from pipelines.settings import Settings
 
@@ -141,7 +141,7 @@ def _headline(folder: Path) -> str:
 
 
 def _translation(rows: pd.DataFrame) -> str:
-    rows = with_views(rows)
+    rows = naming_views(rows)
     reaching = rows[reaches_success(rows)]
     best = rows.loc[(rows if reaching.empty else reaching)["bleu_drawdown"].idxmin()]
     rate = f" with learning rate {best['lr']:.2g}" if np.isfinite(best["lr"]) else ""

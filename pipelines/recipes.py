@@ -16,7 +16,7 @@ from torch import nn
 
 import baselines.training
 import editors
-from baselines import checkpoints, cnp, dknn, edit_targets, editable, epochs, objectives
+from baselines import checkpoints, cnp, counting, dknn, edit_targets, editable, epochs, objectives
 from baselines.checkpoints import ModelDescription
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
@@ -229,7 +229,7 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     return Made(model, description)
 
 
-_TRAINING = (baselines.training, epochs, objectives)
+_TRAINING = (baselines.training, counting, epochs, objectives)
 _EDITING = (*_TRAINING, editable, edit_targets, folding)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),

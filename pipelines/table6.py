@@ -17,6 +17,7 @@ from benchmarks.translation.metrics import NAMES, bleu_drawdown, summarise
 from pipelines import cells
 from pipelines.layout import TIMING
 from pipelines.presentation import published
+from pipelines.presentation.style import with_views
 from pipelines.translation_job import Job, RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
 from pipelines.translator_edits import PROTOCOL, read_tuned
@@ -64,8 +65,8 @@ class RowResult:
             ("tuned " if name in self.row.search else "") + (f"{value:g}" if name == "lr" else f"{name} {value:g}")
             for name, value in values.items()
         ]
-        shown = [*(shown or ["defaults"]), *([f"{self.row.views} views"] if self.row.views else [])]
-        return "/".join([self.row.training, self.row.editor, self.row.layers, ", ".join(shown)])
+        editor = with_views(self.row.editor, self.row.views)
+        return "/".join([self.row.training, editor, self.row.layers, ", ".join(shown) or "defaults"])
 
     @property
     def heading(self) -> str:
@@ -74,8 +75,7 @@ class RowResult:
             f"{name} = {value:.2g}" + (" (tuned)" if name in self.row.search else "")
             for name, value in self.description["hyperparameters"].items()
         )
-        views = "" if self.row.views is None else f", {self.row.views} views"
-        return f"{self.row.training}, {self.row.editor}, {values or 'defaults'}{views}"
+        return f"{self.row.training}, {with_views(self.row.editor, self.row.views)}, {values or 'defaults'}"
 
 
 def read(job: Job) -> list[RowResult]:

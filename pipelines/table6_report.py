@@ -15,7 +15,7 @@ from pipelines.csv_files import write_csv
 from pipelines.index import write_index
 from pipelines.presentation import columns, figures
 from pipelines.presentation.claims import claims_markdown
-from pipelines.presentation.style import with_views
+from pipelines.presentation.style import naming_views
 from pipelines.presentation.tables import Column, to_markdown
 from pipelines.presentation.translation_page import examples
 from pipelines.record_files import write_records
@@ -87,7 +87,7 @@ def _page(job: Job, results: Sequence[RowResult], table: pd.DataFrame) -> str:
     links = "[examples](examples.md), [claims](claims.md)"
     signature = results[0].description["bleu_signature"]
     return to_markdown(
-        with_views(table),
+        naming_views(table),
         title=f"Table 6: editing a translator ({job.benchmark})",
         caption=caption,
         scale_note=f"{job.chosen.note}\n\nBLEU: `{signature}`. {len(results[0].records)} edits a row; {links}.",

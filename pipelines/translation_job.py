@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import editors
-from baselines import editable_translation, translation, translation_epochs, translation_objectives
+from baselines import counting, editable_translation, translation, translation_epochs, translation_objectives
 from benchmarks import seeds
 from benchmarks import translation as room
 from benchmarks.files import file_hash
@@ -130,7 +130,7 @@ def data_code() -> list[Path]:
 
 def training_code(editor: str | None) -> list[Path]:
     """Those that decide about a trained model, which learns from edits if there is an ``editor``."""
-    modules = (seeds, translation, translation_epochs, translation_objectives)
+    modules = (seeds, counting, translation, translation_epochs, translation_objectives)
     files = [file for module in modules for file in _module(module)]
     if editor is None:
         return [*files, *_files_of(room, _MODEL)]

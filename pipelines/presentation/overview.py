@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipelines.cells import KEYS
 from pipelines.presentation import columns
-from pipelines.presentation.style import with_views
+from pipelines.presentation.style import naming_views
 from pipelines.presentation.tables import Footnotes, escape, legend, table_lines
 
 _IMAGES = (columns.TEST_ERROR, columns.DRAWDOWN, columns.SUCCESS)
@@ -27,7 +27,7 @@ def main_table(folder: Path) -> list[str]:
         if not (folder / f"{name}.csv").exists():
             continue
         frame = pd.read_csv(folder / f"{name}.csv").dropna(subset=[column.metric for column in metrics])
-        frame = with_views(frame) if "views" in frame else frame
+        frame = naming_views(frame) if "views" in frame else frame
         if frame.empty:
             continue
         notes = Footnotes(frame).lines()

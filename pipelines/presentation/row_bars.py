@@ -21,6 +21,7 @@ from pipelines.presentation.style import (
     layers_title,
     new_figure,
     styled,
+    with_views,
 )
 from pipelines.presentation.tables import REQUIRED_SUCCESS, reaches_success
 
@@ -96,10 +97,10 @@ def _title(row: pd.Series) -> str:
 
 def _title_with_rate(usual: str, row: pd.Series) -> str:
     layers = "" if row["layers"] == usual else row["layers"].replace("_", " ")
-    views = f"{row['views']} views" if row["views"] else ""
     rate = f"α = {row['lr']:.2g}" if np.isfinite(row["lr"]) else ""
     tuned = "tuned" if row["tuned"] else ""
-    parts = [row["training"], editor_title(row["editor"]), layers, views, ", ".join(filter(None, (rate, tuned)))]
+    editor = with_views(editor_title(row["editor"]), row["views"])
+    parts = [row["training"], editor, layers, ", ".join(filter(None, (rate, tuned)))]
     return " · ".join(filter(None, parts))
 
 

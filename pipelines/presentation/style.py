@@ -154,10 +154,14 @@ def layers_title(layers: object) -> str:
     return re.sub(r"^chain(\d)$", r"chain \1", layers)
 
 
-def with_views(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of Table 6 whose ``editor`` says how many ``views`` it was asked for, e.g. ``covariance, 4 views``."""
-    views = rows["views"].map(lambda count: f", {count} views" if count else "")
-    return rows.assign(editor=rows["editor"] + views)
+def with_views(editor: str, views: int | None) -> str:
+    """The editor of a row of Table 6, and how many views it was asked for, e.g. ``covariance, 4 views``."""
+    return f"{editor}, {views} views" if views else editor
+
+
+def naming_views(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of Table 6 whose ``editor`` says so."""
+    return rows.assign(editor=[with_views(*pair) for pair in zip(rows["editor"], rows["views"], strict=True)])
 
 
 def cell_title(row: Mapping[str, Any], between: str = ", ") -> str:

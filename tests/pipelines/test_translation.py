@@ -274,7 +274,7 @@ def test_mlflow_has_a_run_for_every_row_and_training(project):
     table = pd.read_csv(project / "results" / NAME / "table6.csv")
     *first, _ = table.itertuples()
     rows = [f"{row.training}/rmsprop/last_decoder_layer/{'tuned ' * row.tuned}{row.lr:g}" for row in first]
-    rows.append("plain/covariance/last_feed_forward/defaults, 2 views")
+    rows.append("plain/covariance, 2 views/last_feed_forward/defaults")
     trainings = [f"training/{name}{seed}" for name in ("plain", "editable-100") for seed in ("", "@1")]
     assert sorted(runs) == sorted([*rows, *trainings])
     assert runs[rows[0]].data.metrics["bleu_drawdown"] == pytest.approx(table["bleu_drawdown"][0])

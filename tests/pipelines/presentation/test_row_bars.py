@@ -83,7 +83,7 @@ def test_table_6_names_learning_rates_and_says_which_were_tuned():
     names = [
         "plain · RMSProp · α = 0.001",
         "mine · RMSProp · α = 0.00021, tuned",
-        "mine · Covariance · last feed forward · 4 views · tuned",
+        "mine · Covariance, 4 views · last feed forward · tuned",
     ]
     assert [label.get_text() for label in left.get_yticklabels()] == names
     assert {"34.50", "34.00"} <= {text.get_text() for text in right.texts}
