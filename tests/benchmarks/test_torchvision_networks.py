@@ -80,6 +80,22 @@ def test_an_extra_layer_is_a_part_that_leaves_answers_as_they_are(
         assert torch.equal(extended.eval()(images), plain(images))
 
 
+def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images: torch.Tensor) -> None:
+    with torch.device("meta"):
+        published = models.make("torchvision", channels=3, classes=6, network="densenet169")
+        same = models.make("densenet169", channels=3, classes=6)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (same, published)]
+    assert shapes[0] == shapes[1]
+    narrow = models.make("densenet169", channels=3, classes=6, growth=2, extra_width=5)
+    assert [part for part, _ in narrow.named_children()] == [*PARTS[:-1], "pool", "extra", "head"]
+    assert narrow.extra.expand.weight.shape == (5, 1664 * 2 // 32)
+    assert narrow.eval()(images).shape == (2, 6)
+    with pytest.raises(InputError, match="growth must be a whole number >= 1, not 0"):
+        models.make("densenet169", channels=3, classes=6, growth=0)
+    with pytest.raises(InputError, match="takes 3 colour channels, not 1"):
+        models.make("densenet169", channels=1, classes=6)
+
+
 def test_weights_are_checked_against_the_hash_in_their_name(tmp_path: Path) -> None:
     network = randomised(torchvision_networks.make_whole("resnet18", classes=5))
     path = tmp_path / "weights.pth"

@@ -1,0 +1,35 @@
+"""DenseNet-169 as parts, as wide as one likes: the architecture of Table 4 for those without a GPU."""
+
+from __future__ import annotations
+
+from torch import nn
+
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision, imported further down
+from benchmarks.errors import InputError
+from benchmarks.models import register
+from benchmarks.models.extra_layer import with_extra_layer
+from benchmarks.models.torchvision_networks import in_parts
+
+BLOCKS = (6, 12, 32, 32)
+"""Layers of the four dense blocks (Huang et al. 2017, table 1)."""
+
+
+@register("densenet169")
+def densenet169(channels: int, classes: int, growth: int = 32, extra_width: int | None = None) -> nn.Sequential:
+    """torchvision's DenseNet with the blocks of DenseNet-169, as ``stem``, ``chain1`` … ``chain4`` and ``head``.
+
+    At ``growth=32``, as published, it is torchvision's ``densenet169``, with 1,664 features before its last layer.
+
+    :param growth: feature maps that each layer adds; the stem has twice as many.
+    :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
+    :returns: a module from images ``(N, 3, H, W)``, H and W at least 32, to logits ``(N, classes)``.
+    :raises InputError: for images that are not in colour, or if ``growth`` is not a positive whole number.
+    """
+    from torchvision.models import DenseNet
+
+    if channels != 3:
+        raise InputError(f"densenet169 takes 3 colour channels, not {channels}")
+    if isinstance(growth, bool) or not isinstance(growth, int) or growth < 1:
+        raise InputError(f"growth must be a whole number >= 1, not {growth!r}")
+    parts = in_parts(DenseNet(growth, BLOCKS, num_init_features=2 * growth, num_classes=classes))
+    return parts if extra_width is None else with_extra_layer(parts, extra_width)
