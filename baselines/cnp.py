@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 import editors
@@ -49,6 +48,4 @@ class CnpObjective(EditObjective):
     def edit_loss(self, edit: editors.Edit, logits: Tensor, label: int) -> Tensor:
         if edit.unchanged or self.terms.margin == 0:
             return super().edit_loss(edit, logits, label)
-        wanted = torch.arange(len(logits), device=logits.device) == label
-        others = logits.masked_fill(wanted, -torch.inf).max()
-        return (others - logits[label] + self.terms.margin).clamp(min=0)
+        return editors.constraints.predicts(label, self.terms.margin)(logits)

@@ -16,7 +16,7 @@ from editors.backtracking import Backtracking
 from editors.contract import Edit, EditError, Editor, EditResult, Request
 from editors.descent import DescentEditor
 from editors.hyperparameters import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Hyperparameter, hyperparameter
-from editors.registry import available, build, describe, register
+from editors.registry import available, build, describe, file_of, register
 
 __all__ = [
     "FRACTION",
@@ -35,6 +35,7 @@ __all__ = [
     "build",
     "constraints",
     "describe",
+    "file_of",
     "hyperparameter",
     "register",
     "views",

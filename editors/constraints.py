@@ -65,7 +65,7 @@ class Predicts:
 
     def repeated(self, times: int) -> Predicts:
         """The constraint for ``times`` copies of the inputs, one after the other."""
-        return replace(self, labels=self.labels.repeat(times)) if self.labels.dim() else self
+        return replace(self, labels=self.labels.repeat(times)) if self.labels.numel() > 1 else self
 
 
 def predicts(labels: int | Sequence[int] | Tensor, margin: float = 0.0) -> Predicts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -36,8 +36,9 @@ class _AsProducts(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is torch.conv2d and not kwargs and len(args) == 7 and id(args[1]) in self._weights:
-            inputs, weight, bias, stride, padding, dilation, groups = args
-            if groups == 1 and inputs.dim() == 4 and not isinstance(padding, str):
+            inputs, weight, bias, *window, groups = args
+            if groups == 1 and inputs.dim() == 4 and not isinstance(window[1], str):
+                stride, padding, dilation = (_pair(size) for size in window)
                 sizes = _sizes(inputs, weight, stride, padding, dilation)
                 if _CHANNELS_PER_POSITION * len(inputs) * sizes[0] * sizes[1] <= len(weight):
                     outputs = _product(inputs, weight, stride, padding, dilation)
@@ -60,3 +61,9 @@ def _sizes(inputs: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation
     """Height and width of the outputs."""
     axes = zip(inputs.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
     return [(size + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for size, kernel, step, pad, gap in axes]
+
+
+def _pair(size: int | Sequence[int]) -> Pair:
+    """Height and width, of which torch takes one number for both."""
+    sizes = (size,) if isinstance(size, int) else tuple(size)
+    return sizes if len(sizes) == 2 else sizes * 2

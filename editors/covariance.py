@@ -161,7 +161,8 @@ def multiplied(rows: Tensor, inverse: Tensor, exact: bool) -> Tensor:
     few = basis.mT @ rows
     some = width // _SAMPLED
     left = rows[..., :some] - basis @ few[..., :some]
-    if left.norm() > 100 * torch.finfo(rows.dtype).eps * rows[..., :some].norm():
+    lost, norm = (part.norm(dim=(-2, -1)) for part in (left, rows[..., :some]))
+    if (lost > 100 * torch.finfo(rows.dtype).eps * norm).any():  # of any edit, however small beside the others
         return rows @ inverse
     return basis @ (few @ inverse)
 

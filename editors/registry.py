@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from editors import hyperparameters
@@ -87,6 +89,14 @@ def describe(name: str) -> Description:
     source = next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
     options = {field.name: field.default for field in dataclasses.fields(editor_class) if field.name not in tuned}
     return Description(name, source, lines[0] if lines else "", tunable, options)
+
+
+def file_of(name: str) -> Path:
+    """The file that declares editor ``name``.
+
+    :raises EditError: for an unknown name.
+    """
+    return Path(inspect.getfile(_find(name)))
 
 
 def _find(name: str) -> type[Editor]:

@@ -1,7 +1,8 @@
 """Carry a benchmark's results from one machine to another: everything that a report needs, without weights and data.
 
 ``python -m pipelines.bundle cifar10`` packs, ``python -m pipelines.bundle merge FILE`` puts the results beside what is
-there already; ``python -m pipelines.report`` then makes the tables of all of them.
+there already; ``python -m pipelines.report`` then makes the tables of all of them. The stages ``analyse`` and
+``sequences`` write tables of what is edited here only: whoever runs them after a merge merges once more.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -19,39 +19,20 @@ import typer
 
 from baselines.checkpoints import DESCRIPTION
 from benchmarks.errors import InputError
-from benchmarks.files import atomic_path, write_atomically
-from pipelines import command, origins
+from benchmarks.files import atomic_path
+from pipelines import command, merging
 from pipelines import settings as parameters
 from pipelines.cells import PROTOCOL
 from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout
 from pipelines.machine import described
-from pipelines.origins import Merged, Origin
+from pipelines.merging import TABLES, Bundle
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
-_OF_RESULTS = (
-    "tuned/**/*",
-    "edits/**/*",
-    "sequences/**/*",
-    "figure2/*",
-    "curves.csv",
-    "sequences.csv",
-    "similar.csv",
-)
+_OF_RESULTS = ("tuned/**/*", "edits/**/*", "sequences/**/*", *TABLES)
 _OF_MODELS = (DESCRIPTION, HISTORY, EDITOR, COST, RANKS, TIMING)
 _BROKEN = (zipfile.BadZipFile, zlib.error)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same results give the same bytes
-
-
-@dataclass(frozen=True)
-class _Bundle:
-    """What a bundle holds: ``files`` by path below the repository's root, and what its manifest says."""
-
-    benchmark: str
-    machine: str
-    commit: str
-    data: Mapping[str, str]
-    files: Mapping[str, bytes]
 
 
 def bundle(
@@ -91,27 +72,16 @@ def merge(
     parameters.load(params).benchmark(found.benchmark)
     layout = Layout(found.benchmark)
     _check_data(file, found, layout)
-    merged = origins.read(layout)
-    cells, taken, kept = dict(merged.cells), 0, []
-    for name, files in _units(found).items():
-        present = [path for path in files if Path(path).exists()]
-        if all(Path(path).read_bytes() == files[path] for path in present) and len(present) == len(files):
-            continue
-        if present and not replace:
-            kept.append(name)
-            continue
-        for path, content in files.items():
-            write_atomically(path, content)
-        taken += 1
-        kind, _, cell = name.partition("/")
-        if kind == "edits":
-            described_cell = json.loads(files[f"{layout.results.as_posix()}/{name}.json"])
-            cells[cell] = Origin(found.machine, found.commit, described_cell["fingerprint"])
-    origins.write(layout, Merged(merged.data or found.data, cells))
+    taken, kept, trained = merging.merge(found, layout, replace)
     print(f"merge {found.benchmark}: took {taken} results of {found.machine} at commit {found.commit[:12]}")
+    if trained:
+        print(f"kept the description of {len(trained)} models whose weights are here ({_few(trained)})")
     if kept:
-        names = ", ".join([*kept[:3], *(["…"] if len(kept) > 3 else [])])
-        print(f"kept {len(kept)} that are here and differ ({names}): --replace takes the bundle's")
+        print(f"kept {len(kept)} that are here and differ ({_few(kept)}): --replace takes the bundle's")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
 
 
 def _run(layout: Layout) -> dict[str, Any]:
@@ -134,7 +104,7 @@ def _packed(layout: Layout) -> Iterator[Path]:
     yield from sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
-def _read(file: Path) -> _Bundle:
+def _read(file: Path) -> Bundle:
     """A bundle, every file compared with its manifest.
 
     :raises InputError: for one that is missing, broken, or made with another protocol.
@@ -157,7 +127,7 @@ def _read(file: Path) -> _Bundle:
     for name, content in contents.items():
         if not _is_ours(name, benchmark) or hashlib.sha256(content).hexdigest() != hashes[name]:
             raise InputError(f"{file} is not a whole bundle ({name} is not what its manifest says): pack it again")
-    return _Bundle(benchmark, *made, data, contents)
+    return Bundle(benchmark, *made, data, contents)
 
 
 def _is_ours(name: str, benchmark: str) -> bool:
@@ -165,7 +135,7 @@ def _is_ours(name: str, benchmark: str) -> bool:
     return parts[:2] in {("results", benchmark), ("models", benchmark)} and ".." not in parts and "\\" not in name
 
 
-def _check_data(file: Path, found: _Bundle, layout: Layout) -> None:
+def _check_data(file: Path, found: Bundle, layout: Layout) -> None:
     """:raises InputError: if results here were measured on other data."""
     wanted = found.data["fingerprint"]
     for path, key in [
@@ -180,21 +150,6 @@ def _check_data(file: Path, found: _Bundle, layout: Layout) -> None:
             raise InputError(f"{path} is broken ({error!r}): remove it first") from error
         if here != wanted:
             raise InputError(f"{file} was measured on other data than {path} says: the results cannot stand together")
-
-
-def _units(found: _Bundle) -> dict[str, dict[str, bytes]]:
-    """The bundle's files by what they make together: a cell's records, a cell's tuning, a model's description."""
-    results = f"results/{found.benchmark}/"
-    anchors = [name for name in found.files if name.endswith(".json") and name.startswith(results)]
-    units: dict[str, dict[str, bytes]] = {}
-    for name, content in found.files.items():
-        owner = max((one for one in anchors if name.startswith(one.removesuffix("json"))), key=len, default=None)
-        if owner:
-            unit = owner.removeprefix(results).removesuffix(".json")
-        else:
-            unit = str(PurePosixPath(name).parent) if name.startswith("models/") else name
-        units.setdefault(unit, {})[name] = content
-    return units
 
 
 if __name__ == "__main__":

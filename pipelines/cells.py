@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import benchmarks
 import editors
 from baselines import dknn
 from baselines.checkpoints import WEIGHTS
+from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.parts import WHOLE_MODEL
-from pipelines.code_hash import code_hash
+from pipelines.code_hash import code_hash, with_imports
 from pipelines.layout import Layout, cell, repeated
 from pipelines.settings import Settings
 
@@ -150,23 +149,18 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
             digest.update(file_hash(path).encode())
         except FileNotFoundError as error:
             raise InputError(f"{path} is missing: run the stage that makes it first") from error
-    answers = [dknn.__file__] if settings.training(cell.benchmark, cell.training).recipe == "dknn" else []
-    for path in (*_code(method), *answers, *code):
+    for path in _code(settings, cell, code):
         digest.update(code_hash(path).encode())
     return digest.hexdigest()
 
 
-def method_files(editor: str) -> list[Path]:
-    """The files of an editor's class and of those that it is made of."""
-    kinds = [kind for kind in type(editors.build(editor)).__mro__ if kind.__module__.startswith("editors.")]
-    return list(dict.fromkeys(Path(inspect.getfile(kind)) for kind in kinds))
+def _code(settings: Settings, cell: Cell, more: Sequence[str]) -> list[Path]:
+    """The files that decide how an edit is made and scored, and ``more``."""
+    architecture = settings.benchmark(cell.benchmark).model_of(cell.training).architecture
+    files = [_SCORERS, models.file_of(architecture), editors.file_of(settings.method(cell.editor))]
+    if settings.training(cell.benchmark, cell.training).recipe == "dknn":
+        files.append(Path(dknn.__file__))
+    return with_imports([*files, *map(Path, more)], ("editors", "benchmarks"))
 
 
-_ANALYSIS = ("descriptors.py", "edit_space.py", "embedding.py", "sequential.py", "similar.py")
-
-
-def _code(editor: str) -> list[Path]:
-    """The files that decide how an edit is made and scored; those that only analyse edits do not."""
-    editing, scoring = (Path(inspect.getfile(room)).parent for room in (editors, benchmarks))
-    rooms = [path for room in (editing, scoring, scoring / "models") for path in sorted(room.glob("*.py"))]
-    return [*method_files(editor), *(path for path in rooms if path.name not in _ANALYSIS)]
+_SCORERS = Path(__file__).with_name("scorers.py")

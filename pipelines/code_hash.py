@@ -1,9 +1,10 @@
-"""Which code a result follows from: a hash of a file's syntax tree, without what only explains it."""
+"""Which code a result follows from: files by their imports, and of each the syntax tree without what only explains."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -45,3 +46,39 @@ def _says_something(statement: ast.stmt) -> bool:
         and isinstance(statement.value, ast.Constant)
         and isinstance(statement.value.value, str)
     )
+
+
+def with_imports(files: Iterable[Path], rooms: Collection[str]) -> list[Path]:
+    """Those files, and all of ``rooms`` (``editors``, …) that they import or that what they import does.
+
+    Found by reading, imports within functions included; what is looked up by name, such as an editor's method or an
+    architecture, must be among ``files``. What never changes a result is left out.
+    """
+    found: dict[Path, None] = {}
+    waiting = list(files)
+    while waiting:
+        path = waiting.pop(0)
+        if path not in found:
+            found[path] = None
+            imported = [one for one in _imported(path.read_bytes()) if one.parts[0] in rooms]
+            waiting += [_ROOT / one for one in imported if one.as_posix() not in _NEVER]
+    return list(found)
+
+
+_ROOT = Path(__file__).parents[1]
+_NEVER = ("baselines/resuming.py", "benchmarks/errors.py", "benchmarks/files.py")
+"""Where a killed training goes on, exceptions, and how files are written."""
+
+
+@cache
+def _imported(source: bytes) -> tuple[Path, ...]:
+    """The files of this repository that a file names in its imports, relative to the repository."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    paths = [Path(*name.split(".")) for name in names]
+    files = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
+    return tuple(dict.fromkeys(file for file in files if (_ROOT / file).is_file()))

@@ -163,6 +163,8 @@ def _attempts(name: str, chosen: Mapping[str, float]) -> Iterator[dict[str, floa
     that succeeds, the less is changed.
     """
     known = {parameter.name: parameter for parameter in editors.describe(name).hyperparameters}
+    if strange := [key for key in chosen if key not in known]:
+        raise InputError(f"editor {name!r} has no hyperparameter {strange[0]!r}; it has: {', '.join(known)}")
     values = {key: parameter.default for key, parameter in known.items()} | dict(chosen)
     if "lr" in chosen or "lr" not in known:
         yield values

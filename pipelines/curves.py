@@ -44,7 +44,9 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     for factor in FACTORS:
         path = folder / f"{factor:g}.json"
         row = _read(path, identity)
-        if row is None:
+        if row is not None:
+            progress.resume(1)
+        else:
             if images is None:
                 images, data = scorer(settings, cell, "test", count, chosen.control_size)
                 known = statistics(settings, cell, images, data.train)
@@ -52,8 +54,8 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
             editor = settings.build(cell.editor, **values, max_steps=tuned["max_steps"]).informed(known)
             row = {"factor": factor, STRENGTH: values[STRENGTH], **_row(images, editor, chosen.shard)}
             write_atomically(path, json.dumps({"fingerprint": identity, "row": row}) + "\n")
+            progress.advance()
         rows.append(row)
-        progress.advance()
     progress.finish(f"{len(FACTORS)} learning rates")
     return pd.DataFrame(rows)
 

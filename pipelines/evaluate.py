@@ -27,7 +27,7 @@ from pipelines.cells import (
     read_tuned,
     unfinished,
 )
-from pipelines.layout import EDITOR, MISTAKES, Layout
+from pipelines.layout import EDITOR, LEARNED, MISTAKES, Layout
 from pipelines.progress import Progress
 from pipelines.record_files import in_shards, write_records
 from pipelines.scorers import mistakes_scorer, scorer, statistics
@@ -35,8 +35,6 @@ from pipelines.settings import Settings
 from pipelines.stage_times import timed
 from pipelines.workers import share_out
 
-LEARNED = ".learned.csv"
-"""Records of the same edits with the hyperparameters that training ended with, of a model trained for this editor."""
 _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
 
@@ -65,6 +63,8 @@ def evaluate(
     if settings.benchmark(benchmark).mistakes:
         kinds += [f"{MISTAKES}{kind}" for kind in kinds[:3]]
     for name, of_editor in cells.items():
+        if not of_editor:
+            continue  # what is not asked for now may have been carried here from elsewhere
         folder = layout.edits(name)
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in kinds}

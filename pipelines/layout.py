@@ -18,6 +18,9 @@ with which targets were drawn by it."""
 MISTAKES = ".mistakes"
 """In names of records beside those of a cell: of realistic mistakes, edited to their true classes."""
 
+LEARNED = ".learned.csv"
+"""Records of a cell's edits with the hyperparameters that training ended with, of a model trained for this editor."""
+
 TIMING = "timing.json"
 """Beside models, chosen hyperparameters and translations: the wall time that they took."""
 

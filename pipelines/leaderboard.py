@@ -16,7 +16,7 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import NAMES, Estimate, drawdown, share, summarise
 from pipelines import origins, training_notes
 from pipelines.cells import KEYS, PROTOCOL, Cell, cells_of
-from pipelines.layout import Layout
+from pipelines.layout import LEARNED, Layout
 from pipelines.origins import Merged, Origin
 from pipelines.presentation import published
 from pipelines.settings import Settings
@@ -253,7 +253,7 @@ def _read_cell(cell: Cell, merged: Merged, kind: str) -> CellResult:
         description = json.loads(path.read_text())
         records = pd.read_csv(path.with_suffix(".csv"))
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
-        learned = pd.read_csv(path.with_suffix(".learned.csv")) if description.get("learned") else None
+        learned = pd.read_csv(path.with_suffix(LEARNED)) if description.get("learned") else None
         protocol, edits, _ = description["protocol"], description["edits"], description["wrong_before_editing"]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: {again} first") from error

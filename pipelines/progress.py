@@ -11,21 +11,24 @@ class Progress:
     """Counts finished pieces of work and says now and then how fast they come and how long it will take.
 
     :param label: what is being done, such as ``evaluate digits plain/gd/chain3``.
-    :param total: how many pieces there are; ``done`` of them were finished by an earlier run.
+    :param total: how many pieces there are.
     :param unit: what a piece is called, such as ``edits``.
     """
 
-    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+    def __init__(self, label: str, total: int, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done, self._resumed = done, done
+        self._done = self._resumed = 0
         self._began = self._said = time.monotonic()
-        if done:
-            print(f"{label}: resuming after {done} of {total} {unit}", flush=True)
 
     @property
     def seconds(self) -> float:
         """Wall time since the start of this process's share of the work."""
         return time.monotonic() - self._began
+
+    def resume(self, count: int) -> None:
+        """An earlier run finished ``count`` pieces: they say nothing of how long the others will take."""
+        self._done += count
+        self._resumed += count
 
     def advance(self, count: int = 1, detail: str = "", quiet: bool = False) -> None:
         """``count`` more pieces are finished.

@@ -16,7 +16,7 @@ from benchmarks import dataset
 from benchmarks.errors import InputError
 from pipelines import origins, stage_times
 from pipelines.cells import PROTOCOL
-from pipelines.layout import TIMING, Layout
+from pipelines.layout import MISTAKES, TIMING, Layout
 from pipelines.machine import cpu, git_commit
 from pipelines.origins import Merged
 from pipelines.settings import Settings
@@ -49,7 +49,7 @@ def describe(settings: Settings, benchmark: str, report_seconds: float | None = 
         "seed": settings.seed,
         "training_seeds": settings.training_seeds,
         "data": _data(layout, merged),
-        "made_elsewhere": _counted(merged),
+        "made_elsewhere": _counted(layout, merged),
         **surroundings(settings),
         "seconds": _seconds(settings, layout, report_seconds),
         "parameters": _parameters(settings, benchmark),
@@ -74,9 +74,14 @@ def _data(layout: Layout, merged: Merged) -> dict[str, Any]:
     return {"source": data.source, "fingerprint": data.fingerprint(), "sizes": sizes}
 
 
-def _counted(merged: Merged) -> dict[str, int]:
-    """Numbers of cells that were merged into the results, by machine and commit."""
-    return dict(sorted(Counter(str(origin) for origin in merged.cells.values()).items()))
+def _counted(layout: Layout, merged: Merged) -> dict[str, int]:
+    """Numbers of cells that were merged and not made anew here since, by machine and commit."""
+    found = Counter()
+    for name in [name for name in merged.cells if not name.endswith(MISTAKES)]:
+        path = layout.results / "edits" / f"{name}.json"
+        origin = merged.origin(*name.split("/"), json.loads(path.read_text())) if path.exists() else None
+        found.update([str(origin)] if origin else [])
+    return dict(sorted(found.items()))
 
 
 def surroundings(settings: Settings, *more: str) -> dict[str, Any]:

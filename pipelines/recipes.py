@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,21 +15,20 @@ from torch import nn
 
 import baselines.training
 import editors
-from baselines import checkpoints, cnp, counting, dknn, edit_targets, editable, epochs, objectives
+from baselines import checkpoints, cnp, dknn, edit_targets, editable
 from baselines.checkpoints import ModelDescription
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
 from baselines.objectives import CrossEntropy, Distillation, Objective
 from baselines.training import Epoch
-from benchmarks import folding, mistakes, models, ranks
+from benchmarks import mistakes, models, ranks
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
 from benchmarks.seeds import seed
-from editors import voting
 from pipelines import realistic_mistakes
-from pipelines.cells import method_files
+from pipelines.code_hash import with_imports
 from pipelines.layout import Layout
 from pipelines.settings import Settings
 from pipelines.training_settings import TrainingSettings, targets_of
@@ -74,8 +72,8 @@ class Recipe:
     """How models of one kind are made.
 
     :ivar make: ``(settings, task, data, on_epoch) -> Made``.
-    :ivar code: modules that decide what comes out, beside the data's and the architecture's; ``edits`` says that
-        those of the editors do as well.
+    :ivar code: modules that decide what comes out, with what they import; ``edits`` says that the editor of the
+        training's block does as well.
     """
 
     make: Callable[[Settings, Task, Dataset, OnEpoch], Made]
@@ -229,32 +227,33 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     return Made(model, description)
 
 
-_TRAINING = (baselines.training, counting, epochs, objectives)
-_EDITING = (*_TRAINING, editable, edit_targets, folding)
+_TRAINING = (baselines.training,)
+_EDITING = (*_TRAINING, editable)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
     "distilled": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
     "editable": Recipe(
         _trained_with(lambda chosen, base, targets: EditableObjective(chosen.terms, base, targets)), _EDITING, True
     ),
-    "cnp": Recipe(_trained_with(lambda chosen, base, targets: cnp.CnpObjective(chosen.terms)), (*_EDITING, cnp), True),
-    "pretrained": Recipe(_pretrained, (baselines.training,)),
-    "extended": Recipe(_extended, (baselines.training,)),
-    "dknn": Recipe(_neighbours, (dknn, voting)),
+    "cnp": Recipe(_trained_with(lambda chosen, base, targets: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), True),
+    "pretrained": Recipe(_pretrained, _TRAINING),
+    "extended": Recipe(_extended, _TRAINING),
+    "dknn": Recipe(_neighbours, (dknn,)),
 }
 """By name, as in ``recipe`` of a training's block."""
 
 
-def code_of(chosen: TrainingSettings) -> list[Path]:
-    """The files that decide what comes out of a training, beside the data's and the architecture's."""
+def code_of(settings: Settings, task: Task) -> list[Path]:
+    """The files that decide what comes out of a training, beside the data's."""
+    chosen = settings.training(task.benchmark, task.training)
     recipe = RECIPES[chosen.recipe]
-    files = [Path(inspect.getfile(module)) for module in recipe.code]
+    architecture = settings.benchmark(task.benchmark).model_of(task.training).architecture
+    files = [models.file_of(architecture), *(Path(module.__file__) for module in recipe.code)]
     if recipe.edits:
-        files += sorted(Path(inspect.getfile(editors)).parent.glob("*.py"))
-        files += method_files(getattr(chosen, "editor", cnp.EDITOR))
+        files.append(editors.file_of(getattr(chosen, "editor", cnp.EDITOR)))
     if targets_of(chosen) != edit_targets.RANDOM:
         files += [Path(module.__file__) for module in (mistakes, ranks, realistic_mistakes)]
-    return list(dict.fromkeys(files))
+    return [Path(__file__), *with_imports(files, ("editors", "benchmarks", "baselines"))]
 
 
 def _editor_of(objective: EditableObjective) -> dict[str, Any]:

@@ -23,10 +23,13 @@ def in_shards(
     tables = []
     for number, rows in enumerate(shards(count, size)):
         path = folder / f"{number:05d}.csv"
-        if not path.exists():
+        if path.exists():
+            tables.append(_read_shard(path, len(rows)))
+            progress.resume(len(rows))
+        else:
             write_records(path, run(rows))
-        tables.append(_read_shard(path, len(rows)))
-        progress.advance(len(rows))
+            tables.append(_read_shard(path, len(rows)))
+            progress.advance(len(rows))
     return pd.concat(tables, ignore_index=True)
 
 

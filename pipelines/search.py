@@ -70,7 +70,7 @@ class Judgement:
 
     @property
     def drawdown(self) -> float:
-        """Mean over the edits that were looked at; where they are not all, it is shown in plots and decides nothing."""
+        """Mean over the edits that were looked at: where they are not all, a rough value, for plots and for TPE."""
         return fmean(self.drawdowns)
 
     @property
@@ -158,7 +158,7 @@ def search(
         raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # left by a killed process
-    progress.advance(0)
+    progress.resume(len(_complete(study)))
     while (number := len(_complete(study))) < trials:
         # A sampler of its own for every trial: a resumed study goes on exactly as an unbroken one would.
         study.sampler = optuna.samplers.TPESampler(
@@ -179,7 +179,7 @@ def search(
         judged = judge(scorer, built, min_success, best.drawdowns if best else (), measure)
         trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))
         trial.set_user_attr("judgement", asdict(judged))
-        study.tell(trial, judged.drawdown if judged.drawdown == judged.drawdown else 100.0)
+        study.tell(trial, judged.drawdown)
         progress.advance()
     for number in finalists(_judgements(study)) if rescore and scorer.control_size else []:
         known = study.user_attrs.get(_RESCORED, {})

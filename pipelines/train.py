@@ -22,11 +22,11 @@ from tqdm import tqdm
 from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
 from baselines.edit_targets import RANDOM
 from baselines.training import Epoch
-from benchmarks import augmentation, dataset, metrics, models, parts, raw_images, seeds
+from benchmarks import dataset
 from benchmarks.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command, realistic_mistakes, recipes, sources
+from pipelines import command, realistic_mistakes, sources
 from pipelines import settings as parameters
 from pipelines.code_hash import code_hash
 from pipelines.csv_files import write_csv
@@ -131,9 +131,7 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     architecture = settings.benchmark(task.benchmark).model_of(task.training)
     described = [data.fingerprint(), chosen.model_dump(), architecture.model_dump(), settings.seed, settings.threads]
     digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
-    core = [Path(module.__file__) for module in (augmentation, dataset, metrics, parts, raw_images, recipes, seeds)]
-    architectures = sorted(Path(models.__file__).parent.glob("*.py"))
-    for path in (*core, *architectures, *code_of(chosen)):
+    for path in code_of(settings, task):
         digest.update(code_hash(path).encode())
     if targets_of(chosen) != RANDOM:
         digest.update(realistic_mistakes.identity(settings, task.benchmark, task.seed).encode())

@@ -17,8 +17,7 @@ from benchmarks import translation as room
 from benchmarks.files import file_hash
 from benchmarks.translation import corpora
 from benchmarks.translation.requests import TranslationRequest
-from pipelines.cells import method_files
-from pipelines.code_hash import code_hash
+from pipelines.code_hash import code_hash, with_imports
 from pipelines.layout import TIMING, Layout, cell, repeated
 from pipelines.progress import Progress
 from pipelines.settings import Settings
@@ -162,7 +161,7 @@ def identity(described: Sequence[Any], code: Sequence[Path], files: Sequence[Pat
 
 
 def _editing(editor: str) -> list[Path]:
-    return [*sorted(Path(inspect.getfile(editors)).parent.glob("*.py")), *method_files(editor)]
+    return with_imports([Path(editors.__file__), editors.file_of(editor)], ("editors",))
 
 
 def _module(module: Any) -> list[Path]:

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -39,14 +40,27 @@ def make(name: str, *, channels: int, classes: int, **options: Any) -> nn.Module
     :param classes: number of classes.
     :raises InputError: for an unknown architecture or option.
     """
-    _discover()
-    if name not in _registered:
-        raise InputError(f"unknown architecture {name!r}; available: {', '.join(sorted(_registered))}")
-    known = [key for key in inspect.signature(_registered[name]).parameters if key not in ("channels", "classes")]
+    function = _find(name)
+    known = [key for key in inspect.signature(function).parameters if key not in ("channels", "classes")]
     for key in options:
         if key not in known:
             raise InputError(f"architecture {name!r} has no option {key!r}; it has: {', '.join(known)}")
-    return _registered[name](channels=channels, classes=classes, **options)
+    return function(channels=channels, classes=classes, **options)
+
+
+def file_of(name: str) -> Path:
+    """The file that registers an architecture.
+
+    :raises InputError: for an unknown one.
+    """
+    return Path(inspect.getfile(_find(name)))
+
+
+def _find(name: str) -> Callable[..., nn.Module]:
+    _discover()
+    if name not in _registered:
+        raise InputError(f"unknown architecture {name!r}; available: {', '.join(sorted(_registered))}")
+    return _registered[name]
 
 
 @cache

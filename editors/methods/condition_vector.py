@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from editors.constraints import Predicts
 from editors.contract import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
+from editors.hyperparameters import check_steps
 from editors.observation import observe
 from editors.registry import register
 from editors.selection import select_parameters
@@ -75,8 +76,7 @@ class ConditionVector(Editor):
     max_steps: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 0:
-            raise EditError(f"max_steps must be a whole number >= 0, not {self.max_steps!r}")
+        check_steps(self.max_steps)
 
     def edit(
         self,

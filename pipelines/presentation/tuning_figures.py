@@ -24,8 +24,8 @@ from pipelines.presentation.tables import REQUIRED_SUCCESS
 from pipelines.presentation.titles import set_titles
 
 _PLAIN = "#0072B2"
-_TICK = 0.045  # height of the mark of a trial that was not evaluated, as a share of the panel's
-_LOWEST = 0.09  # of a panel's height: room for the ring around a trial without drawdown
+_EDGE = 0.045  # how high above a panel's lower edge a text begins, as a share of its height
+_LOWEST = 0.09  # of a panel's height: room for the ring around a trial with a drawdown of 0
 _RING, _CROSS = 8.5, 4.5  # how far the ring and a trial's mark reach from their middle, in 1/72 inch
 _DIAMOND = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 1.1}
 _WIDE = 10  # from this ratio of the largest to the smallest drawdown on, their scale is logarithmic
@@ -44,9 +44,8 @@ def tradeoffs(
 
     The keys are the panels' titles. Each frame has the columns ``number, success_rate, drawdown, feasible, chosen``
     (%, points) and the hyperparameters. ``colour`` names the hyperparameter that colours the points, on a logarithmic
-    scale that all panels share; where there is none all points look alike. Trials without a drawdown, not evaluated
-    because they succeed too rarely, are ticks on the lower edge. A diamond is ``rescored``, where that is known: the
-    drawdown of a finalist on all control images (decides), so the ring and its number are there.
+    scale that all panels share; where there is none all points look alike. A diamond is ``rescored``, where that is
+    known: the drawdown of a finalist on all control images (decides), so the ring and its number are there.
 
     Raises:
         ValueError: when there is no study, one has no trials, or a column is missing.
@@ -86,17 +85,15 @@ def _study_panel(axes: Axes, trials: pd.DataFrame, threshold: float, colour: str
     axes.axvspan(threshold, axes.get_xlim()[1], color=FEASIBLE, zorder=0)
     axes.axvline(threshold, color=SOFT, linestyle="--", linewidth=1)
     shown = trials[trials["success_rate"] > axes.get_xlim()[0]]
-    evaluated, skipped = shown[shown["drawdown"].notna()], shown[shown["drawdown"].isna()]
     for feasible, marker in ((True, "o"), (False, "X")):
-        rows = evaluated[evaluated["feasible"].astype(bool) == feasible]
+        rows = shown[shown["feasible"].astype(bool) == feasible]
         if not rows.empty:
             _points(axes, rows, marker, colour, norm)
-    _rescored(axes, evaluated)
-    _ticks(axes, skipped, colour, norm)
-    _ring(axes, evaluated[evaluated["chosen"].astype(bool)])
+    _rescored(axes, shown)
+    _ring(axes, shown[shown["chosen"].astype(bool)])
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    drawdowns = pd.concat([evaluated["drawdown"], _decisive(evaluated)])
-    if evaluated.empty:
+    drawdowns = pd.concat([shown["drawdown"], _decisive(shown)])
+    if shown.empty:
         axes.set_ylim(0, 1)
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial succeeded\noften enough", transform=axes.transAxes, ha="center", va="center")
@@ -139,13 +136,6 @@ def _points(axes: Axes, rows: pd.DataFrame, marker: str, colour: str, norm: LogN
     )
 
 
-def _ticks(axes: Axes, rows: pd.DataFrame, colour: str, norm: LogNorm | None) -> None:
-    shades = matplotlib.colormaps["viridis"]
-    for _, row in rows.iterrows():
-        shade = _PLAIN if norm is None else shades(norm(row[colour]))
-        axes.axvline(row["success_rate"], ymax=_TICK, color=shade, linewidth=2)
-
-
 def _rescored(axes: Axes, trials: pd.DataFrame) -> None:
     """A diamond at the drawdown of each finalist on all control images, and a line to it from what the search saw."""
     if "rescored" not in trials:
@@ -175,10 +165,9 @@ def _ring(axes: Axes, chosen: pd.DataFrame) -> None:
 def _write(figure: Figure, axes: Axes, trials: pd.DataFrame, threshold: float) -> None:
     """The chosen trial's drawdown, and how many trials lie left of the panel, where they cover no trial."""
     inside = trials[trials["success_rate"] > axes.get_xlim()[0]]
-    evaluated = inside[inside["drawdown"].notna()]
-    places = pd.concat([evaluated["drawdown"], _decisive(evaluated)])
-    markers = np.column_stack([np.tile(evaluated["success_rate"], 2), places])
-    chosen = evaluated[evaluated["chosen"].astype(bool)]
+    places = pd.concat([inside["drawdown"], _decisive(inside)])
+    markers = np.column_stack([np.tile(inside["success_rate"], 2), places])
+    chosen = inside[inside["chosen"].astype(bool)]
     values = _decisive(chosen)
     beyond = _beyond(axes, len(trials) - len(inside), axes.transData.transform(markers))
     place_labels(
@@ -205,10 +194,10 @@ def _beyond(axes: Axes, count: int, markers: np.ndarray) -> list[Bbox]:
     if not count:
         return []
     looks = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 9, "color": SOFT}
-    text = axes.annotate(f"← {count} more", (0, _TICK), xytext=(5, 4), va="bottom", **looks)
+    text = axes.annotate(f"← {count} more", (0, _EDGE), xytext=(5, 4), va="bottom", **looks)
     renderer = FigureCanvasAgg(axes.figure).get_renderer()
     covered = []
-    for height in np.linspace(_TICK, 0.85, 12):
+    for height in np.linspace(_EDGE, 0.85, 12):
         text.xy = (0, float(height))
         around = text.get_window_extent(renderer).padded(_CROSS * axes.figure.dpi / 72)
         covered.append((sum(around.contains(*marker) for marker in markers), float(height)))
@@ -221,19 +210,15 @@ def _beyond(axes: Axes, count: int, markers: np.ndarray) -> list[Bbox]:
 def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str | None) -> None:
     dot = {"linestyle": "none", "color": SOFT, "markeredgecolor": "white", "markersize": 8}
     handles: list[Artist] = [Patch(color=FEASIBLE, label=f"feasible: success ≥ {threshold:g} %")]
-    evaluated = trials[trials["drawdown"].notna()]
-    feasible = evaluated["feasible"].astype(bool)
+    feasible = trials["feasible"].astype(bool)
     if feasible.any():
         handles.append(Line2D([], [], marker="o", label="feasible trial", **dot))
     if (~feasible).any():
         handles.append(Line2D([], [], marker="X", label="infeasible trial", **dot))
-    if len(evaluated) < len(trials):
-        tick = {"linestyle": "none", "marker": "|", "color": SOFT, "markersize": 9, "markeredgewidth": 2}
-        handles.append(Line2D([], [], label="not evaluated", **tick))
-    if "rescored" in evaluated and evaluated["rescored"].notna().any():
+    if "rescored" in trials and trials["rescored"].notna().any():
         handles.append(Line2D([], [], linestyle="none", label="finalist on all images", **_DIAMOND))
         title = f"{title or 'Tuning'}: finalists are decided on all control images"
-    if evaluated["chosen"].astype(bool).any():
+    if trials["chosen"].astype(bool).any():
         ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 12, "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", marker="o", label="chosen", **ring))
     legend = legend_above(figure, handles, columnspacing=1.2, title=title)

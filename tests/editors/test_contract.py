@@ -72,6 +72,8 @@ def test_a_model_that_counts_in_its_forward_pass_is_left_as_it_was(build: Build,
     model, inputs = Counting(), torch.eye(3)
     build(max_steps=2).edit_many(model, [(inputs, impossible)] * 3)
     build(max_steps=2).edit(model, inputs, impossible, differentiable=graphs)
+    for label in (0, 1):  # one of them is not answered yet
+        build(max_steps=10).edit(model, inputs[:1], predicts(label))
     assert model.passes == 0
 
 

@@ -72,3 +72,12 @@ def test_convolutions_with_other_weights_stay_convolutions() -> None:
         found = torch.nn.functional.conv2d(inputs, weight, None, 1, 1)
     assert "convolution" in names.found
     torch.testing.assert_close(found, torch.conv2d(inputs, weight, padding=1))
+
+
+@pytest.mark.parametrize("window", [(1, 1, 1), ((1,), (1,), (1,)), ([1, 1], 1, (1, 1))])
+def test_one_number_stands_for_height_and_width_as_in_torch(window: tuple) -> None:
+    inputs, weight = torch.randn(1, 2, 3, 3), torch.randn(40, 2, 3, 3)
+    with Names() as names, as_products([weight]):
+        found = torch.nn.functional.conv2d(inputs, weight, None, *window, 1)
+    assert "convolution" not in names.found
+    torch.testing.assert_close(found, torch.conv2d(inputs, weight, padding=1))

@@ -215,3 +215,12 @@ def test_gradients_of_low_rank_take_less_work_and_are_multiplied_as_exactly(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
     whole = 2 * 3 * 256 * 700 * 700
     assert (counter.get_total_flops() < 0.75 * whole) == (rank < 200)
+
+
+def test_an_edit_of_high_rank_is_multiplied_exactly_beside_one_of_low_rank_and_far_larger_gradients(
+    generator: torch.Generator,
+) -> None:
+    low, high = torch.ones(256, 700, dtype=torch.float64), torch.randn(256, 700, generator=generator).double()
+    rows, matrix = torch.stack([1e13 * low, high]), torch.eye(700, dtype=torch.float64)
+    found = multiplied(rows, matrix, exact=False)
+    torch.testing.assert_close(found[1], high, rtol=0, atol=1e-9)

@@ -63,6 +63,9 @@ def test_the_constraint_holds_exactly_if_it_holds_for_the_input_and_every_view(i
             single = [max(constraint(one[None]).item(), 0) for one in outputs]
             assert asked(outputs).item() == pytest.approx(sum(single) / 3)
     pair = torch.cat([images[0], images[1]])
+    _, asked = with_views(Request(pair, predicts([1])), shaken, 2)  # one label for all inputs
+    assert asked(torch.tensor([[0.0, 1.0]]).repeat(6, 1)) == 0
+    assert asked(torch.tensor([[2.0, 1.0]]).repeat(6, 1)) == 1
     _, asked = with_views(Request(pair, predicts([0, 1])), shaken, 1)
     right = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
     assert asked(right) == 0

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines import command, leaderboard, provenance, settings
+from benchmarks.files import write_atomically
+from pipelines import command, leaderboard, merging, provenance, settings
 from pipelines.bundle import bundle, merge
 from pipelines.cells import PROTOCOL
 
@@ -99,6 +100,56 @@ def test_only_what_is_missing_is_taken_unless_all_shall_be_replaced(here: Path, 
     assert results["digits plain/rmsprop/chain4"].origin is None
     assert "took 1 results" in run("merge", BUNDLE, "--replace")[1]
     assert {path: path.read_bytes() for path in whole} == whole
+
+
+def test_a_merge_that_was_killed_goes_on_and_still_says_where_results_come_from(
+    here: Path, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("digits")
+    results = contents(here / "results")
+    for name in ("results", "models"):
+        shutil.rmtree(here / name)
+    written: list[Path] = []
+
+    def killed(path: Path | str, content: bytes) -> None:
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(Path(path))
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "write_atomically", killed)
+        assert run("merge", BUNDLE)[0] != 0
+    assert any(path.name.startswith("plain-") for path in written)
+    code, said, _ = run("merge", BUNDLE)
+    assert code == 0
+    assert "kept" not in said
+    found = contents(here / "results")
+    assert all(found[name] == results[name] for name in found if name in results)
+    assert all(one.origin is not None for one in leaderboard.read(settings.load(), "digits"))
+
+
+def test_a_model_that_is_here_keeps_the_description_of_its_weights(here: Path, run) -> None:
+    run("digits")
+    history = Path("models/digits/plain/history.csv")
+    history.write_text("of the weights that are here")
+    code, said, _ = run("merge", BUNDLE, "--replace")
+    assert code == 0
+    assert "kept the description of 1 models whose weights are here (models/digits/plain)" in said
+    assert history.read_text() == "of the weights that are here"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_tables_of_several_cells_are_merged_row_by_row(here: Path, run, replace: bool) -> None:
+    table, head = Path("results/digits/sequences.csv"), "training,editor,layers,edits,error\n"
+    table.write_text(f"{head}plain,gd,all,0,2.0\nplain,gd,all,1,2.5\nplain,adam,all,0,3.10\n")
+    run("digits")
+    table.write_text(f"{head}plain,rprop,all,0,1.5\nplain,gd,all,0,2.0\nplain,gd,all,1,9.0\n")
+    said = run("merge", BUNDLE, *(["--replace"] if replace else []))[1]
+    assert ("kept 1 that are here and differ (results/digits/sequences.csv)" in said) == (not replace)
+    rows = set(table.read_text().removeprefix(head).splitlines())
+    ours = "plain,gd,all,1,2.5" if replace else "plain,gd,all,1,9.0"
+    assert rows == {"plain,rprop,all,0,1.5", "plain,gd,all,0,2.0", ours, "plain,adam,all,0,3.10"}
 
 
 def test_the_same_results_are_the_same_bytes(here: Path, run) -> None:

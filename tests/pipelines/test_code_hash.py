@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import editors
+from pipelines import cells, recipes, settings
 from pipelines.code_hash import code_hash
 
 DIGEST = "9a7cf7a5da143dce968b8da9047a159f45879351a802b012bcd457d9c3eb9690"
@@ -91,3 +92,39 @@ def test_the_hash_does_not_depend_on_the_version_of_python(hashed):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         code_hash(tmp_path / "none.py")
+
+
+ROOT = Path(editors.__file__).parents[1]
+
+
+def of_cell(training: str, editor: str, layers: str) -> set[str]:
+    files = cells._code(settings.load(ROOT / "params.yaml"), cells.Cell("digits", training, editor, layers), [])
+    return {file.relative_to(ROOT).as_posix() for file in files}
+
+
+def test_an_edit_follows_from_its_own_method_and_network_and_from_what_they_are_made_of():
+    plain, mixed, again = (of_cell("plain", editor, "chain3") for editor in ("gd", "interpolate", "retrain"))
+    shared = {"benchmarks/scoring.py", "benchmarks/folding.py", "editors/descent.py", "pipelines/scorers.py"}
+    for files in (plain, mixed, again):
+        assert shared | {"benchmarks/models/resnet18.py"} <= files
+    assert "editors/methods/rmsprop.py" in mixed - plain
+    assert {"editors/methods/adam.py", "editors/replay.py"} <= again - plain
+    assert "baselines/dknn.py" in of_cell("dknn-10", "flip_labels", "votes") - plain
+    assert "editors/covariance.py" in of_cell("plain", "covariance", "chain3") - plain
+
+
+def test_another_network_editor_or_command_remakes_no_edit():
+    files = of_cell("plain", "gd", "chain3")
+    assert {file for file in files if file.startswith("editors/methods/")} == {"editors/methods/gd.py"}
+    assert not {"benchmarks/models/densenet169.py", "benchmarks/patches.py", "benchmarks/similar.py"} & files
+
+
+def test_a_training_follows_from_its_recipe_and_nothing_of_how_it_resumes():
+    chosen = settings.load(ROOT / "params.yaml")
+    plain, editable = (
+        {file.relative_to(ROOT).as_posix() for file in recipes.code_of(chosen, recipes.Task("digits", name))}
+        for name in ("plain", "editable-0.1-rmsprop-chain3")
+    )
+    assert {"baselines/training.py", "baselines/epochs.py", "benchmarks/models/resnet18.py"} <= plain & editable
+    assert {"baselines/editable.py", "editors/descent.py", "editors/methods/rmsprop.py"} <= editable - plain
+    assert not {"baselines/resuming.py", "benchmarks/errors.py", "baselines/cnp.py"} & (plain | editable)

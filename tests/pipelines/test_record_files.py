@@ -46,6 +46,16 @@ def test_a_failed_edit_of_a_translator_is_one_after_its_files(tmp_path, size):
         assert summary["decoded_rate"].value == 0.0
 
 
+def test_what_an_earlier_run_finished_says_nothing_of_the_time_that_is_left(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("pipelines.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("edit", 1000, "edits")
+    progress.resume(900)
+    clock[0] = 60.0
+    progress.advance(50)
+    assert capsys.readouterr().out == "edit: 950 of 1000 edits, 0.833 edits/s, 60 s left\n"
+
+
 def test_shards_that_lie_there_are_not_made_again_and_must_be_whole(tmp_path):
     first = _made(tmp_path, 3)
     (tmp_path / "00001.csv").unlink()

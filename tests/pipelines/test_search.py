@@ -90,11 +90,15 @@ def test_the_cases_above_hold_feasible_and_infeasible_trials(images):
     assert min(rates) < 50 < max(rates)
 
 
+REQUIRED = 10.0
+"""Percent: so few that edits with small steps are feasible, and damage far less than those with large ones."""
+
+
 @pytest.fixture(scope="module")
 def exhaustive(images) -> dict[float, search.Judgement]:
     """What edits with different learning rates come to when all control images are looked at."""
     rates = [10 ** (-3.5 + step / 2) for step in range(7)]
-    return {lr: search.judge(images, editors.build("rmsprop", lr=lr), 90.0) for lr in rates}
+    return {lr: search.judge(images, editors.build("rmsprop", lr=lr), REQUIRED) for lr in rates}
 
 
 @pytest.mark.parametrize("order", ["weak first", "strong first", "mixed"])
@@ -104,7 +108,7 @@ def test_racing_against_the_best_so_far_chooses_as_looking_at_everything_does(im
     best: search.Judgement | None = None
     scored = 0
     for lr in rates:
-        judged = search.judge(images, editors.build("rmsprop", lr=lr), 90.0, best.drawdowns if best else ())
+        judged = search.judge(images, editors.build("rmsprop", lr=lr), REQUIRED, best.drawdowns if best else ())
         assert (judged.feasible, judged.edits) == (exhaustive[lr].feasible, exhaustive[lr].edits)
         assert judged.drawdowns == exhaustive[lr].drawdowns[: len(judged.drawdowns)]
         scored += len(judged.drawdowns)
@@ -113,16 +117,18 @@ def test_racing_against_the_best_so_far_chooses_as_looking_at_everything_does(im
     feasible = [judged.drawdown for judged in exhaustive.values() if judged.feasible]
     assert best.drawdown == min(feasible)
     assert max(feasible) > min(feasible) + 0.5  # there was something to lose
-    assert scored <= sum(len(judged.drawdowns) for judged in exhaustive.values())
+    every = sum(len(judged.drawdowns) for judged in exhaustive.values())
+    assert scored < every if order == "weak first" else scored <= every  # the best comes before those that it beats
 
 
 def test_a_trial_that_is_as_good_as_the_best_is_looked_at_to_the_end(images, exhaustive):
     best = min((judged for judged in exhaustive.values() if judged.feasible), key=lambda judged: judged.drawdown)
     again = next(lr for lr, judged in exhaustive.items() if judged is best)
-    judged = search.judge(images, editors.build("rmsprop", lr=again), 90.0, best.drawdowns)
+    judged = search.judge(images, editors.build("rmsprop", lr=again), REQUIRED, best.drawdowns)
     assert judged == best
     assert judged.complete
-    beaten = search.judge(images, editors.build("rmsprop", lr=again), 90.0, [value - 1.0 for value in best.drawdowns])
+    better = [value - 1.0 for value in best.drawdowns]
+    beaten = search.judge(images, editors.build("rmsprop", lr=again), REQUIRED, better)
     assert beaten.feasible
     assert not beaten.complete
     assert beaten.drawdowns == best.drawdowns[:25]
@@ -265,8 +271,10 @@ def test_a_study_with_nothing_to_search_still_judges(images, tmp_path):
     assert importances == {}
 
 
-def test_a_search_finds_a_better_learning_rate_than_one_that_cannot_work(images, tmp_path):
-    table, _ = run(images, tmp_path, "gd", 10, ranges={"lr": (1e-9, 1.0)})
+def test_a_search_finds_learning_rates_that_work_far_from_where_it_begins(images, tmp_path):
+    table, _ = run(images, tmp_path, "gd", 10, ranges={"lr": (1e-9, 9e-3)})
+    assert table["lr"][0] < 1e-5
+    assert not table["feasible"][0]
     chosen = table[table["chosen"]].iloc[0]
-    assert chosen["success_rate"] == table["success_rate"].max() or chosen["feasible"]
-    assert chosen["lr"] > 1e-5
+    assert chosen["success_rate"] > table["success_rate"][0] + 20
+    assert chosen["lr"] > 1e-4

@@ -126,6 +126,11 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         (*RESNET18, "--set", "mu=0.5", "--input", "images/0.png", "--label", "CHANGED", *TINY),
         ("no hyperparameter 'mu'",),
     ),
+    "an option that is no hyperparameter": (
+        nothing,
+        (*RESNET18, "--set", "max_steps=5", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("no hyperparameter 'max_steps'; it has: lr, beta, eps",),
+    ),
     "no number": (nothing, (*RESNET18, "--set", "lr", *ONE, *TINY), ("--set needs a name and a number",)),
     "no mistake": (nothing, (*RESNET18, *TINY), ("give either --input and --label, or --mistakes",)),
     "broken table": (

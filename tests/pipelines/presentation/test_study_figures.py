@@ -18,7 +18,7 @@ def trials() -> pd.DataFrame:
         {
             "number": range(6),
             "success_rate": [99.0, 96.0, 95.0, 90.0, 80.0, 20.0],
-            "drawdown": [6.0, 3.0, 2.0, 1.5, np.nan, np.nan],
+            "drawdown": [6.0, 3.0, 2.0, 1.5, 1.2, 0.1],
             "lr": [1e-1, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4],
             "feasible": [True, True, True, False, False, False],
             "chosen": [False, False, True, False, False, False],
@@ -51,19 +51,16 @@ def tradeoff(trials, *more, **options):
     return figures.tradeoffs({"plain, chain3": trials}, *more, **options)
 
 
-def test_tradeoffs_separate_feasible_infeasible_unevaluated_and_chosen(trials):
+def test_tradeoffs_separate_feasible_infeasible_and_chosen(trials):
     figure = tradeoff(trials)
     feasible, infeasible, ring = points(figure.axes[0])
     assert feasible.tolist() == [[99.0, 6.0], [96.0, 3.0], [95.0, 2.0]]
-    assert infeasible.tolist() == [[90.0, 1.5]]
+    assert infeasible.tolist() == [[90.0, 1.5], [80.0, 1.2]]
     assert ring.tolist() == [[95.0, 2.0]]
-    ticks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "-"]
-    assert ticks == [80.0]
     for text in (
         "feasible: success ≥ 95 %",
         "← 1 more",
         "infeasible trial",
-        "not evaluated",
         "chosen",
         "2.00",
     ):
@@ -88,8 +85,8 @@ def test_tradeoffs_move_with_the_threshold(trials):
     assert list(line.get_xdata()) == [90, 90]
 
 
-def test_a_study_without_any_evaluated_trial_says_so(trials):
-    nothing = trials.assign(drawdown=np.nan, feasible=False, chosen=False)
+def test_a_study_of_trials_that_hardly_ever_succeed_says_so(trials):
+    nothing = trials.assign(success_rate=trials["success_rate"] / 2, feasible=False)
     figure = tradeoff(nothing)
     figure.canvas.draw()
     assert "no trial succeeded" in words(figure)
@@ -144,14 +141,14 @@ def test_notes_in_a_panel_cover_no_trial():
     """The number of trials further left stood on crosses, the chosen trial's drawdown on others."""
     success = [98.0, 97.0, 96.5, 96.0, 62.0, 64.0, 68.0, 30.0, 20.0]
     trials = pd.DataFrame({"number": range(9), "success_rate": success, "lr": 0.1, "chosen": [True] + [False] * 8})
-    trials = trials.assign(drawdown=[0.5, 0.5, 0.5, 0.51, 0.45, 0.42, 0.05, np.nan, np.nan])
+    trials = trials.assign(drawdown=[0.5, 0.5, 0.5, 0.51, 0.45, 0.42, 0.05, 0.04, 0.03])
     trials = trials.assign(feasible=trials["success_rate"] >= 95)
     figure = figures.tradeoffs({f"{name},\nchain3": trials for name in "abc"})
     for axes in figure.axes[:3]:
         assert {text.get_text() for text in axes.texts} == {"← 2 more", "0.50"}
         extents = drawn(figure, axes.texts)
         assert apart(extents)
-        seen = trials.dropna(subset="drawdown")
+        seen = trials[trials["success_rate"] > 50]
         places = axes.transData.transform(seen[["success_rate", "drawdown"]].to_numpy())
         assert not [place for extent in extents for place in places if extent.padded(4).contains(*place)]
 
@@ -164,7 +161,7 @@ def test_finalists_are_shown_by_what_decided_between_them(trials):
     (diamonds,) = [line for line in axes.lines if line.get_marker() == "D"]
     assert list(zip(*diamonds.get_data(), strict=True)) == [(96.0, 1.75), (95.0, 1.9)]
     assert points(axes)[-1].tolist() == [[96.0, 1.75]]
-    for text in ("1.75", "finalist on all images", "not evaluated", "chosen"):
+    for text in ("1.75", "finalist on all images", "chosen"):
         assert text in words(figure)
     assert "finalists are decided on all control images" in figure.legends[0].get_title().get_text()
     figure.canvas.draw()
