@@ -100,7 +100,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: train the model first") from error
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error}): train the model again") from error
+        raise InputError(
+            f"{path} is not a readable safetensors file ({error}): remove it and train the model again"
+        ) from error
     wanted = model.state_dict()
     for name in [*wanted, *weights]:
         if name not in weights or name not in wanted or weights[name].shape != wanted[name].shape:

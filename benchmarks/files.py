@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else _usual_mode())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,6 +43,13 @@ def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
     """The hexadecimal hash of a file's bytes, read in pieces; raises OSError when it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _usual_mode() -> int:
+    """Who may read and write a new file; some writers of tensors let nobody else read theirs."""
+    mask = os.umask(0)  # the only way to ask for it
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _synchronise_folder(folder: Path) -> None:

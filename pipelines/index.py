@@ -84,7 +84,7 @@ def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, str]:
 def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:
     name, (commit, _, dirty) = folder.name, run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
-    machine, again = described(run["hardware"]), f"again with `{run['command']}`"
+    machine, again = described(run["hardware"]), f"again with `{run['command']}`, if `params.yaml` lists it"
     parameters = f" and the parameters in [run.json]({name}/run.json)" if "parameters" in run else ""
     return [
         f"## {name}",

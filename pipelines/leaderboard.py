@@ -262,7 +262,7 @@ def _read_cell(cell: Cell, merged: Merged, kind: str) -> CellResult:
     if protocol != PROTOCOL:
         raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
     if len(records) != edits:
-        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: {again}")
+        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: remove it and {again}")
     origin = merged.origin(cell.editor, f"{cell.file}{kind}", description)
     edited = "mistakes" if kind else CellResult.edited
     return CellResult(cell, description, records, milliseconds, learned, origin, edited)

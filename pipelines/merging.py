@@ -61,7 +61,8 @@ def merge(found: Bundle, layout: Layout, replace: bool) -> tuple[int, list[str],
         for name, files in taken.items()
         if name.startswith("edits/")
     }
-    origins.write(layout, Merged(merged.data or found.data, cells))
+    if cells:
+        origins.write(layout, Merged(merged.data or found.data, cells))
     for files in taken.values():
         for path, content in files.items():
             write_atomically(path, content)

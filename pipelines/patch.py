@@ -66,9 +66,9 @@ def patch(
     correction = correct(own, wanted, Method(editor, where, chosen, max_steps, views, seen))
     effects = side_effects(own, correction.network, controls)
     made = correction.patch
-    stem = out.with_name(out.name if model.is_dir() else out.stem)
+    stem = _stem(model, out)
     _write(made, model, out, patches.apply)
-    patches.save(made, stem.with_name(f"{stem.name}.patch.safetensors"))
+    patches.save(made, _patch_file(stem))
     pairs = zip(wanted, correction.before, strict=True)
     report = PatchReport(
         model=str(model),
@@ -143,6 +143,19 @@ def _check_out(model: Path, out: Path) -> None:
         raise InputError(f"{out} is a file: a patched {model} is a folder")
     if model.is_file() and out.suffix != model.suffix:
         raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
+    if out.exists() and not _patch_file(_stem(model, out)).exists():
+        raise InputError(
+            f"{out} is there already, and no earlier patch of a model: give another name, or remove it first"
+        )
+
+
+def _stem(model: Path, out: Path) -> Path:
+    """What the names of all files beside a patched model begin with."""
+    return out.with_name(out.name if model.is_dir() else out.stem)
+
+
+def _patch_file(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.patch.safetensors")
 
 
 def _mistakes(own: OwnModel, image: Path | None, label: str | None, table: Path | None) -> list[Mistake]:

@@ -133,8 +133,12 @@ def _importances(layout: Layout, results: list[CellResult]) -> dict[str, dict[st
     found: dict[str, dict[str, pd.Series]] = {}
     for result in results:
         cell = result.cell
-        tuned = json.loads((layout.tuned(cell.editor) / f"{cell.file}.json").read_text())
-        values = pd.Series(tuned["importances"], dtype=float)
+        path = layout.tuned(cell.editor) / f"{cell.file}.json"
+        try:
+            values = pd.Series(json.loads(path.read_text())["importances"], dtype=float)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
+            raise InputError(f"{path} does not hold a study ({error!r}): remove it and {again}") from error
         if len(values) > 1 and values.notna().all():
             found.setdefault(cell.editor, {})[f"{cell.training}, {cell.layers}"] = values
     return found

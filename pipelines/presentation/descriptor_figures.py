@@ -84,7 +84,7 @@ def _draw_matrix(axes: Axes, rows: pd.DataFrame, largest: float) -> None:
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 colour = "white" if abs(value) > 0.6 * largest else INK
-                text = f"{value:.0f}".replace("-", "−") if abs(value) >= 0.5 else "0"
+                text = str(round(value)).replace("-", "−")
                 axes.text(column, row, text, ha="center", va="center", fontsize=6.8, color=colour)
     bar = axes.figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
     bar.ax.set_title("points", fontsize=8, fontweight="normal", loc="left")

@@ -191,7 +191,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(
         (
             "benchmarks.digits.sequences.ablation.cells",
             [["plain", "gdd", "all"]],
-            "benchmarks.digits.sequences.ablation.cells: unknown editor 'gdd'; params.yaml describes: gd",
+            "benchmarks.digits.sequences.ablation.cells: unknown editor 'gdd'; params.yaml describes: ",
         ),
         (
             "benchmarks.digits.sequences.source",

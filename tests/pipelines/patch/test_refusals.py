@@ -138,6 +138,11 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         (*RESNET18, "--mistakes", "list.csv", *TINY),
         ("list.csv needs rows with columns image,label",),
     ),
+    "another model in the way": (
+        spoil("new.pth", b"a model that took days"),
+        (*RESNET18, *ONE, *TINY),
+        ("new.pth is there already, and no earlier patch of a model",),
+    ),
     "the model itself": (
         nothing,
         (*RESNET18, *ONE, "--control", "images", "--out", "model.pth"),
