@@ -80,7 +80,6 @@ LEFT_OUT = {
         "editors/views.py": "imported with the package; a training asks for no views",
         "pipelines/sources.py": "refuses models that do not fit; makes nothing",
         "benchmarks/datasets/": "data are a dependency, as files",
-        "pipelines/cells.py": "names the files of an editor",
         "pipelines/tracking.py": "shows the training while it runs; report makes its run again",
         "pipelines/mlflow_store.py": "the same",
     },
