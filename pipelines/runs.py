@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import typer
@@ -52,7 +53,7 @@ def run_records(
     layout = Layout(benchmark)
     rows = {(row["training"], row["editor"], row["layers"]): row for row in table.to_dict("records")}
     cells = [
-        _cell_run(result, rows[result.cell.training, result.cell.editor, result.cell.layers], layout, commit)
+        _cell_run(result, rows[tuple(result.cell.names.values())], layout, commit, _asked(settings, result.cell.editor))
         for result in results
     ]
     trained = [
@@ -61,7 +62,15 @@ def run_records(
     return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
 
 
-def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> RunRecord:
+def _asked(settings: Settings, editor: str) -> dict[str, Any]:
+    """What an editor's block asks of it beside hyperparameters."""
+    options = settings.editor(editor).model_dump(include={"views", "margin", "backtracking", "memory"})
+    return {name: value for name, value in options.items() if value}
+
+
+def _cell_run(
+    result: CellResult, row: dict[str, Any], layout: Layout, commit: str, asked: Mapping[str, Any]
+) -> RunRecord:
     cell = result.cell
     described = (*KEYS, "note", "edits")
     metrics = {name: float(value) for name, value in row.items() if name not in described}
@@ -69,7 +78,7 @@ def _cell_run(result: CellResult, row: dict, layout: Layout, commit: str) -> Run
     figures = sorted(layout.figures.glob(f"tuning-{cell.editor}.png"))
     return RunRecord(
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
-        parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"]},
+        parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"], **asked},
         metrics={**metrics, **_similar(layout, cell), "milliseconds": float(result.milliseconds.mean())},
         series=_in_a_row(layout, cell),
         tags={

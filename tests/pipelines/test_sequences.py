@@ -211,6 +211,11 @@ def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, 
     assert [number for number, _ in shown.series["in_a_row_in_force"]] == list(range(9))
     assert shown.metrics["similar_accuracy"] == read(project, "similar.csv")["similar_accuracy"].iloc[0]
     assert not runs["training/plain"].series.keys() & shown.series.keys()
+    assert {"lr", "max_steps"} <= shown.parameters.keys()
+    assert not {"margin", "views"} & shown.parameters.keys()
+    project.change(editors__rmsprop__margin=2.0)
+    runs = {run.key: run for run in run_records(settings.load(), "digits", results, leaderboard.leaderboard(results))}
+    assert runs["plain/rmsprop/chain4"].parameters["margin"] == 2.0
 
 
 def test_bad_input_is_one_sentence(run, tmp_path):
