@@ -84,8 +84,9 @@ def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, str]:
 def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:
     name, (commit, _, dirty) = folder.name, run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
-    machine, again = described(run["hardware"]), f"again with `{run['command']}`, if `params.yaml` lists it"
-    parameters = f" and the parameters in [run.json]({name}/run.json)" if "parameters" in run else ""
+    machine = described(run["hardware"])
+    parameters = f"the parameters in [run.json]({name}/run.json) and " if "parameters" in run else ""
+    again = f"again with {parameters}`{run['command']}`, once `params.yaml` lists {name} to be run"
     return [
         f"## {name}",
         "",
@@ -100,7 +101,7 @@ def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]
         "",
         f"Data: {run['data']['source']}{_tried(folder)}",
         "",
-        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}{parameters}.{_elsewhere(run)}",
+        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}.{_elsewhere(run)}",
         "",
     ]
 
