@@ -77,10 +77,11 @@ def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
 
 
 def cells_of_run(settings: Settings, benchmark: str, names: Sequence[str] | None) -> dict[str, list[Cell]]:
-    """The cells of the editors ``names``, or of all on the leaderboard, by editor."""
+    """The cells of the editors ``names``, or of all on the leaderboard, by editor; those that have none are named."""
     found = {name: cells_of(settings, benchmark, name) for name in names or settings.run_of(benchmark).leaderboard}
     for name in [name for name, cells in found.items() if not cells]:
         print(f"{benchmark} {name}: nothing to do, `trainings` lists none of those in its `subsets`")
+        del found[name]
     return found
 
 
@@ -141,8 +142,7 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
     :param code: further files of code, such as the search for hyperparameters.
     """
     method = settings.method(cell.editor)
-    options = settings.editor(cell.editor).model_dump(include={"views", "margin", "backtracking", "memory"})
-    known = [PROTOCOL, str(cell), method, options, settings.seed, inputs]
+    known = [PROTOCOL, str(cell), method, settings.editor(cell.editor).asked, settings.seed, inputs]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     for path in (cell.model / WEIGHTS, cell.layout.data / "dataset.json"):
         try:

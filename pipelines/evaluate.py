@@ -63,8 +63,6 @@ def evaluate(
     if settings.benchmark(benchmark).mistakes:
         kinds += [f"{MISTAKES}{kind}" for kind in kinds[:3]]
     for name, of_editor in cells.items():
-        if not of_editor:
-            continue  # what is not asked for now may have been carried here from elsewhere
         folder = layout.edits(name)
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in kinds}

@@ -23,13 +23,11 @@ def in_shards(
     tables = []
     for number, rows in enumerate(shards(count, size)):
         path = folder / f"{number:05d}.csv"
-        if path.exists():
-            tables.append(_read_shard(path, len(rows)))
-            progress.resume(len(rows))
-        else:
+        finished = path.exists()
+        if not finished:
             write_records(path, run(rows))
-            tables.append(_read_shard(path, len(rows)))
-            progress.advance(len(rows))
+        tables.append(_read_shard(path, len(rows)))
+        (progress.resume if finished else progress.advance)(len(rows))
     return pd.concat(tables, ignore_index=True)
 
 

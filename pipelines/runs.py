@@ -53,19 +53,14 @@ def run_records(
     layout = Layout(benchmark)
     rows = {(row["training"], row["editor"], row["layers"]): row for row in table.to_dict("records")}
     cells = [
-        _cell_run(result, rows[tuple(result.cell.names.values())], layout, commit, _asked(settings, result.cell.editor))
+        _cell_run(result, rows[tuple(cell.names.values())], layout, commit, settings.editor(cell.editor).asked)
         for result in results
+        for cell in [result.cell]
     ]
     trained = [
         (training, seed) for seed in settings.training_seeds for training in settings.run_of(benchmark).trainings
     ]
     return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
-
-
-def _asked(settings: Settings, editor: str) -> dict[str, Any]:
-    """What an editor's block asks of it beside hyperparameters."""
-    options = settings.editor(editor).model_dump(include={"views", "margin", "backtracking", "memory"})
-    return {name: value for name, value in options.items() if value}
 
 
 def _cell_run(
@@ -78,7 +73,11 @@ def _cell_run(
     figures = sorted(layout.figures.glob(f"tuning-{cell.editor}.png"))
     return RunRecord(
         key=f"{cell.training}/{cell.editor}/{cell.layers}",
-        parameters={**result.description["hyperparameters"], "max_steps": result.description["max_steps"], **asked},
+        parameters={
+            **result.description["hyperparameters"],
+            "max_steps": result.description["max_steps"],
+            **{name: value for name, value in asked.items() if value},
+        },
         metrics={**metrics, **_similar(layout, cell), "milliseconds": float(result.milliseconds.mean())},
         series=_in_a_row(layout, cell),
         tags={

@@ -44,6 +44,11 @@ class EditorSettings(Strict):
     fixed: dict[Name, float] = Field(default_factory=dict)
     ranges: Ranges = Field(default_factory=dict)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is asked of the editor beside hyperparameters."""
+        return self.model_dump(include={"views", "margin", "backtracking", "memory"})
+
 
 class Settings(Strict):
     """The whole of params.yaml."""

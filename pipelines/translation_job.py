@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import editors
-from baselines import counting, editable_translation, translation, translation_epochs, translation_objectives
-from benchmarks import seeds
-from benchmarks import translation as room
+from baselines import editable_translation, translation
 from benchmarks.files import file_hash
-from benchmarks.translation import corpora
+from benchmarks.translation import corpora, corpus, requests, scoring
 from benchmarks.translation.requests import TranslationRequest
 from pipelines.code_hash import code_hash, with_imports
 from pipelines.layout import TIMING, Layout, cell, repeated
@@ -24,11 +21,6 @@ from pipelines.settings import Settings
 from pipelines.translation_settings import RowSettings, TranslationSettings
 
 REQUESTS = "requests.jsonl"
-_TEXT = ("text.py", "corpus.py", "vocabulary.py")
-_MODEL = ("batches.py", "corpus.py", "model.py", "randomness.py", "toolkit.py", "vocabulary.py")
-_REQUESTS = (*_MODEL, "decoding.py", "requests.py")
-_EDITS = (*_REQUESTS, "divergence.py", "parts.py")
-_SCORES = (*_EDITS, "bleu.py", "perturbations.py", "scoring.py", "text.py")
 
 
 @dataclass(frozen=True)
@@ -124,26 +116,26 @@ def counted(drawn: Iterator[TranslationRequest], progress: Progress) -> Iterator
 
 def data_code() -> list[Path]:
     """The files of code that decide about a prepared corpus."""
-    return [*_files_of(room, _TEXT), *sorted(Path(inspect.getfile(corpora)).parent.glob("*.py"))]
+    return _code(corpus.__file__, *sorted(Path(corpora.__file__).parent.glob("*.py")))
 
 
 def training_code(editor: str | None) -> list[Path]:
     """Those that decide about a trained model, which learns from edits if there is an ``editor``."""
-    modules = (seeds, counting, translation, translation_epochs, translation_objectives)
-    files = [file for module in modules for file in _module(module)]
-    if editor is None:
-        return [*files, *_files_of(room, _MODEL)]
-    return [*files, *_module(editable_translation), *_files_of(room, _EDITS), *_editing(editor)]
+    return _code(translation.__file__, *([editable_translation.__file__, editors.file_of(editor)] if editor else []))
 
 
 def request_code() -> list[Path]:
     """Those that decide about the edits that are drawn from a model."""
-    return [*_module(seeds), *_files_of(room, _REQUESTS)]
+    return _code(requests.__file__)
 
 
 def scoring_code(editor: str) -> list[Path]:
     """Those that decide what an edit does, and what a record says of it."""
-    return [*_module(seeds), *_files_of(room, _SCORES), *_editing(editor)]
+    return _code(scoring.__file__, editors.file_of(editor))
+
+
+def _code(*files: str | Path) -> list[Path]:
+    return with_imports(map(Path, files), ("editors", "benchmarks", "baselines"))
 
 
 def files_named(options: dict[str, Any]) -> list[Path]:
@@ -158,16 +150,3 @@ def identity(described: Sequence[Any], code: Sequence[Path], files: Sequence[Pat
     for found in (*map(code_hash, dict.fromkeys(code)), *map(file_hash, dict.fromkeys(files))):
         digest.update(found.encode())
     return digest.hexdigest()
-
-
-def _editing(editor: str) -> list[Path]:
-    return with_imports([Path(editors.__file__), editors.file_of(editor)], ("editors",))
-
-
-def _module(module: Any) -> list[Path]:
-    return [Path(inspect.getfile(module))]
-
-
-def _files_of(package: Any, names: Sequence[str]) -> list[Path]:
-    folder = Path(inspect.getfile(package)).parent
-    return [folder / name for name in sorted(set(names))]

@@ -47,8 +47,6 @@ def tune(
     todo = unfinished("tune", cells, partial(_is_tuned, settings))
     share_out(partial(_tune_cell, settings), todo, settings.processes, settings.torch_device(), _keep_time)
     for name, of_editor in cells.items():
-        if not of_editor:
-            continue  # what is not asked for now may have been carried here from elsewhere
         folder = layout.tuned(name)
         folder.mkdir(parents=True, exist_ok=True)
         times = _read_times(folder)

@@ -56,6 +56,15 @@ def file_of(name: str) -> Path:
     return Path(inspect.getfile(_find(name)))
 
 
+def check_size(name: str, value: Any) -> None:
+    """Refuse an option that is not a positive whole number.
+
+    :raises InputError: naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+
+
 def _find(name: str) -> Callable[..., nn.Module]:
     _discover()
     if name not in _registered:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision, imported further down
-from benchmarks.errors import InputError
-from benchmarks.models import register
+from benchmarks.models import check_size, register
 from benchmarks.models.extra_layer import with_extra_layer
-from benchmarks.models.torchvision_networks import in_parts
+from benchmarks.models.torchvision_networks import check_colour, in_parts
 
 BLOCKS = (6, 12, 32, 32)
 """Layers of the four dense blocks (Huang et al. 2017, table 1)."""
@@ -27,9 +26,7 @@ def densenet169(channels: int, classes: int, growth: int = 32, extra_width: int 
     """
     from torchvision.models import DenseNet
 
-    if channels != 3:
-        raise InputError(f"densenet169 takes 3 colour channels, not {channels}")
-    if isinstance(growth, bool) or not isinstance(growth, int) or growth < 1:
-        raise InputError(f"growth must be a whole number >= 1, not {growth!r}")
+    check_colour(channels)
+    check_size("growth", growth)
     parts = in_parts(DenseNet(growth, BLOCKS, num_init_features=2 * growth, num_classes=classes))
     return parts if extra_width is None else with_extra_layer(parts, extra_width)

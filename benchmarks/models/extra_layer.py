@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.errors import InputError
-from benchmarks.models import register
+from benchmarks.models import check_size, register
 from benchmarks.models.resnet18 import resnet18
 
 WIDTH = 4096
@@ -27,8 +27,7 @@ class ExtraLayer(nn.Module):
 
     def __init__(self, features: int, width: int = WIDTH) -> None:
         super().__init__()
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise InputError(f"extra_width must be a whole number >= 1, not {width!r}")
+        check_size("extra_width", width)
         self.expand = nn.Linear(features, width)
         self.reduce = nn.Linear(width, features)
         nn.init.zeros_(self.reduce.weight)

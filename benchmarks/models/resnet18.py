@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.errors import InputError
-from benchmarks.models import register
+from benchmarks.models import check_size, register
 
 STEMS = ("3x3", "7x7")
 
@@ -28,8 +28,7 @@ def resnet18(channels: int, classes: int, width: int = 64, stem: str = "3x3") ->
     """
     if stem not in STEMS:
         raise InputError(f"stem must be {' or '.join(STEMS)}, not {stem!r}")
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise InputError(f"width must be a whole number >= 1, not {width!r}")
+    check_size("width", width)
     parts = OrderedDict(stem=_stem(channels, width, stem))
     before = width
     for number, after in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):

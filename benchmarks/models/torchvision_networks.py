@@ -35,10 +35,15 @@ def torchvision_network(channels: int, classes: int, network: str, extra_width: 
     :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
     :raises InputError: for an unknown name, or images that are not in colour.
     """
-    if channels != CHANNELS:
-        raise InputError(f"torchvision's networks take {CHANNELS} colour channels, not {channels}")
+    check_colour(channels)
     whole = in_parts(make_whole(network, classes))
     return whole if extra_width is None else with_extra_layer(whole, extra_width)
+
+
+def check_colour(channels: int) -> None:
+    """:raises InputError: for images that are not in colour."""
+    if channels != CHANNELS:
+        raise InputError(f"torchvision's networks take {CHANNELS} colour channels, not {channels}")
 
 
 @cache

@@ -28,6 +28,20 @@ def test_a_written_file_has_the_permissions_of_an_ordinary_one(tmp_path: Path) -
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_writer_decides_nothing_about_permissions_and_those_of_an_old_file_stay(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.write_text("")
+    old.chmod(0o640)
+    (tmp_path / "ordinary").write_text("")
+    for path in (new, old):
+        with atomic_path(path) as temporary:
+            temporary.write_text("")
+            temporary.chmod(0o600)
+    assert new.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    assert old.stat().st_mode & 0o777 == 0o640
+
+
 def test_the_old_content_is_there_until_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_atomically(path, "old")

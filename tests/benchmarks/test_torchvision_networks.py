@@ -92,7 +92,7 @@ def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images
     assert narrow.eval()(images).shape == (2, 6)
     with pytest.raises(InputError, match="growth must be a whole number >= 1, not 0"):
         models.make("densenet169", channels=3, classes=6, growth=0)
-    with pytest.raises(InputError, match="takes 3 colour channels, not 1"):
+    with pytest.raises(InputError, match="take 3 colour channels, not 1"):
         models.make("densenet169", channels=1, classes=6)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import editors
-from pipelines import cells, recipes, settings
+from pipelines import cells, recipes, settings, translation_job
 from pipelines.code_hash import code_hash
 
 DIGEST = "9a7cf7a5da143dce968b8da9047a159f45879351a802b012bcd457d9c3eb9690"
@@ -128,3 +128,22 @@ def test_a_training_follows_from_its_recipe_and_nothing_of_how_it_resumes():
     assert {"baselines/training.py", "baselines/epochs.py", "benchmarks/models/resnet18.py"} <= plain & editable
     assert {"baselines/editable.py", "editors/descent.py", "editors/methods/rmsprop.py"} <= editable - plain
     assert not {"baselines/resuming.py", "benchmarks/errors.py", "baselines/cnp.py"} & (plain | editable)
+
+
+def test_what_a_translator_learns_and_does_follows_from_its_own_files():
+    plain, editable, asked, scored = (
+        {file.relative_to(ROOT).as_posix() for file in files}
+        for files in (
+            translation_job.training_code(None),
+            translation_job.training_code("rmsprop"),
+            translation_job.request_code(),
+            translation_job.scoring_code("covariance"),
+        )
+    )
+    folder = "benchmarks/translation/"
+    assert {"baselines/translation_epochs.py", "baselines/counting.py", f"{folder}model.py"} <= plain & editable
+    assert {"editors/methods/rmsprop.py", f"{folder}divergence.py", f"{folder}parts.py"} <= editable - plain
+    assert {f"{folder}requests.py", f"{folder}decoding.py", f"{folder}model.py"} <= asked & scored
+    assert {"editors/covariance.py", f"{folder}bleu.py", f"{folder}perturbations.py"} <= scored - asked
+    assert f"{folder}scoring.py" not in plain | editable | asked
+    assert "baselines/resuming.py" not in plain | editable

@@ -187,6 +187,15 @@ def test_without_a_feasible_trial_the_least_violating_is_chosen_and_said_so(tune
     assert "> **Warning:** MLflow was not filled" in (tuned.folder / "results/README.md").read_text()
 
 
+def test_an_editor_that_has_nothing_to_edit_at_present_keeps_its_results(tuned):
+    before = {**tuned.files("results/digits/tuned/gd"), **tuned.files("results/digits/edits/gd")}
+    assert before
+    tuned.change(editors__gd__subsets={"study-4-edits": ["all"]})  # described, and not trained
+    for stage in ("tune", "evaluate"):
+        assert "digits gd: nothing to do, `trainings` lists none" in tuned.succeed(stage, "digits", "gd").output
+    assert {**tuned.files("results/digits/tuned/gd"), **tuned.files("results/digits/edits/gd")} == before
+
+
 def test_a_later_tuning_with_the_same_outcome_is_noted_and_nothing_edited_again(tuned):
     records = tuned.files("results/digits/edits/gd")
     path = tuned.folder / "results/digits/tuned/gd/plain-all.json"

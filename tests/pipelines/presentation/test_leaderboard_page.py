@@ -56,6 +56,11 @@ def test_page_is_well_formed_and_needs_nothing_else(table1):
     assert "prefers-color-scheme: dark" in html
 
 
+def test_words_look_as_they_do_in_markdown(table1):
+    html = leaderboard_html(table1, metrics=METRICS, **WORDS | {"caption": "*Views* of `a*b*c` ask 2 * 3 more."})
+    assert "<p><em>Views</em> of <code>a*b*c</code> ask 2 * 3 more.</p>" in html
+
+
 def test_steps_of_editors_without_gradients_are_dashes_that_sort_last(table1):
     frame = steps_only_of(table1, ["rmsprop", "momentum", "mine"])
     html = leaderboard_html(frame, metrics=[*METRICS, Column("num_steps", "Steps", "", 2)], **WORDS)
