@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.cells import KEYS
 from pipelines.presentation.checks import require
+from pipelines.presentation.labels import settle
 from pipelines.presentation.style import INK, editor_title, layers_title, new_figure, styled
 
 # Paul Tol's muted scheme and a grey, https://sronpersonalpages.nl/~pault/; beyond ten classes they come again.
@@ -54,6 +55,7 @@ def figure2(confusion: pd.DataFrame, tsne: pd.DataFrame, variance: pd.DataFrame)
     models = list(confusion[KEYS].drop_duplicates().itertuples(index=False, name=None))
     figure = new_figure(width=9.5, height=0.5 + 3.0 * len(models))
     grid = figure.add_gridspec(len(models), 3, width_ratios=[1.12, 1.0, 0.95])
+    maps = []
     largest = float(np.nanmax(confusion["drawdown_signed"].abs()))
     for row, model in enumerate(models):
         matrix, map_of_edits = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
@@ -61,9 +63,15 @@ def figure2(confusion: pd.DataFrame, tsne: pd.DataFrame, variance: pd.DataFrame)
         size = 9 if name else 11
         _draw_matrix(matrix, _of(confusion, model), largest)
         matrix.set_title(f"Drawdown by class{name}", fontsize=size)
-        _draw_edits(map_of_edits, _of(tsne, model), [str(name) for name in _of(confusion, model)["class"].unique()])
+        classes = [str(name) for name in _of(confusion, model)["class"].unique()]
+        _draw_edits(map_of_edits, _of(tsne, model), classes)
         map_of_edits.set_title(f"t-SNE of edits{name}", fontsize=size)
+        maps.append((map_of_edits, _of(tsne, model), classes))
     _draw_variance(figure.add_subplot(grid[:, 2]), variance, models)
+    settle(figure)
+    for map_of_edits, rows, classes in maps:
+        if len(classes) <= _NUMBERS:
+            _name_groups(map_of_edits, rows, classes)
     return figure
 
 
@@ -107,14 +115,25 @@ def _draw_edits(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     axes.spines[:].set_color("#c9cfda")
     axes.set_box_aspect(1)
     axes.set_xlabel("colour: class of the edited image\ndark to light: its target, first to last class", fontsize=8)
-    if len(names) > _NUMBERS:
-        return
+
+
+def _name_groups(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    """The name of each class of edited images where its edits are, none over another, all within the axes."""
+    groups = [(number, rows[rows["edited_class"].astype(str) == name]) for number, name in enumerate(names)]
     halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground="white")]
-    present = [label for label in range(len(names)) if (labels == label).any()]
-    places = _apart(axes, np.array([_medoid(points[labels == label]) for label in present]))
-    for label, place in zip(present, places, strict=True):
-        look = {"color": class_colour(label, 0, len(names)), "weight": "bold", "path_effects": halo}
-        axes.text(*place, names[label], transform=axes.transAxes, ha="center", va="center", fontsize=9, **look)
+    texts = []
+    for number, group in groups:
+        if len(group):
+            place = axes.transLimits.transform(_medoid(group[["x", "y"]].to_numpy(dtype=float)))
+            look = {"color": class_colour(number, 0, len(names)), "weight": "bold", "path_effects": halo}
+            texts.append(axes.text(*place, names[number], transform=axes.transAxes, ha="center", va="center", **look))
+            texts[-1].set_fontsize(8)
+    inverse = axes.transAxes.inverted()
+    boxes = [text.get_window_extent().transformed(inverse) for text in texts]
+    places = np.array([text.get_position() for text in texts]).reshape(-1, 2)
+    sizes = np.array([box.size for box in boxes]).reshape(-1, 2)
+    for text, place in zip(texts, _apart(places, sizes), strict=True):
+        text.set_position(tuple(place))
 
 
 def _draw_variance(axes: Axes, variance: pd.DataFrame, models: list[tuple[str, ...]]) -> None:
@@ -164,16 +183,25 @@ def _medoid(points: np.ndarray) -> np.ndarray:
     return points[np.linalg.norm(points[:, None] - points[None], axis=2).sum(axis=1).argmin()]
 
 
-def _apart(axes: Axes, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) as fractions of the axes, moved up or down until their names do not cover each other."""
-    low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
-    places = (points - low) / (high - low)
-    for _ in range(100):
-        across, up = (places[:, None, k] - places[None, :, k] for k in (0, 1))
-        lacking = np.where((np.abs(across) < 0.2) & (np.abs(up) < 0.07), 0.07 - np.abs(up), 0.0)
-        np.fill_diagonal(lacking, 0.0)
-        direction = np.where(up == 0, np.sign(np.arange(len(up))[:, None] - np.arange(len(up))), np.sign(up))
-        places[:, 1] = (places[:, 1] + 0.25 * (lacking * direction).sum(axis=1)).clip(0.04, 0.96)
+def _apart(places: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Centres (N, 2) of names, as fractions of the axes, moved until the names (N, 2: width, height) are apart.
+
+    Each pair moves up and down, or sideways where that is shorter.
+    """
+    edge = sizes / 2 + 0.01
+    places = places.clip(edge, 1 - edge)
+    needed = (sizes[:, None] + sizes[None]) / 2 + 0.01
+    order = np.arange(len(places))
+    for _ in range(300):
+        apart = places[:, None] - places[None]
+        lacking = needed - np.abs(apart)
+        lacking[order, order] = 0.0
+        covers = (lacking > 0).all(axis=2, keepdims=True)
+        if not covers.any():
+            break
+        shorter = lacking == lacking.min(axis=2, keepdims=True)
+        direction = np.where(apart == 0, np.sign(order[:, None] - order)[..., None], np.sign(apart))
+        places = (places + 0.3 * (lacking * direction * covers * shorter).sum(axis=1)).clip(edge, 1 - edge)
     return places
 
 

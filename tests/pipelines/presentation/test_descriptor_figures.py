@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,12 +77,18 @@ def test_brightness_follows_the_target_and_classes_differ():
     assert len({class_colour(label, 5, 10) for label in range(10)}) == 10
 
 
-def test_names_of_groups_do_not_cover_each_other():
-    confusion, tsne, variance = tables("plain")
-    _, edits, _ = panels(figures.figure2(confusion, tsne.assign(x=tsne.index % 2, y=0.01 * tsne.index), variance))
-    heights = sorted(text.get_position()[1] for text in edits.texts)
-    assert np.all(np.diff(heights) > 0.05)
-    assert 0 < heights[0] < heights[-1] < 1
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0])
+def test_names_of_groups_cover_neither_each_other_nor_the_frame(spread):
+    long = dict(zip(NAMES, ("a long name", "automobile", "an even longer one"), strict=True))
+    confusion, tsne, variance = (frame.replace(long) for frame in tables("plain"))
+    close = tsne.assign(x=spread * (tsne.index % 2), y=0.01 * spread * tsne.index)
+    _, edits, _ = panels(figures.figure2(confusion, close, variance))
+    frame, boxes = edits.get_window_extent(), [text.get_window_extent() for text in edits.texts]
+    assert [text.get_text() for text in edits.texts] == list(long.values())
+    for box in boxes:
+        assert frame.x0 < box.x0 < box.x1 < frame.x1
+        assert frame.y0 < box.y0 < box.y1 < frame.y1
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_classes_named_by_numbers_and_many_classes():
