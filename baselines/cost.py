@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from baselines.epochs import Pass
-from baselines.objectives import CrossEntropy, Objective, Step
+from baselines.objectives import CrossEntropy, Objective, Step, losses_of
 from baselines.training import TrainingPlan
 from benchmarks.dataset import Dataset, Split
 from benchmarks.metrics import Estimate
@@ -68,6 +68,7 @@ class _Timed:
     def __init__(self, model: nn.Module, objective: Objective, plan: TrainingPlan) -> None:
         self._model, self._objective = copy.deepcopy(model).train(), copy.deepcopy(objective)
         trained = [*self._model.parameters(), *self._objective.parameters()]
+        self._mixed_precision = plan.mixed_precision
         self._optimizer = torch.optim.Adam(trained, lr=plan.lr * 1e-6, fused=True)
 
     def run(self, step: Step) -> tuple[float, float]:
@@ -75,7 +76,7 @@ class _Timed:
         _finish(step.inputs)
         began = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._objective(self._model, step)
+        losses = losses_of(self._objective, self._model, step, self._mixed_precision)
         losses.total.backward()
         self._optimizer.step()
         _finish(step.inputs)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from baselines.counting import Counted
-from baselines.objectives import Losses, Objective, Step
+from baselines.objectives import Losses, Objective, Step, losses_of
 from benchmarks.dataset import Dataset, Split
 from benchmarks.seeds import generator, seed
 
@@ -70,6 +70,7 @@ def run(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     clip_norm: float | None,
+    mixed_precision: bool,
     on_step: Callable[[], None],
 ) -> None:
     """Train ``model`` on the batches that are left.
@@ -80,7 +81,7 @@ def run(
     model.train()
     for step in passed.batches():
         optimizer.zero_grad(set_to_none=True)
-        losses = objective(model, step)
+        losses = losses_of(objective, model, step, mixed_precision)
         losses.total.backward()
         if clip_norm is not None:
             trained = [value for group in optimizer.param_groups for value in group["params"]]

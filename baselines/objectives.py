@@ -50,7 +50,7 @@ class CrossEntropy(Objective):
     """The batch's mean cross-entropy: plain training, ``L_base`` of section 3."""
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
-        logits = model(step.inputs)
+        logits = in_full(model(step.inputs))
         return Losses(F.cross_entropy(logits, step.labels), logits)
 
 
@@ -67,9 +67,20 @@ class Distillation(Objective):
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
         with torch.no_grad(), evaluation_mode(self.teacher):
-            reference = self.teacher(step.inputs)
-        logits = model(step.inputs)
+            reference = in_full(self.teacher(step.inputs))
+        logits = in_full(model(step.inputs))
         return Losses(divergence(reference, logits).mean(), logits)
+
+
+def losses_of(objective: Objective, model: nn.Module, step: Step, mixed_precision: bool) -> Losses:
+    """What the objective makes of a batch, see :attr:`baselines.training.TrainingPlan.mixed_precision`."""
+    with torch.autocast(step.inputs.device.type, torch.bfloat16, enabled=mixed_precision):
+        return objective(model, step)
+
+
+def in_full(values: Tensor) -> Tensor:
+    """In float32 what mixed precision computed in bfloat16, whose three digits are too few for losses and edits."""
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def divergence(reference: Tensor, logits: Tensor) -> Tensor:

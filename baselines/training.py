@@ -36,6 +36,8 @@ class TrainingPlan:
     :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
     :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
         one is shortened to it. None for no limit.
+    :ivar mixed_precision: convolutions and matrix products in bfloat16 (``torch.autocast``), about twice as fast on
+        processors that have it, GPUs and CPUs alike; losses, edits' own steps, weights and their updates in float32.
     """
 
     epochs: int
@@ -45,6 +47,7 @@ class TrainingPlan:
     clip_norm: float | None = None
     optimizer: str = "adam"
     lr_new: float | None = None
+    mixed_precision: bool = False
 
     def factor(self, progress: float) -> float:
         """What multiplies the learning rate after a share ``progress`` (0 to 1) of all steps."""
@@ -139,7 +142,7 @@ def train(
             on_step(passed.done)
 
         try:
-            run(passed, model, objective, optimizer, scheduler, plan.clip_norm, after_step)
+            run(passed, model, objective, optimizer, scheduler, plan.clip_norm, plan.mixed_precision, after_step)
             within = None
             tuning_loss, mask = _answers(model, dataset, dataset.tuning, 500)
             if not math.isfinite(tuning_loss):

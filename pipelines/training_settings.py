@@ -39,6 +39,7 @@ class _Training(Strict):
     clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
     optimizer: Literal["adam", "sgd"] = TrainingPlan.optimizer
     lr_new: float | None = Field(default=TrainingPlan.lr_new, gt=0, allow_inf_nan=False)
+    mixed_precision: bool = TrainingPlan.mixed_precision
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     start: Name | None = None

@@ -94,10 +94,10 @@ def _lines(report: PatchReport, sheet: str, patch: str) -> Iterator[str]:
     )
     yield f"- **Flips**: {len(effects.flips)} of {effects.images} control images, {_percent(effects.flip_rate)}."
     if effects.drawdown is None:
-        yield "- **Drawdown**: unknown, because the control images do not lie in class folders."
+        yield "- **Signed drawdown**: unknown, because the control images do not lie in class folders."
     else:
         errors = f"error {effects.error_before.value:.2f} % before, {effects.error_after.value:.2f} % after"
-        yield f"- **Drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
+        yield f"- **Signed drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
     yield "\nIntervals are of 95 %, over other control images like these. The edited images are not among them.\n"
     yield from _flips(effects, sheet)
     yield f"Weights {report.original[:12]} became {report.patched[:12]}. To go back:\n"

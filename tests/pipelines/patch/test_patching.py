@@ -110,7 +110,7 @@ def test_a_torchvision_checkpoint_stays_one_and_the_patch_goes_off_without_a_tra
     label = other_class(image)
     arguments = (*RESNET18, "--input", image, "--label", label, "--control", "images", "--out", "new.pth")
     ended = succeed(run(*arguments))
-    assert "**Drawdown**: unknown" in ended.output
+    assert "**Signed drawdown**: unknown" in ended.output
     assert "of 5 control images" in ended.output  # the edited one is left out
     assert CLASSES[answer_of("new.pth", image)] == label
     new, old = checkpoint_files.read("new.pth"), checkpoint_files.read("model.pth")
