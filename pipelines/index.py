@@ -23,7 +23,7 @@ from pipelines.settings import Settings
 
 
 def write_index(results: Path, settings: Settings, warning: str = "") -> None:
-    """Write the index of all benchmarks whose tables lie in ``results``; those with most data come first.
+    """Write the index of all benchmarks whose tables lie in ``results``; those with most data come first, of these the longest.
 
     :param warning: something that went wrong while reporting and that a reader should know.
     """
@@ -73,12 +73,14 @@ def _run(folder: Path) -> dict[str, Any]:
         return json.loads((folder / "run.json").read_text())
 
 
-def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, str]:
-    """Table 3 first, translators last; large training sets before small ones."""
+def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, int, str]:
+    """Table 3 first, translators last; large training sets before small ones, long leaderboards before short ones."""
     folder, run = found
     with _named(folder):
         size = run["data"].get("sizes", {}).get("training", 0)
-        return (folder / "table6.md").exists(), not (folder / "table3.md").exists(), -size, folder.name
+        board = folder / "leaderboard.csv"
+        rows = len(pd.read_csv(board)) if board.exists() else 0
+        return (folder / "table6.md").exists(), not (folder / "table3.md").exists(), -size, -rows, folder.name
 
 
 def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:

@@ -29,10 +29,14 @@ def test_the_index_has_table_3_of_the_largest_training_set_first_and_says_what_m
     Path("results/larger/run.json").write_text(json.dumps(run))
     run["data"]["sizes"]["training"] = 100000
     Path("results/largest/run.json").write_text(json.dumps(run))
+    shutil.copytree("results/digits", "results/alike-but-shorter")
+    board = pd.read_csv("results/digits/leaderboard.csv")
+    board.iloc[:-1].to_csv("results/alike-but-shorter/leaderboard.csv", index=False)
     index.write_index(Path("results"), settings.load())
     text = Path("results/README.md").read_text()
     assert "## larger\n\nAs it was said when this was run.\n" in text
-    assert text.index("## larger") < text.index("## digits") < text.index("## largest")  # which has no Table 3
+    order = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert order == ["larger", "digits", "alike-but-shorter", "largest"]  # the last has no Table 3
     assert "at commit `0123456789ab` with local changes to its code; again with" in text
     trials = sum(len(pd.read_csv(path)) for path in Path("results/digits/tuned").glob("*/*.csv"))
     assert f"Tuning tried {trials} configurations" in text
