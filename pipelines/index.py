@@ -23,7 +23,7 @@ from pipelines.settings import Settings
 
 
 def write_index(results: Path, settings: Settings, warning: str = "") -> None:
-    """Write the index of all benchmarks whose tables lie in ``results``; those with most data come first, of these the longest.
+    """Write the index of all benchmarks whose tables lie in ``results``, those with most data first.
 
     :param warning: something that went wrong while reporting and that a reader should know.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Hashable
@@ -34,12 +35,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def sentence(error: ValidationError, schema: type[BaseModel]) -> str:
-    """What is wrong first, with the path of the parameter, what was found and what ``schema`` allows."""
-    first = error.errors()[0]
+    """What is wrong first or says most, with the path of the parameter, what was found and what ``schema`` allows."""
+    errors = error.errors()
+    # A misspelt key is missing under its right name as well, which says less.
+    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
     kind, where = first["type"], ".".join(_path(first["loc"], schema))
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if kind == "extra_forbidden":
-        return f"unknown key {where!r}; {_allowed(first['loc'][:-1], schema)}{others}"
+        return f"unknown key {where!r}; {_allowed(first['loc'], schema)}{others}"
     if kind == "missing":
         return f"{where} is missing{others}"
     if kind == "union_tag_not_found":
@@ -78,10 +81,12 @@ _NEEDS = {
 
 
 def _allowed(location: tuple[Any, ...], schema: Any) -> str:
-    """The keys that are allowed at a place in the file, found by walking the schema."""
-    for part in location:
+    """The keys that are allowed in place of an unknown one, found by walking the schema; the likeliest first."""
+    *block, unknown = location
+    for part in block:
         schema = _inside(schema, part)
-    return f"allowed here: {', '.join(schema.model_fields)}"
+    meant = difflib.get_close_matches(str(unknown), schema.model_fields, n=1)
+    return f"{f'did you mean {meant[0]!r}? ' if meant else ''}allowed here: {', '.join(schema.model_fields)}"
 
 
 def _path(location: tuple[Any, ...], schema: Any) -> list[str]:

@@ -114,7 +114,10 @@ def test_what_is_right_is_read(tmp_path, condition):
 
 WRONG = {
     "unknown rule": ({**GOOD, "rule": "best"}, "claims.mine.conditions.0.rule must be one of"),
-    "unknown key": ({**GOOD, "then": ["plain/gd/all"]}, "unknown key 'claims.mine.conditions.0.then'; allowed here:"),
+    "unknown key": (
+        {**GOOD, "then": ["plain/gd/all"]},
+        "unknown key 'claims.mine.conditions.0.then'; did you mean 'than'\\? allowed here:",
+    ),
     "unknown metric": ({**GOOD, "metric": "drawdwn"}, "unknown metric 'drawdwn'; there are: drawdown"),
     "text for a number": ({**GOOD, "by_more_than": "1"}, "by_more_than must be a number, not '1'"),
     "infinite": ({**WITHIN, "within": math.inf}, "within must be a finite number"),

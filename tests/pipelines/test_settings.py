@@ -94,6 +94,14 @@ def test_an_unknown_key_is_named_with_those_that_are_allowed(tmp_path, where, al
     assert allowed in message
 
 
+def test_a_misspelt_key_is_named_rather_than_missed_and_the_right_one_proposed(tmp_path):
+    content = yaml.safe_load(changed("benchmarks.digits.trainings.plain.epoch", 3))
+    del content["benchmarks"]["digits"]["trainings"]["plain"]["epochs"]
+    message = complaint(tmp_path, yaml.safe_dump(content))
+    assert "unknown key 'benchmarks.digits.trainings.plain.epoch'; did you mean 'epochs'? allowed here: " in message
+    assert "did you mean" not in complaint(tmp_path, changed("editors.gd.colour", 1))
+
+
 @pytest.mark.parametrize(
     "where", ["seed", "benchmarks.digits.data", "benchmarks.digits.trainings.plain.lr", "editors.gd.trials"]
 )
