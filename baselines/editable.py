@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import editors
 from baselines.edit_targets import RandomTargets, Targets
-from baselines.objectives import CrossEntropy, Losses, Objective, Step, in_full
+from baselines.objectives import CrossEntropy, Losses, Objective, Step, in_full, in_full_precision
+from baselines.usable_editors import check_usable
 from benchmarks.errors import InputError
 from benchmarks.folding import fold
 from benchmarks.parts import layers_of, split
@@ -153,7 +154,7 @@ class EditObjective(Objective):
         :param reference: answers for the batch, on which alone the edit is to be local.
         """
         wanted = editors.constraints.predicts(label)
-        with torch.autocast(features.device.type, enabled=False):
+        with in_full_precision(features.device):
             image = in_full(features[place : place + 1])
             edit = editor.edit(suffix, image, wanted, self.layers, differentiable=True)
         if not (edit.unchanged or edit.loss.requires_grad):
@@ -219,18 +220,6 @@ class EditableObjective(EditObjective):
         return {name: _to_value(self.ranges[name], raw) for name, raw in self.raw.items()}
 
 
-def check_usable(name: str, editor: editors.Editor) -> None:
-    """:raises InputError: for an ``editor`` of that name through whose edits no network can be trained, of any kind."""
-    if not _usable(editor):
-        descends = isinstance(editor, editors.DescentEditor)
-        fault = "needs statistics of a trained model" if descends else "is not differentiable"
-        allowed = ", ".join(one for one in editors.available() if _usable(editors.build(one)))
-        raise InputError(
-            f"editor {name!r} {fault}: Editable Training takes those that follow nothing but the gradient "
-            f"of the edit's own loss: {allowed}"
-        )
-
-
 def _to_value(parameter: editors.Hyperparameter, raw: Tensor) -> Tensor:
     share = raw.sigmoid()
     if parameter.log:
@@ -250,11 +239,6 @@ def _to_raw(parameter: editors.Hyperparameter, value: float) -> float:
         share = (value - parameter.low) / (parameter.high - parameter.low)
     share = min(max(share, _INSET), 1 - _INSET)
     return math.log(share / (1 - share))
-
-
-def _usable(editor: editors.Editor) -> bool:
-    """Whether a network can be trained through its edits: there are no statistics of a model that still changes."""
-    return isinstance(editor, editors.DescentEditor) and not editor.needs_statistics
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 import editors
-from baselines.editable import check_usable
 from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective, token_loss
+from baselines.usable_editors import check_usable
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
 from benchmarks.translation.divergence import token_kl

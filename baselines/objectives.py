@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,12 +76,20 @@ class Distillation(Objective):
 
 def losses_of(objective: Objective, model: nn.Module, step: Step, mixed_precision: bool) -> Losses:
     """What the objective makes of a batch, see :attr:`baselines.training.TrainingPlan.mixed_precision`."""
-    with torch.autocast(step.inputs.device.type, torch.bfloat16, enabled=mixed_precision):
+    if not mixed_precision:
+        return objective(model, step)
+    with torch.autocast(step.inputs.device.type, torch.bfloat16):
         return objective(model, step)
 
 
+def in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, nothing is computed in bfloat16, whatever :func:`losses_of` was asked for."""
+    known = torch.amp.is_autocast_available(device.type)  # not on "meta"
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
 def in_full(values: Tensor) -> Tensor:
-    """In float32 what mixed precision computed in bfloat16, whose three digits are too few for losses and edits."""
+    """As float32 what mixed precision computed in bfloat16: sums and differences of it need more digits."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
 

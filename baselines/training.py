@@ -36,8 +36,9 @@ class TrainingPlan:
     :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
     :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
         one is shortened to it. None for no limit.
-    :ivar mixed_precision: convolutions and matrix products in bfloat16 (``torch.autocast``), about twice as fast on
-        processors that have it, GPUs and CPUs alike; losses, edits' own steps, weights and their updates in float32.
+    :ivar mixed_precision: convolutions and matrix products in bfloat16 (``torch.autocast``). Losses are computed in
+        float32 from answers of bfloat16's three digits; weights, their updates and the edits' own steps are float32.
+        A processor without bfloat16 emulates it, many times slower.
     """
 
     epochs: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -35,14 +35,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def sentence(error: ValidationError, schema: type[BaseModel]) -> str:
-    """What is wrong first or says most, with the path of the parameter, what was found and what ``schema`` allows."""
+    """What is wrong first, with the path of the parameter, what was found and what ``schema`` allows.
+
+    An unknown key comes before all else: a misspelt one is missing under its right name as well, which says less.
+    """
     errors = error.errors()
-    # A misspelt key is missing under its right name as well, which says less.
-    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
+    unknown = [found for found in errors if found["type"] == "extra_forbidden"]
+    if unknown:
+        return _unknown(unknown[0], errors, schema)
+    first = errors[0]
     kind, where = first["type"], ".".join(_path(first["loc"], schema))
-    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if kind == "extra_forbidden":
-        return f"unknown key {where!r}; {_allowed(first['loc'], schema)}{others}"
+    others = _others(len(errors) - 1)
     if kind == "missing":
         return f"{where} is missing{others}"
     if kind == "union_tag_not_found":
@@ -80,13 +83,21 @@ _NEEDS = {
 """What pydantic's kinds of error say to someone who does not know it."""
 
 
-def _allowed(location: tuple[Any, ...], schema: Any) -> str:
-    """The keys that are allowed in place of an unknown one, found by walking the schema; the likeliest first."""
-    *block, unknown = location
+def _unknown(first: Mapping[str, Any], errors: Sequence[Mapping[str, Any]], schema: Any) -> str:
+    """What is said of a key that is not allowed where it stands, found by walking the schema."""
+    where = ".".join(_path(first["loc"], schema))
+    *block, key = first["loc"]
     for part in block:
         schema = _inside(schema, part)
-    meant = difflib.get_close_matches(str(unknown), schema.model_fields, n=1)
-    return f"{f'did you mean {meant[0]!r}? ' if meant else ''}allowed here: {', '.join(schema.model_fields)}"
+    meant = difflib.get_close_matches(str(key), schema.model_fields, n=1)
+    missed = [found for found in errors if found["type"] == "missing" and found["loc"] == (*block, *meant)]
+    proposed = f"did you mean {meant[0]!r}? " if meant else ""
+    allowed, others = ", ".join(schema.model_fields), _others(len(errors) - 1 - len(missed))
+    return f"unknown key {where!r}; {proposed}allowed here: {allowed}{others}"
+
+
+def _others(count: int) -> str:
+    return f" (and {count} more)" if count else ""
 
 
 def _path(location: tuple[Any, ...], schema: Any) -> list[str]:

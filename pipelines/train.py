@@ -103,6 +103,8 @@ def _train_one(settings: Settings, task: Task) -> None:
         progress.finish("unchanged")
         return
     sources.check(settings, task, data)
+    if chosen.plan and chosen.plan.mixed_precision:
+        _check_precision(task, settings.torch_device())
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
     live = logging_live(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
@@ -123,6 +125,18 @@ def _train_one(settings: Settings, task: Task) -> None:
     kept = f"kept epoch {made.description.epoch} of {epochs}, " if epochs else ""
     cost = f", a step costs {made.cost.ratio.value:.1f} plain ones" if made.cost else ""
     progress.finish(f"{kept}tuning error {made.description.tuning_error:.2f} %{cost}")
+
+
+def _check_precision(task: Task, device: torch.device) -> None:
+    """Whether bfloat16 is worth it.
+
+    :raises InputError: on a GPU that has none; a CPU emulates it, of which a line warns.
+    """
+    if device.type == "cuda":
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise InputError(f"{task}: mixed_precision needs a GPU with bfloat16, which this one has not")
+    elif not any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
+        print(f"train {task}: this processor emulates bfloat16, so mixed_precision makes it slower")
 
 
 def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.seeds import generator, seed
@@ -19,6 +18,7 @@ from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.decoding import encode, sample, translate
 from benchmarks.translation.model import Translator
 from editors.constraints import prefers
+from editors.contract import Request
 from editors.views import Everywhere
 
 ALTERNATIVES = 32
@@ -71,7 +71,7 @@ def draw_requests(
 
 def as_asked(
     model: Translator, prefix: nn.Module, one: TranslationRequest, score: str, near: Sequence[Tensor] = ()
-) -> editors.Request:
+) -> Request:
     """What an editor is asked: the suffix's inputs for the wanted translation and its alternatives, and the constraint.
 
     :param prefix: of ``model``, see :func:`benchmarks.translation.parts.split`; it runs once, encoder included.
@@ -86,7 +86,7 @@ def as_asked(
     wanted = prefers(one.target, one.alternatives, score)
     sources = rows([one.source, *near], model.pad).to(device)
     everywhere = Everywhere(wanted, len(sources)) if near else wanted
-    return editors.Request(prefix(sources, previous.repeat(len(sources), 1)), everywhere)
+    return Request(prefix(sources, previous.repeat(len(sources), 1)), everywhere)
 
 
 def save_requests(path: Path, corpus: Corpus, requests: Sequence[TranslationRequest]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.training import TrainingPlan, _kept, evaluate, train
@@ -23,10 +23,6 @@ from tests.baselines.conftest import (
     assert_same_weights,
     with_misleading_tuning,
 )
-
-
-def flattened(model: nn.Module) -> Tensor:
-    return torch.cat([value.detach().flatten() for value in model.parameters()])
 
 
 class Recorded(CrossEntropy):
@@ -80,9 +76,10 @@ def test_one_epoch_equals_adam_written_out(
                 squares[place] = 0.999 * squares[place] + 0.001 * gradient**2
                 mean, square = means[place] / (1 - 0.9 ** (done + 1)), squares[place] / (1 - 0.999 ** (done + 1))
                 values[place] -= lr * mean / (square.sqrt() + 1e-8)
-    # Where a gradient is all but zero, Adam divides rounding by rounding, and makes a step of some length.
-    assert torch.isclose(flattened(model), flattened(plain), rtol=1e-3, atol=1e-4).double().mean() >= 0.99
-    torch.testing.assert_close(flattened(model), flattened(plain), rtol=0, atol=plan.lr)
+    found, expected = dict(model.named_parameters()), dict(plain.named_parameters())
+    # A bias before batch normalisation has no gradient but rounding, of which Adam makes steps of some length.
+    for name in expected.keys() - {"0.bias"}:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
     assert len(losses) == 3
 
 

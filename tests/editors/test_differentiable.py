@@ -68,17 +68,17 @@ def unreachable(outputs: Tensor) -> Tensor:
 
 
 def central_difference(function: Callable[[], Tensor], value: Tensor, direction: Tensor) -> float:
-    """The derivative along ``direction`` from four points, so that the error is of fourth order."""
+    """The derivative along ``direction`` from four points, so that the error is of fourth order; 0 of a constant."""
     size = 5e-5
     original = value.detach().clone()
-    total = 0.0
-    for place, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+    found = {}
+    for place in (-2, -1, 1, 2):
         with torch.no_grad():
             value.copy_(original + place * size * direction)
-        total += weight * function().item()
+        found[place] = function().item()
     with torch.no_grad():
         value.copy_(original)
-    return total / (12 * size)
+    return (8 * (found[1] - found[-1]) - (found[2] - found[-2])) / (12 * size)
 
 
 @pytest.mark.parametrize("most", [1, 4, 20])

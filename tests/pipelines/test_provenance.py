@@ -27,6 +27,7 @@ ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
 
 NEVER = {
     "baselines/resuming.py": "where a killed training goes on, never where it ends",
+    "baselines/usable_editors.py": "refuses editors; makes nothing",
     "benchmarks/errors.py": "an exception",
     "benchmarks/files.py": "how files are written, not what",
     "editors/hyperparameters.py": "checks values; ranges stand in the method's own file, a dependency",

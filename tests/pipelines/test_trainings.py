@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipelines import leaderboard, runs, settings
+from benchmarks.errors import InputError
+from pipelines import leaderboard, runs, settings, train
 from pipelines.layout import Layout
+from pipelines.recipes import Task
 from tests.pipelines.conftest import Project, tiny_parameters
 
 EDITABLE = "editable-0.1-rmsprop-chain3"
@@ -289,3 +292,18 @@ def test_a_run_without_the_rows_of_a_table_has_no_such_table(project, tmp_path):
     again.change(leaderboard=["flip_labels"], trainings=["plain"])
     ended = again.run("report", "digits")
     assert (ended.code, "nothing to report on digits" in ended.errors) == (2, True)
+
+
+def test_a_processor_without_bfloat16_is_warned_of_and_such_a_gpu_refused(monkeypatch, capsys):
+    task = Task("digits", "plain")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": True})
+    train._check_precision(task, torch.device("cpu"))
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    train._check_precision(task, torch.device("cpu"))
+    assert capsys.readouterr().out == (
+        "train digits plain: this processor emulates bfloat16, so mixed_precision makes it slower\n"
+    )
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(InputError, match="digits plain: mixed_precision needs a GPU with bfloat16"):
+        train._check_precision(task, torch.device("cuda"))
