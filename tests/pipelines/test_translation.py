@@ -326,7 +326,7 @@ def _job(project: Path) -> Job:
         ),
         (
             lambda block: block["edits"].update(counts=3),
-            "translation.toy_translation: unknown key 'edits.counts'; allowed",
+            "translation.toy_translation: unknown key 'edits.counts'; did you mean 'count'? allowed",
         ),
     ],
 )
