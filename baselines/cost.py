@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from baselines import precision
 from baselines.epochs import Pass
-from baselines.objectives import CrossEntropy, Objective, Step, losses_of
+from baselines.objectives import CrossEntropy, Objective, Step
 from baselines.training import TrainingPlan
 from benchmarks.dataset import Dataset, Split
 from benchmarks.metrics import Estimate
@@ -76,7 +77,8 @@ class _Timed:
         _finish(step.inputs)
         began = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
-        losses = losses_of(self._objective, self._model, step, self._mixed_precision)
+        with precision.mixed(step.inputs.device, self._mixed_precision):
+            losses = self._objective(self._model, step)
         losses.total.backward()
         self._optimizer.step()
         _finish(step.inputs)

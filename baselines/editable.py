@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from baselines import precision
 from baselines.edit_targets import RandomTargets, Targets
-from baselines.objectives import CrossEntropy, Losses, Objective, Step, in_full, in_full_precision
+from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.usable_editors import check_usable
 from benchmarks.errors import InputError
 from benchmarks.folding import fold
@@ -154,19 +155,19 @@ class EditObjective(Objective):
         :param reference: answers for the batch, on which alone the edit is to be local.
         """
         wanted = editors.constraints.predicts(label)
-        with in_full_precision(features.device):
-            image = in_full(features[place : place + 1])
+        with precision.full(features.device):
+            image = precision.as_float32(features[place : place + 1])
             edit = editor.edit(suffix, image, wanted, self.layers, differentiable=True)
         if not (edit.unchanged or edit.loss.requires_grad):
             raise InputError(f"{type(editor).__name__} edits are not differentiable: choose another editor")
-        edited = in_full(edit.predict(features))
+        edited = precision.as_float32(edit.predict(features))
         locality = self._locality(reference, edited[: len(reference)])
         steps, succeeded = torch.tensor(float(edit.steps)), torch.tensor(float(edit.succeeded))
         return self.edit_loss(edit, edited[place], label), locality, steps, succeeded
 
     def _reference(self, suffix: nn.Module, features: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.terms.detach_reference), evaluation_mode(suffix):
-            return in_full(suffix(features))
+            return precision.as_float32(suffix(features))
 
     def _locality(self, reference: Tensor, edited: Tensor) -> Tensor:
         """Formula (4) from logits ``(N, C)``: row ``n`` of one against row ``n`` of the other, mean over the batch."""

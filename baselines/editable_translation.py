@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import editors
+from baselines import precision
 from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective, token_loss
 from baselines.usable_editors import check_usable
 from benchmarks.errors import InputError
@@ -81,8 +82,7 @@ class EditableTranslation(TranslationObjective):
         layers = layers_named(model, self.terms.layers)
         prefix, suffix = split(model, layers)
         drawn = int(torch.randint(len(self.pool), (), generator=generator(batch.seed, "edit")))
-        device = batch.source.device.type
-        with evaluation_mode(model), plain_attention(), torch.autocast(device, enabled=False):  # a step is small
+        with evaluation_mode(model), plain_attention(), precision.full(batch.source.device):  # a step is small
             inputs = prefix(batch.source, batch.previous)
             with torch.no_grad():
                 before = suffix(*inputs)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from baselines import precision
 from baselines.counting import Counted
-from baselines.objectives import Losses, Objective, Step, losses_of
+from baselines.objectives import Losses, Objective, Step
 from benchmarks.dataset import Dataset, Split
 from benchmarks.seeds import generator, seed
 
@@ -81,7 +82,8 @@ def run(
     model.train()
     for step in passed.batches():
         optimizer.zero_grad(set_to_none=True)
-        losses = losses_of(objective, model, step, mixed_precision)
+        with precision.mixed(step.inputs.device, mixed_precision):
+            losses = objective(model, step)
         losses.total.backward()
         if clip_norm is not None:
             trained = [value for group in optimizer.param_groups for value in group["params"]]

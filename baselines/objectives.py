@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.precision import as_float32
 from editors.contract import evaluation_mode
 
 
@@ -52,7 +51,7 @@ class CrossEntropy(Objective):
     """The batch's mean cross-entropy: plain training, ``L_base`` of section 3."""
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
-        logits = in_full(model(step.inputs))
+        logits = as_float32(model(step.inputs))
         return Losses(F.cross_entropy(logits, step.labels), logits)
 
 
@@ -69,28 +68,9 @@ class Distillation(Objective):
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
         with torch.no_grad(), evaluation_mode(self.teacher):
-            reference = in_full(self.teacher(step.inputs))
-        logits = in_full(model(step.inputs))
+            reference = as_float32(self.teacher(step.inputs))
+        logits = as_float32(model(step.inputs))
         return Losses(divergence(reference, logits).mean(), logits)
-
-
-def losses_of(objective: Objective, model: nn.Module, step: Step, mixed_precision: bool) -> Losses:
-    """What the objective makes of a batch, see :attr:`baselines.training.TrainingPlan.mixed_precision`."""
-    if not mixed_precision:
-        return objective(model, step)
-    with torch.autocast(step.inputs.device.type, torch.bfloat16):
-        return objective(model, step)
-
-
-def in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, nothing is computed in bfloat16, whatever :func:`losses_of` was asked for."""
-    known = torch.amp.is_autocast_available(device.type)  # not on "meta"
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
-
-
-def in_full(values: Tensor) -> Tensor:
-    """As float32 what mixed precision computed in bfloat16: sums and differences of it need more digits."""
-    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def divergence(reference: Tensor, logits: Tensor) -> Tensor:

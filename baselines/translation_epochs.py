@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from baselines import precision
 from baselines.counting import Counted
 from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective
 from benchmarks.seeds import generator, seed
@@ -72,7 +73,7 @@ def run(
     mixed = mixed_precision and device.type == "cuda"
     for batch in passed.batches():
         optimizer.zero_grad(set_to_none=True)
-        with drawn_from(batch.seed, "dropout", device=device), torch.autocast(device.type, torch.bfloat16, mixed):
+        with drawn_from(batch.seed, "dropout", device=device), precision.mixed(device, mixed):
             losses = objective(model, batch, smoothing)
         losses.total.backward()
         if clip_norm is not None:

@@ -66,7 +66,7 @@ def with_imports(files: Iterable[Path], rooms: Collection[str]) -> list[Path]:
 
 
 _ROOT = Path(__file__).parents[1]
-_NEVER = ("baselines/resuming.py", "benchmarks/errors.py", "benchmarks/files.py")
+_NEVER = ("baselines/resuming.py", "baselines/usable_editors.py", "benchmarks/errors.py", "benchmarks/files.py")
 """Where a killed training goes on, exceptions, and how files are written."""
 
 

@@ -125,9 +125,8 @@ def _name_groups(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     for number, group in groups:
         if len(group):
             place = axes.transLimits.transform(_medoid(group[["x", "y"]].to_numpy(dtype=float)))
-            look = {"color": class_colour(number, 0, len(names)), "weight": "bold", "path_effects": halo}
+            look = {"color": class_colour(number, 0, len(names)), "weight": "bold", "size": 8, "path_effects": halo}
             texts.append(axes.text(*place, names[number], transform=axes.transAxes, ha="center", va="center", **look))
-            texts[-1].set_fontsize(8)
     inverse = axes.transAxes.inverted()
     boxes = [text.get_window_extent().transformed(inverse) for text in texts]
     places = np.array([text.get_position() for text in texts]).reshape(-1, 2)

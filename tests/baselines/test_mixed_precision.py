@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines import objectives
+from baselines import objectives, precision
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.cost import step_cost
 from baselines.editable import EditableObjective, EditableTerms
-from baselines.objectives import CrossEntropy, Distillation, Losses, Objective, Step, in_full_precision, losses_of
+from baselines.objectives import CrossEntropy, Distillation, Losses, Objective, Step
 from baselines.training import TrainingPlan, train
 from benchmarks import models
 from benchmarks.dataset import Dataset
@@ -37,6 +37,11 @@ def network(architecture: str = "resnet18", number: int = 0) -> nn.Module:
 @pytest.fixture
 def step(generator: torch.Generator) -> Step:
     return Step(torch.randn(64, 3, 16, 16, generator=generator), torch.arange(64) % 4, seed=1)
+
+
+def losses_of(objective: Objective, model: nn.Module, step: Step, mixed_precision: bool) -> Losses:
+    with precision.mixed(step.inputs.device, mixed_precision):
+        return objective(model, step)
 
 
 def gradient(losses: Losses, model: nn.Module, objective: Objective) -> Tensor:
@@ -109,7 +114,7 @@ def test_without_it_an_objective_works_where_autocast_does_not(step: Step) -> No
     model = network().to("meta")
     inputs = Step(step.inputs.to("meta"), step.labels.to("meta"), 1)
     assert losses_of(CrossEntropy(), model, inputs, mixed_precision=False).total.device.type == "meta"
-    with in_full_precision(torch.device("meta")):
+    with precision.full(torch.device("meta")):
         assert model(inputs.inputs).dtype == torch.float32
 
 

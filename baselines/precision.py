@@ -1,0 +1,25 @@
+"""Mixed precision: what a training computes in bfloat16, and what it must not."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def mixed(device: torch.device, asked: bool) -> AbstractContextManager[Any]:
+    """Inside, convolutions and matrix products are computed in bfloat16, if that is ``asked`` for."""
+    return torch.autocast(device.type, torch.bfloat16) if asked else nullcontext()
+
+
+def full(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, nothing is computed in bfloat16, whatever :func:`mixed` was asked for."""
+    known = torch.amp.is_autocast_available(device.type)  # not on "meta"
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+def as_float32(values: Tensor) -> Tensor:
+    """What was computed in bfloat16 in float32, for sums and differences, which need more digits; else as it is."""
+    return values.float() if values.dtype == torch.bfloat16 else values
