@@ -12,6 +12,7 @@ from torch.func import vmap
 
 from editors.contract import EditError, Request, call, copied_buffers
 from editors.convolutions import as_products
+from editors.nested import mapped, tuple_like
 from editors.rows import Layout
 
 _MEMORY_BYTES = 256 * 2**20  # more rows share the cost of calling an operation; they hardly do beyond this
@@ -123,7 +124,7 @@ class Batch:
 
 def _usable(inputs: Any) -> Any:
     # Tensors made under inference_mode cannot take part in a graph; a copy can.
-    return _map(lambda value: value.clone() if value.is_inference() else value, inputs)
+    return mapped(lambda value: value.clone() if value.is_inference() else value, inputs)
 
 
 def _scalar(loss: Any) -> Tensor:
@@ -135,22 +136,8 @@ def _scalar(loss: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _map(function: Any, value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, Mapping):
-        return {key: _map(function, part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return _tuple_like(value, [_map(function, part) for part in value])
-    return value
-
-
-def _tuple_like(value: tuple, parts: list[Any]) -> tuple:
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-
-
 def _at(value: Any, rows: int | list[int]) -> Any:
-    return _map(lambda tensor: tensor[rows], value)
+    return mapped(lambda tensor: tensor[rows], value)
 
 
 def _stack(values: list[Any]) -> Any:
@@ -159,7 +146,7 @@ def _stack(values: list[Any]) -> Any:
         return torch.stack(values)
     if isinstance(first, Mapping):
         return {key: _stack([value[key] for value in values]) for key in first}
-    return _tuple_like(first, [_stack([value[place] for value in values]) for place in range(len(first))])
+    return tuple_like(first, [_stack([value[place] for value in values]) for place in range(len(first))])
 
 
 def _signature(request: Request) -> Any:

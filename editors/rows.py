@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from editors.nested import mapped
+
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
 _NARROWEST = 2**8  # of them from one edit: shorter runs of memory are slow to go through
 _SMALL = (
@@ -96,7 +98,8 @@ class Rows:
         for block in self._blocks:
             _move(block.values, order)
             for tile in block.tiles:
-                tile.state = _taken(tile.state, torch.tensor(order, device=block.values.device))
+                # A rule's state is ours to change once the rule has returned it.
+                tile.state = mapped(lambda rows: _move(rows.contiguous(), order), tile.state)
         self._count = len(order)
         return order
 
@@ -132,14 +135,6 @@ def _move(rows: Tensor, order: Sequence[int]) -> Tensor:
         if hole != place:
             rows[hole].copy_(rows[place])
     return rows[: len(order)]
-
-
-def _taken(state: Any, order: Tensor) -> Any:
-    if isinstance(state, Tensor):
-        return state.index_select(0, order)
-    if isinstance(state, tuple):
-        return type(state)(*(_taken(part, order) for part in state))
-    return state
 
 
 def _common(dtypes: Sequence[torch.dtype]) -> torch.dtype:

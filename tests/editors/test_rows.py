@@ -78,7 +78,10 @@ def test_a_rule_may_keep_what_it_is_shown(model: nn.Module, images: Tensor, smal
     assert editor.by_parameter
     graph = one_by_one(editor, model, requests, differentiable=True)
     assert len({edit.steps for edit in graph}) > 2
+    passes = []
+    model.stem.register_forward_hook(lambda *_: passes.append(1))
     assert_same(editor.edit_many(model, requests), graph, atol=1e-12)
+    assert len(passes) == 1 + max(edit.steps for edit in graph)  # together, not one by one
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

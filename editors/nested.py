@@ -1,0 +1,24 @@
+"""Tensors inside mappings and tuples, named ones too: a model's inputs, a rule's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """``value`` with ``function`` of every tensor in it; what is neither tensor, mapping nor tuple stays as it is."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(function, part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple_like(value, [mapped(function, part) for part in value])
+    return value
+
+
+def tuple_like(value: tuple, parts: list[Any]) -> tuple:
+    """A tuple of ``parts`` of the kind of ``value``."""
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
