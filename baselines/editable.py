@@ -184,13 +184,21 @@ class EditableObjective(EditObjective):
     The editor's hyperparameters are parameters of this objective. Each stays inside the range over which it is
     tuned: ``low + (high − low) · sigmoid(raw)``, or the same for its logarithm where tuning samples that.
 
+    :param compiled: compile the edit's steps, see :class:`editors.DescentEditor`.
     :raises InputError: for an editor that does not follow gradients or needs statistics of the model, or a start
         outside a hyperparameter's range.
     :raises editors.EditError: for an unknown editor or hyperparameter.
     """
 
-    def __init__(self, terms: EditableTerms, base: Objective | None = None, targets: Targets | None = None) -> None:
+    def __init__(
+        self,
+        terms: EditableTerms,
+        base: Objective | None = None,
+        targets: Targets | None = None,
+        compiled: bool = False,
+    ) -> None:
         super().__init__(terms, terms.layers, base, targets)
+        self.compiled = compiled
         description = editors.describe(terms.editor)
         start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
         check_usable(terms.editor, start)
@@ -205,7 +213,8 @@ class EditableObjective(EditObjective):
                 self.raw[name] = nn.Parameter(torch.tensor(_to_raw(parameter, value)))
 
     def editor(self) -> editors.Editor:
-        return editors.build(self.terms.editor, **self.fixed, **self._values(), max_steps=self.terms.max_steps)
+        options = {"max_steps": self.terms.max_steps, "compiled": self.compiled}
+        return editors.build(self.terms.editor, **self.fixed, **self._values(), **options)
 
     def editor_parameters(self) -> dict[str, float]:
         """The editor's hyperparameters as they are now, by name."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from editors.compiling import advance, compiled_advance
 from editors.nested import mapped
 
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
@@ -71,10 +73,13 @@ class Rows:
 
     :param rule: has ``init`` and ``update``, see :class:`editors.descent.DescentEditor`.
     :param whole: whether the rule must see all parameters of an edit at once.
+    :param fused: whether the rule is compiled to one pass over memory, which then needs no pieces.
     """
 
-    def __init__(self, layout: Layout, count: int, rule: Any, whole: bool) -> None:
-        self._layout, self._rule, self._whole = layout, rule, whole
+    def __init__(self, layout: Layout, count: int, rule: Any, whole: bool, fused: bool = False) -> None:
+        self._layout, self._rule = layout, rule
+        self._whole = whole or fused
+        self._advance = compiled_advance(rule) if fused else partial(advance, rule)
         self._count = count
         with torch.no_grad():
             self._blocks = [self._block(vector.detach()) for vector in layout.start()]
@@ -116,8 +121,7 @@ class Rows:
             for tile in block.tiles:
                 ours, current = rows[:, tile.columns], block.values[: self._count, tile.columns]
                 followed = ours if objective is None else objective(ours, current)
-                updates, tile.state = self._rule.update(followed, tile.state)
-                current += self._rule.rescaled(updates, ours, losses, current)
+                tile.state = self._advance(current, followed, ours, losses, tile.state)
 
     def _block(self, original: Tensor) -> _Block:
         width = len(original) if self._whole else max(_TILE // self._count, _NARROWEST)

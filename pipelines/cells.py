@@ -143,6 +143,7 @@ def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: st
     """
     method = settings.method(cell.editor)
     known = [PROTOCOL, str(cell), method, settings.editor(cell.editor).asked, settings.seed, inputs]
+    known += ["compiled"] if settings.compiles(cell.editor) else []
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     for path in (cell.model / WEIGHTS, cell.layout.data / "dataset.json"):
         try:

@@ -97,7 +97,7 @@ def surroundings(settings: Settings, *more: str) -> dict[str, Any]:
 def _hardware(settings: Settings) -> dict[str, Any]:
     device = settings.torch_device()
     found = {"device": str(device), "cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
-    found |= {"threads": settings.threads, "processes": settings.processes}
+    found |= {"threads": settings.threads, "processes": settings.processes, "compile": settings.compile}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found

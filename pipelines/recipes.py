@@ -81,17 +81,20 @@ class Recipe:
     edits: bool = False
 
 
-def _trained_with(objective_of: Callable[[TrainingSettings, Objective, Targets], Objective]) -> Callable[..., Made]:
+def _trained_with(
+    objective_of: Callable[[TrainingSettings, Objective, Targets, bool], Objective],
+) -> Callable[..., Made]:
     """A recipe that trains a network, from scratch or from where another training ended.
 
-    :param objective_of: from settings, the base loss and the edits to be made to all that is minimised.
+    :param objective_of: from settings, the base loss, the edits to be made, and whether their steps are compiled, to
+        all that is minimised.
     """
 
     def make(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) -> Made:
         chosen = settings.training(task.benchmark, task.training)
         model, new = _initial(settings, task, data)
         targets, ranked = _targets(settings, task, data)
-        objective = objective_of(chosen, _base(chosen, task), targets)
+        objective = objective_of(chosen, _base(chosen, task), targets, settings.compile)
         device = settings.torch_device()
         folder = Layout(task.benchmark).checkpoints(task.training, task.seed)
         axes = _axes(settings, task)
@@ -230,12 +233,10 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
 _TRAINING = (baselines.training,)
 _EDITING = (*_TRAINING, editable)
 RECIPES: Mapping[str, Recipe] = {
-    "plain": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
-    "distilled": Recipe(_trained_with(lambda chosen, base, targets: base), _TRAINING),
-    "editable": Recipe(
-        _trained_with(lambda chosen, base, targets: EditableObjective(chosen.terms, base, targets)), _EDITING, True
-    ),
-    "cnp": Recipe(_trained_with(lambda chosen, base, targets: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), True),
+    "plain": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),
+    "distilled": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),
+    "editable": Recipe(_trained_with(lambda chosen, *given: EditableObjective(chosen.terms, *given)), _EDITING, True),
+    "cnp": Recipe(_trained_with(lambda chosen, *given: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), True),
     "pretrained": Recipe(_pretrained, _TRAINING),
     "extended": Recipe(_extended, _TRAINING),
     "dknn": Recipe(_neighbours, (dknn,)),

@@ -63,6 +63,7 @@ class Settings(Strict):
     threads: int = Field(ge=1)
     processes: int = Field(ge=1)
     cache_gib: float = Field(ge=0, allow_inf_nan=False)
+    compile: bool = False
     benchmarks: dict[Name, BenchmarkSettings]
     editors: dict[Name, EditorSettings]
     translation: dict[Name, dict[str, Any]] = Field(default_factory=dict)  # checked by the stage that needs it
@@ -151,10 +152,16 @@ class Settings(Strict):
         """The name under which the editor of a block is registered."""
         return self.editor(name).method or name
 
+    def compiles(self, name: Name) -> bool:
+        """Whether steps of the editor of a block are compiled: those that follow a gradient can be."""
+        return self.compile and "compiled" in editors.describe(self.method(name)).options
+
     def build(self, name: Name, **values: Any) -> editors.Editor:
-        """The editor of a block with these hyperparameters, and with backtracking if the block asks for it."""
-        memory = {"memory": self.editor(name).memory} if self.editor(name).memory else {}
-        built = editors.build(self.method(name), **memory, **values)
+        """The editor of a block with these hyperparameters, compiled or with backtracking if the file asks for it."""
+        options = {"memory": self.editor(name).memory} if self.editor(name).memory else {}
+        if self.compiles(name):
+            options["compiled"] = True
+        built = editors.build(self.method(name), **options, **values)
         return editors.Backtracking(built) if self.editor(name).backtracking else built
 
     def torch_device(self) -> torch.device:

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
+from editors import EditError
 from pipelines.machine import git_commit, machine, slug
 from pipelines.presentation import speed as page
 from pipelines.presentation.saving import save
@@ -37,7 +38,11 @@ def measure(patterns: list[str], asked: Conditions, folder: Path = RESULTS) -> N
     kept = _read(path)
     for number, loop in enumerate(chosen, start=1):
         began = time.monotonic()
-        record = loops()[loop](asked)
+        try:
+            record = loops()[loop](asked)
+        except EditError as problem:  # such as no compiler
+            print(f"speed {number}/{len(chosen)} {loop} left out: {problem}", flush=True)
+            continue
         kept[loop] = {"commit": commit, "torch": torch.__version__, "turns": asked.turns, **to_json(record)}
         kept = {known: kept[known] for known in loops() if known in kept}
         write_atomically(path, json.dumps({"machine": name, "loops": kept}, indent=2) + "\n")

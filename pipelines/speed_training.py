@@ -23,14 +23,14 @@ from pipelines.stopwatch import Conditions, in_turns, ratio
 class Training:
     """One batch of Editable Training on chain 3 whose edit takes all ``k`` inner steps, as losses of a model."""
 
-    def __init__(self, width: int, batch: int, k: int, device: torch.device) -> None:
+    def __init__(self, width: int, batch: int, k: int, device: torch.device, compiled: bool = False) -> None:
         # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another edit.
         tiny = {"lr": 1e-5, "eps": 1e-2}
         self.terms = EditableTerms(
             editor="rmsprop", layers="chain3", c_edit=0.01, c_loc=0.01, max_steps=k, hyperparameters=tiny
         )
         self.model = subjects.network(width, device)
-        self.objective = EditableObjective(self.terms).to(device)
+        self.objective = EditableObjective(self.terms, compiled=compiled).to(device)
         data = subjects.dataset(batch)
         inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
         for seed in itertools.count():
@@ -69,16 +69,18 @@ class Training:
         return step
 
 
-def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions) -> Record:
+def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions, compiled: bool = False) -> Record:
     """What a step of Editable Training costs, in plain steps; the first round is not timed."""
-    training = Training(width, batch, k, asked.device)
+    training = Training(width, batch, k, asked.device, compiled)
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
     ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
     product = arithmetic.large_product(asked.device)
     in_turns({**ways, "product": product.way}, 1, asked.device)
     seconds = in_turns({**ways, "product": product.way}, asked.turns, asked.device)
-    over_limit = product.times(seconds["ours"], arithmetic.operations(ways["ours"]), seconds["product"])
+    counted = Training(width, batch, k, asked.device) if compiled else training
+    operations_of_ours = arithmetic.operations(counted.stepper(counted.ours))
+    over_limit = product.times(seconds["ours"], operations_of_ours, seconds["product"])
     over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
     return Comparison(goal, seconds, over_plain["ours"], differences, over_limit, over_plain["naive"])
 

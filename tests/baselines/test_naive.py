@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ LEARNING_RATES = {
     ("rmsprop", "head"): 1e-2,
 }
 """With these, by editor and layers, some edits of the model below fail and some succeed, after one step or several."""
+COMPILES = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,9 @@ def gradients(loss: Callable[[nn.Module, nn.Module], Tensor], model: nn.Module, 
     }
 
 
-def both_gradients(model: nn.Module, step: Step, name: str, layers: str) -> tuple[dict, dict, EditableTerms]:
+def both_gradients(
+    model: nn.Module, step: Step, name: str, layers: str, compiled: bool = False
+) -> tuple[dict, dict, EditableTerms]:
     values = {"lr": LEARNING_RATES[name, layers]} | ({} if name == "gd" else {"eps": 1e-3})
     terms = EditableTerms(editor=name, layers=layers, c_edit=0.7, c_loc=1.3, max_steps=K, hyperparameters=values)
     dtype = step.inputs.dtype
@@ -135,18 +139,27 @@ def both_gradients(model: nn.Module, step: Step, name: str, layers: str) -> tupl
         own = naive.GradientDescent(editor.lr) if name == "gd" else naive.RMSProp(editor.lr, editor.beta, editor.eps)
         return naive.editable_loss(net, step, terms, layers_of(layers), own, K)
 
-    objective = EditableObjective(terms).to(dtype)
+    objective = EditableObjective(terms, compiled=compiled).to(dtype)
     found = gradients(lambda net, made: made(net, step).total, model, objective)
     return found, gradients(naively, model, objective), terms
 
 
-@pytest.mark.parametrize(("name", "layers"), LEARNING_RATES)
-def test_training_gradient_equals_the_naive_one(model: nn.Sequential, inputs: Tensor, name: str, layers: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "layers", "compiled"),
+    [
+        *[(*one, False) for one in LEARNING_RATES],
+        pytest.param("rmsprop", "chain3", True, marks=COMPILES),
+        pytest.param("gd", "all", True, marks=[COMPILES, pytest.mark.slow]),
+    ],
+)
+def test_training_gradient_equals_the_naive_one(
+    model: nn.Sequential, inputs: Tensor, name: str, layers: str, compiled: bool
+) -> None:
     labels = torch.randint(CLASSES, (len(inputs),), generator=generator("naive", "labels"))
     taken = set()
     for seed in range(2):
         step = Step(inputs, labels, seed)
-        found, expected, terms = both_gradients(model, step, name, layers)
+        found, expected, terms = both_gradients(model, step, name, layers, compiled)
         objective = EditableObjective(terms).double()
         taken.add(int(objective(copy.deepcopy(model), step).parts["edit_steps"]))
         assert any(key.startswith("raw.") for key in expected)

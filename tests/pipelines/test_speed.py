@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,11 +15,13 @@ import torch
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
+from editors import EditError
 from pipelines import arithmetic, speed, speed_loops, speed_training, stopwatch
 from pipelines.presentation.speed import line, markdown
 from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
 
 CPU = torch.device("cpu")
+COMPILES = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 ASKED = stopwatch.Conditions(CPU, turns=1)
 FASTER = Comparison(
     Goal("edits", 2, 4),
@@ -100,10 +103,11 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     "make",
     [
         partial(speed_loops.edits, 16, "chain4", 3),
+        pytest.param(partial(speed_loops.edits, 16, "chain4", 3, compiled=True), marks=COMPILES),
         partial(speed_loops.evaluation, 16, "chain4", 20),
         partial(speed_loops.edits_and_evaluation, 16, "chain4", 3, 20),
     ],
-    ids=["edits", "evaluation", "both"],
+    ids=["edits", "compiled edits", "evaluation", "both"],
 )
 def test_both_ways_of_a_loop_do_the_same(make):
     record = speed_loops.compare(make, Goal("a loop", 1, 2), ASKED)
@@ -198,3 +202,14 @@ def test_the_limit_is_the_pace_of_the_product():
     limit = product.times([6.0, 6.0, 8.0], 2 * product.operations, [1.0, 1.0, 1.0])
     assert limit.value == 3.0
     assert (limit.low, limit.high) == (3.0, 4.0)
+
+
+def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(loops, tmp_path, monkeypatch, capsys):
+    def refused(asked):
+        raise EditError("it cannot be compiled")
+
+    monkeypatch.setattr(speed, "loops", lambda: {"before": refused, **loops})
+    speed.measure(["before", "first"], ASKED, tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    assert list(json.loads(path.read_text())["loops"]) == ["first"]
+    assert "speed 1/2 before left out: it cannot be compiled" in capsys.readouterr().out
