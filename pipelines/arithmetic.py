@@ -1,19 +1,20 @@
-"""The arithmetic limit of a loop: its convolutions and matrix products at the pace of one large matrix product."""
+"""The arithmetic limit of a loop: its convolutions and matrix products at the pace of one that is large."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.metrics import Estimate
 from pipelines.stopwatch import ratio
-
-_SIZE = {"cpu": 1024, "cuda": 8192}  # of square matrices: large enough that another size gives the same pace
 
 
 def operations(way: Callable[[], object]) -> int:
@@ -24,22 +25,33 @@ def operations(way: Callable[[], object]) -> int:
 
 
 @dataclass(frozen=True)
-class Product:
-    """A float32 matrix product to measure a device's pace with; ``operations`` is how many it takes."""
+class Reference:
+    """Something large to measure a device's float32 pace with; ``operations`` is how many it takes."""
 
     way: Callable[[], torch.Tensor]
     operations: int
 
-    def times(self, seconds: Sequence[float], operations: int, of_product: Sequence[float]) -> Estimate:
-        """``seconds`` over those that ``operations`` take at the product's pace, measured in the same rounds."""
-        return ratio(seconds, [spent * operations / self.operations for spent in of_product])
+
+def references(device: torch.device) -> dict[str, Reference]:
+    """A matrix product and a convolution that are large enough for ``device``: libraries differ in which is faster."""
+    gpu = device.type == "cuda"
+    size, images, channels = (8192, 1024, 512) if gpu else (1024, 128, 128)
+    source = torch.Generator(device).manual_seed(0)
+    rand = partial(torch.rand, generator=source, device=device)
+    left, right = rand(size, size), rand(size, size)
+    inputs, weight = rand(images, channels, 8, 8), rand(channels, channels, 3, 3)
+    return {
+        "product": Reference(lambda: left @ right, 2 * size**3),
+        "convolution": Reference(
+            lambda: F.conv2d(inputs, weight, padding=1), 2 * inputs.numel() * math.prod(weight.shape) // channels
+        ),
+    }
 
 
-def large_product(device: torch.device) -> Product:
-    """One that is large enough for ``device``."""
-    size = _SIZE[device.type]
-    left, right = torch.rand(2, size, size, generator=torch.Generator(device).manual_seed(0), device=device)
-    return Product(lambda: left @ right, 2 * size**3)
+def over_limit(seconds: Mapping[str, Sequence[float]], operations: int, known: Mapping[str, Reference]) -> Estimate:
+    """``ours`` over what ``operations`` take at the pace of the faster reference; all ``seconds`` are of one run."""
+    fastest = min(known, key=lambda name: float(np.median(seconds[name])) / known[name].operations)
+    return ratio(seconds["ours"], [spent * operations / known[fastest].operations for spent in seconds[fastest]])
 
 
 def _backward(

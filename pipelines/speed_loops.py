@@ -127,10 +127,11 @@ def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions)
     """How much faster ours is; the first run of each way is compared and not timed."""
     ways = make(asked.device)
     differences = ways.differences(ways.ours(), ways.naive())
-    product = arithmetic.large_product(asked.device)
-    product.way()
-    seconds = in_turns({"naive": ways.naive, "ours": ways.ours, "product": product.way}, asked.turns, asked.device)
-    over_limit = product.times(seconds["ours"], arithmetic.operations(ways.counted or ways.ours), seconds["product"])
+    known = arithmetic.references(asked.device)
+    paces = {name: reference.way for name, reference in known.items()}
+    in_turns(paces, 1, asked.device)
+    seconds = in_turns({"naive": ways.naive, "ours": ways.ours, **paces}, asked.turns, asked.device)
+    over_limit = arithmetic.over_limit(seconds, arithmetic.operations(ways.counted or ways.ours), known)
     return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, over_limit)
 
 

@@ -25,7 +25,8 @@ class Comparison:
     :ivar seconds: of each round, by way: ``ours``, ``naive`` and, for training steps, ``plain``.
     :ivar ratio: naive / ours, the more the better; for training steps ours / plain, the less the better.
     :ivar differences: what ours and the naive way found differently, by what is compared.
-    :ivar over_limit: ours / the arithmetic limit, see :mod:`pipelines.arithmetic`; ``seconds`` of ``product`` are its.
+    :ivar over_limit: ours / the arithmetic limit, see :mod:`pipelines.arithmetic`; ``seconds`` are also of its
+        references.
     :ivar naive_ratio: for training steps, naive / plain.
     """
 

@@ -75,12 +75,12 @@ def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions,
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
     ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
-    product = arithmetic.large_product(asked.device)
-    in_turns({**ways, "product": product.way}, 1, asked.device)
-    seconds = in_turns({**ways, "product": product.way}, asked.turns, asked.device)
+    known = arithmetic.references(asked.device)
+    ways |= {name: reference.way for name, reference in known.items()}
+    in_turns(ways, 1, asked.device)
+    seconds = in_turns(ways, asked.turns, asked.device)
     counted = Training(width, batch, k, asked.device) if compiled else training
-    operations_of_ours = arithmetic.operations(counted.stepper(counted.ours))
-    over_limit = product.times(seconds["ours"], operations_of_ours, seconds["product"])
+    over_limit = arithmetic.over_limit(seconds, arithmetic.operations(counted.stepper(counted.ours)), known)
     over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
     return Comparison(goal, seconds, over_plain["ours"], differences, over_limit, over_plain["naive"])
 

@@ -46,8 +46,8 @@ def markdown(machine: str, records: Sequence[Record], made: Sequence[str], turns
         "learning rates are such that an edit takes about three steps: times do not depend on what a network has "
         "learnt. Floor and stretch are what we ask of ourselves. The arithmetic limit is the time that ours would take "
         "if it did nothing but its convolutions and matrix products, at the pace of one large float32 matrix product "
-        "in the same rounds. In rows that say compiled, steps of edits are compiled (`compile: true` in params.yaml), "
-        "before the clock starts. `make speed` measures again.",
+        "or convolution, whichever is faster, in the same rounds. In rows that say compiled, steps of edits are "
+        "compiled (`compile: true` in params.yaml), before the clock starts. `make speed` measures again.",
         f"Made with {'; '.join(made)}.",
         _faster(faster) if faster else "",
         _training(training) if training else "",

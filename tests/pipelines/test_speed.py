@@ -196,12 +196,15 @@ def test_operations_are_those_of_every_convolution_product_and_gradient():
     assert arithmetic.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
 
 
-def test_the_limit_is_the_pace_of_the_product():
-    product = arithmetic.large_product(CPU)
-    assert arithmetic.operations(product.way) == product.operations
-    limit = product.times([6.0, 6.0, 8.0], 2 * product.operations, [1.0, 1.0, 1.0])
-    assert limit.value == 3.0
-    assert (limit.low, limit.high) == (3.0, 4.0)
+def test_the_limit_is_the_pace_of_the_faster_reference():
+    known = arithmetic.references(CPU)
+    assert list(known) == ["product", "convolution"]
+    for reference in known.values():
+        assert arithmetic.operations(reference.way) == reference.operations
+    pace = {name: reference.operations / 1e9 for name, reference in known.items()}  # seconds at one GFLOP/s
+    for fast, slow in (("product", "convolution"), ("convolution", "product")):
+        seconds = {"ours": [6.0, 6.0, 8.0], fast: [pace[fast] / 2] * 3, slow: [pace[slow]] * 3}
+        assert arithmetic.over_limit(seconds, int(4e9), known).value == 3.0
 
 
 def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(loops, tmp_path, monkeypatch, capsys):
