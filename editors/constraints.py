@@ -39,7 +39,8 @@ class Predicts:
             raise EditError(f"predicts() needs logits of shape (N, classes), not {found}")
         logits = outputs if outputs.dim() - stacked == 2 else outputs.unsqueeze(-2)
         classes = logits.shape[-1]
-        if self.lowest < 0 or self.highest >= classes:
+        # Numbers would be compiled in, and every label be compiled for.
+        if not torch.compiler.is_compiling() and (self.lowest < 0 or self.highest >= classes):
             wrong = self.lowest if self.lowest < 0 else self.highest
             raise EditError(f"label {wrong} is outside the model's {classes} classes (0 to {classes - 1})")
         labels = self.labels.to(logits.device)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import grad_and_value
 
 from editors.batching import Batch, batches
-from editors.compiling import compiled_step_with_graph
-from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
+from editors.compiling import compiled
+from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, call, evaluation_mode
 from editors.hyperparameters import check_steps
+from editors.nested import mapped
 from editors.rows import Layout, Rows
 from editors.selection import select_parameters
 
@@ -40,9 +42,10 @@ class DescentEditor(Editor):
     treat rows independently and be differentiable; that is all that batching and Editable Training need.
 
     :ivar max_steps: k in the paper; 0 only checks the constraint.
-    :ivar compiled: compile the update rule to one pass over memory and, of an edit that carries the graph, the whole
-        step, by ``torch.compile``; results are the same up to rounding. Takes a C++ compiler, and seconds (with the
-        graph up to a minute) in a process. Pays for many edits of layers with a million parameters.
+    :ivar compiled: compile the update rule to one pass over memory and, of an edit that carries the graph and has no
+        :meth:`objective`, all of a step, by ``torch.compile``; results are the same up to rounding. Takes a C++
+        compiler, and seconds (with the graph up to a minute) in a process. Pays for many edits of layers with a million
+        parameters. Such a graph can be gone back through once.
     """
 
     max_steps: int = 10
@@ -55,11 +58,14 @@ class DescentEditor(Editor):
 
     @abstractmethod
     def init(self, parameters: Tensor) -> Any:
-        """The state before the first step: a named tuple of tensors ``(..., n)``, or None."""
+        """The state before the first step: tensors ``(..., n)`` in a named tuple, or None.
+
+        Like the states that :meth:`update` returns it may be changed in place, unless it is ``parameters`` itself.
+        """
 
     @abstractmethod
     def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What to add to the parameters ``(..., P)``, and the next state, which its caller may change in place."""
+        """What to add to the parameters ``(..., P)``, and the next state."""
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective | None:
         """What the rule minimises beside ``l_e``, such as a penalty; None, the default, if that is all.
@@ -170,8 +176,7 @@ class DescentEditor(Editor):
         """One edit that carries the graph through every step."""
         current = batch.start(differentiable=True)
         objective = self.objective(batch, differentiable=True)
-        if self.compiled and objective is None:
-            return self._descend_with_compiled_graph(batch, current)
+        compiled_step = compiled(step_with_graph, self, dynamic=False) if self.compiled and objective is None else None
         state = self.init(current)
         for step in range(self.max_steps + 1):
             if not current.requires_grad:
@@ -182,32 +187,45 @@ class DescentEditor(Editor):
             succeeded = bool(losses <= 0)
             if (succeeded and (step == 0 or self.may_stop(step))) or step == self.max_steps:
                 break
+            if compiled_step is not None:
+                of_model = (batch.model, batch.named, batch.buffers, tuple(batch.requests[0]))
+                # A first state without a graph would be compiled for itself.
+                state = mapped(lambda value: value if value.requires_grad else value.detach().requires_grad_(), state)
+                current, state = compiled_step(*of_model, current, state)
+                continue
             (gradients,) = torch.autograd.grad(losses.sum(), current, create_graph=True)
             followed = gradients if objective is None else objective(gradients, current)
             updates, state = self.update(followed, state)
             current = current + self.rescaled(updates, gradients, losses, current)
         return EditResult(batch.model, batch.named(current[0]), succeeded, step, losses[0])
 
-    def _descend_with_compiled_graph(self, batch: Batch, current: Tensor) -> EditResult:
-        """The same with loss, gradients and update as one piece of code, so the last loss comes with a gradient too."""
-        state = self.init(current)
-        arguments = (batch.model, batch.named, batch.buffers, tuple(batch.requests[0]))
-        for step in range(self.max_steps + 1):
-            if not current.requires_grad:
-                current = current.detach().requires_grad_()
-            losses, following, next_state = compiled_step_with_graph(self, *arguments, current, state)
-            if step == 0:
-                refuse_nan(losses, batch.names)
-            succeeded = bool(losses <= 0)
-            if (succeeded and (step == 0 or self.may_stop(step))) or step == self.max_steps:
-                break
-            current, state = following, next_state
-        return EditResult(batch.model, batch.named(current[0]), succeeded, step, losses[0])
-
     @property
     def by_parameter(self) -> bool:
         """Whether the rule says of itself that it treats every parameter on its own, see :func:`elementwise`."""
         return all(getattr(method, "elementwise", False) for method in (self.update, self.rescaled))
+
+
+def step_with_graph(
+    rule: DescentEditor,
+    model: nn.Module,
+    named: Callable[[Tensor], Mapping[str, Tensor]],
+    fixed: Mapping[str, Tensor],
+    request: tuple[Any, Constraint],
+    current: Tensor,
+    state: Any,
+) -> tuple[Tensor, Any]:
+    """The parameters ``(1, P)`` and the state after a step of one edit from ``current (1, P)``, with their graph.
+
+    :param named: the edited parameters by name, of a vector ``(P,)``; ``fixed`` are further tensors of the model's.
+    """
+    inputs, constraint = request
+
+    def loss_of(vectors: Tensor) -> Tensor:
+        return constraint(call(model, {**fixed, **named(vectors[0])}, inputs)).reshape(())
+
+    gradients, loss = grad_and_value(loss_of)(current)
+    updates, state = rule.update(gradients, state)
+    return current + rule.rescaled(updates, gradients, loss.reshape(1), current), state
 
 
 def refuse_nan(losses: Tensor, names: Sequence[str]) -> None:

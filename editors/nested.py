@@ -1,4 +1,4 @@
-"""Tensors inside mappings and tuples, named ones too: a model's inputs, a rule's state."""
+"""Tensors inside mappings, lists and tuples, named ones too: a model's inputs, a rule's state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """``value`` with ``function`` of every tensor in it; what is neither tensor, mapping nor tuple stays as it is."""
+    """``value`` with ``function`` of every tensor in it; anything else that is in it stays as it is."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
         return {key: mapped(function, part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [mapped(function, part) for part in value]
     if isinstance(value, tuple):
         return tuple_like(value, [mapped(function, part) for part in value])
     return value

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.compiling import advance, compiled_advance
+from editors.compiling import bare, compiled
+from editors.contract import EditError
 from editors.nested import mapped
 
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
@@ -79,7 +80,7 @@ class Rows:
     def __init__(self, layout: Layout, count: int, rule: Any, whole: bool, fused: bool = False) -> None:
         self._layout, self._rule = layout, rule
         self._whole = whole or fused
-        self._advance = compiled_advance(rule) if fused else partial(advance, rule)
+        self._advance = _fused(rule) if fused else partial(advance, rule)
         self._count = count
         with torch.no_grad():
             self._blocks = [self._block(vector.detach()) for vector in layout.start()]
@@ -103,8 +104,7 @@ class Rows:
         for block in self._blocks:
             _move(block.values, order)
             for tile in block.tiles:
-                # A rule's state is ours to change once the rule has returned it.
-                tile.state = mapped(lambda rows: _move(rows.contiguous(), order), tile.state)
+                tile.state = mapped(partial(self._kept, order), tile.state)
         self._count = len(order)
         return order
 
@@ -123,6 +123,15 @@ class Rows:
                 followed = ours if objective is None else objective(ours, current)
                 tile.state = self._advance(current, followed, ours, losses, tile.state)
 
+    def _kept(self, order: Sequence[int], state: Tensor) -> Tensor:
+        # What a rule returns is ours to change.
+        if state.dim() == 0 or len(state) != self._count:
+            raise EditError(
+                f"the state of {type(self._rule).__name__} must have a row for each of {self._count} edits, "
+                f"not the shape {tuple(state.shape)}"
+            )
+        return _move(state.contiguous(), order)
+
     def _block(self, original: Tensor) -> _Block:
         width = len(original) if self._whole else max(_TILE // self._count, _NARROWEST)
         tiles = []
@@ -131,6 +140,27 @@ class Rows:
             # The rule is shown the unedited parameters, never ours: it may keep them.
             tiles.append(_Tile(columns, self._rule.init(original[columns].expand(self._count, -1))))
         return _Block(original.expand(self._count, -1).clone(memory_format=torch.contiguous_format), tiles)
+
+
+def advance(rule: Any, current: Tensor, followed: Tensor, gradients: Tensor, losses: Tensor, state: Any) -> Any:
+    """Change ``current (A, n)`` as ``rule`` says, in place, and return the next state.
+
+    :param followed: gradients ``(A, n)`` that the rule follows; ``gradients`` are those of ``l_e``, ``losses (A,)``.
+    """
+    updates, state = rule.update(followed, state)
+    current += rule.rescaled(updates, gradients, losses, current)
+    return state
+
+
+def _fused(rule: Any) -> Any:
+    """:func:`advance` as one pass over memory, instead of one for each operation."""
+    run = compiled(advance, rule, dynamic=True)
+
+    def step(current: Tensor, *others: Any) -> Any:
+        assert current.is_contiguous()  # or a copy would be changed
+        return run(*mapped(bare, (current, *others)))
+
+    return step
 
 
 def _move(rows: Tensor, order: Sequence[int]) -> Tensor:

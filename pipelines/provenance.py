@@ -60,6 +60,7 @@ def _parameters(settings: Settings, benchmark: str) -> dict[str, Any]:
     """What params.yaml said of this benchmark and of the editors that were run on it."""
     run = settings.run_of(benchmark)
     return {
+        "compile": settings.compile,
         "benchmark": settings.benchmark(benchmark).model_dump(mode="json") | {"run": run.model_dump(mode="json")},
         "editors": {name: settings.editor(name).model_dump(mode="json") for name in run.leaderboard},
     }
@@ -97,7 +98,7 @@ def surroundings(settings: Settings, *more: str) -> dict[str, Any]:
 def _hardware(settings: Settings) -> dict[str, Any]:
     device = settings.torch_device()
     found = {"device": str(device), "cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
-    found |= {"threads": settings.threads, "processes": settings.processes, "compile": settings.compile}
+    found |= {"threads": settings.threads, "processes": settings.processes}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found

@@ -73,12 +73,13 @@ class Recipe:
 
     :ivar make: ``(settings, task, data, on_epoch) -> Made``.
     :ivar code: modules that decide what comes out, with what they import; ``edits`` says that the editor of the
-        training's block does as well.
+        training's block does as well, ``compiles`` that its steps can be compiled.
     """
 
     make: Callable[[Settings, Task, Dataset, OnEpoch], Made]
     code: tuple[ModuleType, ...]
     edits: bool = False
+    compiles: bool = False
 
 
 def _trained_with(
@@ -235,8 +236,13 @@ _EDITING = (*_TRAINING, editable)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),
     "distilled": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),
-    "editable": Recipe(_trained_with(lambda chosen, *given: EditableObjective(chosen.terms, *given)), _EDITING, True),
-    "cnp": Recipe(_trained_with(lambda chosen, *given: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), True),
+    "editable": Recipe(
+        _trained_with(lambda chosen, *given: EditableObjective(chosen.terms, *given)),
+        _EDITING,
+        edits=True,
+        compiles=True,
+    ),
+    "cnp": Recipe(_trained_with(lambda chosen, *given: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), edits=True),
     "pretrained": Recipe(_pretrained, _TRAINING),
     "extended": Recipe(_extended, _TRAINING),
     "dknn": Recipe(_neighbours, (dknn,)),

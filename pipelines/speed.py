@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from editors import EditError
+from editors.compiling import CompilationError
 from pipelines.machine import git_commit, machine, slug
 from pipelines.presentation import speed as page
 from pipelines.presentation.saving import save
@@ -40,7 +40,8 @@ def measure(patterns: list[str], asked: Conditions, folder: Path = RESULTS) -> N
         began = time.monotonic()
         try:
             record = loops()[loop](asked)
-        except EditError as problem:  # such as no compiler
+        except CompilationError as problem:
+            kept.pop(loop, None)
             print(f"speed {number}/{len(chosen)} {loop} left out: {problem}", flush=True)
             continue
         kept[loop] = {"commit": commit, "torch": torch.__version__, "turns": asked.turns, **to_json(record)}

@@ -144,7 +144,7 @@ def _fingerprint(settings: Settings, data: Dataset, task: Task) -> str:
     chosen = settings.training(task.benchmark, task.training)
     architecture = settings.benchmark(task.benchmark).model_of(task.training)
     described = [data.fingerprint(), chosen.model_dump(), architecture.model_dump(), settings.seed, settings.threads]
-    described += ["compiled"] if settings.compile and RECIPES[chosen.recipe].edits else []
+    described += ["compiled"] if settings.compile and RECIPES[chosen.recipe].compiles else []
     digest = hashlib.sha256(json.dumps([*described, str(task)], sort_keys=True).encode())
     for path in code_of(settings, task):
         digest.update(code_hash(path).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,6 +20,7 @@ from benchmarks.parts import activations, layers_of, split
 from benchmarks.requests import draw_requests
 from benchmarks.scoring import Scorer
 from benchmarks.seeds import generator
+from tests.compiling import compiles
 
 CLASSES, K = 4, 4
 LEARNING_RATES = {
@@ -32,7 +32,6 @@ LEARNING_RATES = {
     ("rmsprop", "head"): 1e-2,
 }
 """With these, by editor and layers, some edits of the model below fail and some succeed, after one step or several."""
-COMPILES = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +147,8 @@ def both_gradients(
     ("name", "layers", "compiled"),
     [
         *[(*one, False) for one in LEARNING_RATES],
-        pytest.param("rmsprop", "chain3", True, marks=COMPILES),
-        pytest.param("gd", "all", True, marks=[COMPILES, pytest.mark.slow]),
+        pytest.param("rmsprop", "chain3", True, marks=compiles),
+        pytest.param("gd", "all", True, marks=[compiles, pytest.mark.slow]),
     ],
 )
 def test_training_gradient_equals_the_naive_one(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pandas as pd
 import pytest
 import yaml
 
 from pipelines import settings
+from tests.compiling import compiles
 from tests.pipelines.conftest import Project, tiny_parameters
 
-pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+pytestmark = compiles
 EDITABLE = "editable-0.1-rmsprop-chain3"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -15,13 +14,13 @@ import torch
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
-from editors import EditError
+from editors.compiling import CompilationError
 from pipelines import arithmetic, speed, speed_loops, speed_training, stopwatch
 from pipelines.presentation.speed import line, markdown
 from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
+from tests.compiling import compiles
 
 CPU = torch.device("cpu")
-COMPILES = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 ASKED = stopwatch.Conditions(CPU, turns=1)
 FASTER = Comparison(
     Goal("edits", 2, 4),
@@ -103,7 +102,7 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     "make",
     [
         partial(speed_loops.edits, 16, "chain4", 3),
-        pytest.param(partial(speed_loops.edits, 16, "chain4", 3, compiled=True), marks=COMPILES),
+        pytest.param(partial(speed_loops.edits, 16, "chain4", 3, compiled=True), marks=compiles),
         partial(speed_loops.evaluation, 16, "chain4", 20),
         partial(speed_loops.edits_and_evaluation, 16, "chain4", 3, 20),
     ],
@@ -209,7 +208,7 @@ def test_the_limit_is_the_pace_of_the_faster_reference():
 
 def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(loops, tmp_path, monkeypatch, capsys):
     def refused(asked):
-        raise EditError("it cannot be compiled")
+        raise CompilationError("it cannot be compiled")
 
     monkeypatch.setattr(speed, "loops", lambda: {"before": refused, **loops})
     speed.measure(["before", "first"], ASKED, tmp_path)
