@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import grad_and_value
 
 from editors.batching import Batch, batches
-from editors.compiling import compiled
+from editors.compiling import bare, compiled
 from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, call, evaluation_mode
 from editors.hyperparameters import check_steps
 from editors.nested import mapped
@@ -189,9 +189,7 @@ class DescentEditor(Editor):
                 break
             if compiled_step is not None:
                 of_model = (batch.model, batch.named, batch.buffers, tuple(batch.requests[0]))
-                # A first state without a graph would be compiled for itself.
-                state = mapped(lambda value: value if value.requires_grad else value.detach().requires_grad_(), state)
-                current, state = compiled_step(*of_model, current, state)
+                current, state = compiled_step(*of_model, current, mapped(_with_graph, state))
                 continue
             (gradients,) = torch.autograd.grad(losses.sum(), current, create_graph=True)
             followed = gradients if objective is None else objective(gradients, current)
@@ -226,6 +224,11 @@ def step_with_graph(
     gradients, loss = grad_and_value(loss_of)(current)
     updates, state = rule.update(gradients, state)
     return current + rule.rescaled(updates, gradients, loss.reshape(1), current), state
+
+
+def _with_graph(state: Tensor) -> Tensor:
+    """A state that asks for gradients, needed or not, and at first as later: another kind would be compiled for."""
+    return bare(state).requires_grad_() if state.is_floating_point() and not state.requires_grad else state
 
 
 def refuse_nan(losses: Tensor, names: Sequence[str]) -> None:
