@@ -67,7 +67,7 @@ def test_the_six_editors_of_the_paper_are_there() -> None:
 )
 def test_hyperparameters_have_the_names_of_the_field(name: str, hyperparameters: list[str]) -> None:
     assert [parameter.name for parameter in editors.describe(name).hyperparameters] == hyperparameters
-    assert editors.describe(name).options == {"max_steps": 10}
+    assert editors.describe(name).options == {"max_steps": 10, "compiled": False}
 
 
 def test_description_says_what_an_editor_is_and_where_it_comes_from(name: str) -> None:
