@@ -91,7 +91,7 @@ class Batch:
 
     def outputs(self, vector: Tensor, inputs: Any, differentiable: bool) -> Any:
         """What the model answers to ``inputs`` with ``vector (P,)`` as edited parameters."""
-        fixed = self.buffers if differentiable else self._fixed
+        fixed = self._buffers if differentiable else self._fixed
         return call(self.model, {**fixed, **self.named(vector)}, inputs)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
@@ -99,15 +99,14 @@ class Batch:
         return self._vector.named([vector])
 
     @cached_property
-    def buffers(self) -> dict[str, Tensor]:
-        """The model's buffers by name, copied: what an edit makes of them is not the model's."""
+    def _buffers(self) -> dict[str, Tensor]:
         return copied_buffers(self.model)
 
     @cached_property
     def _fixed(self) -> dict[str, Tensor]:
         edited = {id(value) for value in self.parameters.values()}  # a tied parameter has several names
         others = {name: value for name, value in self.model.named_parameters() if id(value) not in edited}
-        return {**self.buffers, **{name: _usable(value.detach()) for name, value in others.items()}}
+        return {**self._buffers, **{name: _usable(value.detach()) for name, value in others.items()}}
 
     @cached_property
     def _inputs(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.func import grad_and_value
 
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
-from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, call, evaluation_mode
+from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
 from editors.hyperparameters import check_steps
 from editors.nested import mapped
 from editors.rows import Layout, Rows
@@ -188,8 +188,7 @@ class DescentEditor(Editor):
             if (succeeded and (step == 0 or self.may_stop(step))) or step == self.max_steps:
                 break
             if compiled_step is not None:
-                of_model = (batch.model, batch.named, batch.buffers, tuple(batch.requests[0]))
-                current, state = compiled_step(*of_model, current, mapped(_with_graph, state))
+                current, state = compiled_step(batch, current, mapped(_with_graph, state))
                 continue
             (gradients,) = torch.autograd.grad(losses.sum(), current, create_graph=True)
             followed = gradients if objective is None else objective(gradients, current)
@@ -203,25 +202,9 @@ class DescentEditor(Editor):
         return all(getattr(method, "elementwise", False) for method in (self.update, self.rescaled))
 
 
-def step_with_graph(
-    rule: DescentEditor,
-    model: nn.Module,
-    named: Callable[[Tensor], Mapping[str, Tensor]],
-    fixed: Mapping[str, Tensor],
-    request: tuple[Any, Constraint],
-    current: Tensor,
-    state: Any,
-) -> tuple[Tensor, Any]:
-    """The parameters ``(1, P)`` and the state after a step of one edit from ``current (1, P)``, with their graph.
-
-    :param named: the edited parameters by name, of a vector ``(P,)``; ``fixed`` are further tensors of the model's.
-    """
-    inputs, constraint = request
-
-    def loss_of(vectors: Tensor) -> Tensor:
-        return constraint(call(model, {**fixed, **named(vectors[0])}, inputs)).reshape(())
-
-    gradients, loss = grad_and_value(loss_of)(current)
+def step_with_graph(rule: DescentEditor, batch: Batch, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """The parameters ``(1, P)`` and the state after a step of one edit from ``current (1, P)``, with their graph."""
+    gradients, loss = grad_and_value(lambda vectors: batch.loss(vectors[0]))(current)
     updates, state = rule.update(gradients, state)
     return current + rule.rescaled(updates, gradients, loss.reshape(1), current), state
 

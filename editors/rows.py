@@ -16,9 +16,7 @@ from editors.nested import mapped
 
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
 _NARROWEST = 2**8  # of them from one edit: shorter runs of memory are slow to go through
-_SMALL = (
-    2**12
-)  # parameters with fewer numbers than this share a vector: it costs as much to call an operation as to do it
+_SMALL = 2**12  # parameters with fewer numbers share a vector: it costs as much to call an operation as to do it
 
 
 class Layout:

@@ -48,10 +48,10 @@ def references(device: torch.device) -> dict[str, Reference]:
     }
 
 
-def over_limit(seconds: Mapping[str, Sequence[float]], operations: int, known: Mapping[str, Reference]) -> Estimate:
-    """``ours`` over what ``operations`` take at the pace of the faster reference; all ``seconds`` are of one run."""
+def over_limit(seconds: Mapping[str, Sequence[float]], count: int, known: Mapping[str, Reference]) -> Estimate:
+    """``ours`` over what ``count`` operations take at the pace of the faster reference, ``seconds`` all of one run."""
     fastest = min(known, key=lambda name: float(np.median(seconds[name])) / known[name].operations)
-    return ratio(seconds["ours"], [spent * operations / known[fastest].operations for spent in seconds[fastest]])
+    return ratio(seconds["ours"], [spent * count / known[fastest].operations for spent in seconds[fastest]])
 
 
 def _backward(

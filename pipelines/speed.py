@@ -42,13 +42,14 @@ def measure(patterns: list[str], asked: Conditions, folder: Path = RESULTS) -> N
             record = loops()[loop](asked)
         except CompilationError as problem:
             kept.pop(loop, None)
-            print(f"speed {number}/{len(chosen)} {loop} left out: {problem}", flush=True)
-            continue
-        kept[loop] = {"commit": commit, "torch": torch.__version__, "turns": asked.turns, **to_json(record)}
+            said = f"{loop} left out: {problem}"
+        else:
+            kept[loop] = {"commit": commit, "torch": torch.__version__, "turns": asked.turns, **to_json(record)}
+            said = page.line(record)
         kept = {known: kept[known] for known in loops() if known in kept}
         write_atomically(path, json.dumps({"machine": name, "loops": kept}, indent=2) + "\n")
         _write_page(path, name, kept)
-        print(f"speed {number}/{len(chosen)} {page.line(record)} ({time.monotonic() - began:.0f} s)", flush=True)
+        print(f"speed {number}/{len(chosen)} {said} ({time.monotonic() - began:.0f} s)", flush=True)
     print(f"speed: {path.with_suffix('.md')}")
 
 
@@ -58,7 +59,7 @@ def _write_page(path: Path, name: str, kept: dict[str, Any]) -> None:
     figure = page.growth_figure(list(records.values()))
     if figure is not None:
         save(figure, path.with_name(f"{path.stem}-growth"))
-    turns = min(one["turns"] for one in kept.values())
+    turns = min((one["turns"] for one in kept.values()), default=0)
     write_atomically(path.with_suffix(".md"), page.markdown(name, list(records.values()), made, turns, path.stem))
 
 

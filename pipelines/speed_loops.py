@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,7 @@ def edits(width: int, layers: str, count: int, device: torch.device, compiled: b
     inputs = data.inputs(data.test.images[requests.images].to(device))
     part, targets = layers_of(layers), requests.targets.tolist()
 
-    def ours(compiled: bool) -> list[editors.EditResult]:
-        editor = editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K, compiled=compiled)
+    def in_batches(editor: editors.Editor) -> list[editors.EditResult]:
         with torch.no_grad():
             prefix, suffix = split(fold(model, part), part)
         features = activations(prefix, inputs)
@@ -73,7 +72,11 @@ def edits(width: int, layers: str, count: int, device: torch.device, compiled: b
         pairs = zip(inputs, targets, strict=True)
         return [naive.edit(model, one[None], label, part, naive.RMSProp(lr, _BETA, _EPS), K) for one, label in pairs]
 
-    return Ways(partial(ours, compiled), naively, edit_differences, partial(ours, False))
+    plain, ours = (
+        partial(in_batches, editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K, compiled=flag))
+        for flag in (False, compiled)
+    )
+    return Ways(ours, naively, edit_differences, counted=plain)
 
 
 def evaluation(width: int, layers: str, images: int, device: torch.device) -> Ways:
@@ -218,6 +221,11 @@ def _evaluation(images: int, device: torch.device) -> Ways:
     return evaluation(16, "chain3", images, device)
 
 
+def _marked(compiled: bool, name: str, title: str) -> tuple[str, str]:
+    """A loop's name and title, which say so if its steps are compiled."""
+    return (f"{name}-compiled", f"{title}, compiled") if compiled else (name, title)
+
+
 @cache
 def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     """All of them by name, in the order of the report, with what each should reach."""
@@ -238,22 +246,26 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         (64, "chain3", 128, 2.0, 2.4),
         (64, "chain4", 128, 3.8, 4.6),
     )
-    for work, title, rows in ((edits, "{} edits", many), (evaluation, "evaluation on {} images", one)):
-        for width, layers, count, floor, stretch in rows:
-            goal = Goal(f"{title.format(count)}, width {width}, {layers}", floor, stretch)
-            table[f"{work.__name__}-w{width}-{layers}"] = partial(compare, partial(work, width, layers, count), goal)
-            if work is edits:
-                fused = replace(goal, title=f"{goal.title}, compiled")
-                make = partial(work, width, layers, count, compiled=True)
-                table[f"{work.__name__}-w{width}-{layers}-compiled"] = partial(compare, make, fused)
+    for width, layers, count, *goals in many:
+        for compiled in (False, True):
+            name, title = _marked(compiled, f"edits-w{width}-{layers}", f"{count} edits, width {width}, {layers}")
+            table[name] = partial(compare, partial(edits, width, layers, count, compiled=compiled), Goal(title, *goals))
+    for width, layers, count, *goals in one:
+        goal = Goal(f"evaluation on {count} images, width {width}, {layers}", *goals)
+        table[f"evaluation-w{width}-{layers}"] = partial(compare, partial(evaluation, width, layers, count), goal)
     both = partial(edits_and_evaluation, 16, "chain3", 16, 500)
     goal = Goal("16 edits and their evaluation on 500 images each, width 16, chain3", 3.5, 4.3)
     table["both-w16-chain3"] = partial(compare, both, goal)
-    for width, batch, k, floor, stretch in ((16, 128, 4, 2.35, 2.2), (64, 64, 4, 2.45, 2.3), (16, 64, 10, 3.2, 2.95)):
-        goal = Goal(f"Editable Training, chain3, k = {k}, width {width}, batch {batch}", floor, stretch)
-        table[f"training-w{width}-k{k}"] = partial(training_step, width, batch, k, goal)
-    fused = Goal("Editable Training, chain3, k = 4, width 16, batch 128, compiled", 2.35, 2.2)
-    table["training-w16-k4-compiled"] = partial(training_step, 16, 128, 4, fused, compiled=True)
+    steps = (
+        (16, 128, 4, False, 2.35, 2.2),
+        (64, 64, 4, False, 2.45, 2.3),
+        (16, 64, 10, False, 3.2, 2.95),
+        (16, 128, 4, True, 2.35, 2.2),
+    )
+    for width, batch, k, compiled, *goals in steps:
+        title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}"
+        name, title = _marked(compiled, f"training-w{width}-k{k}", title)
+        table[name] = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
     table["operations"] = operations
     table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
     sizes = [500, 1000, 2000, 5000, 10000]
