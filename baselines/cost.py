@@ -15,7 +15,7 @@ from baselines import precision
 from baselines.epochs import Pass
 from baselines.objectives import CrossEntropy, Objective, Step
 from baselines.training import TrainingPlan
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset, Split
 from benchmarks.metrics import Estimate
 
 _RESAMPLES = 2000

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import models
 from benchmarks.errors import InputError
-from benchmarks.parts import activations
+from benchmarks.networks.model_split import activations
 from editors.voting import Votes, one_hot
 
 PARTS = ("chain2", "chain3", "chain4")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.objectives import Step
-from benchmarks.dataset import Dataset
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
-from benchmarks.mistakes import Candidates
-from benchmarks.ranks import matched_targets
+from benchmarks.scoring.ranks import matched_targets
 from benchmarks.seeds import generator
 
 RANDOM, MATCH_RANKS, MISTAKES = "random", "match_ranks", "mistakes"
@@ -107,7 +107,7 @@ def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks:
     """The targets of that name; what they need not is not asked for.
 
     :param mistakes: those to train on, never those to be evaluated.
-    :param ranks: the distribution of their true classes' ranks, see :func:`benchmarks.ranks.rank_distribution`.
+    :param ranks: the distribution of their true classes' ranks, see :func:`benchmarks.scoring.ranks.rank_distribution`.
     :raises InputError: for an unknown name.
     """
     if name == RANDOM:

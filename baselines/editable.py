@@ -17,9 +17,9 @@ from baselines.edit_targets import RandomTargets, Targets
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.usable_editors import check_usable
 from benchmarks.errors import InputError
-from benchmarks.folding import fold
-from benchmarks.parts import layers_of, split
-from editors.contract import evaluation_mode
+from benchmarks.networks.folding import fold
+from benchmarks.networks.model_split import layers_of, split
+from editors.base import evaluation_mode
 
 LOCALITY = ("kl", "cross_entropy")
 REFERENCE_MODES = ("eval", "train")

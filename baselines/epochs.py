@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from baselines import precision
-from baselines.counting import Counted
+from baselines.meters import Counted
 from baselines.objectives import Losses, Objective, Step
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset, Split
 from benchmarks.seeds import generator, seed
 
 

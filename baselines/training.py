@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.checkpointing import Checkpoints
 from baselines.epochs import Pass, run
 from baselines.objectives import Objective
-from baselines.resuming import Checkpoints
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
-from benchmarks.parts import activations
-from benchmarks.raw_images import Front
+from benchmarks.networks.model_split import activations
+from benchmarks.networks.raw_images import Front
 
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from baselines.resuming import Checkpoints
+from baselines.checkpointing import Checkpoints
 from baselines.translation_epochs import Pass, batch_of, run
 from baselines.translation_objectives import TranslationObjective, token_loss
 from benchmarks.errors import InputError
 from benchmarks.translation.batches import by_tokens
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.model import Translator
-from editors.contract import evaluation_mode
+from editors.base import evaluation_mode
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from baselines import precision
-from baselines.counting import Counted
+from baselines.meters import Counted
 from baselines.translation_objectives import Batch, TranslationLosses, TranslationObjective
 from benchmarks.seeds import generator, seed
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows

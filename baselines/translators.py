@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from baselines.checkpoints import DESCRIPTION, load_weights
-from baselines.checkpoints import WEIGHTS as WEIGHTS
+from baselines.model_files import DESCRIPTION, load_weights
+from baselines.model_files import WEIGHTS as WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator

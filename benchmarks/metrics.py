@@ -67,7 +67,7 @@ def summarise(records: pd.DataFrame) -> dict[str, Estimate]:
     Means have a bootstrap interval over edits, shares of successes Wilson's. Intervals say how the mean would vary
     with other edits of the same model; they say nothing of other trainings.
 
-    :param records: one row per edit, columns as in :class:`benchmarks.scoring.EditRecord`.
+    :param records: one row per edit, columns as in :class:`benchmarks.scoring.scorer.EditRecord`.
     """
     table: dict[str, Estimate] = {}
     for suffix, rows in (("", records), ("_nontrivial", records[~records["trivial"].astype(bool)])):

@@ -13,7 +13,7 @@ torch and nothing else of this project.
 
 from editors import constraints, views
 from editors.backtracking import Backtracking
-from editors.contract import Edit, EditError, Editor, EditResult, Request
+from editors.base import Edit, EditError, Editor, EditResult, Request
 from editors.descent import DescentEditor
 from editors.hyperparameters import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Hyperparameter, hyperparameter
 from editors.registry import available, build, describe, file_of, register

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.contract import (
+from editors.base import (
     Constraint,
     Edit,
     EditError,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.contract import EditError, Request, call, copied_buffers
+from editors.base import EditError, Request, call, copied_buffers
 from editors.convolutions import as_products
-from editors.nested import mapped, tuple_like
-from editors.rows import Layout
+from editors.parameter_buffers import Layout
+from editors.pytree import mapped, tuple_like
 
 _MEMORY_BYTES = 256 * 2**20  # more rows share the cost of calling an operation; they hardly do beyond this
 _ALONE_BYTES = 64 * 2**20  # an edit of so many is faster alone: what it reads and writes leaves no cache to others

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editors import hyperparameters
-from editors.contract import EditError
+from editors.base import EditError
 
 _MOST_VARIANTS = 64  # of one step: for other shapes, dtypes and models, of which a long run meets many
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editors.contract import EditError
+from editors.base import EditError
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.contract import EditError, Layers, call, evaluation_mode, spread
+from editors.base import EditError, Layers, call, evaluation_mode, spread
 from editors.selection import select_parameters
 
 EXAMPLES = 5000

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
+from editors.base import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
-from editors.contract import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
 from editors.hyperparameters import check_steps
-from editors.nested import mapped
-from editors.rows import Layout, Rows
+from editors.parameter_buffers import Layout, Rows
+from editors.pytree import mapped
 from editors.selection import select_parameters
 
 Objective = Callable[[Tensor, Tensor], Tensor]

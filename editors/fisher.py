@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from editors.contract import EditError, Editor, Layers, call, copied_buffers, evaluation_mode, uninformed
+from editors.base import EditError, Editor, Layers, call, copied_buffers, evaluation_mode, uninformed
 from editors.selection import select_parameters
 
 _MOST_AT_ONCE = 256

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from editors.contract import EditError
+from editors.base import EditError
 
 
 @dataclass(frozen=True)

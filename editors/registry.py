@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from editors import hyperparameters
-from editors.contract import EditError, Editor
+from editors.base import EditError, Editor
 
 _EditorClass = TypeVar("_EditorClass", bound=type[Editor])
 _registered: dict[str, type[Editor]] = {}

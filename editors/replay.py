@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from editors.base import uninformed
 from editors.batching import Batch
-from editors.contract import uninformed
 from editors.descent import DescentEditor, Objective
 from editors.hyperparameters import hyperparameter
 from editors.methods.adam import Adam

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from editors.contract import EditError, Layers
+from editors.base import EditError, Layers
 
 _LISTED = 40
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from editors.base import Constraint, EditError, Request
 from editors.constraints import Predicts
-from editors.contract import Constraint, EditError, Request
 
 
 @dataclass(frozen=True, eq=False)

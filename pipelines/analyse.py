@@ -12,23 +12,24 @@ import pandas as pd
 import typer
 from threadpoolctl import threadpool_limits
 
-from benchmarks import dataset, descriptors, edit_space
-from benchmarks.descriptors import Descriptors
+from benchmarks.data import dataset
 from benchmarks.metrics import Estimate
-from benchmarks.scoring import shards
+from benchmarks.scoring import descriptors, edit_space
+from benchmarks.scoring.descriptors import Descriptors
+from benchmarks.scoring.scorer import shards
 from benchmarks.seeds import seed
 from pipelines import command
-from pipelines import settings as parameters
-from pipelines.cells import KEYS, Cell, analysed_cells, fingerprint, read_tuned
-from pipelines.csv_files import write_csv
-from pipelines.curves import curve
-from pipelines.layout import Layout
-from pipelines.layout import cell as file_name
-from pipelines.progress import Progress
-from pipelines.scorers import scorer, statistics
-from pipelines.settings import Settings
-from pipelines.stage_times import timed
-from pipelines.workers import share_out
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import KEYS, Cell, analysed_cells, fingerprint, read_tuned
+from pipelines.jobs.curves import curve
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.scorers import scorer, statistics
+from pipelines.store.csv_files import write_csv
+from pipelines.store.layout import Layout
+from pipelines.store.layout import cell as file_name
+from pipelines.store.stage_times import timed
 
 SHARES = (50, 80, 90, 95)
 """Percent of the variance whose number of components is given in ``summary.csv``."""

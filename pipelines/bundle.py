@@ -17,15 +17,16 @@ from typing import Annotated, Any
 
 import typer
 
-from baselines.checkpoints import DESCRIPTION
+from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
-from pipelines import command, merging
-from pipelines import settings as parameters
-from pipelines.cells import PROTOCOL
-from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout
-from pipelines.machine import described
-from pipelines.merging import TABLES, Bundle
+from pipelines import command
+from pipelines.bundling import merging
+from pipelines.bundling.merging import TABLES, Bundle
+from pipelines.config import params as parameters
+from pipelines.jobs.cells import PROTOCOL
+from pipelines.store.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout
+from pipelines.store.machine import described
 
 _MANIFEST = "manifest.json"
 _VERSION = 1

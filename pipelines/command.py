@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from benchmarks.errors import InputError
 from editors import EditError
-from pipelines.settings import PARAMS
+from pipelines.config.params import PARAMS
 
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS

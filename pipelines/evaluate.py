@@ -16,24 +16,18 @@ import typer
 import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.scoring import Scorer
-from pipelines import command, realistic_mistakes
-from pipelines import settings as parameters
-from pipelines.cells import (
-    PROTOCOL,
-    Cell,
-    cells_of_run,
-    fingerprint,
-    read_tuned,
-    unfinished,
-)
-from pipelines.layout import EDITOR, LEARNED, MISTAKES, Layout
-from pipelines.progress import Progress
-from pipelines.record_files import in_shards, write_records
-from pipelines.scorers import mistakes_scorer, scorer, statistics
-from pipelines.settings import Settings
-from pipelines.stage_times import timed
-from pipelines.workers import share_out
+from benchmarks.scoring.scorer import Scorer
+from pipelines import command
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.jobs import realistic_mistakes
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run, fingerprint, read_tuned, unfinished
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.scorers import mistakes_scorer, scorer, statistics
+from pipelines.store.layout import EDITOR, LEARNED, MISTAKES, Layout
+from pipelines.store.records import in_shards, write_records
+from pipelines.store.stage_times import timed
 
 _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""

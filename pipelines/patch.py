@@ -10,17 +10,18 @@ from typing import Annotated
 
 import typer
 
-from baselines.checkpoints import DESCRIPTION, WEIGHTS
-from benchmarks import patches
+from baselines.model_files import DESCRIPTION, WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.patches import Patch
-from pipelines import command, own_models
-from pipelines.correction import Method, Mistake, correct, default_layers, read_mistakes
-from pipelines.own_models import OwnModel, Preprocessing
-from pipelines.presentation.patch_report import EditedImage, PatchReport, write
-from pipelines.settings import device_of
-from pipelines.side_effects import control_images, side_effects
+from benchmarks.patching import patches
+from benchmarks.patching.patches import Patch
+from pipelines import command
+from pipelines.config.params import device_of
+from pipelines.patching import own_models
+from pipelines.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
+from pipelines.patching.own_models import OwnModel, Preprocessing
+from pipelines.patching.page import EditedImage, PatchReport, write
+from pipelines.patching.side_effects import control_images, side_effects
 
 
 def patch(

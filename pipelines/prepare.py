@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import dataset, datasets, image_files, mistakes
-from pipelines import command, settings
-from pipelines.layout import Layout
-from pipelines.stage_times import timed
+from benchmarks import datasets
+from benchmarks.data import dataset, image_files, mistakes
+from pipelines import command
+from pipelines.store.layout import Layout
+from pipelines.store.stage_times import timed
 
 
 @timed(lambda layout: layout.data.glob("dataset.json"))
@@ -22,7 +23,7 @@ def prepare(
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Load, split and check a benchmark's data and write it to data/<benchmark>."""
-    chosen = settings.load(params).benchmark(benchmark).data
+    chosen = params.load(params).benchmark(benchmark).data
     made = datasets.make(chosen.dataset, **chosen.options)
     folder = Layout(benchmark).data
     (folder / mistakes.CANDIDATES).unlink(missing_ok=True)

@@ -13,30 +13,23 @@ import typer
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines import (
-    claims,
-    command,
-    finetuned_tables,
-    judging,
-    leaderboard,
-    measurements,
-    provenance,
-    report_figures,
-    sequence_pages,
-    training_tables,
-)
-from pipelines import settings as parameters
-from pipelines.cells import KEYS
-from pipelines.csv_files import write_csv
-from pipelines.index import write_index
-from pipelines.layout import MISTAKES, RANKS, Layout
-from pipelines.leaderboard import CellResult
-from pipelines.presentation import columns
-from pipelines.presentation.claims import claims_markdown
-from pipelines.presentation.leaderboard import leaderboard_html
-from pipelines.presentation.tables import Column, to_markdown
-from pipelines.runs import fill, run_records
-from pipelines.settings import Settings
+from pipelines import command
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import KEYS
+from pipelines.reporting import drawing
+from pipelines.reporting.claims import definitions, judging, measurements
+from pipelines.reporting.pages import sequences
+from pipelines.reporting.pages.claims import claims_markdown
+from pipelines.reporting.pages.index import write_index
+from pipelines.reporting.pages.leaderboard import leaderboard_html
+from pipelines.reporting.tables import columns, finetuned, leaderboard, trainings
+from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.tables.markdown import Column, to_markdown
+from pipelines.store import provenance
+from pipelines.store.csv_files import write_csv
+from pipelines.store.layout import MISTAKES, RANKS, Layout
+from pipelines.tracking.run_records import fill, run_records
 
 PAPER_COLUMNS = [columns.TEST_ERROR, columns.DRAWDOWN, columns.SUCCESS, columns.STEPS]
 FURTHER_COLUMNS = [
@@ -81,16 +74,16 @@ def report(
         "table1": leaderboard.table1(results),
         "table2": leaderboard.table2(results),
         "table3": leaderboard.table3(results),
-        "table4": finetuned_tables.table4(results),
-        "table5": finetuned_tables.table5(mistakes),
+        "table4": finetuned.table4(results),
+        "table5": finetuned.table5(mistakes),
     }
     _write_ranks(settings, layout, mistakes)
     _write_tables(settings, layout, results, board, tables)
     _write_claims(settings, layout, results, mistakes)
-    sequence_pages.write(settings, layout)
-    training_tables.write(settings, layout)
+    sequences.write(settings, layout)
+    trainings.write(settings, layout)
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
-    report_figures.draw(settings, layout, results, board, tables)
+    drawing.draw(settings, layout, results, board, tables)
     _write_json(layout.results / "metrics.json", _metrics(board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     warning = fill(benchmark, run_records(settings, benchmark, results, board))
@@ -139,7 +132,7 @@ def _write_tables(
             'answer changes, "before the edit" the generality of the network that is not edited yet.',
             [*PAPER_COLUMNS, *FURTHER_COLUMNS, *seeds],
         ),
-        **finetuned_tables.pages(
+        **finetuned.pages(
             layout.benchmark,
             edits,
             f"{tables['table5']['edits'].max()} mistakes. {_TERMS}" if len(tables["table5"]) else "",
@@ -174,12 +167,12 @@ def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult])
     own = [result for result in mistakes if block.mistakes and result.cell.training == block.mistakes.training]
     if drawn and own:
         frame = pd.read_csv(drawn[0])
-        write_csv(path, finetuned_tables.ranks(own, frame, len(frame)), digits=6)
+        write_csv(path, finetuned.ranks(own, frame, len(frame)), digits=6)
 
 
 def _write_claims(settings: Settings, layout: Layout, results: list[CellResult], mistakes: list[CellResult]) -> None:
     block, run = settings.benchmark(layout.benchmark), settings.run_of(layout.benchmark)
-    everything = claims.load()
+    everything = definitions.load()
     speak = {name: claim for name, claim in everything.items() if claim.trainings.intersection(block.trainings)}
     measured = measurements.read(layout, run.trainings, settings.training_seeds[0])
     judged = judging.judge(speak or everything, results, measured, mistakes)

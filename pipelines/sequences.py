@@ -13,26 +13,27 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from benchmarks import sequential
-from benchmarks.dataset import Dataset
-from benchmarks.demands import Demand
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.sequential import SequentialScorer
-from pipelines import command, edited_images, realistic_mistakes, similar
-from pipelines import settings as parameters
-from pipelines.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
-from pipelines.csv_files import write_csv
-from pipelines.edited_images import EditedImages
-from pipelines.layout import Layout
-from pipelines.made_of import is_made_of
-from pipelines.progress import Progress
-from pipelines.record_files import in_shards, write_records
-from pipelines.scorers import loaded, statistics
-from pipelines.sequence_settings import RowSettings
-from pipelines.settings import Settings
-from pipelines.stage_times import timed
-from pipelines.workers import share_out
+from benchmarks.scoring import sequential
+from benchmarks.scoring.request_options import Demand
+from benchmarks.scoring.sequential import SequentialScorer
+from pipelines import command
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.config.sequences import RowSettings
+from pipelines.jobs import edited_images, realistic_mistakes, similar_images
+from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
+from pipelines.jobs.edited_images import EditedImages
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.scorers import loaded, statistics
+from pipelines.store.csv_files import write_csv
+from pipelines.store.fingerprint import is_made_of
+from pipelines.store.layout import Layout
+from pipelines.store.records import in_shards, write_records
+from pipelines.store.stage_times import timed
 
 SUMMARY = [*KEYS, "edits", "orders", "error", "error_std", "in_force", "in_force_std", "success_rate"]
 """The columns that the table of rows starts with."""
@@ -59,7 +60,7 @@ def sequences(
         print(f"sequences {benchmark}: nothing to do, benchmarks.{benchmark} has no block `sequences`")
     cells = tuned_cells(settings, benchmark, "sequences", asked.cells if asked else [])
     _run(settings, layout, cells, TEST, layout.sequences)
-    similar.measure(settings, benchmark)
+    similar_images.measure(settings, benchmark)
 
 
 def _run(settings: Settings, layout: Layout, cells: Sequence[Cell], split: str, folder: Path) -> None:

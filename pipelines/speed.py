@@ -15,12 +15,12 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from editors.compiling import CompilationError
-from pipelines.machine import git_commit, machine, slug
-from pipelines.presentation import speed as page
-from pipelines.presentation.saving import save
-from pipelines.speed_loops import loops
-from pipelines.speed_records import Record, from_json, to_json
-from pipelines.stopwatch import Conditions
+from pipelines.reporting.figures.saving import save
+from pipelines.store.machine import git_commit, machine, slug
+from pipelines.timing import page as page
+from pipelines.timing.loops import loops
+from pipelines.timing.records import Record, from_json, to_json
+from pipelines.timing.stopwatch import Conditions
 
 RESULTS = Path("results/speed")
 

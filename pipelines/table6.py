@@ -14,10 +14,10 @@ import pandas as pd
 from benchmarks.errors import InputError
 from benchmarks.translation.bleu import COUNTED
 from benchmarks.translation.metrics import NAMES, bleu_drawdown, summarise
-from pipelines import cells
-from pipelines.layout import TIMING
-from pipelines.presentation import published
-from pipelines.presentation.style import with_views
+from pipelines.jobs import cells
+from pipelines.reporting.figures.style import with_views
+from pipelines.reporting.tables import published
+from pipelines.store.layout import TIMING
 from pipelines.translation_job import Job, RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings
 from pipelines.translator_edits import PROTOCOL, read_tuned

@@ -11,14 +11,14 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, share
 from benchmarks.translation import bleu
 from benchmarks.translation.metrics import bleu_drawdown
-from pipelines.claims import Claim, Condition, Paper, Row
-from pipelines.failures import at_equal_failures
-from pipelines.judging import Comparison, Judged, Side, bought
-from pipelines.presentation import published
-from pipelines.presentation.tables import REQUIRED_SUCCESS
+from pipelines.reporting.claims.definitions import Claim, Condition, Paper, Row
+from pipelines.reporting.claims.equal_failures import at_equal_failures
+from pipelines.reporting.claims.judging import Comparison, Judged, Side, bought
+from pipelines.reporting.claims.verdicts import paired_difference
+from pipelines.reporting.tables import published
+from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS
 from pipelines.table6 import RowResult, published_name
 from pipelines.translation_settings import TranslationSettings
-from pipelines.verdicts import paired_difference
 
 FILE = published.DIRECTORY / "table6_claims.yaml"
 SCOPE = (

@@ -10,18 +10,21 @@ import pandas as pd
 
 from benchmarks.files import write_atomically
 from benchmarks.translation import corpus
-from pipelines import claims, judging, provenance, table6, table6_claims
-from pipelines.csv_files import write_csv
-from pipelines.index import write_index
-from pipelines.presentation import columns, figures
-from pipelines.presentation.claims import claims_markdown
-from pipelines.presentation.style import naming_views
-from pipelines.presentation.tables import Column, to_markdown
-from pipelines.presentation.translation_page import examples
-from pipelines.record_files import write_records
-from pipelines.runs import fill
+from pipelines import table6, table6_claims
+from pipelines.reporting.claims import definitions, judging
+from pipelines.reporting.figures import catalogue
+from pipelines.reporting.figures.style import naming_views
+from pipelines.reporting.pages.claims import claims_markdown
+from pipelines.reporting.pages.index import write_index
+from pipelines.reporting.pages.translations import examples
+from pipelines.reporting.tables import columns
+from pipelines.reporting.tables.markdown import Column, to_markdown
+from pipelines.store import provenance
+from pipelines.store.csv_files import write_csv
+from pipelines.store.records import write_records
 from pipelines.table6 import KEYS, RowResult
 from pipelines.table6_runs import run_records
+from pipelines.tracking.run_records import fill
 from pipelines.translation_job import Job
 
 _COLUMNS = (
@@ -56,7 +59,7 @@ def report(job: Job) -> None:
     """Write everything that is said about Table 6 from the records, fill MLflow and make the index anew."""
     folder, results = job.layout.results, table6.read(job)
     table = table6.table(job.chosen, results)
-    judged = table6_claims.judge(claims.load(table6_claims.FILE), job.chosen, results)
+    judged = table6_claims.judge(definitions.load(table6_claims.FILE), job.chosen, results)
     write_records(folder / "table6.csv", table)
     write_atomically(folder / "table6.md", _page(job, results, table))
     write_atomically(folder / "examples.md", examples(job.benchmark, [(one.heading, one.records) for one in results]))
@@ -67,7 +70,7 @@ def report(job: Job) -> None:
     )
     write_csv(folder / "claims.csv", judging.table(judged), digits=6)
     write_csv(folder / "timings.csv", table6.timings(results), digits=6)
-    figures.save(figures.table6_bars(table), folder / "figures" / "table6", ("png", "svg"))
+    catalogue.save(catalogue.table6_bars(table), folder / "figures" / "table6", ("png", "svg"))
     _write_json(folder / "run.json", _run(job, results))
     _write_json(folder / "metrics.json", _metrics(results, table))
     warning = fill(job.benchmark, run_records(job, results, table))
@@ -84,7 +87,7 @@ def _page(job: Job, results: Sequence[RowResult], table: pd.DataFrame) -> str:
     size = edits.control_size
     control = f"a fresh sample of {size} test sentences for each" if size else "all of it"
     caption = _CAPTION.format(temperature=edits.temperature, alternatives=edits.alternatives, control=control)
-    links = "[examples](examples.md), [claims](claims.md)"
+    links = "[examples](examples.md), [claims](definitions.md)"
     signature = results[0].description["bleu_signature"]
     return to_markdown(
         naming_views(table),

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from baselines.checkpoints import DESCRIPTION
-from pipelines.layout import HISTORY
-from pipelines.machine import git_commit
+from baselines.model_files import DESCRIPTION
+from pipelines.store.layout import HISTORY
+from pipelines.store.machine import git_commit
 from pipelines.table6 import KEYS, PROTOCOL, RowResult
-from pipelines.tracking import RunRecord
+from pipelines.tracking.sync import RunRecord
 from pipelines.translation_job import Job, Model
 
 _SHARED = ("table6.md", "examples.md", "claims.md", "figures/table6.png")

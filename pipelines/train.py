@@ -19,27 +19,28 @@ import torch
 import typer
 from tqdm import tqdm
 
-from baselines.checkpoints import DESCRIPTION, WEIGHTS, ModelDescription, save_model
 from baselines.edit_targets import RANDOM
+from baselines.model_files import DESCRIPTION, WEIGHTS, ModelDescription, save_model
 from baselines.training import Epoch
-from benchmarks import dataset
-from benchmarks.dataset import Dataset
+from benchmarks.data import dataset
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
-from pipelines import command, realistic_mistakes, sources
-from pipelines import settings as parameters
-from pipelines.code_hash import code_hash
-from pipelines.csv_files import write_csv
-from pipelines.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
-from pipelines.live import logging_live
-from pipelines.machine import machine
-from pipelines.made_of import drop_unless_made_of, is_made_of
-from pipelines.progress import Progress
-from pipelines.recipes import RECIPES, Made, Task, code_of
-from pipelines.settings import Settings
-from pipelines.stage_times import timed
-from pipelines.training_settings import targets_of
-from pipelines.workers import share_out
+from pipelines import command
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.config.trainings import targets_of
+from pipelines.jobs import realistic_mistakes, sources
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.recipes import RECIPES, Made, Task, code_of
+from pipelines.store.code import code_hash
+from pipelines.store.csv_files import write_csv
+from pipelines.store.fingerprint import drop_unless_made_of, is_made_of
+from pipelines.store.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
+from pipelines.store.machine import machine
+from pipelines.store.stage_times import timed
+from pipelines.tracking.live import logging_live
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))

@@ -13,8 +13,8 @@ import typer
 from benchmarks.errors import InputError
 from benchmarks.translation import corpora, corpus
 from pipelines import command
-from pipelines import settings as parameters
-from pipelines.made_of import MADE_OF, is_made_of, write_made_of
+from pipelines.config import params as parameters
+from pipelines.store.fingerprint import MADE_OF, is_made_of, write_made_of
 from pipelines.table6_report import report
 from pipelines.translation_job import Job, data_code, files_named, identity
 from pipelines.translation_settings import read

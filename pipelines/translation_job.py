@@ -14,10 +14,10 @@ from baselines import editable_translation, translation
 from benchmarks.files import file_hash
 from benchmarks.translation import corpora, corpus, requests, scoring
 from benchmarks.translation.requests import TranslationRequest
-from pipelines.code_hash import code_hash, with_imports
-from pipelines.layout import TIMING, Layout, cell, repeated
-from pipelines.progress import Progress
-from pipelines.settings import Settings
+from pipelines.config.params import Settings
+from pipelines.jobs.progress import Progress
+from pipelines.store.code import code_hash, with_imports
+from pipelines.store.layout import TIMING, Layout, cell, repeated
 from pipelines.translation_settings import RowSettings, TranslationSettings
 
 REQUESTS = "requests.jsonl"

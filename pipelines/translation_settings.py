@@ -15,10 +15,10 @@ from benchmarks.translation import corpora
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture
 from benchmarks.translation.requests import ALTERNATIVES, TEMPERATURE
 from editors.constraints import SCORES
-from pipelines.benchmark_settings import TuningSettings, check_options
-from pipelines.params_file import sentence
-from pipelines.settings import Settings
-from pipelines.training_settings import Name, Strict
+from pipelines.config.benchmarks import TuningSettings, check_options
+from pipelines.config.params import Settings
+from pipelines.config.trainings import Name, Strict
+from pipelines.config.yaml_files import sentence
 
 
 class CorpusSettings(Strict):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 import editors
-from baselines.checkpoints import WEIGHTS
+from baselines.model_files import WEIGHTS
 from baselines.translators import load_translator, read_description
 from benchmarks.files import write_atomically
 from benchmarks.translation import bleu, corpus
@@ -22,12 +22,13 @@ from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.metrics import bleu_drawdown
 from benchmarks.translation.requests import draw_requests, load_requests, save_requests
 from benchmarks.translation.scoring import TranslationScorer
-from pipelines import search
-from pipelines.csv_files import write_csv
-from pipelines.made_of import MADE_OF, is_made_of, write_made_of
-from pipelines.progress import Progress
-from pipelines.record_files import in_shards, write_records
-from pipelines.search import Space
+from pipelines.jobs import search
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.search import Space
+from pipelines.store.csv_files import write_csv
+from pipelines.store.fingerprint import MADE_OF, is_made_of, write_made_of
+from pipelines.store.records import in_shards, write_records
 from pipelines.translation_job import (
     REQUESTS,
     Job,
@@ -37,7 +38,6 @@ from pipelines.translation_job import (
     request_code,
     scoring_code,
 )
-from pipelines.workers import share_out
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from baselines.checkpoints import DESCRIPTION, WEIGHTS, save_model
 from baselines.editable_translation import EditableTranslation
+from baselines.model_files import DESCRIPTION, WEIGHTS, save_model
 from baselines.translation import TranslationEpoch, train
 from baselines.translation_objectives import LabelSmoothed, TranslationObjective
 from baselines.translators import TranslatorDescription, load_translator
@@ -24,14 +24,14 @@ from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import draw_requests, load_requests, save_requests
-from pipelines.csv_files import write_csv
-from pipelines.layout import HISTORY, TIMING
-from pipelines.live import logging_live
-from pipelines.made_of import drop_unless_made_of, is_made_of
-from pipelines.progress import Progress
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.store.csv_files import write_csv
+from pipelines.store.fingerprint import drop_unless_made_of, is_made_of
+from pipelines.store.layout import HISTORY, TIMING
+from pipelines.tracking.live import logging_live
 from pipelines.translation_job import Job, Model, counted, identity, training_code
 from pipelines.translation_settings import TranslationSettings
-from pipelines.workers import share_out
 
 
 def train_all(job: Job) -> None:

@@ -15,17 +15,18 @@ import typer
 
 import editors
 from benchmarks.files import write_atomically
-from pipelines import command, search
-from pipelines import settings as parameters
-from pipelines.cells import Cell, cells_of_run, fingerprint, unfinished
-from pipelines.layout import TIMING, Layout
-from pipelines.made_of import is_made_of
-from pipelines.progress import Progress
-from pipelines.scorers import scorer, statistics
-from pipelines.search import Space
-from pipelines.settings import Settings
-from pipelines.stage_times import timed
-from pipelines.workers import share_out
+from pipelines import command
+from pipelines.config import params as parameters
+from pipelines.config.params import Settings
+from pipelines.jobs import search
+from pipelines.jobs.cells import Cell, cells_of_run, fingerprint, unfinished
+from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.jobs.scorers import scorer, statistics
+from pipelines.jobs.search import Space
+from pipelines.store.fingerprint import is_made_of
+from pipelines.store.layout import TIMING, Layout
+from pipelines.store.stage_times import timed
 
 _RESCORABLE = 20
 """Finalists are looked at on the whole tuning split if it has at most so many times an edit's control images.

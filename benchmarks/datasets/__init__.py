@@ -18,9 +18,9 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.dataset import Dataset
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
-from benchmarks.mistakes import Candidates
 
 Loader = Callable[..., Dataset]
 

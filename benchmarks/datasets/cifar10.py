@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision, imported further down
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split, channel_statistics
+import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split, channel_statistics
+from benchmarks.data.download import fetch, unpack
+from benchmarks.data.split import hold_out
 from benchmarks.datasets import register
 from benchmarks.datasets.image_folder import read_tree
-from benchmarks.download import fetch, unpack
 from benchmarks.errors import InputError
-from benchmarks.splitting import hold_out
 
 DOWNLOADS = Path("data/downloads")
 ARCHIVE = "cifar-10-python.tar.gz"

@@ -5,10 +5,10 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machin
 
 import torch
 
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split, channel_statistics
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split, channel_statistics
+from benchmarks.data.split import hold_out
 from benchmarks.datasets import register
-from benchmarks.splitting import hold_out
 
 
 @register("digits")

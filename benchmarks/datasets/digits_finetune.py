@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.dataset import Dataset, channel_statistics
+from benchmarks.data.corruptions import Shift
+from benchmarks.data.dataset import Dataset, channel_statistics
+from benchmarks.data.mistakes import Candidates
+from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.digits import digits
-from benchmarks.mistakes import Candidates
 from benchmarks.seeds import generator
-from benchmarks.shifts import Shift
-from benchmarks.splitting import hold_out
 
 NAME = "digits_finetune"
 SHIFT = Shift(rotation=20.0, scale=0.1, shear=10.0, translation=1.0, noise=20.0)

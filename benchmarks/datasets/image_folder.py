@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import SPLITS, Dataset, Split, channel_statistics
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import SPLITS, Dataset, Split, channel_statistics
+from benchmarks.data.image_files import class_folders, read_image
+from benchmarks.data.split import hold_out
 from benchmarks.datasets import register
 from benchmarks.errors import InputError
-from benchmarks.image_files import class_folders, read_image
-from benchmarks.splitting import hold_out
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 _log = logging.getLogger(__name__)

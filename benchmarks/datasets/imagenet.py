@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import SPLITS, Dataset, Split
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import SPLITS, Dataset, Split
+from benchmarks.data.mistakes import Candidates
+from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.image_folder import Listing, decoded, everything, labels_of, list_images
 from benchmarks.errors import InputError
-from benchmarks.mistakes import Candidates
-from benchmarks.splitting import hold_out
 
 NAME = "imagenet"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision, imported further down
-from benchmarks import checkpoint_files
+import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.models import register
 from benchmarks.models.extra_layer import with_extra_layer
+from benchmarks.patching import checkpoint_files
 
 CHANNELS = 3
 _TWO_HEADED = ("googlenet", "inception_v3")  # they answer with several tensors in training

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.errors import InputError
 from benchmarks.translation.toolkit import fairseq
 from benchmarks.translation.vocabulary import Vocabulary
-from editors.contract import Layers
+from editors.base import Layers
 
 LAST_DECODER_LAYER = "last_decoder_layer"
 LAST_FEED_FORWARD = "last_feed_forward"

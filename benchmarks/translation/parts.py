@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.translation.model import Translator
-from editors.contract import Layers
+from editors.base import Layers
 from editors.selection import select_parameters
 
 Inputs = tuple[Tensor, ...]

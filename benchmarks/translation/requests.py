@@ -17,8 +17,8 @@ from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.decoding import encode, sample, translate
 from benchmarks.translation.model import Translator
+from editors.base import Request
 from editors.constraints import prefers
-from editors.contract import Request
 from editors.views import Everywhere
 
 ALTERNATIVES = 32

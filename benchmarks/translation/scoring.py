@@ -14,7 +14,7 @@ from torch import Tensor
 
 import editors
 from benchmarks.errors import InputError
-from benchmarks.requests import control_images
+from benchmarks.scoring.requests import control_images
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.bleu import bleu, counts
 from benchmarks.translation.corpus import Corpus, Sentences
@@ -24,8 +24,8 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
+from editors.base import evaluation_mode, spread
 from editors.constraints import SCORES
-from editors.contract import evaluation_mode, spread
 
 VIEWS = 5
 """Sentences on which an edit's generality is looked at."""

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from editors.base import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
 from editors.constraints import Predicts
-from editors.contract import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
+from editors.hooks import observe
 from editors.hyperparameters import check_steps
-from editors.observation import observe
 from editors.registry import register
 from editors.selection import select_parameters
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from editors.base import EditError, Layers, uninformed
 from editors.batching import Batch
-from editors.contract import EditError, Layers, uninformed
 from editors.covariance import EXAMPLES, Covariances, Stiffness, covariances
 from editors.descent import Objective
 from editors.hyperparameters import hyperparameter

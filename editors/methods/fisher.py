@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from editors.base import EditError
 from editors.batching import Batch
-from editors.contract import EditError
 from editors.descent import Objective
 from editors.fisher import FisherInformed
 from editors.hyperparameters import hyperparameter

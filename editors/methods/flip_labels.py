@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.answers import AnswerEditor, checked
+from editors.base import Edit, EditError, EditResult, Layers, call, evaluation_mode
 from editors.constraints import Predicts
-from editors.contract import Edit, EditError, EditResult, Layers, call, evaluation_mode
-from editors.observation import observe
+from editors.gradient_free import AnswerEditor, checked
+from editors.hooks import observe
 from editors.registry import register
 from editors.selection import select_parameters
 from editors.voting import Votes, one_hot, tally

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from editors.backtracking import BisectionEditor, mixed_back
-from editors.contract import EditResult, Layers, Request
+from editors.base import EditResult, Layers, Request
 from editors.hyperparameters import check_steps, hyperparameter
 from editors.methods.rmsprop import RMSProp
 from editors.registry import register

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.answers import AnswerEdit, AnswerEditor, checked, edit_in_place
+from editors.base import EditError, Layers, call, copied_buffers, evaluation_mode
 from editors.constraints import Predicts
-from editors.contract import EditError, Layers, call, copied_buffers, evaluation_mode
+from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
 from editors.registry import register

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.answers import AnswerEditor, checked
+from editors.base import EditError, EditResult, Layers, copied_buffers, uninformed
 from editors.constraints import Predicts
-from editors.contract import EditError, EditResult, Layers, copied_buffers, uninformed
 from editors.covariance import EXAMPLES, Covariances, Layer, Stiffness, covariances, last_linear
+from editors.gradient_free import AnswerEditor, checked
+from editors.hooks import observe
 from editors.hyperparameters import hyperparameter
-from editors.observation import observe
 from editors.registry import register
 
 _SLACK = 32  # times a logit's rounding error: by so much the answers of other batches may differ

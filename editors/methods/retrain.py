@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.contract import Layers
+from editors.base import Layers
 from editors.hyperparameters import hyperparameter
 from editors.registry import register
 from editors.replay import Replay, TrainingData

@@ -11,8 +11,8 @@ from torch import nn
 from baselines.objectives import Losses, Objective, Step
 from baselines.training import Trained, TrainingPlan
 from benchmarks import models, seeds
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split
 
 CLASSES = ("a", "b", "c", "d")
 AXES = (0, "tiny", "plain", 0)

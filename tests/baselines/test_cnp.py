@@ -13,10 +13,10 @@ import editors
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.objectives import Step
 from benchmarks import models
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
-from benchmarks.requests import draw_requests
-from benchmarks.scoring import Scorer
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.scoring.requests import draw_requests
+from benchmarks.scoring.scorer import Scorer
 from editors import EditError
 from editors.constraints import predicts
 

@@ -16,10 +16,10 @@ from torch.profiler import ProfilerActivity, profile
 
 import editors
 from baselines import dknn
-from baselines.checkpoints import ModelDescription, load_model, save_model
+from baselines.model_files import ModelDescription, load_model, save_model
 from benchmarks import models
 from benchmarks.errors import InputError
-from benchmarks.parts import activations, split
+from benchmarks.networks.model_split import activations, split
 from benchmarks.seeds import generator
 from editors import EditError
 from editors.constraints import predicts

@@ -16,11 +16,11 @@ from baselines import edit_targets
 from baselines.edit_targets import MatchedRanks, MistakenImages, RandomTargets, Targets
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import Step
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.mistakes import Candidates, distribution_of_ranks, divide, mistakes
 from benchmarks.errors import InputError
-from benchmarks.mistakes import Candidates, distribution_of_ranks, divide, mistakes
-from benchmarks.ranks import rank_distribution, ranks
+from benchmarks.scoring.ranks import rank_distribution, ranks
 from benchmarks.seeds import generator
 
 CLASSES = 6

@@ -14,8 +14,8 @@ from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import Losses, Step
 from baselines.training import TrainingPlan, train
 from benchmarks import models
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset, Split
 
 CLASSES = 4
 TERMS = EditableTerms(editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import resuming
-from baselines.checkpoints import load_state
+from baselines import checkpointing
+from baselines.checkpointing import CHECKPOINT, WITHIN
+from baselines.model_files import load_state
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.resuming import CHECKPOINT, WITHIN
 from baselines.training import Epoch, Trained, TrainingPlan, train
-from benchmarks import dataset as datasets
-from benchmarks.dataset import Dataset
+from benchmarks.data import dataset as datasets
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from tests.baselines.conftest import AXES, MakeModel, Scaled, assert_same, with_misleading_tuning
 
@@ -67,7 +67,7 @@ def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_
 ) -> None:
     objectives = [Scaled(), Scaled(), Scaled()]
     unbroken = train(make_model(), objectives[0], dataset, plan, tmp_path / "unbroken", AXES)
-    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     made: list[int] = []
 
     def kill(done: int) -> None:
@@ -92,11 +92,11 @@ def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
         seen.append((done, (tmp_path / CHECKPOINT).exists(), (tmp_path / WITHIN).exists()))
 
     seen: list[tuple[int, bool, bool]] = []
-    assert 60 <= resuming._SAVED_EVERY <= 600
+    assert 60 <= checkpointing._SAVED_EVERY <= 600
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "seldom", AXES, on_step=look)
     assert not any(within for _, _, within in seen)
     seen.clear()
-    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=look)
     # Not after the last step of an epoch, whose own checkpoint follows and makes the other one go.
     first, later = (
@@ -119,8 +119,8 @@ def test_the_time_of_a_process_that_was_killed_counts(
             raise Killed
 
     killed: list[bool] = []
-    monkeypatch.setattr(resuming.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpointing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     with pytest.raises(Killed):
         train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=on_step)
     clock[0] = 1000.0
@@ -130,8 +130,8 @@ def test_the_time_of_a_process_that_was_killed_counts(
 
 @pytest.mark.parametrize("where", [lambda bad: {"a": bad}, lambda bad: {"a": [{"b": (bad,)}]}])
 def test_weights_that_are_no_numbers_are_found_at_any_depth(where: Callable[[torch.Tensor], object]) -> None:
-    assert resuming._is_finite(where(torch.ones(2)))
-    assert not resuming._is_finite(where(torch.tensor([1.0, torch.nan])))
+    assert checkpointing._is_finite(where(torch.ones(2)))
+    assert not checkpointing._is_finite(where(torch.tensor([1.0, torch.nan])))
 
 
 def test_sgd_with_two_rates_resumes_to_the_same_model(
@@ -279,7 +279,7 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     sentence: str,
     saved_every: float,
 ) -> None:
-    monkeypatch.setattr(resuming, "_SAVED_EVERY", saved_every)
+    monkeypatch.setattr(checkpointing, "_SAVED_EVERY", saved_every)
     unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "at", at)

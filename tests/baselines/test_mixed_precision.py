@@ -19,7 +19,7 @@ from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import CrossEntropy, Distillation, Losses, Objective, Step
 from baselines.training import TrainingPlan, train
 from benchmarks import models
-from benchmarks.dataset import Dataset
+from benchmarks.data.dataset import Dataset
 from editors.descent import DescentEditor
 from tests.baselines.conftest import AXES, MakeModel
 

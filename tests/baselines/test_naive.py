@@ -15,10 +15,10 @@ from baselines import naive
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import Step
 from benchmarks import models
-from benchmarks.dataset import Dataset, Split
-from benchmarks.parts import activations, layers_of, split
-from benchmarks.requests import draw_requests
-from benchmarks.scoring import Scorer
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.networks.model_split import activations, layers_of, split
+from benchmarks.scoring.requests import draw_requests
+from benchmarks.scoring.scorer import Scorer
 from benchmarks.seeds import generator
 from tests.compiling import compiles
 

@@ -18,9 +18,9 @@ from baselines.cnp import CnpObjective, CnpTerms
 from baselines.editable import EditableObjective, EditableTerms, EditObjective
 from baselines.objectives import Step
 from benchmarks import models
-from benchmarks.dataset import Dataset
-from benchmarks.requests import draw_requests
-from benchmarks.scoring import Scorer
+from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.requests import draw_requests
+from benchmarks.scoring.scorer import Scorer
 from editors.constraints import predicts
 
 TESTS = Path(__file__).parents[1]

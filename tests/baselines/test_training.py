@@ -14,7 +14,7 @@ from torch import nn
 
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.training import TrainingPlan, _kept, evaluate, train
-from benchmarks.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset, Split
 from tests.baselines.conftest import (
     AXES,
     MakeModel,

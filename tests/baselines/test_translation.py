@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from baselines import resuming
-from baselines.checkpoints import save_model
+from baselines import checkpointing
+from baselines.checkpointing import CHECKPOINT, WITHIN
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
-from baselines.resuming import CHECKPOINT, WITHIN
+from baselines.model_files import save_model
 from baselines.translation import TranslationPlan, train, validation_loss
 from baselines.translation_epochs import Pass, batch_of
 from baselines.translation_objectives import LabelSmoothed, token_loss
@@ -113,7 +113,7 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_
     steps: list[int] = []
     unbroken = train(_model(data), objective, data, PLAN, tmp_path / "one", ("axes",), on_step=steps.append)
     assert not (tmp_path / "one" / WITHIN).exists()
-    monkeypatch.setattr(resuming, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     made: list[int] = []
 
     def interrupt(done):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.dataset import Split
+from benchmarks.data.dataset import Split
 from benchmarks.seeds import generator
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.editors.test_rows import Remembering
 from torch import Tensor, nn
 
 import editors
@@ -16,7 +17,6 @@ from editors.constraints import predicts
 from editors.descent import DescentEditor
 from tests.compiling import compiles
 from tests.editors.conftest import RULES, Build, assert_same, impossible
-from tests.editors.test_rows import Remembering
 
 pytestmark = compiles
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import editors
 from editors import Edit, EditError
-from editors.answers import Edited
 from editors.constraints import predicts
 from editors.covariance import covariances
+from editors.gradient_free import Edited
 from tests.editors.conftest import answer
 
 STORING = ("grace", "lookup_cache")

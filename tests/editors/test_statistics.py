@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import editors
-from editors.contract import spread
+from editors.base import spread
 
 LABELLED = 40
 WITH_EXAMPLES = {"covariance": 5000, "rank_one": 5000, "rehearsal": 1000}

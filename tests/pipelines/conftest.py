@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import mlflow_store
-from pipelines.tracking import RunRecord, rebuild
+from pipelines.tracking import server
+from pipelines.tracking.sync import RunRecord, rebuild
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0
@@ -37,9 +37,10 @@ stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for 
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
-from pipelines import command, settings
+from pipelines import command
+from pipelines.config import params
 datasets.available(), editors.available()
-settings.load(Path("params.yaml"))  # imports torchvision and checks every architecture
+params.load(Path("params.yaml"))  # imports torchvision and checks every architecture
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -287,7 +288,7 @@ def forked(target, *arguments) -> multiprocessing.Process:
     """A process of its own that need not import MLflow, which takes seconds."""
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs fork()")
-    mlflow_store.import_mlflow()
+    server.import_mlflow()
     process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
     process.start()
     return process

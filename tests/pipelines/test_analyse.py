@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.curves import FACTORS
+from pipelines.jobs.curves import FACTORS
 
 TABLES = ("confusion", "tsne", "variance", "summary")
 CHAIN4 = ["plain", "rmsprop", "chain4"]

@@ -13,9 +13,13 @@ import pandas as pd
 import pytest
 
 from benchmarks.files import write_atomically
-from pipelines import command, leaderboard, merging, provenance, settings
+from pipelines import command
 from pipelines.bundle import bundle, merge
-from pipelines.cells import PROTOCOL
+from pipelines.bundling import merging
+from pipelines.config import params
+from pipelines.jobs.cells import PROTOCOL
+from pipelines.reporting.tables import leaderboard
+from pipelines.store import provenance
 
 BUNDLE = "digits.bundle.zip"
 
@@ -38,7 +42,7 @@ def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
 def here(tuned, monkeypatch) -> Path:
     """A project with results, as another machine reported them."""
     monkeypatch.chdir(tuned.folder)
-    described = provenance.describe(settings.load(), "digits")
+    described = provenance.describe(params.load(), "digits")
     described["hardware"] |= {"gpu": "a faster machine"}
     described["git_commit"] = "0123456789abcdef"
     Path("results/digits/run.json").write_text(json.dumps(described))
@@ -62,7 +66,7 @@ def test_what_was_packed_is_merged_where_nothing_is_and_reported_as_made_elsewhe
     code, said, _ = run("digits")
     assert code == 0
     assert BUNDLE in said
-    before = leaderboard.leaderboard(leaderboard.read(settings.load(), "digits"))
+    before = leaderboard.leaderboard(leaderboard.read(params.load(), "digits"))
     results = contents(here / "results")
     for name in ("results", "data", "models", "unfinished"):
         shutil.rmtree(here / name, ignore_errors=True)
@@ -75,10 +79,10 @@ def test_what_was_packed_is_merged_where_nothing_is_and_reported_as_made_elsewhe
     assert all(kept[name] == results[name] for name in kept if name in results)
     assert (here / "models/digits/plain/history.csv").exists()
     assert not list(here.rglob("*.safetensors"))
-    after = leaderboard.leaderboard(leaderboard.read(settings.load(), "digits"))
+    after = leaderboard.leaderboard(leaderboard.read(params.load(), "digits"))
     assert all("made on a faster machine at commit 0123456789ab" in note for note in after["note"])
     pd.testing.assert_frame_equal(after.drop(columns="note"), before.drop(columns="note"))
-    found = provenance.describe(settings.load(), "digits")
+    found = provenance.describe(params.load(), "digits")
     assert found["made_elsewhere"] == {"a faster machine at commit 0123456789ab": len(after)}
     assert found["data"]["source"].startswith("The handwritten digits")
 
@@ -95,7 +99,7 @@ def test_only_what_is_missing_is_taken_unless_all_shall_be_replaced(here: Path, 
     assert code == 0
     assert "took 1 results" in said
     assert "kept 1 that are here and differ (edits/rmsprop/plain-chain4)" in said
-    results = {str(one.cell): one for one in leaderboard.read(settings.load(), "digits")}
+    results = {str(one.cell): one for one in leaderboard.read(params.load(), "digits")}
     assert results["digits plain/gd/all"].origin is not None
     assert results["digits plain/rmsprop/chain4"].origin is None
     assert "took 1 results" in run("merge", BUNDLE, "--replace")[1]
@@ -126,7 +130,7 @@ def test_a_merge_that_was_killed_goes_on_and_still_says_where_results_come_from(
     assert "kept" not in said
     found = contents(here / "results")
     assert all(found[name] == results[name] for name in found if name in results)
-    assert all(one.origin is not None for one in leaderboard.read(settings.load(), "digits"))
+    assert all(one.origin is not None for one in leaderboard.read(params.load(), "digits"))
 
 
 def test_a_model_that_is_here_keeps_the_description_of_its_weights(here: Path, run) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.made_of import MADE_OF, write_made_of
+from pipelines.store.fingerprint import MADE_OF, write_made_of
 
 ROOT = Path(__file__).parents[2]
 

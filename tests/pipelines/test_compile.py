@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import settings
+from pipelines.config import params
 from tests.compiling import compiles
 from tests.pipelines.conftest import Project, tiny_parameters
 
@@ -51,11 +51,11 @@ def test_edits_and_editable_trainings_are_made_again_and_plain_ones_are_not(proj
 
 
 def test_only_editors_that_follow_a_gradient_are_compiled(tmp_path):
-    content = yaml.safe_load((settings.Path(settings.__file__).parents[1] / "params.yaml").read_text())
+    content = yaml.safe_load((params.Path(params.__file__).parents[2] / "params.yaml").read_text())
     path = tmp_path / "params.yaml"
     for flag in (False, True):
         path.write_text(yaml.safe_dump(content | {"compile": flag}))
-        chosen = settings.load(path)
+        chosen = params.load(path)
         found = {name: chosen.compiles(name) for name in ("rmsprop", "covariance", "rank_one", "lookup_cache")}
         assert found == {"rmsprop": flag, "covariance": flag, "rank_one": False, "lookup_cache": False}
         assert chosen.build("covariance").compiled is flag

@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-import benchmarks.torchvision_cpu  # noqa: F401
-from baselines.checkpoints import load_model
-from benchmarks import dataset
+import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+from baselines.model_files import load_model
+from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks
 from benchmarks.seeds import generator
 from tests.pipelines.conftest import Project, tiny_parameters

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks.sequential import turn
-from pipelines import leaderboard, settings
-from pipelines.runs import run_records
+from benchmarks.scoring.sequential import turn
+from pipelines.config import params
+from pipelines.reporting.tables import leaderboard
+from pipelines.tracking.run_records import run_records
 from tests.pipelines.conftest import Project, tiny_parameters
 
 CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
@@ -203,7 +204,7 @@ def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, 
     project = with_mistakes.copy(tmp_path / "project")
     project.succeed("sequences", "digits")
     monkeypatch.chdir(project.folder)
-    chosen = settings.load()
+    chosen = params.load()
     results = leaderboard.read(chosen, "digits")
     runs = {run.key: run for run in run_records(chosen, "digits", results, leaderboard.leaderboard(results))}
     shown, rows = runs["plain/rmsprop/chain4"], read(project, "sequences.csv")
@@ -214,7 +215,7 @@ def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, 
     assert {"lr", "max_steps"} <= shown.parameters.keys()
     assert not {"margin", "views"} & shown.parameters.keys()
     project.change(editors__rmsprop__margin=2.0)
-    runs = {run.key: run for run in run_records(settings.load(), "digits", results, leaderboard.leaderboard(results))}
+    runs = {run.key: run for run in run_records(params.load(), "digits", results, leaderboard.leaderboard(results))}
     assert runs["plain/rmsprop/chain4"].parameters["margin"] == 2.0
 
 

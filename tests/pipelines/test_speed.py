@@ -15,9 +15,10 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from editors.compiling import CompilationError
-from pipelines import arithmetic, speed, speed_loops, speed_training, stopwatch
-from pipelines.presentation.speed import line, markdown
-from pipelines.speed_records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
+from pipelines import speed
+from pipelines.timing import loops, roofline, stopwatch, training_steps
+from pipelines.timing.page import line, markdown
+from pipelines.timing.records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
 from tests.compiling import compiles
 
 CPU = torch.device("cpu")
@@ -101,21 +102,21 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
 @pytest.mark.parametrize(
     "make",
     [
-        partial(speed_loops.edits, 16, "chain4", 3),
-        pytest.param(partial(speed_loops.edits, 16, "chain4", 3, compiled=True), marks=compiles),
-        partial(speed_loops.evaluation, 16, "chain4", 20),
-        partial(speed_loops.edits_and_evaluation, 16, "chain4", 3, 20),
+        partial(loops.edits, 16, "chain4", 3),
+        pytest.param(partial(loops.edits, 16, "chain4", 3, compiled=True), marks=compiles),
+        partial(loops.evaluation, 16, "chain4", 20),
+        partial(loops.edits_and_evaluation, 16, "chain4", 3, 20),
     ],
     ids=["edits", "compiled edits", "evaluation", "both"],
 )
 def test_both_ways_of_a_loop_do_the_same(make):
-    record = speed_loops.compare(make, Goal("a loop", 1, 2), ASKED)
+    record = loops.compare(make, Goal("a loop", 1, 2), ASKED)
     assert all(value < 1e-3 for value in record.differences.values())
     assert record.ratio.value == record.seconds["naive"][0] / record.seconds["ours"][0]
 
 
 def test_the_edit_of_a_training_step_takes_all_inner_steps():
-    training = speed_training.Training(16, 4, 3, CPU)
+    training = training_steps.Training(16, 4, 3, CPU)
     assert int(training.objective(training.model, training.step).parts["edit_steps"]) == 3
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
@@ -190,20 +191,20 @@ def test_operations_are_those_of_every_convolution_product_and_gradient():
         outputs = torch.nn.functional.conv2d(inputs, weight, padding=1, groups=2)
         torch.autograd.grad(outputs.sum(), wanted)
 
-    assert arithmetic.operations(lambda: gradients(weight)) == 2 * forward
-    assert arithmetic.operations(lambda: gradients(inputs, weight)) == 3 * forward
-    assert arithmetic.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
+    assert roofline.operations(lambda: gradients(weight)) == 2 * forward
+    assert roofline.operations(lambda: gradients(inputs, weight)) == 3 * forward
+    assert roofline.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
 
 
 def test_the_limit_is_the_pace_of_the_faster_reference():
-    known = arithmetic.references(CPU)
+    known = roofline.references(CPU)
     assert list(known) == ["product", "convolution"]
     for reference in known.values():
-        assert arithmetic.operations(reference.way) == reference.operations
+        assert roofline.operations(reference.way) == reference.operations
     pace = {name: reference.operations / 1e9 for name, reference in known.items()}  # seconds at one GFLOP/s
     for fast, slow in (("product", "convolution"), ("convolution", "product")):
         seconds = {"ours": [6.0, 6.0, 8.0], fast: [pace[fast] / 2] * 3, slow: [pace[slow]] * 3}
-        assert arithmetic.over_limit(seconds, int(4e9), known).value == 3.0
+        assert roofline.over_limit(seconds, int(4e9), known).value == 3.0
 
 
 def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(loops, tmp_path, monkeypatch, capsys):

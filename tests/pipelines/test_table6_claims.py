@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
-from pipelines import claims, settings, table6_claims
-from pipelines.claims import Condition, Paper, Row
-from pipelines.presentation import published
-from pipelines.presentation.claims import claims_markdown
+from pipelines import table6_claims
+from pipelines.config import params
+from pipelines.reporting.claims import definitions
+from pipelines.reporting.claims.definitions import Condition, Paper, Row
+from pipelines.reporting.claims.verdicts import Verdict
+from pipelines.reporting.pages.claims import claims_markdown
+from pipelines.reporting.tables import published
 from pipelines.table6 import RowResult, published_name
 from pipelines.translation_job import RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings, read
-from pipelines.verdicts import Verdict
 from tests.optional import needs, skip_without
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +67,7 @@ def _results(**changed) -> list[RowResult]:
 
 def _judge(results, c_loc: float = 100.0):
     skip_without("sacrebleu")
-    judged = table6_claims.judge(claims.load(table6_claims.FILE), _settings(c_loc), results)
+    judged = table6_claims.judge(definitions.load(table6_claims.FILE), _settings(c_loc), results)
     return {one.name: one for one in judged}
 
 
@@ -109,14 +111,14 @@ def test_rows_with_the_papers_c_loc_are_judged_even_if_another_comes_first():
     chosen = chosen.model_copy(update={"trainings": trainings})
     plain, *papers = _results()
     results = [plain, _result("strong", 1e-3, 0.1, 9), _result("strong", 3e-4, 0.1, 9), *papers]
-    for judged in table6_claims.judge(claims.load(table6_claims.FILE), chosen, results):
+    for judged in table6_claims.judge(definitions.load(table6_claims.FILE), chosen, results):
         for comparison in judged.comparisons:
             assert {side.row.training for side in comparison.sides} <= {"plain", "mine"}
             assert not comparison.caveats
 
 
 def test_the_generated_corpus_has_every_row_of_the_papers_table():
-    chosen = read(settings.load(ROOT / "params.yaml"), "toy_translation")
+    chosen = read(params.load(ROOT / "params.yaml"), "toy_translation")
     ours = {
         (published_name(chosen, row.training), row.editor, row.layers, row.hyperparameters["lr"])
         for row in chosen.rows

@@ -13,9 +13,12 @@ import yaml
 from safetensors.torch import load_file
 
 from benchmarks.errors import InputError
-from pipelines import leaderboard, runs, settings, train
-from pipelines.layout import Layout
-from pipelines.recipes import Task
+from pipelines import train
+from pipelines.config import params
+from pipelines.jobs.recipes import Task
+from pipelines.reporting.tables import leaderboard
+from pipelines.store.layout import Layout
+from pipelines.tracking import run_records
 from tests.pipelines.conftest import Project, tiny_parameters
 
 EDITABLE = "editable-0.1-rmsprop-chain3"
@@ -147,9 +150,10 @@ def test_what_became_of_each_training_stands_in_two_tables(project):
 
 def test_the_cost_of_a_step_is_a_metric_of_the_trainings_run_and_judges_the_claim(project, monkeypatch):
     monkeypatch.chdir(project.folder)
-    chosen = settings.load()
+    chosen = params.load()
     records = {
-        name: runs._training_run(chosen, Layout("digits"), name, 0, "abc").metrics for name in ("plain", EDITABLE)
+        name: run_records._training_run(chosen, Layout("digits"), name, 0, "abc").metrics
+        for name in ("plain", EDITABLE)
     }
     cost = json.loads(Path("models/digits", EDITABLE, "cost.json").read_text())
     assert records["plain"] == {}
@@ -192,7 +196,7 @@ def markdown(project: Project) -> list[str]:
 
 def test_seeds_are_told_apart_from_edits(project, monkeypatch):
     monkeypatch.chdir(project.folder)
-    results = leaderboard.read(settings.load(), "digits")
+    results = leaderboard.read(params.load(), "digits")
     table = pd.read_csv("results/digits/table3.csv").set_index(["training", "editor"])
     for result in results:
         (other,) = result.repetitions

@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from benchmarks.errors import InputError
-from pipelines import index, settings, table6
-from pipelines.record_files import write_records
+from pipelines import table6
+from pipelines.config import params
+from pipelines.reporting.pages import index
+from pipelines.store.records import write_records
 from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
@@ -293,7 +295,7 @@ def test_raw_files_where_prepared_ones_go_are_one_sentence(project):
 
 
 def _job(project: Path) -> Job:
-    loaded = settings.load(project / "params.yaml")
+    loaded = params.load(project / "params.yaml")
     return Job(loaded, NAME, read(loaded, NAME))
 
 
@@ -334,5 +336,5 @@ def test_a_mistake_in_the_parameters_is_one_sentence(tmp_path, change, message):
     params = _small()
     change(params["translation"][NAME])
     with pytest.raises(ValueError, match=re.escape(message)) as found:
-        read(settings.load(_write(tmp_path, params)), NAME)
+        read(params.load(_write(tmp_path, params)), NAME)
     assert "\n" not in str(found.value)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.download import fetch
+from benchmarks.data.download import fetch
 from benchmarks.errors import InputError
 from benchmarks.translation.corpus import Texts
 from benchmarks.translation.text import LANGUAGES, Parallel, parallel

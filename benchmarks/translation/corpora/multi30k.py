@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from benchmarks.download import fetch
+from benchmarks.data.download import fetch
 from benchmarks.errors import InputError
 from benchmarks.translation.corpus import Texts
 from benchmarks.translation.text import LANGUAGES, Parallel, parallel

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks import models
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset, Split
-from benchmarks.requests import EditRequests, control_images, draw_requests
-from benchmarks.scoring import VIEWS, EditRecord, Scorer
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.corruptions import taken_again
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.scoring.requests import EditRequests, control_images, draw_requests
+from benchmarks.scoring.scorer import VIEWS, EditRecord, Scorer
 from benchmarks.seeds import generator
-from benchmarks.shifts import taken_again
 from tests.benchmarks.conftest import random_split
 
 CLASSES = 4

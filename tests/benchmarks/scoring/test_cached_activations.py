@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from benchmarks.dataset import Dataset
-from benchmarks.requests import EditRequests
-from benchmarks.scoring import VIEWS, Scorer
+from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.requests import EditRequests
+from benchmarks.scoring.scorer import VIEWS, Scorer
 from tests.benchmarks.scoring.conftest import LARGEST, score
 
 

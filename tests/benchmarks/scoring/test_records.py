@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import editors
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset
-from benchmarks.requests import EditRequests
-from benchmarks.scoring import Scorer, shards
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.requests import EditRequests
+from benchmarks.scoring.scorer import Scorer, shards
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, LARGEST, answers, assert_same, naive_record, score
 
 
@@ -143,7 +143,7 @@ class Lookup(editors.Edit):
         return torch.zeros(())
 
     def predict(self, inputs: Tensor) -> Tensor:
-        with editors.contract.evaluation_mode(self.model):
+        with editors.base.evaluation_mode(self.model):
             logits = self.model(inputs)
         learnt = (inputs == self.known).flatten(1).all(dim=1)
         return torch.where(learnt[:, None], 20.0 * F.one_hot(torch.tensor(self.target), CLASSES), logits)
@@ -157,7 +157,7 @@ class Cache(editors.Editor):
         model: nn.Module,
         inputs: Tensor,
         constraint: Callable[[Any], Tensor],
-        layers: editors.contract.Layers = None,
+        layers: editors.base.Layers = None,
         differentiable: bool = False,
     ) -> Lookup:
         return Lookup(model, inputs, int(constraint.labels))

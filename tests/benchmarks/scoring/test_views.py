@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 import editors
-from benchmarks.augmentation import Augmentation
-from benchmarks.dataset import Dataset
-from benchmarks.requests import EditRequests
-from benchmarks.scoring import VIEWS, Scorer
+from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.corruptions import taken_again
+from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.requests import EditRequests
+from benchmarks.scoring.scorer import VIEWS, Scorer
 from benchmarks.seeds import generator
-from benchmarks.shifts import taken_again
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
 
 

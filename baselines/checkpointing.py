@@ -1,0 +1,82 @@
+"""Checkpoints of a training: a killed one goes on from minutes before, and ends as if it had not been killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from baselines.model_files import load_state, save_state
+
+CHECKPOINT = "checkpoint.pt"
+"""After an epoch."""
+WITHIN = "within.pt"
+"""In the middle of the next one; beside the other, which stays the last good one should the weights be spoilt."""
+_SAVED_EVERY = 300.0  # seconds, within an epoch
+
+
+class Checkpoints:
+    """Those of one training, in ``folder``.
+
+    :param identity: a hash of all that decides how the training ends: a checkpoint of another one is not used.
+    :param parts: what changes with every step, by name: whatever has a ``state_dict`` and can load one.
+    """
+
+    def __init__(self, folder: Path, identity: str, parts: Mapping[str, Any]) -> None:
+        self._folder, self._identity, self._parts = folder, identity, parts
+        self._began = self._looked = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training since it began, that of earlier processes up to their last checkpoint included."""
+        return time.perf_counter() - self._began
+
+    def restore(self) -> dict[str, Any] | None:
+        """Bring the parts to where the newest checkpoint has them; its state, None if there is none of this training.
+
+        :raises InputError: if a checkpoint cannot be read.
+        """
+        state, middle = self._read(CHECKPOINT), self._read(WITHIN)
+        if middle is not None and len(middle["history"]) == (len(state["history"]) if state else 0):
+            state = middle
+        if state is not None:
+            for name, part in self._parts.items():
+                part.load_state_dict(state[name])
+            self._began -= state.get("seconds", 0.0)
+        return state
+
+    def after_epoch(self, state: Mapping[str, Any]) -> None:
+        """Keep ``state``, whose ``history`` has an item for each epoch, together with the parts."""
+        self._save(CHECKPOINT, state)
+        (self._folder / WITHIN).unlink(missing_ok=True)
+
+    def within_epoch(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """The same after a step, if the last checkpoint is minutes old and no part holds what is not a number."""
+        if time.perf_counter() - self._looked >= _SAVED_EVERY:
+            self._looked = time.perf_counter()
+            if all(_is_finite(part.state_dict()) for part in self._parts.values()):
+                self._save(WITHIN, state())
+
+    def kept(self, epochs: int) -> str:
+        """What a training that has to stop after ``epochs`` whole ones leaves behind, in words."""
+        return f"{self._folder / CHECKPOINT} keeps epoch {epochs}" if epochs else "no epoch was completed"
+
+    def _save(self, name: str, state: Mapping[str, Any]) -> None:
+        parts = {part: value.state_dict() for part, value in self._parts.items()}
+        save_state(self._folder / name, {"identity": self._identity, "seconds": self.seconds, **state, **parts})
+        self._looked = time.perf_counter()
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        state = load_state(self._folder / name)
+        return state if state is not None and state.get("identity") == self._identity else None
+
+
+def _is_finite(state: Any) -> bool:
+    """Whether all tensors of a state, at any depth, are made of numbers."""
+    if isinstance(state, Tensor):
+        return bool(state.isfinite().all())
+    parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    return all(map(_is_finite, parts))

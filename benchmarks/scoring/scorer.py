@@ -1,0 +1,306 @@
+"""Running edits and writing down, for each one, what it changed. Aggregates are made from these records later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor, nn
+
+import editors
+from benchmarks.data.corruptions import taken_again
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.networks.folding import fold
+from benchmarks.networks.model_split import activations, layers_of, split
+from benchmarks.networks.raw_images import Front
+from benchmarks.scoring.ranks import ranks
+from benchmarks.scoring.request_options import Demand
+from benchmarks.scoring.requests import EditRequests, control_images
+from benchmarks.seeds import generator
+
+VIEWS = 5
+"""Other pictures of what is on the edited image, on which generality is counted."""
+_CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+# On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
+# fetching those pages takes a third of the time.
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """What one edit did. Counts are kept as counts, so that every metric can be recomputed exactly.
+
+    :ivar edit: number of the request.
+    :ivar image: position of the edited image among those that are edited; ``label`` its true class.
+    :ivar predicted: the model's answer before the edit; the request is ``trivial`` if that is the target already.
+    :ivar loss: ``l_e`` after the edit.
+    :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
+        ``flips`` of them with another answer than before.
+    :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
+    :ivar views_before, views_after: how many of the ``views`` other pictures were assigned to the target.
+    """
+
+    edit: int
+    image: int
+    label: int
+    target: int
+    predicted: int
+    trivial: bool
+    succeeded: bool
+    steps: int
+    loss: float
+    control_size: int
+    wrong_before: int
+    wrong_after: int
+    flips: int
+    kl: float
+    views: int
+    views_before: int
+    views_after: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's answers on the control images: ``labels (N,)`` and ``log_probabilities (N, C)``."""
+
+    labels: Tensor
+    log_probabilities: Tensor
+
+
+class Scorer:
+    """Edits of one model, and what they do to a split: by default the one whose images are edited.
+
+    Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
+    images, other pictures of them and the control images, and the model's answers before.
+
+    :param layers: name of the editable part, ``all`` for the whole model.
+    :param images: what edits should leave as it is.
+    :param requests: of images of ``edited``, which are those of ``images`` if it is None.
+    :param control_size: control images per edit, a fresh subset for each; None for the whole split.
+    :param views: augmented copies of the edited image that must get the target too, none of them among the pictures on
+        which generality is counted; None for none. Neither this nor ``margin``, of the target's logit above all others,
+        changes what counts as success: the edited image gets the target.
+    :param cache_bytes: most memory for activations of the control images; beyond it they are computed anew each time.
+        None for no limit.
+    :param chunk_bytes: most memory for one activation: as many images at a time go through the network (one at least).
+        None for what is fastest on the model's device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str,
+        dataset: Dataset,
+        images: Split,
+        requests: EditRequests,
+        *,
+        edited: Split | None = None,
+        control_size: int | None = None,
+        views: int | None = None,
+        margin: float = 0.0,
+        cache_bytes: int | None = None,
+        chunk_bytes: int | None = None,
+    ) -> None:
+        device = next(model.parameters()).device
+        self.layers = layers_of(layers)
+        self.requests = requests
+        self.control_size = control_size
+        self._demand = Demand(views, margin)
+        edited = images if edited is None else edited
+        self._images, self._true = edited.images, edited.labels
+        with torch.no_grad():
+            model = fold(model, self.layers)
+        prefix, suffix = split(model, self.layers)
+        features, largest = _look(prefix, dataset.inputs(images.images[:1].to(device)))
+        most = chunk_bytes or _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cpu"])
+        self._prefix_chunk = max(1, most // largest)
+        self._chunk = max(1, most // _look(suffix, features)[1])
+        self.model = suffix
+        self._front = Front(dataset, prefix, model)
+        self._dataset = dataset
+        self._labels = images.labels.to(device)
+        self._cached = cache_bytes is None or features.nbytes * len(images) <= cache_bytes
+        self._control = self.inputs(images.images) if self._cached else images.images.to(device)
+        self._before = answers(self._predict_control(suffix, None))
+        self._wrong = self._before.labels != self._labels
+        self._edited = self.inputs(edited.images[requests.images])
+        # Of the same images among the control ones, the answers are at hand.
+        known = self._before.labels[requests.images.to(device)] if edited is images else None
+        self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
+        self._make_views = partial(_taken_again, dataset, edited, requests)
+
+    def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
+        """Carry out the requests ``rows``; also returns milliseconds per edit."""
+        asked = [self._request(row) for row in rows]
+        _finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
+        began = time.perf_counter()
+        edits = editor.edit_many(self.model, asked, layers=self.layers)
+        _finish(self._labels.device)
+        milliseconds = 1e3 * (time.perf_counter() - began) / len(rows)
+        return [self._judged(row, edit) for row, edit in zip(rows, edits, strict=True)], milliseconds
+
+    def _request(self, row: int) -> editors.Request:
+        features, target, seed = self._edited[row : row + 1], self.requests.targets[row], self.requests.seeds[row]
+        image = self._images[self.requests.images[row]].unsqueeze(0)
+        return self._demand.request(image, features, target, self._dataset.augmentation, seed, self.inputs)
+
+    def _judged(self, row: int, edit: editors.Edit) -> editors.Edit:
+        return self._demand.judged(edit, self._edited[row : row + 1], self.requests.targets[row])
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        return activations(self._front, images, self._prefix_chunk)
+
+    @property
+    def labels(self) -> Tensor:
+        """True classes of the whole split ``(N,)``."""
+        return self._labels
+
+    @property
+    def before(self) -> Outputs:
+        """The unedited model's answers on the whole split."""
+        return self._before
+
+    def after(self, edit: editors.Edit) -> Outputs:
+        """The edited model's answers on the whole split."""
+        return self._before if edit.unchanged else answers(self._predict_control(edit, None))
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """How many classes the unedited model holds for likelier than each request's target: int64 ``(E,)``."""
+        return ranks(self._predict(self.model, self._edited), self.requests.targets.to(self._labels.device)).cpu()
+
+    @property
+    def wrong_before(self) -> list[int]:
+        """Positions of the images of the whole split that the unedited model gets wrong, in order."""
+        return self._wrong.nonzero().flatten().tolist()
+
+    def record(self, row: int, edit: editors.Edit, views: bool = True, every: bool = False) -> EditRecord:
+        """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
+
+        :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
+        :param every: look at the whole split, whatever ``control_size`` is.
+        """
+        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
+        size = None if every else self.control_size
+        chosen = control_images(len(self._labels), size, self.requests.seeds[row])
+        if chosen is not None:
+            chosen = chosen.to(self._labels.device)
+        before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
+        views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
+        after, divergence = before, 0.0
+        if not edit.unchanged:
+            found = answers(self._predict_control(edit, chosen, self._views[row] if views else None))
+            after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
+            divergence = float(kl(before, after).mean())
+            views_after = int((viewed == target).sum())
+        predicted = int(self._predicted[row])
+        return EditRecord(
+            edit=row,
+            image=image,
+            label=int(self._true[image]),
+            target=target,
+            predicted=predicted,
+            trivial=predicted == target,
+            succeeded=edit.succeeded,
+            steps=edit.steps,
+            loss=float(edit.loss),
+            control_size=len(labels),
+            wrong_before=int((before.labels != labels).sum()),
+            wrong_after=int((after.labels != labels).sum()),
+            flips=int((after.labels != before.labels).sum()),
+            kl=divergence,
+            views=VIEWS if views else 0,
+            views_before=views_before,
+            views_after=views_after,
+        )
+
+    @cached_property
+    def _views(self) -> Tensor:
+        """Activations of the other pictures ``(E, VIEWS, ...)``; tuning never asks for them."""
+        return self.inputs(self._make_views()).unflatten(0, (-1, VIEWS))
+
+    @cached_property
+    def _views_before(self) -> Tensor:
+        return answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+
+    def _predict_control(
+        self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
+    ) -> Tensor:
+        """Logits for the ``chosen`` control images, or all, and then for the activations ``more``."""
+        control = _at(self._control, chosen)
+        if self._cached:
+            return self._predict(edited, control, more)
+        found = [self._predict(edited, self._front(some)) for some in control.split(self._prefix_chunk)]
+        return torch.cat(found if more is None else [*found, self._predict(edited, more)])
+
+    def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor, more: Tensor | None = None) -> Tensor:
+        """Logits for ``inputs`` and then for ``more``, in chunks and without a graph."""
+        parts = list(inputs.split(self._chunk))
+        if more is not None:
+            parts[-1] = torch.cat([parts[-1], more])
+        if isinstance(edited, nn.Module):
+            return torch.cat([activations(edited, part, len(part)) for part in parts])
+        with torch.no_grad():
+            return torch.cat([edited.predict(part) for part in parts])
+
+
+def kl(before: Outputs, after: Outputs) -> Tensor:
+    """KL(p(y|x,θ) ‖ p(y|x,θ̂)) of each image ``(N,)``, in nats."""
+    ratio = before.log_probabilities - after.log_probabilities
+    return (before.log_probabilities.exp() * ratio).sum(dim=1)
+
+
+def answers(logits: Tensor) -> Outputs:
+    """What logits say. An edit may diverge: what is not a number is label -1, no right answer to anything."""
+    labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
+    return Outputs(labels, logits.log_softmax(dim=1))
+
+
+def shards(count: int, size: int) -> Iterator[range]:
+    """Numbers below ``count`` in runs of ``size``: what is kept when an evaluation is interrupted."""
+    yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
+
+
+def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Tensor:
+    copies = [
+        taken_again(
+            images.images[image].expand(VIEWS, *images.images.shape[1:]),
+            dataset.augmentation,
+            generator(request_seed, "views"),
+        )
+        for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)
+    ]
+    return torch.cat(copies)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:
+    """What ``model`` answers to ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
+    sizes = [one.nbytes]
+
+    def look(module: nn.Module, inputs: object, outputs: object) -> None:
+        if isinstance(outputs, Tensor):
+            sizes.append(outputs.nbytes)
+
+    hooks = [module.register_forward_hook(look) for module in model.modules()]
+    try:
+        outputs = activations(model, one)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs, max(sizes)
+
+
+def _at(values: Tensor, chosen: Tensor | slice | None) -> Tensor:
+    return values if chosen is None else values[chosen]
+
+
+def _pick(outputs: Outputs, chosen: Tensor | slice | None) -> Outputs:
+    return Outputs(_at(outputs.labels, chosen), _at(outputs.log_probabilities, chosen))

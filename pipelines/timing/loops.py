@@ -1,0 +1,277 @@
+"""The loops of the report on speed: each does something in the suite's way and in the naive way, on the same data."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import editors
+from baselines import naive
+from benchmarks.networks.folding import fold
+from benchmarks.networks.model_split import activations, layers_of, split
+from benchmarks.scoring.scorer import EditRecord, Scorer
+from pipelines.timing import roofline
+from pipelines.timing import subjects as subjects
+from pipelines.timing.records import Comparison, Goal, Growth, Peak, Record
+from pipelines.timing.stopwatch import Conditions, exponent, in_turns, ratio, timed
+from pipelines.timing.training_steps import operations, training_step
+
+K = 10
+_BETA, _EPS = 0.5, 1e-6
+_PATIENCE = 8.0  # seconds after which growth is not measured once more, nor the naive way at a larger size
+LEARNING_RATES = {
+    (16, "chain1"): 1e-4,
+    (16, "chain2"): 7e-5,
+    (16, "chain3"): 3e-5,
+    (16, "chain4"): 1.5e-5,
+    (16, "all"): 8e-6,
+    (32, "chain3"): 1e-5,
+    (64, "chain3"): 3e-6,
+    (64, "chain4"): 2e-6,
+}
+"""Those with which an edit takes about three steps, as in the paper's tables, by width and layers."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Two ways to the same thing, and what they find differently.
+
+    :ivar counted: what takes as many operations as ``ours`` and can be counted, where that is compiled.
+    """
+
+    ours: Callable[[], Any]
+    naive: Callable[[], Any]
+    differences: Callable[[Any, Any], dict[str, float]]
+    counted: Callable[[], Any] | None = None
+
+
+def edits(width: int, layers: str, count: int, device: torch.device, compiled: bool = False) -> Ways:
+    """``count`` edits with RMSProp: in batches behind a frozen, folded front, and one by one on copies of the model."""
+    model, data = subjects.network(width, device), subjects.dataset(count)
+    requests, lr = subjects.requests(data, count), LEARNING_RATES[width, layers]
+    inputs = data.inputs(data.test.images[requests.images].to(device))
+    part, targets = layers_of(layers), requests.targets.tolist()
+
+    def in_batches(editor: editors.Editor) -> list[editors.EditResult]:
+        with torch.no_grad():
+            prefix, suffix = split(fold(model, part), part)
+        features = activations(prefix, inputs)
+        asked = [(one[None], editors.constraints.predicts(label)) for one, label in zip(features, targets, strict=True)]
+        return editor.edit_many(suffix, asked, part)
+
+    def naively() -> list[naive.Edited]:
+        pairs = zip(inputs, targets, strict=True)
+        return [naive.edit(model, one[None], label, part, naive.RMSProp(lr, _BETA, _EPS), K) for one, label in pairs]
+
+    plain, ours = (
+        partial(in_batches, editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K, compiled=flag))
+        for flag in (False, compiled)
+    )
+    return Ways(ours, naively, edit_differences, counted=plain)
+
+
+def evaluation(width: int, layers: str, images: int, device: torch.device) -> Ways:
+    """One edit's drawdown on ``images``: only what follows the frozen front, and the whole patched model."""
+    model, data = subjects.network(width, device), subjects.dataset(images)
+    scorer = Scorer(model, layers, data, data.test, subjects.requests(data, 20))
+    editor = editors.build("rmsprop", lr=10 * LEARNING_RATES[width, layers], beta=_BETA, eps=_EPS, max_steps=K)
+    row, edit = next((row, edit) for row in range(20) if (edit := scorer.edit(editor, [row])[0][0]).steps)
+    inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+    patched = edit.apply(model)
+
+    @cache
+    def before() -> Tensor:
+        return naive.predictions(model, inputs)
+
+    def ours() -> EditRecord:
+        return scorer.record(row, edit, views=False)
+
+    def naively() -> tuple[float, int]:
+        after = naive.predictions(patched, inputs)
+        return naive.drawdown(before(), after, labels), int((after != before()).sum())
+
+    return Ways(ours, naively, lambda one, other: record_differences([one], [other]))
+
+
+def edits_and_evaluation(width: int, layers: str, count: int, images: int, device: torch.device) -> Ways:
+    """``count`` edits and their drawdown on ``images``, from the model on: what is computed once is part of it."""
+    model, data = subjects.network(width, device), subjects.dataset(images)
+    requests, lr = subjects.requests(data, count), LEARNING_RATES[width, layers]
+    inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+    editor = editors.build("rmsprop", lr=lr, beta=_BETA, eps=_EPS, max_steps=K)
+
+    def ours() -> list[EditRecord]:
+        scorer = Scorer(model, layers, data, data.test, requests)
+        made, _ = scorer.edit(editor, range(count))
+        return [scorer.record(row, edit, views=False) for row, edit in enumerate(made)]
+
+    def naively() -> list[tuple[float, int]]:
+        before, found = naive.predictions(model, inputs), []
+        for image, target in zip(requests.images.tolist(), requests.targets.tolist(), strict=True):
+            rule = naive.RMSProp(lr, _BETA, _EPS)
+            edited = naive.edit(model, inputs[image : image + 1], target, layers_of(layers), rule, K)
+            after = naive.predictions(edited.model, inputs)
+            found.append((naive.drawdown(before, after, labels), int((after != before).sum())))
+        return found
+
+    return Ways(ours, naively, record_differences)
+
+
+def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions) -> Record:
+    """How much faster ours is; the first run of each way is compared and not timed."""
+    ways = make(asked.device)
+    differences = ways.differences(ways.ours(), ways.naive())
+    known = roofline.references(asked.device)
+    paces = {name: reference.way for name, reference in known.items()}
+    in_turns(paces, 1, asked.device)
+    seconds = in_turns({"naive": ways.naive, "ours": ways.ours, **paces}, asked.turns, asked.device)
+    over_limit = roofline.over_limit(seconds, roofline.operations(ways.counted or ways.ours), known)
+    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, over_limit)
+
+
+def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:
+    """Peak memory of a fresh process that prepares and evaluates one edit; on a GPU, of the GPU."""
+    work = partial(_peak_of_evaluation, width, layers, images, str(asked.device))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return Peak(title, pool.submit(work).result(), limit)
+
+
+def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> int:
+    where = torch.device(device)
+    data = subjects.dataset(images)
+    # The unedited model is evaluated on all images; an edit's answers take the same memory, so a few are enough here.
+    scorer = Scorer(
+        subjects.network(width, where), layers, data, data.test, subjects.requests(data, 1), control_size=100
+    )
+    editor = editors.build("rmsprop", lr=LEARNING_RATES[width, layers], max_steps=1)
+    scorer.record(0, scorer.edit(editor, [0])[0][0], views=False)
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def growth(
+    make: Callable[[int, torch.device], Ways], quantity: str, sizes: list[int], title: str, asked: Conditions
+) -> Record:
+    """Seconds of both ways at each size; the naive way is left out where it would take too long."""
+    seconds: dict[str, list[float]] = {"ours": [], "naive": []}
+    for size in sizes:
+        ways = make(size, asked.device)
+        for name, way in (("ours", ways.ours), ("naive", ways.naive)):
+            before = seconds[name]
+            if name == "naive" and before and before[-1] * size / sizes[len(before) - 1] > 2 * _PATIENCE:
+                continue
+            before.append(_typical(way, asked))
+    exponents = {name: exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
+    return Growth(title, quantity, sizes, seconds, exponents)
+
+
+def _typical(way: Callable[[], object], asked: Conditions) -> float:
+    """Median seconds of three runs after a first one; of that one alone if it takes long."""
+    first, _ = timed(way, asked.device)
+    if first > _PATIENCE / 4:
+        return first
+    return float(np.median([timed(way, asked.device)[0] for _ in range(3)]))
+
+
+def edit_differences(ours: list[editors.EditResult], others: list[naive.Edited]) -> dict[str, float]:
+    """Largest difference of a parameter, and how many edits ended otherwise or after another number of steps."""
+    pairs = list(zip(ours, others, strict=True))
+    return {
+        "parameters": max(_largest_difference(one, other) for one, other in pairs),
+        "success flags": sum(one.succeeded != other.succeeded for one, other in pairs),
+        "steps": sum(one.steps != other.steps for one, other in pairs),
+    }
+
+
+def _largest_difference(one: editors.EditResult, other: naive.Edited) -> float:
+    values = dict(other.model.named_parameters())
+    return max(float((value - values[name].detach()).abs().max()) for name, value in one.parameters.items())
+
+
+def record_differences(ours: list[EditRecord], others: list[tuple[float, int]]) -> dict[str, float]:
+    """Largest difference of a drawdown in points, and of the number of flipped predictions."""
+    pairs = list(zip(ours, others, strict=True))
+    drawdowns = [100 * abs(one.wrong_after - one.wrong_before) / one.control_size for one, _ in pairs]
+    return {
+        "drawdown": max(abs(found - other[0]) for found, (_, other) in zip(drawdowns, pairs, strict=True)),
+        "flips": max(abs(one.flips - other[1]) for one, other in pairs),
+    }
+
+
+def _by_width(width: int, device: torch.device) -> Ways:
+    return edits_and_evaluation(width, "chain3", 4, 100, device)
+
+
+def _edits(count: int, device: torch.device) -> Ways:
+    return edits(16, "chain3", count, device)
+
+
+def _evaluation(images: int, device: torch.device) -> Ways:
+    return evaluation(16, "chain3", images, device)
+
+
+def _marked(compiled: bool, name: str, title: str) -> tuple[str, str]:
+    """A loop's name and title, which say so if its steps are compiled."""
+    return (f"{name}-compiled", f"{title}, compiled") if compiled else (name, title)
+
+
+@cache
+def loops() -> Mapping[str, Callable[[Conditions], Record]]:
+    """All of them by name, in the order of the report, with what each should reach."""
+    table: dict[str, Callable[[Conditions], Record]] = {}
+    many = (
+        (16, "chain3", 64, 5, 7),
+        (16, "chain4", 32, 4, 5.4),
+        (16, "chain1", 32, 4, 5.4),
+        (16, "all", 32, 2.2, 2.8),
+        (64, "chain3", 12, 1.7, 2.2),
+        (64, "chain4", 12, 2.0, 2.6),
+    )
+    one = (
+        (16, "chain2", 500, 1.7, 2.1),
+        (16, "chain3", 500, 3.8, 4.5),
+        (16, "chain4", 500, 8, 10),
+        (16, "all", 500, 1.25, 1.4),
+        (64, "chain3", 128, 2.0, 2.4),
+        (64, "chain4", 128, 3.8, 4.6),
+    )
+    for width, layers, count, *goals in many:
+        for compiled in (False, True):
+            name, title = _marked(compiled, f"edits-w{width}-{layers}", f"{count} edits, width {width}, {layers}")
+            table[name] = partial(compare, partial(edits, width, layers, count, compiled=compiled), Goal(title, *goals))
+    for width, layers, count, *goals in one:
+        goal = Goal(f"evaluation on {count} images, width {width}, {layers}", *goals)
+        table[f"evaluation-w{width}-{layers}"] = partial(compare, partial(evaluation, width, layers, count), goal)
+    both = partial(edits_and_evaluation, 16, "chain3", 16, 500)
+    goal = Goal("16 edits and their evaluation on 500 images each, width 16, chain3", 3.5, 4.3)
+    table["both-w16-chain3"] = partial(compare, both, goal)
+    steps = (
+        (16, 128, 4, False, 2.35, 2.2),
+        (64, 64, 4, False, 2.45, 2.3),
+        (16, 64, 10, False, 3.2, 2.95),
+        (16, 128, 4, True, 2.35, 2.2),
+    )
+    for width, batch, k, compiled, *goals in steps:
+        title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}"
+        name, title = _marked(compiled, f"training-w{width}-k{k}", title)
+        table[name] = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
+    table["operations"] = operations
+    table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
+    sizes = [500, 1000, 2000, 5000, 10000]
+    table["growth-control"] = partial(growth, _evaluation, "control images", sizes, "Evaluation of an edit, width 16")
+    title = "4 edits and evaluation on 100 images"
+    table["growth-width"] = partial(growth, _by_width, "width", [16, 32, 64], title)
+    title = "evaluating an edit of chain3 on 10000 images, width 64"
+    table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)
+    return table

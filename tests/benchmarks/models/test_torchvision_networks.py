@@ -1,0 +1,147 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+from benchmarks import models
+from benchmarks.errors import InputError
+from benchmarks.files import file_hash
+from benchmarks.models import torchvision_networks
+from benchmarks.seeds import generator
+from editors.selection import select_parameters
+
+PARTS = ["stem", "chain1", "chain2", "chain3", "chain4", "head"]
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """Other values in place of the first ones, batch statistics included."""
+    source = generator("torchvision networks")
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2.0, generator=source)
+        elif value.is_floating_point():
+            value.add_(torch.randn(value.shape, generator=source) * 0.02)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 64, 64, generator=generator("torchvision images"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet169"])
+def test_parts_answer_bit_by_bit_as_torchvisions_own_module(name: str, images: torch.Tensor) -> None:
+    whole = randomised(torchvision_networks.make_whole(name, classes=6))
+    parts = torchvision_networks.in_parts(whole)
+    with torch.no_grad():
+        expected, found = whole(images), parts(images)
+    assert [part for part, _ in parts.named_children()] == PARTS
+    assert expected.std() > 1e-3
+    assert torch.equal(found, expected)
+    assert {id(value) for value in parts.parameters()} == {id(value) for value in whole.parameters()}
+
+
+@pytest.mark.parametrize(("name", "third"), [("resnet18", "layer3"), ("densenet169", "features.denseblock3")])
+def test_the_third_chain_is_torchvisions_third_stage(name: str, third: str) -> None:
+    with torch.device("meta"):
+        whole = torchvision_networks.make_whole(name, classes=6)
+    chain = select_parameters(torchvision_networks.in_parts(whole), "chain3").values()
+    stage = select_parameters(whole, third).values()
+    assert {id(value) for value in stage} <= {id(value) for value in chain}
+    assert len(chain) - len(stage) == (3 if name == "densenet169" else 0)  # a transition: its norm and convolution
+
+
+def test_other_networks_stay_whole_and_are_made_by_name() -> None:
+    network = models.make("torchvision", channels=3, classes=4, network="mobilenet_v3_small")
+    assert type(network).__name__ == "MobileNetV3"
+    assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
+    assert {"vit_b_16", "convnext_tiny", "resnet18"} <= set(torchvision_networks.names())
+    with pytest.raises(InputError, match="no classifier 'resnet19'; there are: alexnet"):
+        models.make("torchvision", channels=3, classes=4, network="resnet19")
+    with pytest.raises(InputError, match="take 3 colour channels, not 1"):
+        models.make("torchvision", channels=1, classes=4, network="resnet18")
+
+
+@pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("densenet169", 1664)])
+def test_an_extra_layer_is_a_part_that_leaves_answers_as_they_are(
+    name: str, features: int, images: torch.Tensor
+) -> None:
+    extended = models.make("torchvision", channels=3, classes=6, network=name, extra_width=16)
+    assert [part for part, _ in extended.named_children()] == [*PARTS[:-1], "pool", "extra", "head"]
+    assert extended.extra.expand.weight.shape == (16, features)
+    plain = torchvision_networks.in_parts(torchvision_networks.make_whole(name, classes=6))
+    assert set(plain.state_dict()) == {key for key in extended.state_dict() if not key.startswith("extra.")}
+    randomised(plain)
+    extended.load_state_dict(plain.state_dict(), strict=False)
+    with torch.no_grad():
+        assert torch.equal(extended.eval()(images), plain(images))
+
+
+def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images: torch.Tensor) -> None:
+    with torch.device("meta"):
+        published = models.make("torchvision", channels=3, classes=6, network="densenet169")
+        same = models.make("densenet169", channels=3, classes=6)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (same, published)]
+    assert shapes[0] == shapes[1]
+    narrow = models.make("densenet169", channels=3, classes=6, growth=2, extra_width=5)
+    assert [part for part, _ in narrow.named_children()] == [*PARTS[:-1], "pool", "extra", "head"]
+    assert narrow.extra.expand.weight.shape == (5, 1664 * 2 // 32)
+    assert narrow.eval()(images).shape == (2, 6)
+    with pytest.raises(InputError, match="growth must be a whole number >= 1, not 0"):
+        models.make("densenet169", channels=3, classes=6, growth=0)
+    with pytest.raises(InputError, match="take 3 colour channels, not 1"):
+        models.make("densenet169", channels=1, classes=6)
+
+
+def test_weights_are_checked_against_the_hash_in_their_name(tmp_path: Path) -> None:
+    network = randomised(torchvision_networks.make_whole("resnet18", classes=5))
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path)
+    good, bad = (tmp_path / f"resnet18-{digest}.pth" for digest in (file_hash(path)[:8], "0123abcd"))
+    for named in (good, bad):
+        shutil.copy(path, named)
+    other = torchvision_networks.make_whole("resnet18", classes=5)
+    torchvision_networks.load_weights(other, good)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in other.state_dict().items())
+    with pytest.raises(InputError, match=r"0123abcd\.pth is truncated or not the published file"):
+        torchvision_networks.load_weights(other, bad)
+
+
+def test_published_weights_come_from_the_cache_and_a_damaged_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    entry = torchvision_networks.published("resnet18")
+    cached = tmp_path / "checkpoints" / entry.url.rpartition("/")[2]
+    cached.parent.mkdir()
+    cached.write_bytes(b"half a file")
+    network = torchvision_networks.make_whole("resnet18", classes=1000)
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth is truncated or not the published file"):
+        torchvision_networks.load_published(network, "resnet18")
+    assert len(entry.meta["categories"]) == 1000
+    with pytest.raises(InputError, match="no weights 'V9' of resnet18, but IMAGENET1K_V1"):
+        torchvision_networks.published("resnet18", "V9")
+
+
+def test_densenet_weights_in_their_old_names_are_understood(tmp_path: Path) -> None:
+    network = randomised(torchvision_networks.make_whole("densenet121", classes=3))
+    dotted = {
+        name.replace(".norm1", ".norm.1").replace(".conv1", ".conv.1").replace(".norm2", ".norm.2"): value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in dotted
+    torch.save(dotted, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    other = torchvision_networks.make_whole("densenet121", classes=3)
+    torchvision_networks.load_weights(other, tmp_path / "old.pth")
+    assert all(torch.equal(value, dict(other.named_parameters())[name]) for name, value in network.named_parameters())
+
+
+def test_weights_of_another_network_are_refused_by_the_first_tensor(tmp_path: Path) -> None:
+    torch.save(torchvision_networks.make_whole("resnet18", classes=5).state_dict(), tmp_path / "weights.pth")
+    network = torchvision_networks.make_whole("resnet18", classes=4)
+    with pytest.raises(InputError, match=r"at fc\.weight it holds \(5, 512\), the network needs \(4, 512\)"):
+        torchvision_networks.load_weights(network, tmp_path / "weights.pth")

@@ -1,0 +1,51 @@
+"""What is seen of one module while a model answers, against the same computed step by step."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from editors.hooks import observe
+
+
+class Counting(nn.Module):
+    """Uses one layer twice, and counts how often it was called in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layer(self.layer(inputs).relu())
+
+
+def test_each_pass_of_the_module_is_seen_in_order() -> None:
+    model, inputs = Counting(), torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    given, made, outputs = observe(model, model.layer, inputs)
+    first = model.layer(inputs)
+    assert torch.equal(given[0], inputs)
+    assert torch.equal(made[0], first)
+    assert torch.equal(given[1], first.relu())
+    assert made[1] is outputs
+    assert len(given) == len(made) == 2
+
+
+def test_what_is_given_in_place_of_parameters_and_buffers_is_used_and_the_model_stays() -> None:
+    model, inputs = Counting(), torch.ones(1, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    calls = torch.tensor(5.0)
+    seen = observe(model, model.layer, inputs, {"layer.weight": torch.zeros(3, 3), "calls": calls})
+    torch.testing.assert_close(seen.made[0], before["layer.bias"].expand(1, 3))
+    assert calls == 6
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_nobody_watches_afterwards_not_even_when_the_model_fails() -> None:
+    model = Counting()
+    seen = observe(model, model.layer, torch.ones(1, 3))
+    with pytest.raises(RuntimeError):
+        observe(model, model.layer, torch.ones(1, 4))
+    model(torch.ones(1, 3))
+    assert len(seen.given) == 2
+    assert not model.layer._forward_hooks

@@ -1,0 +1,208 @@
+"""Patching one's own model: what it writes, what it says, and how it is undone."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from baselines.model_files import load_model
+from benchmarks import metrics
+from benchmarks.data import dataset
+from benchmarks.models import torchvision_networks
+from benchmarks.patching import checkpoint_files
+from benchmarks.seeds import generator
+from pipelines.patching.page import EditedImage, PatchReport, write
+from pipelines.patching.side_effects import Flip, SideEffects
+from tests.pipelines.patching.conftest import (
+    CLASSES,
+    RESNET18,
+    a_mistake,
+    answer_of,
+    answers,
+    other_class,
+    refused,
+    succeed,
+)
+
+
+def test_a_patched_digits_model_gives_the_wanted_answer_and_the_report_counts_right(digits: Path, run) -> None:
+    number, image, label = a_mistake()
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
+    ended = succeed(run(*arguments, "--control", "control", "--out", "patched/plain"))
+    labels = dataset.load("data/digits").test.labels
+    before, after = answers("models/digits/plain"), answers("patched/plain")
+    assert after[number] == label != before[number]
+    others = torch.arange(len(labels)) != number
+    report = json.loads(Path("patched/plain.json").read_text())
+    effects = report["effects"]
+    assert effects["images"] == int(others.sum())
+    flipped = {f"control/{labels[place]}/{place:03d}.png" for place in ((before != after) & others).nonzero()[:, 0]}
+    assert {flip["file"] for flip in effects["flips"]} == flipped
+    errors = [100 * float((some != labels)[others].double().mean()) for some in (before, after)]
+    assert [effects[name]["value"] for name in ("error_before", "error_after")] == pytest.approx(errors)
+    drawdown = effects["drawdown"]
+    assert drawdown["value"] == pytest.approx(errors[1] - errors[0])
+    assert drawdown["low"] < drawdown["value"] < drawdown["high"]
+    changed = report["changed"]
+    old, new = (load_model(folder)[0].state_dict() for folder in ("models/digits/plain", "patched/plain"))
+    assert set(changed) == {name for name in old if not torch.equal(old[name], new[name])}
+    assert all(name.startswith("chain4.") for name in changed)
+    assert report["patch_bytes"] == 4 * sum(changed.values())
+    assert Path("patched/plain.md").read_text() in ended.output + "\n"
+    assert f"| {image} | {int(before[number])} | {label} |" in ended.output
+
+
+def test_covariance_knows_training_images_and_views_follow_the_correction(digits: Path, run) -> None:
+    _, image, label = a_mistake()
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
+    arguments = (*arguments, "--editor", "covariance", "--control", "control", "--training", "control")
+    for views, out in ((0, "alone"), (16, "views")):
+        ended = succeed(run(*arguments, "--views", views, "--out", f"{out}/plain"))
+        assert ("also for 16 augmented copies" in ended.output) == bool(views)
+    data, number = dataset.load("data/digits"), int(Path(image).stem)
+    copies = data.test.images[number].expand(200, -1, -1, -1)
+    inputs = data.inputs(data.augmentation.apply(copies, generator("other views")))
+    with torch.no_grad():
+        right = [
+            int((load_model(f"{out}/plain")[0](inputs).argmax(dim=1) == label).sum()) for out in ("alone", "views")
+        ]
+    assert right[1] > max(right[0], 150)
+
+
+def test_flips_are_shown_on_a_sheet_that_goes_when_nothing_flips(pictures: Path) -> None:
+    flips = tuple(Flip(Path(f"images/{number}.png"), None, "cat", "dog") for number in (1, 2))
+    nothing_known = {"error_before": None, "error_after": None, "drawdown": None}
+    effects = SideEffects(images=5, flips=flips, flip_rate=metrics.share(2, 5), **nothing_known)
+    edited = (EditedImage("images/0.png", "fish", "cow"),)
+    numbers = {"steps": 3, "seconds": 0.5, "changed": {"a": 10}, "parameters": 40, "patch_bytes": 2048}
+    report = PatchReport(
+        "model.pth",
+        "new.pth",
+        "rmsprop",
+        "layer3",
+        {"lr": 1e-3},
+        0,
+        edited,
+        **numbers,
+        original="0",
+        patched="1",
+        effects=effects,
+    )
+    text = write(report, Path("new"), "RGB")
+    assert "](new.flips.png)" in text
+    assert "| images/2.png | – | cat | dog |" in text
+    assert "Flips**: 2 of 5 control images, 40.00 [11.76, 76.93] %" in text  # Wilson's, by hand
+    assert "2.0 KiB, 1 tensor with 10 of 40 parameters (25.0 %)" in text
+    pixels = np.asarray(Image.open("new.flips.png").convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 1000  # coloured noise, which a sheet without the images does not have
+    still = replace(effects, flips=(), flip_rate=metrics.share(0, 5))
+    assert "Flips**: 0 of 5" in write(replace(report, effects=still), Path("new"), "RGB")
+    assert not Path("new.flips.png").exists()
+
+
+def test_a_torchvision_checkpoint_stays_one_and_the_patch_goes_off_without_a_trace(pictures: Path, run) -> None:
+    image, original = "images/2.png", Path("model.pth").read_bytes()
+    label = other_class(image)
+    arguments = (*RESNET18, "--input", image, "--label", label, "--control", "images", "--out", "new.pth")
+    ended = succeed(run(*arguments))
+    assert "**Signed drawdown**: unknown" in ended.output
+    assert "of 5 control images" in ended.output  # the edited one is left out
+    assert CLASSES[answer_of("new.pth", image)] == label
+    new, old = checkpoint_files.read("new.pth"), checkpoint_files.read("model.pth")
+    assert {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])} == {"layer3"}
+    assert Path("model.pth").read_bytes() == original
+    succeed(run("apply", "new.patch.safetensors", "--model", "model.pth", "--out", "again.pth"))
+    assert Path("again.pth").read_bytes() == Path("new.pth").read_bytes() != original
+    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "new.pth"))
+    assert Path("new.pth").read_bytes() == original
+
+
+def test_a_patch_of_a_models_folder_is_applied_and_removed(digits: Path, run) -> None:
+    _, image, label = a_mistake()
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
+    succeed(run(*arguments, "--control", "control", "--out", "patched"))
+    second = ("--model", "patched", "--input", image, "--label", (label + 1) % 10, "--layers", "chain4")
+    succeed(run(*second, "--control", "control", "--out", "twice"))  # its data are found though it lies elsewhere
+    succeed(run("apply", "patched.patch.safetensors", "--model", "models/digits/plain", "--out", "again"))
+    assert answers("again").tolist() == answers("patched").tolist()
+    succeed(run("remove", "patched.patch.safetensors", "--model", "again", "--out", "back"))
+    for file in Path("back").iterdir():
+        assert file.read_bytes() == (Path("models/digits/plain") / file.name).read_bytes()
+    refused(run("remove", "patched.patch.safetensors", "--model", "back", "--out", "x"), "the patch is not in place")
+
+
+def test_the_same_patch_twice_is_the_same_bytes(pictures: Path, run) -> None:
+    for name in ("one", "two"):
+        chosen = ("--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
+        succeed(run(*RESNET18, *chosen, "--out", f"{name}.pth"))
+    for suffix in ("pth", "patch.safetensors", "flips.png"):
+        if Path(f"one.{suffix}").exists() or suffix != "flips.png":
+            assert Path(f"one.{suffix}").read_bytes() == Path(f"two.{suffix}").read_bytes()
+
+
+def test_a_densenet_as_it_was_published_is_patched_and_restored(pictures: Path, run) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision_networks.make_whole("densenet121", classes=4)
+    dotted = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
+    old = {
+        dotted.sub(r"\1.\2", name): value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    torch.save(old, "old.pth", _use_new_zipfile_serialization=False)
+    original = Path("old.pth").read_bytes()
+    transform = torchvision_networks.published("densenet121").transforms(crop_size=32, resize_size=32)
+    image = transform(Image.open("images/0.png"))[None]
+
+    def answer(path: str) -> int:
+        torchvision_networks.load_weights(network.eval(), Path(path))
+        with torch.no_grad():
+            return int(network(image).argmax())
+
+    wanted = (answer("old.pth") + 1) % 4
+    arguments = ("--model", "old.pth", "--architecture", "densenet121", "--size", 32, "--control", "images")
+    succeed(run(*arguments, "--input", "images/0.png", "--label", wanted, "--out", "new.pth"))
+    changed = json.loads(Path("new.json").read_text())["changed"]
+    assert "features.denseblock3.denselayer1.norm.1.weight" in changed
+    assert all(name.startswith("features.denseblock3.") for name in changed)
+    assert answer("new.pth") == wanted
+    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "back.pth"))
+    assert Path("back.pth").read_bytes() == original
+
+
+def test_several_mistakes_are_corrected_in_one_edit(pictures: Path, run) -> None:
+    images = ["images/0.png", "images/3.png"]
+    labels = [other_class(image) for image in images]
+    Path("images/list.csv").write_text(f"image,label\n0.png,{labels[0]}\n3.png,{labels[1]}\n")
+    arguments = ("--mistakes", "images/list.csv", "--control", "images", "--layers", "all", "--max-steps", 40)
+    succeed(run(*RESNET18, *arguments, "--out", "new.pth"))
+    assert [CLASSES[answer_of("new.pth", image)] for image in images] == labels
+
+
+def test_half_precision_is_judged_as_it_is_stored(pictures: Path, run) -> None:
+    state = checkpoint_files.read("model.pth")
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    torch.save({"state_dict": half}, "model.pth")
+    label = other_class("images/1.png")
+    arguments = ("--input", "images/1.png", "--label", label, "--control", "images", "--out", "new.pth")
+    succeed(run(*RESNET18, *arguments))
+    assert checkpoint_files.read("new.pth")["layer3.0.conv1.weight"].dtype == torch.float16
+    assert CLASSES[answer_of("new.pth", "images/1.png")] == label
+
+
+def test_the_default_learning_rate_is_the_smallest_that_succeeds(pictures: Path, run) -> None:
+    arguments = ("--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
+    succeed(run(*RESNET18, *arguments, "--out", "new.pth"))
+    rate = json.loads(Path("new.json").read_text())["hyperparameters"]["lr"]
+    succeed(run(*RESNET18, *arguments, "--out", "same.pth", "--set", f"lr={rate}"))
+    assert Path("same.pth").read_bytes() == Path("new.pth").read_bytes()
+    lower = run(*RESNET18, *arguments, "--out", "lower.pth", "--set", f"lr={rate / 10**0.5:.2g}")
+    assert rate == 1e-5 or lower.code == 2

@@ -1,0 +1,194 @@
+"""What the patch command refuses: in one sentence, and without writing anything."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.models import torchvision_networks
+from tests.pipelines.patching.conftest import (
+    CLASSES,
+    RESNET18,
+    a_mistake,
+    answer_of,
+    files_below,
+    other_class,
+    refused,
+    succeed,
+)
+
+TINY = ("--control", "images", "--out", "new.pth")
+ONE = ("--input", "images/0.png", "--label", "dog")
+
+
+def test_an_edit_that_does_not_succeed_writes_nothing(pictures: Path, run) -> None:
+    before = files_below(pictures)
+    arguments = ("--input", "images/0.png", "--label", other_class("images/0.png"), *TINY)
+    refused(run(*RESNET18, *arguments, "--max-steps", 0), "could not be made", "nothing was written")
+    refused(run(*RESNET18, *arguments, "--set", "lr=1e-9"), "rmsprop on layer3 in 10 steps")
+    assert files_below(pictures) == before
+
+
+def spoil(path: str, content: bytes) -> Callable[[], None]:
+    return lambda: Path(path).write_bytes(content)
+
+
+def nothing() -> None:
+    pass
+
+
+REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
+    "unreadable image": (
+        spoil("images/0.png", b"no image"),
+        (*RESNET18, *ONE, *TINY),
+        ("images/0.png is not a readable image",),
+    ),
+    "unreadable control image": (
+        spoil("images/5.png", b"no image"),
+        (*RESNET18, "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("images/5.png is not a readable image",),
+    ),
+    "missing image": (nothing, (*RESNET18, "--input", "none.png", "--label", "dog", *TINY), ("none.png",)),
+    "unknown label": (
+        nothing,
+        (*RESNET18, "--input", "images/0.png", "--label", "dig", *TINY),
+        ("label 'dig' is not among the 4 classes: cat, dog, cow, fish",),
+    ),
+    "no checkpoint": (spoil("model.pth", b"hello"), (*RESNET18, *ONE, *TINY), ("model.pth is no checkpoint",)),
+    "missing checkpoint": (lambda: Path("model.pth").unlink(), (*RESNET18, *ONE, *TINY), ("model.pth is missing",)),
+    "wrong number of classes": (
+        spoil("classes.txt", b"cat\ndog\n"),
+        (*RESNET18, *ONE, *TINY),
+        ("classes.txt names 2 classes, but model.pth has 4",),
+    ),
+    "missing control folder": (
+        nothing,
+        (*RESNET18, *ONE, "--control", "none", "--out", "new.pth"),
+        ("none is missing: it should be a folder of control images",),
+    ),
+    "empty control folder": (
+        lambda: Path("none").mkdir(),
+        (*RESNET18, *ONE, "--control", "none", "--out", "new.pth"),
+        ("none holds no control images",),
+    ),
+    "class folder without class": (
+        lambda: shutil.copytree("images", "control/wolf"),
+        (*RESNET18, *ONE, "--control", "control", "--out", "new.pth"),
+        ("control/wolf is not named as a class", "cat, dog, cow, fish"),
+    ),
+    "no architecture": (nothing, ("--model", "model.pth", *ONE, *TINY), ("add --architecture, such as resnet18",)),
+    "unknown architecture": (
+        nothing,
+        ("--model", "model.pth", "--architecture", "resnet19", *ONE, *TINY),
+        ("no classifier 'resnet19'; there are: alexnet",),
+    ),
+    "another architecture": (
+        nothing,
+        ("--model", "model.pth", "--architecture", "resnet34", *ONE, *TINY),
+        ("model.pth does not fit the network: at layer1.2.conv1.weight it holds nothing",),
+    ),
+    "another kind of architecture": (
+        nothing,
+        ("--model", "model.pth", "--architecture", "vit_b_16", *ONE, *TINY),
+        ("model.pth is not a checkpoint of vit_b_16: it has no heads.head.bias",),
+    ),
+    "unknown layers": (
+        nothing,
+        (*RESNET18, "--layers", "layer9", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("unknown layer 'layer9'; the model has: conv1, bn1, layer1",),
+    ),
+    "unknown editor": (
+        nothing,
+        (*RESNET18, "--editor", "magic", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("unknown editor 'magic'",),
+    ),
+    "editor without weights": (
+        nothing,
+        (*RESNET18, "--editor", "lookup_cache", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("'lookup_cache' changes no weights",),
+    ),
+    "editor without what it must know": (
+        nothing,
+        (*RESNET18, "--editor", "covariance", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("covariance must know images like those of training", "--training"),
+    ),
+    "missing training folder": (
+        nothing,
+        (*RESNET18, "--editor", "covariance", "--training", "none", *ONE, *TINY),
+        ("none is missing",),
+    ),
+    "unknown hyperparameter": (
+        nothing,
+        (*RESNET18, "--set", "mu=0.5", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("no hyperparameter 'mu'",),
+    ),
+    "an option that is no hyperparameter": (
+        nothing,
+        (*RESNET18, "--set", "max_steps=5", "--input", "images/0.png", "--label", "CHANGED", *TINY),
+        ("no hyperparameter 'max_steps'; it has: lr, beta, eps",),
+    ),
+    "no number": (nothing, (*RESNET18, "--set", "lr", *ONE, *TINY), ("--set needs a name and a number",)),
+    "no mistake": (nothing, (*RESNET18, *TINY), ("give either --input and --label, or --mistakes",)),
+    "broken table": (
+        spoil("list.csv", b"picture,label\n0.png,dog\n"),
+        (*RESNET18, "--mistakes", "list.csv", *TINY),
+        ("list.csv needs rows with columns image,label",),
+    ),
+    "another model in the way": (
+        spoil("new.pth", b"a model that took days"),
+        (*RESNET18, *ONE, *TINY),
+        ("new.pth is there already, and no earlier patch of a model",),
+    ),
+    "the model itself": (
+        nothing,
+        (*RESNET18, *ONE, "--control", "images", "--out", "model.pth"),
+        ("--out is the model itself",),
+    ),
+    "another format": (
+        nothing,
+        (*RESNET18, *ONE, "--control", "images", "--out", "new.safetensors"),
+        ("new.safetensors must end in .pth",),
+    ),
+    "means": (nothing, (*RESNET18, "--mean", "1,2", *ONE, *TINY), ("--mean needs three numbers",)),
+    "unknown device": (nothing, (*RESNET18, "--device", "tpu", *ONE, *TINY), ("--device must be auto, cpu",)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_is_one_sentence_and_writes_nothing(case: str, pictures: Path, run) -> None:
+    prepare, arguments, words = REFUSALS[case]
+    changed = other_class("images/0.png")
+    prepare()
+    before = files_below(pictures)
+    refused(run(*(changed if one == "CHANGED" else one for one in arguments)), *words)
+    assert files_below(pictures) == before
+
+
+def test_an_answer_that_is_right_already_is_nothing_to_patch(pictures: Path, run) -> None:
+    label = CLASSES[answer_of("model.pth", "images/0.png")]
+    refused(run(*RESNET18, "--input", "images/0.png", "--label", label, *TINY), "gives the wanted answers already")
+
+
+def test_a_models_folder_without_its_data_is_refused(digits: Path, run) -> None:
+    _, image, label = a_mistake()
+    shutil.rmtree("data")
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--control", "control")
+    refused(run(*arguments, "--out", "patched"), "data/digits/dataset.json is missing")
+
+
+def test_classes_of_one_name_are_told_apart_by_number(pictures: Path, run) -> None:
+    Path("classes.txt").write_text("crane\ndog\ncrane\nfish\n")
+    refused(run(*RESNET18, "--input", "images/0.png", "--label", "crane", *TINY), "names classes 0, 2: give the number")
+    number = CLASSES.index(other_class("images/0.png"))
+    succeed(run(*RESNET18, "--input", "images/0.png", "--label", number, *TINY))
+    assert answer_of("new.pth", "images/0.png") == number
+
+
+def test_a_thousand_outputs_are_named_by_the_published_categories(pictures: Path, run) -> None:
+    torch.save(torchvision_networks.make_whole("resnet18", classes=1000).state_dict(), "model.pth")
+    arguments = ("--model", "model.pth", "--architecture", "resnet18", "--size", 32, "--input", "images/0.png")
+    refused(run(*arguments, "--label", "goldfsh", *TINY), "not among the 1000 classes: goldfish, ")

@@ -1,0 +1,204 @@
+"""Tables 4 and 5 on a small digits_finetune: every stage as a process, every number again from the records."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from baselines.model_files import load_model
+from benchmarks.data import dataset
+from benchmarks.data.mistakes import load_candidates
+from pipelines.config import params
+from pipelines.jobs import realistic_mistakes
+from tests.pipelines.conftest import ROOT, Project
+
+NAME = "digits_finetune"
+EXTRA = ("distilled", "editable-rmsprop-extra", "editable-rmsprop-extra-match_ranks", "editable-rmsprop-extra-mistakes")
+ROWS = {"pretrained": "chain3", "extended": "extra", **dict.fromkeys(EXTRA, "extra")}
+LEFT_OUT = "editable-rmsprop-chain3"
+"""A row of the paper's that this run does not have; its training would take longest."""
+
+
+def small_parameters() -> dict:
+    """The committed parameters, with every name they have, made small enough for tests."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content |= {"run": [NAME], "processes": 1, "device": "cpu"}
+    block = content["benchmarks"][NAME]
+    content["benchmarks"] = {NAME: block, "digits": content["benchmarks"]["digits"]}
+    block["data"]["options"] = {"tuning_size": 60, "test_size": 60, "pool_size": 60}
+    block["model"]["options"] = {"width": 2}
+    for training in block["trainings"].values():
+        if "epochs" in training:
+            training |= {"epochs": 1, "batch_size": 400}
+    block["trainings"]["pretrained"]["epochs"] = 3
+    block["run"]["trainings"].remove(LEFT_OUT)
+    block["analysis"]["cells"] = []
+    for name in ("extended", *EXTRA):
+        block["trainings"][name]["options"] = {"extra_width": 8}
+    block["tuning"] |= {"edits": 12, "control_size": 20}
+    block["evaluation"] |= {"edits": 12, "shard": 4}
+    block["mistakes"]["edits"] = 10
+    content["editors"]["rmsprop"]["trials"] = 2
+    return content
+
+
+@pytest.fixture(scope="module")
+def finetuned(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after all stages; not to be written to."""
+    project = Project(tmp_path_factory.mktemp("finetuned"), stage_server)
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(small_parameters(), sort_keys=False))
+    for stage in ("prepare", "train", "tune", "evaluate", "report"):
+        project.succeed(stage, NAME)
+    return project
+
+
+def records(project: Project, training: str, kind: str = "") -> list[dict[str, str]]:
+    path = project.folder / f"results/{NAME}/edits/rmsprop/{training}-{ROWS[training]}{kind}.csv"
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def drawdown(rows: list[dict[str, str]]) -> float:
+    changes = [abs(int(row["wrong_after"]) - int(row["wrong_before"])) / int(row["control_size"]) for row in rows]
+    return 100 * sum(changes) / len(changes)
+
+
+def test_table_4_has_the_papers_rows_in_its_order_and_then_ours(finetuned: Project) -> None:
+    table = pd.read_csv(finetuned.folder / f"results/{NAME}/table4.csv")
+    names = list(ROWS)
+    assert table["training"].tolist() == [*names[:3], LEFT_OUT, *names[3:]]
+    assert table["layers"].tolist() == ["chain3", "extra", "extra", "chain3", "extra", "extra", "extra"]
+    assert set(table["architecture"]) == {"resnet18"}
+    assert table["published_drawdown"].tolist()[:5] == [3.89, 9.18, 2.80, 3.78, 0.57]
+    assert table["published_drawdown"][5:].isna().all()
+    assert table["appendix"].tolist() == [False] * 5 + [True] * 2
+    for row in table.to_dict("records"):
+        if row["training"] == LEFT_OUT:
+            assert np.isnan(row["drawdown"])
+            assert row["note"] == "not part of this run"
+        else:
+            assert row["drawdown"] == pytest.approx(drawdown(records(finetuned, row["training"])), abs=1e-4)
+
+
+def test_table_5_has_every_row_on_the_same_mistakes(finetuned: Project) -> None:
+    table = pd.read_csv(finetuned.folder / f"results/{NAME}/table5.csv").set_index("training")
+    assert table.index.tolist() == ["extended", *EXTRA, "pretrained"]
+    asked = {tuple((row["image"], row["target"]) for row in records(finetuned, name, ".mistakes")) for name in ROWS}
+    assert len(asked) == 1
+    for name, row in table.iterrows():
+        rows = records(finetuned, name, ".mistakes")
+        assert len(rows) == row["edits"] == 10
+        assert row["drawdown"] == pytest.approx(drawdown(rows), abs=1e-4)
+        right = [one["rank"] == "0" for one in rows]
+        assert right == [one["trivial"] == "True" for one in rows]
+        assert row["already_right"] == pytest.approx(100 * sum(right) / 10)
+        assert all(one["label"] == one["target"] for one in rows)
+    assert table.loc["pretrained", "already_right"] == table.loc["extended", "already_right"] == 0
+    published = table["published_drawdown"].dropna()
+    assert published.to_dict() == {"editable-rmsprop-extra-match_ranks": 0.14556}
+
+
+def test_no_table_of_another_benchmark_is_written(finetuned: Project) -> None:
+    folder = finetuned.folder / f"results/{NAME}"
+    assert {path.name for path in folder.glob("table*.md")} == {"table4.md", "table5.md"}
+    assert (folder / "claims.csv").exists()
+    claimed = set(pd.read_csv(folder / "claims.csv")["claim"])
+    assert "extra-layer-beats-chain3" in claimed
+    assert "rmsprop-and-rprop-beat-gd" not in claimed
+    page = (finetuned.folder / "results/README.md").read_text()
+    assert "Table 4: fine-tuning a trained network" in page
+    assert "Table 1" not in page
+
+
+def test_evaluated_mistakes_are_those_of_the_pretrained_model_and_never_trained_on(
+    finetuned: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finetuned.folder)
+    chosen, data = params.load(), dataset.load(f"data/{NAME}")
+    division = realistic_mistakes.divide(chosen, NAME, data)
+    candidates = load_candidates(finetuned.folder / f"data/{NAME}")
+    network, _ = load_model(f"models/{NAME}/pretrained")
+    with torch.no_grad():
+        wrong = network(data.inputs(candidates.images.images)).argmax(dim=1) != candidates.images.labels
+    assert len(division.training) + 10 <= int(wrong.sum()) < len(candidates)
+    assert not set(division.training.sources.tolist()) & set(division.evaluation.sources.tolist())
+    wanted = [int(row["label"]) for row in records(finetuned, "distilled", ".mistakes")]
+    assert division.evaluation.images.labels.tolist() == wanted
+
+    drawn = pd.read_csv(f"models/{NAME}/editable-rmsprop-extra-match_ranks/ranks.csv")
+    with torch.no_grad():
+        logits = network(data.inputs(division.training.images.images)).double().numpy()
+    labels = division.training.images.labels.numpy()
+    ranks = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    counts = np.bincount(ranks, minlength=10)
+    assert drawn["mistakes"].tolist() == counts.tolist()
+    smooth = np.convolve(counts, [0.1, 0.2, 0.4, 0.2, 0.1], mode="same") * (np.arange(10) > 0)
+    np.testing.assert_allclose(drawn["probability"], smooth / smooth.sum(), atol=1e-5)
+    shown = pd.read_csv(f"results/{NAME}/ranks.csv")
+    np.testing.assert_allclose(shown[["training", "drawn", "evaluation", "random"]].sum(), 1.0, atol=1e-4)
+    evaluated = np.bincount([int(row["rank"]) for row in records(finetuned, "pretrained", ".mistakes")], minlength=10)
+    np.testing.assert_allclose(shown["evaluation"], evaluated / 10, atol=1e-6)
+
+
+def test_the_three_ways_to_draw_edits_give_three_models(finetuned: Project) -> None:
+    found = [load_file(finetuned.folder / f"models/{NAME}/{name}/model.safetensors") for name in EXTRA[1:]]
+    for number, one in enumerate(found):
+        for other in found[number + 1 :]:
+            assert not torch.equal(one["extra.reduce.weight"], other["extra.reduce.weight"])
+
+
+def test_what_is_done_is_left_alone_and_an_interrupted_evaluation_of_mistakes_goes_on(
+    finetuned: Project, tmp_path
+) -> None:
+    again = finetuned.copy(tmp_path / "again")
+    assert again.succeed("train", NAME).output.count("unchanged") == len(ROWS)
+    folder = again.folder / f"results/{NAME}/edits/rmsprop"
+    whole = again.files(f"results/{NAME}/edits")
+    (folder / "distilled-extra.mistakes.json").unlink()
+    (folder / "distilled-extra.mistakes.csv").unlink()
+    shards = again.folder / f"unfinished/{NAME}/shards/rmsprop"
+    running = again.start("evaluate", NAME)
+    running.stop(lambda: len(list(shards.rglob("*.csv"))) >= 1)
+    ended = again.succeed("evaluate", NAME)
+    assert "5 of 6 unchanged" in ended.output
+    assert again.files(f"results/{NAME}/edits") == whole
+
+
+def test_other_mistakes_are_trained_on_and_evaluated_anew(finetuned: Project, tmp_path) -> None:
+    again = finetuned.copy(tmp_path / "again")
+    again.change(**{f"benchmarks__{NAME}__mistakes__edits": 9})
+    output = again.succeed("train", NAME, "distilled", "editable-rmsprop-extra").output
+    assert output.count("unchanged") == 3  # those and the pre-trained one, which do not look at mistakes
+    output = again.succeed("train", NAME, "editable-rmsprop-extra-mistakes").output
+    assert "editable-rmsprop-extra-mistakes: kept epoch" in output
+    (again.folder / f"data/{NAME}/candidates.safetensors").unlink()
+    ended = again.run("evaluate", NAME)
+    assert ended.code == 2
+    assert "candidates.safetensors is missing" in ended.errors
+
+
+def test_more_mistakes_than_there_are_is_one_sentence(finetuned: Project, tmp_path) -> None:
+    again = finetuned.copy(tmp_path / "again")
+    again.change(**{f"benchmarks__{NAME}__mistakes__edits": 60})
+    ended = again.run("train", NAME, "editable-rmsprop-extra-mistakes")
+    assert ended.code == 2
+    assert f"benchmarks.{NAME}.mistakes.edits: the number of mistakes to evaluate on must be" in ended.errors
+
+
+def test_records_of_mistakes_say_what_they_are_of(finetuned: Project) -> None:
+    described = json.loads(
+        (finetuned.folder / f"results/{NAME}/edits/rmsprop/distilled-extra.mistakes.json").read_text()
+    )
+    beside = json.loads((finetuned.folder / f"results/{NAME}/edits/rmsprop/distilled-extra.json").read_text())
+    assert described["hyperparameters"] == beside["hyperparameters"]
+    assert described["wrong_before_editing"] == beside["wrong_before_editing"]
+    assert described["fingerprint"] != beside["fingerprint"]
+    assert (described["edits"], beside["edits"]) == (10, 12)

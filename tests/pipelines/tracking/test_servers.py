@@ -1,0 +1,141 @@
+"""Where MLflow keeps its runs: databases that are moved, shared or broken, and servers that are not there."""
+
+import http.server
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mlflow")
+
+from benchmarks.errors import InputError
+from pipelines.tracking import sync
+from pipelines.tracking.sync import Unreachable, live_training, rebuild
+from tests.pipelines.conftest import PARAMETERS, ROOT, client, forked, runs
+
+
+def test_artifacts_are_found_after_the_repository_moved(repository, record, tmp_path, monkeypatch):
+    rebuild("digits", [record])
+    monkeypatch.chdir(tmp_path)
+    repository.rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (run,) = runs()
+    figure = client().download_artifacts(run.info.run_id, "figures/scatter.png", str(tmp_path / "elsewhere"))
+    assert Path(figure).read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert rebuild("digits", [record]) == sync.Rebuilt(created=0, kept=1, removed=0)
+
+
+def test_nothing_is_written_outside_the_folder_of_the_database(repository, record):
+    rebuild("digits", [record])
+    assert [path.name for path in repository.iterdir()] == ["mlflow"]
+    assert not [path for path in Path("mlflow").iterdir() if path.name.startswith(".partial")]
+
+
+def test_the_environment_names_another_database(repository, record, tmp_path, monkeypatch):
+    assert sync.uri() == sync.DEFAULT_URI == "sqlite:///mlflow/mlflow.db"
+    shutil.move("mlflow/mlflow.db", tmp_path / "a b.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a b.db")
+    rebuild("digits", [record])
+    assert len(list((tmp_path / "artifacts").rglob("scatter.png"))) == 1
+    assert not Path("mlflow/mlflow.db").exists()
+
+
+@pytest.mark.parametrize("damage", ["not a database", "cut", "another schema"])
+def test_a_broken_database_is_named_with_what_to_do(repository, record, damage, capfd):
+    database = Path("mlflow/mlflow.db")
+    if damage == "not a database":
+        database.write_bytes(b"hello" * 1000)
+    elif damage == "cut":
+        os.truncate(database, 50_000)
+    else:
+        with sqlite3.connect(database) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'cafe'")
+    before = database.read_bytes()
+    with pytest.raises(InputError, match=r"mlflow/mlflow\.db .* move it away") as raised:
+        rebuild("digits", [record])
+    assert "\n" not in str(raised.value)
+    assert database.read_bytes() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp_path, monkeypatch, record, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def touch(number):
+        with live_training("live", f"training/{number}", PARAMETERS, {}) as log:
+            log({"loss": 1.0}, 1)
+        rebuild("digits", [record])
+
+    processes = [forked(touch, number) for number in range(4)]
+    for process in processes:
+        process.join(timeout=120)
+    assert capfd.readouterr() == ("", "")
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [run.info.run_name for run in runs("digits")] == [record.key]
+    assert {run.info.run_name for run in runs("live")} == {f"training/{number}" for number in range(4)}
+
+
+def test_mlflow_is_imported_only_when_it_is_used():
+    program = "import sys, pipelines.tracking.sync; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_unreachable_server_is_named(record, capfd):
+    with pytest.raises(Unreachable, match="http://127.0.0.1:9 ") as raised:
+        rebuild("digits", [record], "http://127.0.0.1:9")
+    assert "\n" not in str(raised.value)
+    with (
+        pytest.raises(Unreachable, match="http://127.0.0.1:9 "),
+        live_training("digits", "training/plain", PARAMETERS, {}, "http://127.0.0.1:9"),
+    ):
+        pytest.fail("the training must not begin")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_password_in_the_address_is_not_shown(record):
+    with pytest.raises(Unreachable) as raised:
+        rebuild("digits", [record], "http://me:secret@127.0.0.1:9")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("answer", ["404", "<html>hello</html>", "{}"])
+def test_a_server_that_is_not_mlflow_is_told(record, answer):
+    class NotMlflow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(404 if answer == "404" else 200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotMlflow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(Unreachable, match=f"{address} "):
+            rebuild("digits", [record], address)
+        server.shutdown()
+
+
+def test_a_server_that_never_answers_is_given_up(record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=f"{address} "):
+            rebuild("digits", [record], address)
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "sqlite:mlflow.db", "nonsense://x"])
+def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address):
+    with pytest.raises(Unreachable, match=f"{address} "):
+        rebuild("digits", [record], address)
