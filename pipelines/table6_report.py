@@ -11,6 +11,7 @@ import pandas as pd
 from benchmarks.files import write_atomically
 from benchmarks.translation import corpus
 from pipelines import table6, table6_claims
+from pipelines.jobs.records import write_records
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.figures import catalogue
 from pipelines.reporting.figures.style import naming_views
@@ -21,7 +22,6 @@ from pipelines.reporting.tables import columns
 from pipelines.reporting.tables.markdown import Column, to_markdown
 from pipelines.store import provenance
 from pipelines.store.csv_files import write_csv
-from pipelines.store.records import write_records
 from pipelines.table6 import KEYS, RowResult
 from pipelines.table6_runs import run_records
 from pipelines.tracking.run_records import fill
