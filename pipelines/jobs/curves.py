@@ -11,6 +11,7 @@ import pandas as pd
 import editors
 from benchmarks import metrics
 from benchmarks.files import write_atomically
+from benchmarks.scoring import measures
 from benchmarks.scoring.scorer import Scorer, shards
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, fingerprint, read_tuned
@@ -75,10 +76,10 @@ def _row(images: Scorer, editor: editors.Editor, shard: int) -> dict[str, float]
         records += [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     frame = pd.DataFrame(records)
     found = {
-        "drawdown": metrics.mean(metrics.drawdown(frame).to_numpy(dtype=float), "drawdown"),
+        "drawdown": metrics.mean(measures.drawdown(frame).to_numpy(dtype=float), "drawdown"),
         "success_rate": metrics.share(int(frame["succeeded"].sum()), len(frame)),
         "num_steps": metrics.mean(frame["steps"].to_numpy(dtype=float), "num_steps"),
-        "generality": metrics.mean(metrics.generality(frame).to_numpy(dtype=float), "generality"),
+        "generality": metrics.mean(measures.generality(frame).to_numpy(dtype=float), "generality"),
     }
     columns = {
         f"{name}{end}": value for name, one in found.items() for end, value in zip(_ENDS, astuple(one), strict=True)

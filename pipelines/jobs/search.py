@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 import editors
 from benchmarks.errors import InputError
-from benchmarks.metrics import drawdown
+from benchmarks.scoring.measures import drawdown
 from benchmarks.scoring.scorer import Scorer, shards
 from benchmarks.seeds import seed
 from editors.hyperparameters import Hyperparameter
