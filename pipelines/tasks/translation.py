@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
@@ -18,7 +17,7 @@ from baselines.editable_translation import EditableTranslation, TranslationEditT
 from baselines.model_files import WEIGHTS
 from baselines.translation import TranslationEpoch, TranslationPlan
 from baselines.translation_objectives import LabelSmoothed, TranslationObjective
-from baselines.translators import TranslatorDescription, load_translator, read_description
+from baselines.translators import TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.translation import bleu, corpora, corpus, requests, scoring

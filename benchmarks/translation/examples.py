@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from pipelines.reporting.tables.markdown import escape
+from benchmarks.translation.metrics import TRANSLATIONS
 
 _SHOWN = 8
 _INTRODUCTION = (
@@ -21,14 +21,17 @@ _LEGEND = (
 )
 
 
-def examples(benchmark: str, results: Sequence[tuple[str, pd.DataFrame]]) -> str:
-    """A Markdown page: what the edits of each row of Table 6 came to, then some edits with every row's answer.
+def examples(benchmark: str, rows: Sequence[tuple[str, pd.DataFrame]], escape: Callable[[str], str]) -> str:
+    """A page of Markdown: counts over the edits of each row of a table, then some edits with every row's answer.
 
-    :param results: the rows' headings with their records, columns as in
-        :class:`benchmarks.translation.scoring.TranslationRecord`; all of the same edits.
+    :param rows: headings with records, columns as in :class:`benchmarks.translation.scoring.TranslationRecord`; all of
+        the same edits.
+    :param escape: makes text one that Markdown shows as it is.
     """
-    parts = [f"# What edits of a translator look like ({benchmark})", _INTRODUCTION, _overview(results), _LEGEND]
-    parts += [_example(number, results) for number in _chosen(results[0][1])]
+    texts = [name for name in TRANSLATIONS.texts if name in rows[0][1]]
+    shown = [(escape(heading), one.assign(**{name: one[name].map(escape) for name in texts})) for heading, one in rows]
+    parts = [f"# What edits of a translator look like ({benchmark})", _INTRODUCTION, _overview(shown), _LEGEND]
+    parts += [_example(number, shown) for number in _chosen(shown[0][1])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,7 +46,7 @@ def _overview(results: Sequence[tuple[str, pd.DataFrame]]) -> str:
         cells = [len(records), len(records) - len(worked), f"{int(worked['succeeded'].sum())} of {len(worked)}"]
         cells += [int(worked["decoded"].sum()), int((worked["changed"] == 0).sum())]
         cells.append(f"{after} of {near} ({before} before)")
-        lines.append(f"| {escape(heading)} | {' | '.join(map(str, cells))} |")
+        lines.append(f"| {heading} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -60,27 +63,27 @@ def _example(number: int, results: Sequence[tuple[str, pd.DataFrame]]) -> str:
     rows = [(heading, records[records["edit"] == number].iloc[0]) for heading, records in results]
     _, first = rows[0]
     lines = [
-        f"## {escape(first['source'])}",
+        f"## {first['source']}",
         "",
-        f"Wanted: **{escape(first['target'])}**",
+        f"Wanted: **{first['target']}**",
         "",
         "| | before | after | steps |",
         "| --- | --- | --- | ---: |",
-        *(f"| {escape(heading)} | {_said(one)} | {one['steps']} |" for heading, one in rows),
+        *(f"| {heading} | {_said(one)} | {one['steps']} |" for heading, one in rows),
     ]
     meanwhile = [(heading, one) for heading, one in rows if one["other_source"]][:1]
     for heading, one in meanwhile:
         lines += [
             "",
-            f"Meanwhile ({escape(heading)}), *{escape(one['other_source'])}* was "
-            f"“{escape(one['other_before'])}” and became “{escape(one['other_after'])}”",
+            f"Meanwhile ({heading}), *{one['other_source']}* was "
+            f"“{one['other_before']}” and became “{one['other_after']}”",
         ]
     return "\n".join(lines)
 
 
 def _said(record: pd.Series) -> str:
     """Before and after; what stays as it is is not said twice."""
-    before, after = escape(record["before"]), escape(record["after"])
+    before, after = record["before"], record["after"]
     if record["trivial"]:
         return f"{before} | –"
     told = "(the same)" if record["after"] == record["before"] else after
