@@ -88,5 +88,7 @@ def sentence(error: ValidationError) -> str:
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if first["type"] == "value_error":
         return " ".join(f"{where}{': ' if where else ''}{first['ctx']['error']}{more}".split())
-    found = "" if first["type"] == "missing" else f", not {first['input']!r}"
-    return f"{where}: {first['msg']}{found}{more}"
+    if first["type"] == "missing":
+        return f"{where} is missing{more}"
+    said = first["msg"].removeprefix("Input ")
+    return f"{where}{' ' if said != first['msg'] else ': '}{said}, not {first['input']!r}{more}"

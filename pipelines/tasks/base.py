@@ -19,7 +19,7 @@ from torch import nn
 import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
-from pipelines.config.blocks import Benchmark, SequenceSettings, Training
+from pipelines.config.blocks import Benchmark, SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 
