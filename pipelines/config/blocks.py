@@ -7,7 +7,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -45,12 +45,9 @@ class DataSettings(Strict):
 
 
 class Training(Strict):
-    """How a model is made: by a ``recipe`` of the benchmark's task."""
+    """How a model is made: by a ``recipe`` of the benchmark's task; one that trains has ``epochs`` too."""
 
     recipe: str
-
-    plan: ClassVar[Any] = None
-    """How long and how fast to train (``epochs``, …); None for a model that is made without training."""
 
     @property
     def made_of(self) -> tuple[str, ...]:
