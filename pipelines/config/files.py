@@ -11,10 +11,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from benchmarks.errors import InputError
+from pipelines.config.blocks import check_known
 
 EXTENDS = "extends"
 _REMOVABLE = ("trainings", "editors")
 _KINDS = ("dataset", "recipe")
+_FOUND = ("too_short", "too_long", "union_tag_invalid", "union_tag_not_found")
+"""Mistakes of which pydantic's own words say what was found."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -55,12 +58,10 @@ def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     base = content.pop(EXTENDS, None)
     if base is None:
         return content
+    check_known(f"{path}: {EXTENDS}", base, sorted(other.stem for other in path.parent.glob("*.yaml")), "there are")
     parent = path.with_name(f"{base}.yaml")
     if parent in (path, *above):
         raise InputError(f"{path}: {EXTENDS}: {base} extends this file in turn")
-    if not parent.is_file():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml") if other != path))
-        raise InputError(f"{path}: {EXTENDS}: there is no {parent}; there are: {there}")
     return _merged(_extended(parent, (path, *above)), content)
 
 
@@ -92,7 +93,8 @@ def sentence(error: ValidationError, content: dict[str, Any]) -> str:
     if first["type"] == "missing":
         return f"{where}{'.' if where else ''}{first['loc'][-1]} is missing{more}"
     said = first["msg"].removeprefix("Input ")
-    return f"{where}{' ' if said != first['msg'] else ': '}{said}, not {first['input']!r}{more}"
+    found = "" if first["type"] in _FOUND else f", not {first['input']!r}"
+    return f"{where}{' ' if said != first['msg'] else ': '}{said}{found}{more}"
 
 
 def _keys(path: tuple[int | str, ...], content: Any) -> Iterator[str]:

@@ -67,7 +67,9 @@ class Settings(Strict):
         check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
         path = self._folder / f"{name}.yaml"
         content = files.read_extended(path)
-        check_known(f"{path}: task", content.get("task", "none"), self._kinds, "there are")
+        if "task" not in content:
+            raise InputError(f"{path}: task is missing; there are: {', '.join(self._kinds)}")
+        check_known(f"{path}: task", content["task"], self._kinds, "there are")
         try:
             return self._kinds[content["task"]].model_validate(content)
         except ValidationError as error:
