@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pipelines.translation_job import RowCell
+from pipelines.translation_settings import RowSettings, TranslationSettings, read
 
 from benchmarks.errors import InputError
 from pipelines import table6_claims
@@ -17,8 +19,6 @@ from pipelines.reporting.claims.verdicts import Verdict
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.tables import published
 from pipelines.table6 import RowResult, published_name
-from pipelines.translation_job import RowCell
-from pipelines.translation_settings import RowSettings, TranslationSettings, read
 from tests.optional import needs, skip_without
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from pipelines.jobs.recipes import Task
 from safetensors.torch import load_file
 
 from benchmarks.errors import InputError
 from pipelines import train
 from pipelines.config import params
-from pipelines.jobs.recipes import Task
 from pipelines.reporting.tables import leaderboard
 from pipelines.store.layout import Layout
 from pipelines.tracking import run_records
