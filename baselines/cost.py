@@ -47,7 +47,8 @@ def step_cost(
     images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     timed = [_Timed(model, CrossEntropy(), plan), _Timed(model, objective, plan)]
     steps = -(-len(images) // plan.batch_size)
-    epochs = (Pass(dataset, images, steps, ("cost", number)).batches() for number in itertools.count())
+    batches = {"cutout": plan.cutout, "memory_format": precision.memory_format(plan.mixed_precision)}
+    epochs = (Pass(dataset, images, steps, ("cost", number), **batches).batches() for number in itertools.count())
     seconds: list[list[float]] = []
     inner: list[float] = []
     for step in itertools.islice(itertools.chain.from_iterable(epochs), count + 1):
@@ -68,6 +69,8 @@ class _Timed:
 
     def __init__(self, model: nn.Module, objective: Objective, plan: TrainingPlan) -> None:
         self._model, self._objective = copy.deepcopy(model).train(), copy.deepcopy(objective)
+        memory_format = precision.memory_format(plan.mixed_precision)
+        self._model, self._objective = (one.to(memory_format=memory_format) for one in (self._model, self._objective))
         trained = [*self._model.parameters(), *self._objective.parameters()]
         self._mixed_precision = plan.mixed_precision
         self._optimizer = torch.optim.Adam(trained, lr=plan.lr * 1e-6, fused=True)

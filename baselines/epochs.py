@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines import precision
 from baselines.meters import Counted
 from baselines.objectives import Losses, Objective, Step
 from benchmarks.data.dataset import Dataset, Split
+from benchmarks.errors import InputError
 from benchmarks.seeds import generator, seed
 
 
@@ -19,6 +20,8 @@ class Pass(Counted):
     """``images`` in ``steps`` batches of augmented images, in an order that ``axes`` decide, and the sums so far.
 
     :param axes: what everything random depends on, the epoch included.
+    :param cutout: side of the square that is cut out of every image, see :func:`cut_out`; None for no square.
+    :param memory_format: that of the batches.
     :ivar steps: those of the whole pass.
     """
 
@@ -29,8 +32,12 @@ class Pass(Counted):
         steps: int,
         axes: tuple[str | int, ...],
         state: Mapping[str, Any] | None = None,
+        *,
+        cutout: int | None = None,
+        memory_format: torch.memory_format = torch.preserve_format,
     ) -> None:
         self._dataset, self._images, self._axes = dataset, images, axes
+        self._cutout, self._memory_format = cutout, memory_format
         self._source = generator(*axes, "batches")
         # Of equal size, up to one image: a single image left over has no batch statistics.
         self._batches = torch.randperm(len(images), generator=self._source).tensor_split(steps)
@@ -44,7 +51,11 @@ class Pass(Counted):
         for number in range(self.done, self.steps):
             batch = self._images.select(self._batches[number].to(self._images.labels.device))
             augmented = self._dataset.augmentation.apply(batch.images, self._source)
-            yield Step(self._dataset.inputs(augmented), batch.labels, seed(*self._axes, "step", number))
+            inputs = self._dataset.inputs(augmented)
+            if self._cutout is not None:
+                inputs = cut_out(inputs, self._cutout, self._source)
+            inputs = inputs.to(memory_format=self._memory_format)
+            yield Step(inputs, batch.labels, seed(*self._axes, "step", number))
 
     def add(self, step: Step, losses: Losses) -> None:
         """Count a step that was made, by its images.
@@ -62,6 +73,25 @@ class Pass(Counted):
     def error(self) -> float:
         """Of the images so far, in percent."""
         return 100.0 * self._wrong / self._weight
+
+
+def cut_out(inputs: Tensor, side: int, source: torch.Generator) -> Tensor:
+    """Normalised images ``(N, C, H, W)``, each with a square of zeros, their mean, at a place drawn uniformly.
+
+    After DeVries & Taylor 2017, but the whole square lies in the image.
+
+    :raises InputError: for a square that is larger than the images.
+    """
+    height, width = inputs.shape[2:]
+    if side > min(height, width):
+        raise InputError(f"cutout must be at most {min(height, width)}, the side of the images, not {side}")
+    top, left = (
+        torch.randint(length - side + 1, (len(inputs), 1), generator=source).to(inputs.device)
+        for length in (height, width)
+    )
+    rows, columns = (torch.arange(length, device=inputs.device) for length in (height, width))
+    in_rows, in_columns = (rows >= top) & (rows < top + side), (columns >= left) & (columns < left + side)
+    return inputs.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
 
 
 def run(

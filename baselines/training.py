@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines import precision
 from baselines.checkpointing import Checkpoints
 from baselines.epochs import Pass, run
 from baselines.objectives import Objective
@@ -25,6 +26,7 @@ from benchmarks.networks.raw_images import Front
 
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
+_RISING = 0.15  # share of all steps during which a triangular schedule rises
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class TrainingPlan:
 
     :ivar optimizer: ``adam`` with its default moments (section 4.1), or ``sgd`` with momentum 0.9 (section 4.3).
     :ivar lr_new: learning rate of new parameters, those of the objective among them; None for that of all others.
-    :ivar schedule: ``constant`` (the paper's), or ``cosine`` down to zero over all steps.
+    :ivar schedule: ``constant`` (the paper's), ``cosine`` down to zero over all steps, or ``triangular``: linearly up
+        during the first 15 % of all steps, and linearly down to zero during the others.
     :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
         one is shortened to it. None for no limit.
     :ivar mixed_precision: convolutions and matrix products in bfloat16 (``torch.autocast``). Losses are computed in
         float32 from answers of bfloat16's three digits; weights, their updates and the edits' own steps are float32.
         A processor without bfloat16 emulates it, many times slower.
+    :ivar cutout: side, in pixels, of a square of zeros at a random place of every normalised image; None for no square.
     """
 
     epochs: int
@@ -49,9 +53,12 @@ class TrainingPlan:
     optimizer: str = "adam"
     lr_new: float | None = None
     mixed_precision: bool = False
+    cutout: int | None = None
 
     def factor(self, progress: float) -> float:
         """What multiplies the learning rate after a share ``progress`` (0 to 1) of all steps."""
+        if self.schedule == "triangular":
+            return min(progress / _RISING, (1 - progress) / (1 - _RISING))
         return 1.0 if self.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -121,6 +128,8 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: plan.factor(done / (plan.epochs * steps)))
     identity = _identity(trained, dataset, plan, (*axes, *sorted(new)))
     checkpoints = Checkpoints(folder, identity, {"trained": trained, "optimizer": optimizer, "scheduler": scheduler})
+    batches = {"cutout": plan.cutout, "memory_format": precision.memory_format(plan.mixed_precision)}
+    trained.to(memory_format=batches["memory_format"])
     restored = checkpoints.restore()
     history = [Epoch(**epoch) for epoch in restored["history"]] if restored else []
     wrong = list(restored["wrong"]) if restored else []
@@ -135,7 +144,7 @@ def train(
         return {"history": epochs, "kept": kept, "wrong": masks, "pass": passed.state() if passed else None}
 
     for number in range(len(history) + 1, plan.epochs + 1):
-        passed = Pass(dataset, images, steps, (*axes, "epoch", number), within)
+        passed = Pass(dataset, images, steps, (*axes, "epoch", number), within, **batches)
 
         def after_step(passed: Pass = passed) -> None:
             if passed.done < passed.steps:
@@ -158,9 +167,10 @@ def train(
         wrong.append(mask)
         if _kept(wrong) == len(wrong) - 1:
             kept = copy.deepcopy(trained.state_dict())
+            kept.update({name: value.contiguous() for name, value in kept.items()})
         checkpoints.after_epoch(state())
         on_epoch(history[-1])
-    trained.load_state_dict(kept)
+    trained.to(memory_format=torch.contiguous_format).load_state_dict(kept)
     return Trained(model.eval(), history[_kept(wrong)], tuple(history), checkpoints.seconds)
 
 

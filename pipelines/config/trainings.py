@@ -35,11 +35,12 @@ class _Training(Strict):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "triangular"]
     clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
     optimizer: Literal["adam", "sgd"] = TrainingPlan.optimizer
     lr_new: float | None = Field(default=TrainingPlan.lr_new, gt=0, allow_inf_nan=False)
     mixed_precision: bool = TrainingPlan.mixed_precision
+    cutout: int | None = Field(default=TrainingPlan.cutout, ge=1)
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     start: Name | None = None

@@ -14,7 +14,9 @@ from torch import nn
 
 from baselines.objectives import CrossEntropy, Losses, Objective, Step
 from baselines.training import TrainingPlan, _kept, evaluate, train
+from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
+from benchmarks.errors import InputError
 from tests.baselines.conftest import (
     AXES,
     MakeModel,
@@ -255,6 +257,40 @@ def test_other_axes_give_another_training(
 def test_cosine_schedule_falls_to_zero(progress: float, factor: float) -> None:
     assert TrainingPlan(1, 1, 1.0, "cosine").factor(progress) == pytest.approx(factor, abs=1e-15)
     assert TrainingPlan(1, 1, 1.0, "constant").factor(progress) == 1
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0, 0), (0.075, 0.5), (0.15, 1), (0.575, 0.5), (0.83, 0.2), (1, 0)])
+def test_triangular_schedule_rises_to_the_learning_rate_and_falls_to_zero(progress: float, factor: float) -> None:
+    assert TrainingPlan(1, 1, 1.0, "triangular").factor(progress) == pytest.approx(factor, abs=1e-15)
+
+
+def test_cutout_zeroes_a_square_of_every_image_and_changes_no_other_draw(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    wide = replace(dataset, augmentation=Augmentation(crop_padding=0, flip=False), mean=(-500.0,))  # no pixel is zero
+    steps = {}
+    for side in (None, 3):
+        recorded = Recorded()
+        train(make_model(), recorded, wide, replace(plan, epochs=2, cutout=side), tmp_path / str(side), AXES)
+        steps[side] = recorded.steps
+    places = set()
+    for whole, cut in zip(steps[None], steps[3], strict=True):
+        assert torch.equal(whole.labels, cut.labels)
+        for before, after in zip(whole.inputs[:, 0], cut.inputs[:, 0], strict=True):
+            rows, columns = (after == 0).nonzero(as_tuple=True)
+            top, left = int(rows.min()), int(columns.min())
+            expected = before.clone()
+            expected[top : top + 3, left : left + 3] = 0
+            assert torch.equal(after, expected)
+            places.add((top, left))
+    assert {top for top, _ in places} == {left for _, left in places} == set(range(6))
+
+
+def test_cutout_larger_than_the_images_is_refused(
+    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="cutout must be at most 8, the side of the images, not 9"):
+        train(make_model(), CrossEntropy(), dataset, replace(plan, cutout=9), tmp_path, AXES)
 
 
 def test_schedule_runs_over_the_steps_of_all_epochs(
