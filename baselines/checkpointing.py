@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from baselines.model_files import load_state, save_state
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+
+FINGERPRINTED = False  # decides no number
 
 CHECKPOINT = "checkpoint.pt"
 """After an epoch."""
@@ -80,3 +85,25 @@ def _is_finite(state: Any) -> bool:
         return bool(state.isfinite().all())
     parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
     return all(map(_is_finite, parts))
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a training needs to go on after an interruption."""
+    content = io.BytesIO()  # torch.save reports a full disk as a RuntimeError of its own
+    torch.save(dict(state), content)
+    write_atomically(path, content.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """What :func:`save_state` wrote, read without executing anything in it; None if there is no such file.
+
+    :raises InputError: if the file cannot be read.
+    """
+    try:
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch.load raises many kinds for a broken file
+        raise InputError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): remove it to train from the start"
+        ) from error

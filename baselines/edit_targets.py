@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.objectives import Step
+from baselines.training import hash_of
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
@@ -64,7 +64,7 @@ class MatchedRanks(Targets):
         self.register_buffer("distribution", distribution.cpu(), persistent=False)
 
     def extra_repr(self) -> str:
-        return _digest(self.distribution)
+        return hash_of(self.distribution)
 
     def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
         source, distribution = generator(step.seed, "edit"), self.distribution.cpu()
@@ -88,7 +88,7 @@ class MistakenImages(Targets):
         self.register_buffer("labels", found.images.labels, persistent=False)
 
     def extra_repr(self) -> str:
-        return _digest(self.images, self.labels)
+        return hash_of(self.images, self.labels)
 
     def more(self, step: Step, count: int) -> Tensor:
         chosen = self.images[self._drawn(step, count).to(self.images.device)]
@@ -117,11 +117,3 @@ def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks:
     if name == MISTAKES:
         return MistakenImages(dataset, mistakes())
     raise InputError(f"targets must be one of {', '.join(NAMES)}, not {name!r}")
-
-
-def _digest(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,10 +112,10 @@ def _train_one(settings: Settings, task: Task) -> None:
     with live as log, _bar(task, epochs) as show:
 
         def on_epoch(epoch: Epoch) -> None:
-            errors = f"training error {epoch.train_error:.2f} %, tuning error {epoch.tuning_error:.2f} %"
+            errors = "training error {train_error:.2f} %, tuning error {tuning_error:.2f} %".format_map(epoch.scores)
             show(errors)
             progress.advance(detail=errors, quiet=show is not _nothing)
-            log(_numbers(epoch), epoch.epoch)
+            log(epoch.numbers, epoch.epoch)
 
         drop_unless_made_of(checkpoints, identity)
         made = RECIPES[chosen.recipe].make(settings, task, data, on_epoch)
@@ -166,7 +166,7 @@ def _write(folder: Path, made: Made, description: ModelDescription, where: Mappi
     for file in (DESCRIPTION, HISTORY, EDITOR, COST, RANKS):
         (folder / file).unlink(missing_ok=True)
     if made.history:
-        history = pd.DataFrame([_numbers(epoch) for epoch in made.history])
+        history = pd.DataFrame([epoch.numbers for epoch in made.history])
         write_csv(folder / HISTORY, history, digits=6)
     write_atomically(folder / TIMING, json.dumps({"seconds": round(made.seconds, 1)}) + "\n")
     if made.editor is not None:
@@ -180,11 +180,6 @@ def _write(folder: Path, made: Made, description: ModelDescription, where: Mappi
         rounded = {name: round(value, 4) for name, value in cost.items()} | {"batches": made.cost.batches}
         write_atomically(folder / COST, json.dumps(rounded | dict(where), indent=2) + "\n")
     save_model(folder, made.model, description)
-
-
-def _numbers(epoch: Epoch) -> dict[str, float]:
-    values = asdict(epoch)
-    return values | values.pop("parts")
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 import editors
-from baselines.model_files import WEIGHTS
-from baselines.translators import load_translator, read_description
+from baselines.model_files import WEIGHTS, read_description
+from baselines.translation import TranslatorDescription, load_translator
 from benchmarks.files import write_atomically
 from benchmarks.translation import bleu, corpus
 from benchmarks.translation.corpus import Corpus
@@ -176,7 +176,7 @@ def _evaluate(job: Job, cell: RowCell) -> None:
     described |= {"hyperparameters": row.hyperparameters | tuned}
     described |= {"bleu": estimate.value, "bleu_low": estimate.low, "bleu_high": estimate.high}
     described |= {"bleu_signature": bleu.signature(), "score": chosen.score}
-    described |= {"epoch": read_description(_weights(job, cell).parent).epoch}
+    described |= {"epoch": read_description(_weights(job, cell).parent, TranslatorDescription).epoch}
     described |= {"corpus": data.fingerprint, "protocol": PROTOCOL, "fingerprint": fingerprint}
     write_csv(translations, _translated(scorer.translations, scorer.counts_before), digits=7)
     taken = {"seconds": round(scorer.seconds, 3), "sentences": len(data.test)}

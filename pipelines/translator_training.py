@@ -14,15 +14,14 @@ import torch
 
 from baselines.editable_translation import EditableTranslation
 from baselines.model_files import DESCRIPTION, WEIGHTS, save_model
-from baselines.translation import TranslationEpoch, train
-from baselines.translation_objectives import LabelSmoothed, TranslationObjective
-from baselines.translators import TranslatorDescription, load_translator
+from baselines.training import Epoch, Objective, train
+from baselines.translation import LabelSmoothed, SentencePairs, TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
+from benchmarks.seeds import drawn_from
 from benchmarks.translation import corpus
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import draw_requests, load_requests, save_requests
 from pipelines.jobs.parallel_map import share_out
 from pipelines.jobs.progress import Progress
@@ -73,20 +72,21 @@ def _train(job: Job, model: Model) -> None:
     tags = {"benchmark": job.benchmark, "training": model.training, "seed": str(model.seed)}
     with logging_live(job.benchmark, model.name, chosen.model_dump(), tags) as log:
 
-        def on_epoch(epoch: TranslationEpoch) -> None:
-            progress.advance(detail=f"validation loss {epoch.valid_loss:.3f} nats a token")
-            log(_numbers(epoch), epoch.epoch)
+        def on_epoch(epoch: Epoch) -> None:
+            progress.advance(detail=f"validation loss {epoch.scores['valid_loss']:.3f} nats a token")
+            log(epoch.numbers, epoch.epoch)
 
-        trained = train(started, objective, data, chosen.plan, checkpoints, axes, on_epoch)
+        source = SentencePairs(data, started)
+        trained = train(started, objective, source, chosen.plan, checkpoints, axes, on_epoch)
     (folder / DESCRIPTION).unlink(missing_ok=True)  # it is written last: without it there is no model here
-    write_csv(folder / HISTORY, pd.DataFrame([_numbers(epoch) for epoch in trained.history]), digits=7)
+    write_csv(folder / HISTORY, pd.DataFrame([epoch.numbers for epoch in trained.history]), digits=7)
     write_atomically(folder / TIMING, json.dumps({"seconds": round(trained.seconds, 1)}) + "\n")
     described = TranslatorDescription(
         architecture=asdict(trained.model.architecture),
         training=model.training,
         epoch=trained.kept.epoch,
         epochs=len(trained.history),
-        valid_loss=trained.kept.valid_loss,
+        valid_loss=trained.kept.scores["valid_loss"],
         corpus=data.fingerprint,
     )
     save_model(folder, trained.model, replace(described, fingerprint=fingerprint))
@@ -116,19 +116,15 @@ def _start(job: Job, model: Model, data: Corpus) -> Translator:
     return made
 
 
-def _objective(job: Job, model: Model, data: Corpus, pool: Path) -> TranslationObjective:
-    editing = job.chosen.trainings[model.training].editing
+def _objective(job: Job, model: Model, data: Corpus, pool: Path) -> Objective:
+    chosen = job.chosen.trainings[model.training]
+    editing = chosen.editing
     if editing is None:
-        return LabelSmoothed()
+        return LabelSmoothed(chosen.smoothing)
     if not pool.exists():
         plain = load_translator(job.layout.model("plain", model.seed), data, job.settings.torch_device())
         settings = {"temperature": job.chosen.edits.temperature, "alternatives": editing.alternatives}
         drawn = draw_requests(plain, data, "train", editing.pool, *job.axes, "pool", model.seed, **settings)
         progress = Progress(f"draw edits for {job.benchmark} {model.name}", editing.pool, "edits")
         save_requests(pool, data, list(counted(drawn, progress)))
-    return EditableTranslation(editing.terms(job.chosen.edits.score), load_requests(pool, data))
-
-
-def _numbers(epoch: TranslationEpoch) -> dict[str, float]:
-    values = asdict(epoch)
-    return values | values.pop("parts")
+    return EditableTranslation(editing.terms(job.chosen.edits.score), load_requests(pool, data), chosen.smoothing)

@@ -11,7 +11,7 @@ from baselines import edit_targets
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
-from baselines.training import TrainingPlan
+from baselines.images import ImagePlan
 from benchmarks.errors import InputError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -25,7 +25,7 @@ class Strict(BaseModel):
 
 
 class _Training(Strict):
-    """What every training has: see :class:`baselines.training.TrainingPlan`.
+    """What every training has: see :class:`baselines.images.ImagePlan`.
 
     ``architecture`` takes the place of the benchmark's, with the same options and those in ``options``. ``start`` names
     a training whose model this one goes on from, as in section 4.3; parts that its model lacks, such as CNP's encoder
@@ -36,11 +36,11 @@ class _Training(Strict):
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "triangular"]
-    clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
-    optimizer: Literal["adam", "sgd"] = TrainingPlan.optimizer
-    lr_new: float | None = Field(default=TrainingPlan.lr_new, gt=0, allow_inf_nan=False)
-    mixed_precision: bool = TrainingPlan.mixed_precision
-    cutout: int | None = Field(default=TrainingPlan.cutout, ge=1)
+    clip_norm: float | None = Field(default=ImagePlan.clip_norm, gt=0, allow_inf_nan=False)
+    optimizer: Literal["adam", "sgd"] = ImagePlan.optimizer
+    lr_new: float | None = Field(default=ImagePlan.lr_new, gt=0, allow_inf_nan=False)
+    mixed_precision: bool = ImagePlan.mixed_precision
+    cutout: int | None = Field(default=ImagePlan.cutout, ge=1)
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     start: Name | None = None
@@ -62,9 +62,9 @@ class _Training(Strict):
         return self
 
     @property
-    def plan(self) -> TrainingPlan:
+    def plan(self) -> ImagePlan:
         """How long and how fast to train."""
-        return TrainingPlan(**{field.name: getattr(self, field.name) for field in fields(TrainingPlan)})
+        return ImagePlan(**{field.name: getattr(self, field.name) for field in fields(ImagePlan)})
 
 
 class PlainTraining(_Training):

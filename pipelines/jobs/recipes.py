@@ -13,15 +13,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-import baselines.training
 import editors
-from baselines import cnp, dknn, edit_targets, editable, model_files
+from baselines import cnp, dknn, edit_targets, editable, images, model_files, training
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
+from baselines.images import ImageBatches
 from baselines.model_files import ModelDescription
-from baselines.objectives import CrossEntropy, Distillation, Objective
-from baselines.training import Epoch
+from baselines.objectives import CrossEntropy, Distillation
+from baselines.training import Epoch, Objective
 from benchmarks import models
 from benchmarks.data import mistakes
 from benchmarks.data.dataset import Dataset
@@ -101,10 +101,9 @@ def _trained_with(
         device = settings.torch_device()
         folder = Layout(task.benchmark).checkpoints(task.training, task.seed)
         axes = _axes(settings, task)
-        trained = baselines.training.train(
-            model.to(device), objective, data, chosen.plan, folder, axes, on_epoch, new=new
-        )
-        epochs, error = (trained.kept.epoch, chosen.plan.epochs), trained.kept.tuning_error
+        source = ImageBatches(data, device)
+        trained = training.train(model.to(device), objective, source, chosen.plan, folder, axes, on_epoch, new=new)
+        epochs, error = (trained.kept.epoch, chosen.plan.epochs), trained.kept.scores["tuning_error"]
         description = _description(settings, task, data, epochs, error)
         cost = step_cost(trained.model, objective, data, chosen.plan) if isinstance(objective, EditObjective) else None
         editor = _editor_of(objective) if isinstance(objective, EditableObjective) else None
@@ -138,7 +137,7 @@ def _extended(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch) 
     """Another training's model with parts that are new, and untrained."""
     model, _ = _initial(settings, task, data)
     model = model.to(settings.torch_device()).eval()
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    _, error = images.evaluate(model, data, data.tuning)
     return Made(model, _description(settings, task, data, (0, 0), error))
 
 
@@ -150,7 +149,7 @@ def _pretrained(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     weights = settings.training(task.benchmark, task.training).weights
     model = torchvision_networks.pretrained(architecture.options["network"], len(data.classes), weights)
     model = model.to(settings.torch_device()).eval()
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    _, error = images.evaluate(model, data, data.tuning)
     return Made(model, _description(settings, task, data, (0, 0), error))
 
 
@@ -218,7 +217,7 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     images, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
     options = {"classes": classes, "k": chosen.k, "parts": chosen.parts, "prepare": data.inputs}
     model = dknn.from_network(network, images, labels, **options)
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    _, error = images.evaluate(model, data, data.tuning)
     description = ModelDescription(
         architecture="dknn",
         options=dknn.options_of(model, described.architecture, described.options),
@@ -233,7 +232,7 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     return Made(model, description)
 
 
-_TRAINING = (baselines.training,)
+_TRAINING = (images,)
 _EDITING = (*_TRAINING, editable)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),

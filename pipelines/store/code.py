@@ -66,7 +66,7 @@ def with_imports(files: Iterable[Path], rooms: Collection[str]) -> list[Path]:
 
 
 _ROOT = Path(__file__).parents[2]
-_NEVER = ("baselines/checkpointing.py", "baselines/usable_editors.py", "benchmarks/errors.py", "benchmarks/files.py")
+_NEVER = ("baselines/checkpointing.py", "baselines/edit_terms.py", "benchmarks/errors.py", "benchmarks/files.py")
 """Where a killed training goes on, exceptions, and how files are written."""
 
 

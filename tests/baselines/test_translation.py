@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from baselines.translation_epochs import Pass, batch_of
+from baselines.translation_objectives import LabelSmoothed, token_loss
+from baselines.translators import TranslatorDescription, load_translator
 
 from baselines import checkpointing
 from baselines.checkpointing import CHECKPOINT, WITHIN
@@ -14,15 +17,11 @@ from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import save_model
 from baselines.translation import TranslationPlan, train, validation_loss
-from baselines.translation_epochs import Pass, batch_of
-from baselines.translation_objectives import LabelSmoothed, token_loss
-from baselines.translators import TranslatorDescription, load_translator
 from benchmarks.errors import InputError
-from benchmarks.seeds import generator
+from benchmarks.seeds import drawn_from, generator
 from benchmarks.translation import corpora, corpus
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from tests.optional import FAIRSEQ, PREPARING, needs, skip_without
 
