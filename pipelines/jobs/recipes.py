@@ -214,9 +214,9 @@ def _neighbours(settings: Settings, task: Task, data: Dataset, on_epoch: OnEpoch
     chosen = settings.training(task.benchmark, task.training)
     device = settings.torch_device()
     network, described = model_files.load_model(Layout(task.benchmark).model(chosen.network, task.seed), device)
-    images, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
+    examples, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
     options = {"classes": classes, "k": chosen.k, "parts": chosen.parts, "prepare": data.inputs}
-    model = dknn.from_network(network, images, labels, **options)
+    model = dknn.from_network(network, examples, labels, **options)
     _, error = images.evaluate(model, data, data.tuning)
     description = ModelDescription(
         architecture="dknn",
