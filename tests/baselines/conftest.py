@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from baselines.objectives import Losses, Objective, Step
-from baselines.training import Trained, TrainingPlan
+from baselines.images import ImageBatches, ImagePlan
+from baselines.objectives import Step
+from baselines.training import Losses, Objective, Trained, train
 from benchmarks import models, seeds
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
@@ -52,6 +55,19 @@ class Scaled(Objective):
         logits = model(step.inputs)
         loss = self.weight * F.cross_entropy(self.scale * logits, step.labels)
         return Losses(loss, logits, {"scale": self.scale, "size": torch.tensor(float(len(logits)))})
+
+
+def train_on(
+    dataset: Dataset,
+    model: nn.Module,
+    objective: Objective,
+    plan: ImagePlan,
+    folder: Path,
+    axes: tuple[str | int, ...] = AXES,
+    *args: Any,
+    **options: Any,
+) -> Trained:
+    return train(model, objective, ImageBatches(dataset), plan, folder, axes, *args, **options)
 
 
 def assert_same(found: Trained, expected: Trained) -> None:
@@ -113,5 +129,5 @@ def make_resnet() -> MakeModel:
 
 
 @pytest.fixture
-def plan() -> TrainingPlan:
-    return TrainingPlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
+def plan() -> ImagePlan:
+    return ImagePlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from baselines.cost import step_cost
-from baselines.objectives import CrossEntropy, Losses, Step
-from baselines.training import TrainingPlan
+from baselines.images import ImagePlan
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Losses
 
 
 class Slow(CrossEntropy):
@@ -27,7 +28,7 @@ class Slow(CrossEntropy):
 
 
 def test_slower_steps_cost_more_and_nothing_is_changed(make_model, dataset) -> None:
-    model, plan = make_model(), TrainingPlan(epochs=1, batch_size=4, lr=1.0)
+    model, plan = make_model(), ImagePlan(epochs=1, batch_size=4, lr=1.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     same, slow = (step_cost(model, Slow(seconds), dataset, plan, count=8) for seconds in (0.0, 0.05))
     assert 0.3 < same.ratio.value < 3
@@ -39,7 +40,7 @@ def test_slower_steps_cost_more_and_nothing_is_changed(make_model, dataset) -> N
 
 @pytest.mark.parametrize("batch_size", [6, 64])
 def test_as_many_batches_are_timed_as_asked_for_however_few_an_epoch_has(make_model, dataset, batch_size: int) -> None:
-    plan = TrainingPlan(epochs=1, batch_size=batch_size, lr=1e-3)  # 42 images
+    plan = ImagePlan(epochs=1, batch_size=batch_size, lr=1e-3)  # 42 images
     found = step_cost(make_model(), CrossEntropy(), dataset, plan, count=9)
     assert found.batches == 9
     assert found.ratio.low < found.ratio.high

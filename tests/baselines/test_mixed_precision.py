@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from baselines import objectives, precision
-from baselines.checkpointing import CHECKPOINT
+from baselines.checkpointing import CHECKPOINT, load_state
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.cost import step_cost
 from baselines.editable import EditableObjective, EditableTerms
-from baselines.model_files import load_state
-from baselines.objectives import CrossEntropy, Distillation, Losses, Objective, Step
-from baselines.training import Epoch, TrainingPlan, train
+from baselines.images import ImagePlan
+from baselines.objectives import CrossEntropy, Distillation, Step
+from baselines.training import Epoch, Losses, Objective
 from benchmarks import models
 from benchmarks.data.dataset import Dataset
 from editors.descent import DescentEditor
-from tests.baselines.conftest import AXES, MakeModel, assert_same
+from tests.baselines.conftest import MakeModel, assert_same, train_on
 
 EDITABLE = EditableTerms(
     editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2, hyperparameters={"lr": 0.01}
@@ -135,12 +135,12 @@ def test_edits_are_made_in_float32(step: Step, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_training_learns_in_it_and_is_judged_in_full_precision(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     longer = replace(plan, epochs=8, mixed_precision=True)
     model = make_model()
     seen = SeesConvolutions(model)
-    history = train(model, CrossEntropy(), dataset, longer, tmp_path, AXES).history
+    history = train_on(dataset, model, CrossEntropy(), longer, tmp_path).history
     assert history[-1].train_loss < 0.7 * history[0].train_loss
     assert seen.training == {torch.bfloat16}
     assert seen.evaluation == {torch.float32}
@@ -167,7 +167,7 @@ def test_a_step_that_edits_is_the_same_with_channels_last(architecture: str, obj
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
-    make_resnet: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, mixed: bool
+    make_resnet: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path, mixed: bool
 ) -> None:
     orders = set()
 
@@ -178,7 +178,7 @@ def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
             return super().forward(model, step)
 
     chosen = replace(plan, epochs=2, mixed_precision=mixed)
-    trained = train(make_resnet(), Watched(), dataset, chosen, tmp_path / "whole", AXES)
+    trained = train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "whole")
     assert orders == {(not mixed, mixed)}
     kept = load_state(tmp_path / "whole" / CHECKPOINT)["kept"]
     assert all(value.is_contiguous() for value in (*kept.values(), *trained.model.state_dict().values()))
@@ -187,20 +187,20 @@ def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(make_resnet(), Watched(), dataset, chosen, tmp_path / "broken", AXES, stop)
-    assert_same(train(make_resnet(), Watched(), dataset, chosen, tmp_path / "broken", AXES), trained)
+        train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "broken", on_epoch=stop)
+    assert_same(train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "broken"), trained)
 
 
 def test_another_precision_does_not_go_on_from_a_checkpoint(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
-    full = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES).history
-    mixed = train(make_model(), CrossEntropy(), dataset, replace(plan, mixed_precision=True), tmp_path, AXES).history
+    full = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path).history
+    mixed = train_on(dataset, make_model(), CrossEntropy(), replace(plan, mixed_precision=True), tmp_path).history
     assert mixed[0].train_loss != full[0].train_loss
 
 
 def test_steps_are_timed_in_the_precision_they_are_trained_in(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan
 ) -> None:
     seen = []
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import TrainingPlan, _kept, evaluate, train
+from baselines.images import ImageBatches, ImagePlan, evaluate
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Epoch, Losses, Objective
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
@@ -23,6 +24,7 @@ from tests.baselines.conftest import (
     Scaled,
     assert_same,
     assert_same_weights,
+    train_on,
     with_misleading_tuning,
 )
 
@@ -41,29 +43,29 @@ class Recorded(CrossEntropy):
 
 
 def test_training_lowers_loss_and_error(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
-    history = train(make_model(), CrossEntropy(), dataset, replace(plan, epochs=8), tmp_path, AXES).history
+    history = train_on(dataset, make_model(), CrossEntropy(), replace(plan, epochs=8), tmp_path).history
     assert [epoch.epoch for epoch in history] == list(range(1, 9))
     assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert history[-1].train_error < history[0].train_error - 20
-    assert history[-1].tuning_error < 50
+    assert history[-1].scores["train_error"] < history[0].scores["train_error"] - 20
+    assert history[-1].scores["tuning_error"] < 50
 
 
 def test_training_returns_the_model_it_was_given_in_evaluation_mode(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     model = make_model()
-    trained = train(model, CrossEntropy(), dataset, replace(plan, epochs=1), tmp_path, AXES)
+    trained = train_on(dataset, model, CrossEntropy(), replace(plan, epochs=1), tmp_path)
     assert trained.model is model
     assert not any(module.training for module in model.modules())
 
 
 def test_one_epoch_equals_adam_written_out(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     recorded, plan = Recorded(), replace(plan, epochs=1, lr=3e-3)
-    model = train(make_model(), recorded, dataset, plan, tmp_path, AXES).model
+    model = train_on(dataset, make_model(), recorded, plan, tmp_path).model
     plain = make_model().train()
     values = list(plain.parameters())
     means, squares = ([torch.zeros_like(value) for value in values] for _ in range(2))
@@ -86,11 +88,11 @@ def test_one_epoch_equals_adam_written_out(
 
 
 def test_every_epoch_sees_each_training_image_once_in_another_order(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     still = replace(dataset, augmentation=replace(dataset.augmentation, crop_padding=0))
     recorded = Recorded()
-    train(make_model(), recorded, still, replace(plan, epochs=2), tmp_path, AXES)
+    train_on(still, make_model(), recorded, replace(plan, epochs=2), tmp_path)
     first, second = recorded.steps[:3], recorded.steps[3:]
     expected = sorted(image.numpy().tobytes() for image in still.inputs(still.train.images))
     orders = []
@@ -103,14 +105,14 @@ def test_every_epoch_sees_each_training_image_once_in_another_order(
 
 
 def test_labels_stay_with_their_images_and_augmentation_is_fresh(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     marked = replace(
         dataset, train=Split(dataset.train.labels[:, None, None, None].to(torch.uint8).expand(-1, 1, 8, 8) + 100,
                              dataset.train.labels)
     )  # fmt: skip
     recorded = Recorded()
-    train(make_model(), recorded, marked, replace(plan, epochs=2), tmp_path, AXES)
+    train_on(marked, make_model(), recorded, replace(plan, epochs=2), tmp_path)
     for step in recorded.steps:
         centres = (step.inputs[:, 0, 4, 4] * 55 + 130 - 100).round().to(torch.int64)
         assert torch.equal(centres, step.labels)
@@ -120,26 +122,31 @@ def test_labels_stay_with_their_images_and_augmentation_is_fresh(
 
 @pytest.mark.parametrize("batch_size", [2, 3, 41, 42, 100])
 def test_no_batch_of_one_image_is_left_over(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, batch_size: int
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path, batch_size: int
 ) -> None:
     recorded = Recorded()
-    train(make_model(), recorded, dataset, replace(plan, epochs=1, batch_size=batch_size), tmp_path, AXES)
+    train_on(dataset, make_model(), recorded, replace(plan, epochs=1, batch_size=batch_size), tmp_path)
     sizes = [len(step.labels) for step in recorded.steps]
     assert (sum(sizes), len(sizes)) == (42, math.ceil(42 / batch_size))
     assert 1 < min(sizes) <= max(sizes) <= batch_size
 
 
 def test_the_epoch_to_keep_is_chosen_on_the_tuning_split(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     misleading = with_misleading_tuning(dataset)
-    trained = train(make_model(), CrossEntropy(), misleading, plan, tmp_path, AXES)
-    kept, smallest = trained.kept, min(epoch.tuning_error for epoch in trained.history)
-    assert kept != min(trained.history, key=lambda epoch: epoch.train_error)
+    trained = train_on(misleading, make_model(), CrossEntropy(), plan, tmp_path)
+    kept, smallest = trained.kept, min(epoch.scores["tuning_error"] for epoch in trained.history)
+    assert kept != min(trained.history, key=lambda epoch: epoch.scores["train_error"])
     assert kept.epoch < plan.epochs
-    assert evaluate(trained.model, misleading, misleading.tuning) == (kept.tuning_loss, kept.tuning_error)
-    assert smallest <= kept.tuning_error
-    assert all(epoch.tuning_error > kept.tuning_error for epoch in trained.history[kept.epoch :])
+    loss, error = evaluate(trained.model, misleading, misleading.tuning)
+    assert (loss, error) == (kept.scores["tuning_loss"], kept.scores["tuning_error"])
+    assert smallest <= kept.scores["tuning_error"]
+    assert all(epoch.scores["tuning_error"] > kept.scores["tuning_error"] for epoch in trained.history[kept.epoch :])
+
+
+def _kept(dataset: Dataset, masks: list[torch.Tensor]) -> int:
+    return ImageBatches(dataset).kept([Epoch(place + 1, 0.0, answers=mask) for place, mask in enumerate(masks)])
 
 
 @pytest.mark.parametrize(
@@ -153,50 +160,48 @@ def test_the_epoch_to_keep_is_chosen_on_the_tuning_split(
         ([1], 0),
     ],
 )
-def test_the_last_epoch_that_is_not_significantly_worse_than_the_best_is_kept(wrong: list[int], kept: int) -> None:
+def test_the_last_epoch_that_is_not_significantly_worse_than_the_best_is_kept(
+    dataset: Dataset, wrong: list[int], kept: int
+) -> None:
     masks = [torch.arange(300) < count for count in wrong]
-    assert _kept(masks) == kept
+    assert _kept(dataset, masks) == kept
 
 
-def test_the_same_number_of_errors_on_other_images_is_weaker_evidence() -> None:
+def test_the_same_number_of_errors_on_other_images_is_weaker_evidence(dataset: Dataset) -> None:
     best = torch.arange(300) < 10
     nested, apart = torch.arange(300) < 18, (torch.arange(300) >= 100) & (torch.arange(300) < 118)
-    assert _kept([best, nested]) == 0  # 8 against 0
-    assert _kept([best, apart]) == 1  # 18 against 10
+    assert _kept(dataset, [best, nested]) == 0  # 8 against 0
+    assert _kept(dataset, [best, apart]) == 1  # 18 against 10
 
 
 def test_kept_weights_are_those_of_a_training_that_ended_at_that_epoch(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     misleading, constant = with_misleading_tuning(dataset), replace(plan, schedule="constant")
     long, short = Scaled(), Scaled()
-    trained = train(make_model(), long, misleading, constant, tmp_path / "long", AXES)
+    trained = train_on(misleading, make_model(), long, constant, tmp_path / "long")
     assert trained.kept.epoch < plan.epochs
     until = replace(constant, epochs=trained.kept.epoch)
-    ended = train(make_model(), short, misleading, until, tmp_path / "short", AXES)
+    ended = train_on(misleading, make_model(), short, until, tmp_path / "short")
     assert trained.history[: until.epochs] == ended.history
     assert_same_weights(trained.model, ended.model)
     assert torch.equal(long.scale, short.scale)
 
 
-def test_test_split_has_no_influence(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_test_split_has_no_influence(make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path) -> None:
     poisoned = replace(dataset, test=Split(255 - dataset.test.images, (dataset.test.labels + 1) % 4))
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    assert_same(train(make_model(), CrossEntropy(), poisoned, plan, tmp_path / "second", AXES), first)
+    first = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "first")
+    assert_same(train_on(poisoned, make_model(), CrossEntropy(), plan, tmp_path / "second"), first)
 
 
-def test_test_split_is_not_even_read(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_test_split_is_not_even_read(make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path) -> None:
     class WithoutTest:
         def __getattr__(self, name: str) -> Any:
             assert name != "test"
             return (lambda: "a fingerprint") if name == "fingerprint" else getattr(dataset, name)
 
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    assert_same(train(make_model(), CrossEntropy(), WithoutTest(), plan, tmp_path / "second", AXES), first)
+    first = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "first")
+    assert_same(train_on(WithoutTest(), make_model(), CrossEntropy(), plan, tmp_path / "second"), first)
 
 
 def test_evaluate_counts_errors_and_averages_loss(make_model: MakeModel, dataset: Dataset) -> None:
@@ -213,65 +218,68 @@ def test_evaluate_counts_errors_and_averages_loss(make_model: MakeModel, dataset
 
 
 def test_training_averages_over_images_not_batches(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     still = replace(dataset, train=dataset.train.select(torch.arange(17)))
     plan = replace(plan, epochs=1, lr=1e-12)
     objective = Scaled()
-    (epoch,) = train(make_model(), objective, still, plan, tmp_path, AXES).history
+    (epoch,) = train_on(still, make_model(), objective, plan, tmp_path).history
     assert epoch.parts == {"scale": pytest.approx(0.5), "size": pytest.approx((9 * 9 + 8 * 8) / 17)}
-    assert (epoch.train_error * 17 / 100) == pytest.approx(round(epoch.train_error * 17 / 100))
+    assert (epoch.scores["train_error"] * 17 / 100) == pytest.approx(round(epoch.scores["train_error"] * 17 / 100))
 
 
 def test_parameters_of_the_objective_are_trained(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     objective = Scaled()
-    history = train(make_model(), objective, dataset, plan, tmp_path, AXES).history
+    history = train_on(dataset, make_model(), objective, plan, tmp_path).history
     assert abs(objective.scale.item() - 0.5) > 1e-3
     assert len({epoch.parts["scale"] for epoch in history}) == plan.epochs
 
 
 def test_training_neither_reads_nor_changes_global_random_state(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    first = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "first")
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
     torch.manual_seed(2)
-    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", AXES), first)
+    assert_same(train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "second"), first)
 
 
 def test_other_axes_give_another_training(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    second = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", (*AXES[:-1], 1))
+    first = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "first")
+    second = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / "second", (*AXES[:-1], 1))
     assert first.history != second.history
 
 
-@pytest.mark.parametrize(("progress", "factor"), [(0, 1), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1, 0)])
-def test_cosine_schedule_falls_to_zero(progress: float, factor: float) -> None:
-    assert TrainingPlan(1, 1, 1.0, "cosine").factor(progress) == pytest.approx(factor, abs=1e-15)
-    assert TrainingPlan(1, 1, 1.0, "constant").factor(progress) == 1
-
-
-@pytest.mark.parametrize(("progress", "factor"), [(0, 0), (0.075, 0.5), (0.15, 1), (0.575, 0.5), (0.83, 0.2), (1, 0)])
-def test_triangular_schedule_rises_to_the_learning_rate_and_falls_to_zero(progress: float, factor: float) -> None:
-    assert TrainingPlan(1, 1, 1.0, "triangular").factor(progress) == pytest.approx(factor, abs=1e-15)
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", {0: 1, 0.5: 1, 1: 1}),
+        ("cosine", {0: 1, 1 / 3: 0.75, 0.5: 0.5, 2 / 3: 0.25, 1: 0}),
+        ("triangular", {0: 0, 0.075: 0.5, 0.15: 1, 0.575: 0.5, 0.83: 0.2, 1: 0}),
+    ],
+)
+def test_schedules_run_over_all_steps(schedule: str, factors: dict[float, float]) -> None:
+    plan = ImagePlan(epochs=2, batch_size=1, lr=1.0, schedule=schedule)
+    for progress, factor in factors.items():
+        assert plan.factor(40 * progress, steps=20) == pytest.approx(factor, abs=1e-15)
 
 
 def test_cutout_zeroes_a_square_of_every_image_and_changes_no_other_draw(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     wide = replace(dataset, augmentation=Augmentation(crop_padding=0, flip=False), mean=(-500.0,))  # no pixel is zero
     steps = {}
     for side in (None, 3):
         recorded = Recorded()
-        train(make_model(), recorded, wide, replace(plan, epochs=2, cutout=side), tmp_path / str(side), AXES)
+        train_on(wide, make_model(), recorded, replace(plan, epochs=2, cutout=side), tmp_path / str(side))
         steps[side] = recorded.steps
     places = set()
     for whole, cut in zip(steps[None], steps[3], strict=True):
@@ -287,14 +295,14 @@ def test_cutout_zeroes_a_square_of_every_image_and_changes_no_other_draw(
 
 
 def test_cutout_larger_than_the_images_is_refused(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="cutout must be at most 8, the side of the images, not 9"):
-        train(make_model(), CrossEntropy(), dataset, replace(plan, cutout=9), tmp_path, AXES)
+        train_on(dataset, make_model(), CrossEntropy(), replace(plan, cutout=9), tmp_path)
 
 
 def test_schedule_runs_over_the_steps_of_all_epochs(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = []
     original = torch.optim.Adam.step
@@ -304,7 +312,7 @@ def test_schedule_runs_over_the_steps_of_all_epochs(
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "step", spying)
-    train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+    train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path)
     assert rates == pytest.approx([0.5e-2 * (1 + math.cos(math.pi * done / 12)) for done in range(12)])
 
 
@@ -326,9 +334,9 @@ def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(
 ) -> None:
     model, objective = make_model(), Linear()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    plan = TrainingPlan(epochs=1, batch_size=21, lr=1e-4, optimizer="sgd", lr_new=1e-2)
+    plan = ImagePlan(epochs=1, batch_size=21, lr=1e-4, optimizer="sgd", lr_new=1e-2)
     assert len(dataset.train) == 42  # two steps
-    trained = train(model, objective, dataset, plan, tmp_path, AXES, new=["4.weight"])
+    trained = train_on(dataset, model, objective, plan, tmp_path, AXES, new=["4.weight"])
     moved = 1.0 + 1.9  # of a gradient of 1, in two steps with momentum 0.9
     for name, value in trained.model.named_parameters():
         rate = 1e-2 if name == "4.weight" else 1e-4
@@ -356,7 +364,7 @@ def test_sgd_takes_a_parameter_whose_first_gradient_comes_late(
     make_model: MakeModel, dataset: Dataset, tmp_path: Path
 ) -> None:
     objective = Late()
-    plan = TrainingPlan(epochs=1, batch_size=14, lr=1e-2, optimizer="sgd")
+    plan = ImagePlan(epochs=1, batch_size=14, lr=1e-2, optimizer="sgd")
     assert len(dataset.train) == 42  # three steps
-    train(make_model(), objective, dataset, plan, tmp_path, AXES)
+    train_on(dataset, make_model(), objective, plan, tmp_path)
     torch.testing.assert_close(objective.own.detach(), torch.full((3,), -1e-2 * (1.0 + 1.9)))
