@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baselines import precision
 from baselines.objectives import Step
-from baselines.training import Axes, Epoch, Losses, Pass, Plan, Source
+from baselines.training import Axes, Epoch, Pass, Plan, Source
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.networks.model_split import activations
@@ -79,10 +79,23 @@ class ImageBatches(Source):
     def steps(self, plan: ImagePlan) -> int:
         return -(-len(self._images) // plan.batch_size)
 
-    def epoch(self, plan: ImagePlan, axes: Axes, state: Mapping[str, Any] | None = None) -> ImagePass:
-        return ImagePass(self._dataset, self._images, self.steps(plan), plan, axes, state)
+    def epoch(self, plan: ImagePlan, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
+        """The images in an order and with an augmentation that ``axes`` decide."""
+        source = generator(*axes, "batches")
+        # Of equal size, up to one image: a single image left over has no batch statistics.
+        batches = torch.randperm(len(self._images), generator=source).tensor_split(self.steps(plan))
 
-    def evaluate(self, model: nn.Module, finished: ImagePass) -> tuple[dict[str, float], Tensor]:
+        def draw(number: int) -> Step:
+            batch = self._images.select(batches[number].to(self._images.labels.device))
+            inputs = self._dataset.inputs(self._dataset.augmentation.apply(batch.images, source))
+            if plan.cutout is not None:
+                inputs = cut_out(inputs, plan.cutout, source)
+            inputs = inputs.to(memory_format=precision.memory_format(plan.mixed_precision))
+            return Step(inputs, batch.labels, seed(*axes, "step", number))
+
+        return Pass(len(batches), draw, state, source)
+
+    def evaluate(self, model: nn.Module, finished: Pass) -> tuple[dict[str, float], Tensor]:
         loss, wrong = _answers(model, self._dataset, self._dataset.tuning, 500)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the tuning loss became {loss} at the end")
@@ -92,49 +105,6 @@ class ImageBatches(Source):
         masks = [epoch.answers for epoch in history]
         best = min(masks, key=lambda mask: int(mask.sum()))
         return max(place for place, mask in enumerate(masks) if _mcnemar(mask, best) > _SIGNIFICANT)
-
-
-class ImagePass(Pass):
-    """``images`` in ``steps`` batches of augmented images, in an order that ``axes`` decide."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        images: Split,
-        steps: int,
-        plan: ImagePlan,
-        axes: Axes,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(steps, state)
-        self._dataset, self._images, self._plan, self._axes = dataset, images, plan, axes
-        self._source = generator(*axes, "batches")
-        # Of equal size, up to one image: a single image left over has no batch statistics.
-        self._batches = torch.randperm(len(images), generator=self._source).tensor_split(steps)
-        self._wrong = state["wrong"] if state else 0
-        if state:
-            self._source.set_state(state["draws"])
-
-    def batches(self) -> Iterator[Step]:
-        for number in range(self.done, self.steps):
-            batch = self._images.select(self._batches[number].to(self._images.labels.device))
-            inputs = self._dataset.inputs(self._dataset.augmentation.apply(batch.images, self._source))
-            if self._plan.cutout is not None:
-                inputs = cut_out(inputs, self._plan.cutout, self._source)
-            inputs = inputs.to(memory_format=precision.memory_format(self._plan.mixed_precision))
-            yield Step(inputs, batch.labels, seed(*self._axes, "step", number))
-
-    def add(self, batch: Step, losses: Losses) -> None:
-        super().add(batch, losses)
-        self._wrong += int((losses.logits.detach().argmax(dim=1) != batch.labels).sum())
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "wrong": self._wrong, "draws": self._source.get_state()}
-
-    @property
-    def error(self) -> float:
-        """Of the images so far, in percent."""
-        return 100.0 * self._wrong / self.weight
 
 
 def cut_out(inputs: Tensor, side: int, source: torch.Generator) -> Tensor:

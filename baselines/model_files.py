@@ -19,6 +19,8 @@ from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, write_atomically
 
+FINGERPRINTED = False  # decides no number
+
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 

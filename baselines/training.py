@@ -66,7 +66,7 @@ class Plan:
 
 
 class Batch(Protocol):
-    """What a step learns from.
+    """What a step learns from; one whose objective answers with logits has ``labels (N,)`` as well.
 
     :ivar size: its weight in the means of an epoch, such as a number of images.
     :ivar seed: the seed of everything random about the step.
@@ -81,7 +81,7 @@ class Losses:
     """The losses of one batch.
 
     :ivar total: the scalar to minimise.
-    :ivar logits: the model's answers ``(N, classes)``, where errors are counted.
+    :ivar logits: the model's answers ``(N, classes)``, where errors are to be counted.
     :ivar parts: further scalars to log, averaged over an epoch.
     """
 
@@ -101,23 +101,34 @@ class Objective(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward(model, batch)")
 
 
-class Pass(ABC):
+class Pass:
     """One pass through the training data, which can be left after any step, and means over the steps made so far.
 
+    :param steps: those of the whole pass.
+    :param draw: the batch of each step, from the step's number.
     :param state: what :meth:`state` gave in the middle of the same pass, to go on from there.
-    :ivar steps: those of the whole pass; ``done`` those made so far.
+    :param source: the generator that ``draw`` reads.
+    :ivar done: steps made so far.
     """
 
-    def __init__(self, steps: int, state: Mapping[str, Any] | None = None) -> None:
-        self.steps = steps
-        self.done, self.weight, self._loss = (state[name] for name in _SUMS) if state else (0, 0, 0.0)
+    def __init__(
+        self,
+        steps: int,
+        draw: Callable[[int], Batch],
+        state: Mapping[str, Any] | None = None,
+        source: torch.Generator | None = None,
+    ) -> None:
+        self.steps, self._draw, self._source = steps, draw, source
+        self.done, self._weight, self._loss, self._wrong = (state[name] for name in _SUMS) if state else (0, 0, 0.0, 0)
         self._parts: dict[str, float] = dict(state["parts"]) if state else {}
+        if state and source is not None:
+            source.set_state(state["draws"])
 
-    @abstractmethod
     def batches(self) -> Iterator[Batch]:
         """Those that are left. Each is drawn when it is asked for, so :meth:`state` belongs to the last one."""
+        return map(self._draw, range(self.done, self.steps))
 
-    def add(self, batch: Batch, losses: Losses) -> None:
+    def add(self, batch: Any, losses: Losses) -> None:
         """Count a step that was made, by its batch's size.
 
         :raises FloatingPointError: naming the step, if its loss is not a number.
@@ -126,21 +137,28 @@ class Pass(ABC):
         value = float(losses.total.detach())  # waits for a GPU, so only once all work of the step is on its way
         if not math.isfinite(value):
             raise FloatingPointError(f"the training loss became {value} at step {self.done}")
-        self._loss, self.weight = self._loss + value * batch.size, self.weight + batch.size
+        self._loss, self._weight = self._loss + value * batch.size, self._weight + batch.size
         for name, part in losses.parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + float(part.detach()) * batch.size
+        if losses.logits is not None:
+            self._wrong += int((losses.logits.detach().argmax(dim=1) != batch.labels).sum())
 
     def state(self) -> dict[str, Any]:
         """What it takes to go on after the steps made so far, in types that a checkpoint may hold."""
-        sums = dict(zip(_SUMS, (self.done, self.weight, self._loss), strict=True))
-        return {**sums, "parts": dict(self._parts)}
+        sums = dict(zip(_SUMS, (self.done, self._weight, self._loss, self._wrong), strict=True))
+        return {**sums, "parts": dict(self._parts), "draws": self._source.get_state() if self._source else None}
 
     def means(self) -> tuple[float, dict[str, float]]:
         """Mean loss, and means of the other losses that are logged."""
-        return self._loss / self.weight, {name: total / self.weight for name, total in self._parts.items()}
+        return self._loss / self._weight, {name: total / self._weight for name, total in self._parts.items()}
+
+    @property
+    def error(self) -> float:
+        """The error of the answers so far, in percent."""
+        return 100.0 * self._wrong / self._weight
 
 
-_SUMS = ("done", "weight", "loss")
+_SUMS = ("done", "weight", "loss", "wrong")
 
 
 @dataclass(frozen=True)
@@ -256,15 +274,16 @@ def train(
     while len(history) < plan.epochs and not _is_over(history, source, plan.patience):
         number = len(history) + 1
         passed = source.epoch(plan, (*axes, "epoch", number), within)
-
-        def after_step(passed: Pass = passed) -> None:
-            if passed.done < passed.steps:
-                checkpoints.within_epoch(partial(state, passed))
-            on_step(passed.done)
-
+        within = None
+        model.train()
         try:
-            _run(passed, model, objective, optimizer, scheduler, plan, after_step)
-            within = None
+            for batch in passed.batches():
+                losses = _step(model, objective, batch, optimizer, plan)
+                scheduler.step()
+                passed.add(batch, losses)
+                if passed.done < passed.steps:
+                    checkpoints.within_epoch(partial(state, passed))
+                on_step(passed.done)
             scores, answers = source.evaluate(model, passed)
         except FloatingPointError as problem:
             raise InputError(
@@ -282,30 +301,18 @@ def train(
     return Trained(model.eval(), history[source.kept(history)], tuple(history), checkpoints.seconds)
 
 
-def _run(
-    passed: Pass,
-    model: nn.Module,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    plan: Plan,
-    on_step: Callable[[], None],
-) -> None:
-    """Train ``model`` on the batches that are left."""
-    model.train()
+def _step(model: nn.Module, objective: Objective, batch: Batch, optimizer: torch.optim.Optimizer, plan: Plan) -> Losses:
+    """Train all parameters on one batch."""
     device = next(model.parameters()).device
-    for batch in passed.batches():
-        optimizer.zero_grad(set_to_none=True)
-        with drawn_from(batch.seed, "dropout", device=device), precision.mixed(device, plan.mixes_on(device)):
-            losses = objective(model, batch)
-        losses.total.backward()
-        if plan.clip_norm is not None:
-            trained = [value for group in optimizer.param_groups for value in group["params"]]
-            nn.utils.clip_grad_norm_(trained, plan.clip_norm)
-        optimizer.step()
-        scheduler.step()
-        passed.add(batch, losses)
-        on_step()
+    optimizer.zero_grad(set_to_none=True)
+    with drawn_from(batch.seed, "dropout", device=device), precision.mixed(device, plan.mixes_on(device)):
+        losses = objective(model, batch)
+    losses.total.backward()
+    if plan.clip_norm is not None:
+        trained = [value for group in optimizer.param_groups for value in group["params"]]
+        nn.utils.clip_grad_norm_(trained, plan.clip_norm)
+    optimizer.step()
+    return losses
 
 
 def _parameters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,34 +88,21 @@ class SentencePairs(Source):
     def steps(self, plan: TranslationPlan) -> None:
         return None
 
-    def epoch(self, plan: TranslationPlan, axes: Axes, state: Mapping[str, Any] | None = None) -> SentencePass:
-        return SentencePass(self._model, self._corpus.train, plan.tokens, axes, state)
+    def epoch(self, plan: TranslationPlan, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
+        """All pairs in batches of like length, in an order that ``axes`` decide."""
+        pairs = self._corpus.train
+        batches = _drawn(pairs, plan.tokens, axes)
+
+        def draw(number: int) -> Batch:
+            return batch_of(self._model, pairs, batches[number], seed(*axes, "step", number))
+
+        return Pass(len(batches), draw, state)
 
     def evaluate(self, model: Translator, finished: Pass) -> tuple[dict[str, float], None]:
         return {"valid_loss": validation_loss(model, self._corpus.valid)}, None
 
     def kept(self, history: Sequence[Epoch]) -> int:
         return min(range(len(history)), key=lambda place: history[place].scores["valid_loss"])
-
-
-class SentencePass(Pass):
-    """All pairs once, in batches of like length and at most ``tokens`` target tokens."""
-
-    def __init__(
-        self,
-        model: Translator,
-        sentences: Sentences,
-        tokens: int,
-        axes: Axes,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._model, self._sentences, self._axes = model, sentences, axes
-        self._batches = _drawn(sentences, tokens, axes)
-        super().__init__(len(self._batches), state)
-
-    def batches(self) -> Iterator[Batch]:
-        for number in range(self.done, self.steps):
-            yield batch_of(self._model, self._sentences, self._batches[number], seed(*self._axes, "step", number))
 
 
 def batch_of(model: Translator, sentences: Sentences, chosen: list[int], seed: int = 0) -> Batch:
