@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 import editors
 from baselines.editable import EditableObjective, EditableTerms
-from baselines.images import ImagePlan
+from baselines.images import ImageBatches, ImagePlan
 from baselines.objectives import Step
-from baselines.training import Losses
+from baselines.training import Losses, train
 from benchmarks import models
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
-from tests.baselines.conftest import train_on
 
 CLASSES = 4
 TERMS = EditableTerms(editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2)
@@ -53,7 +52,7 @@ def network() -> nn.Module:
 
 def trained_with(digits: Dataset, folder: Path, plan: ImagePlan, **options: Any) -> tuple[dict[str, Tensor], Any]:
     net, made = network(), EditableObjective(TERMS)
-    train_on(digits, net, made, plan, folder, (0, "bright", "editable"), **options)
+    train(net, made, ImageBatches(digits), plan, folder, (0, "bright", "editable"), **options)
     return net.state_dict() | {f"objective.{name}": value for name, value in made.state_dict().items()}, made
 
 

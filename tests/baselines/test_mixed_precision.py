@@ -19,11 +19,11 @@ from baselines.cost import step_cost
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.images import ImagePlan
 from baselines.objectives import CrossEntropy, Distillation, Step
-from baselines.training import Epoch, Losses, Objective
+from baselines.training import Epoch, Losses, Objective, Trained
 from benchmarks import models
 from benchmarks.data.dataset import Dataset
 from editors.descent import DescentEditor
-from tests.baselines.conftest import MakeModel, assert_same, train_on
+from tests.baselines.conftest import Fit, MakeModel, assert_same
 
 EDITABLE = EditableTerms(
     editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2, hyperparameters={"lr": 0.01}
@@ -134,19 +134,6 @@ def test_edits_are_made_in_float32(step: Step, monkeypatch: pytest.MonkeyPatch) 
     assert seen == [(torch.float32, torch.float32, False)] * 2
 
 
-def test_a_training_learns_in_it_and_is_judged_in_full_precision(
-    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
-) -> None:
-    longer = replace(plan, epochs=8, mixed_precision=True)
-    model = make_model()
-    seen = SeesConvolutions(model)
-    history = train_on(dataset, model, CrossEntropy(), longer, tmp_path).history
-    assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert seen.training == {torch.bfloat16}
-    assert seen.evaluation == {torch.float32}
-    assert {value.dtype for value in model.parameters()} == {torch.float32}
-
-
 @pytest.mark.parametrize(
     ("architecture", "objective"), [("resnet18", EditableObjective(EDITABLE)), ("cnp_resnet18", CnpObjective(CNP))]
 )
@@ -167,7 +154,7 @@ def test_a_step_that_edits_is_the_same_with_channels_last(architecture: str, obj
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
-    make_resnet: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path, mixed: bool
+    fit: Fit, make_resnet: MakeModel, tmp_path: Path, mixed: bool
 ) -> None:
     orders = set()
 
@@ -177,25 +164,33 @@ def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
             orders.add((weight.is_contiguous(), weight.is_contiguous(memory_format=torch.channels_last)))
             return super().forward(model, step)
 
-    chosen = replace(plan, epochs=2, mixed_precision=mixed)
-    trained = train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "whole")
-    assert orders == {(not mixed, mixed)}
-    kept = load_state(tmp_path / "whole" / CHECKPOINT)["kept"]
-    assert all(value.is_contiguous() for value in (*kept.values(), *trained.model.state_dict().values()))
-
     def stop(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
+    def run(folder: str, **more: Any) -> Trained:
+        return fit(Watched(), model=make_resnet(), folder=folder, epochs=2, mixed_precision=mixed, **more)
+
+    trained = run("whole")
+    assert orders == {(not mixed, mixed)}
+    kept = load_state(tmp_path / "whole" / CHECKPOINT)["kept"]
+    assert all(value.is_contiguous() for value in (*kept.values(), *trained.model.state_dict().values()))
     with pytest.raises(KeyboardInterrupt):
-        train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "broken", on_epoch=stop)
-    assert_same(train_on(dataset, make_resnet(), Watched(), chosen, tmp_path / "broken"), trained)
+        run("broken", on_epoch=stop)
+    assert_same(run("broken"), trained)
 
 
-def test_another_precision_does_not_go_on_from_a_checkpoint(
-    make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path
-) -> None:
-    full = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path).history
-    mixed = train_on(dataset, make_model(), CrossEntropy(), replace(plan, mixed_precision=True), tmp_path).history
+def test_a_training_learns_in_it_and_is_judged_in_full_precision(fit: Fit, make_model: MakeModel) -> None:
+    model = make_model()
+    seen = SeesConvolutions(model)
+    history = fit(model=model, epochs=8, mixed_precision=True).history
+    assert history[-1].train_loss < 0.7 * history[0].train_loss
+    assert seen.training == {torch.bfloat16}
+    assert seen.evaluation == {torch.float32}
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+def test_another_precision_does_not_go_on_from_a_checkpoint(fit: Fit) -> None:
+    full, mixed = (fit(mixed_precision=mixed).history for mixed in (False, True))
     assert mixed[0].train_loss != full[0].train_loss
 
 

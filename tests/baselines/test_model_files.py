@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from baselines.checkpointing import load_state, save_state
-from baselines.images import ImagePlan
 from baselines.model_files import (
     DESCRIPTION,
     WEIGHTS,
@@ -20,10 +19,8 @@ from baselines.model_files import (
     load_weights,
     save_model,
 )
-from baselines.objectives import CrossEntropy
-from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
-from tests.baselines.conftest import train_on
+from tests.baselines.conftest import Fit
 
 MakeResNet = Callable[..., nn.Module]
 TRAINED = ModelDescription("resnet18", {"width": 2}, 1, 4, "plain", 3, 5, 1.25, "a fingerprint")
@@ -41,12 +38,9 @@ def test_model_comes_back_bit_identical_and_in_evaluation_mode(make_resnet: Make
     assert int(loaded.stem.bn.num_batches_tracked) == 1
 
 
-def test_same_seed_same_bytes(
-    make_model: Callable[..., nn.Module], dataset: Dataset, plan: ImagePlan, tmp_path: Path
-) -> None:
+def test_same_seed_same_bytes(fit: Fit, tmp_path: Path) -> None:
     for folder in ("first", "second"):
-        trained = train_on(dataset, make_model(), CrossEntropy(), plan, tmp_path / folder / "checkpoints", (0, "tiny"))
-        save_model(tmp_path / folder, trained.model, TRAINED)
+        save_model(tmp_path / folder, fit(folder=f"{folder}/checkpoints").model, TRAINED)
     for name in (WEIGHTS, DESCRIPTION):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from baselines.checkpointing import CHECKPOINT, WITHIN
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import save_model
-from baselines.training import Objective, Trained, train
+from baselines.training import Trained, train
 from baselines.translation import (
     LabelSmoothed,
     SentencePairs,
@@ -48,10 +47,18 @@ def _model(data, dropout: float = 0.1, max_positions: int = 64, dtype: torch.dty
         return Translator(Architecture(16, 32, 2, 2, dropout, max_positions), data.source, data.target).to(dtype)
 
 
-def train_on(
-    data: corpus.Corpus, model: Translator, objective: Objective, plan: TranslationPlan, folder: Path, **more: Any
-) -> Trained:
-    return train(model, objective, SentencePairs(data, model), plan, folder, **({"axes": ("axes",)} | more))
+@pytest.fixture
+def fit(data, tmp_path) -> Callable[..., Trained]:
+    """Trains a small translator on the corpus, but for what is given."""
+
+    def train_with(
+        objective=None, *, model=None, data=data, plan=PLAN, folder="", axes: tuple[str, ...] = ("axes",), **watched
+    ) -> Trained:
+        model = model or _model(data)
+        objective = objective or LabelSmoothed(plan.smoothing)
+        return train(model, objective, SentencePairs(data, model), plan, tmp_path / folder, axes, **watched)
+
+    return train_with
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +107,17 @@ class _InterruptedError(Exception):
     pass
 
 
-def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
-    unbroken = train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path / "one")
+def test_an_interrupted_training_ends_as_an_unbroken_one(fit):
+    unbroken = fit(folder="one")
 
     def interrupt(epoch):
         if epoch.epoch == 2:
             raise _InterruptedError
 
     with pytest.raises(_InterruptedError):
-        train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path / "two", on_epoch=interrupt)
+        fit(folder="two", on_epoch=interrupt)
     torch.manual_seed(99)
-    resumed = train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path / "two")
+    resumed = fit(folder="two")
     assert resumed.history == unbroken.history
     assert len(resumed.history) == 3
     assert resumed.history[2].train_loss < resumed.history[0].train_loss
@@ -121,12 +128,12 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
 @pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (3, 2)])
 @pytest.mark.parametrize("editable", [False, True])
 def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
-    data, pool, tmp_path, monkeypatch, epoch, step, editable
+    fit, pool, tmp_path, monkeypatch, epoch, step, editable
 ):
     terms = _terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3)
-    objective = EditableTranslation(terms, pool, PLAN.smoothing) if editable else LabelSmoothed(PLAN.smoothing)
+    objective = EditableTranslation(terms, pool, PLAN.smoothing) if editable else None
     steps: list[int] = []
-    unbroken = train_on(data, _model(data), objective, PLAN, tmp_path / "one", on_step=steps.append)
+    unbroken = fit(objective, folder="one", on_step=steps.append)
     assert not (tmp_path / "one" / WITHIN).exists()
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     made: list[int] = []
@@ -137,27 +144,26 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_
             raise _InterruptedError
 
     with pytest.raises(_InterruptedError):
-        train_on(data, _model(data), objective, PLAN, tmp_path / "two", on_step=interrupt)
+        fit(objective, folder="two", on_step=interrupt)
     assert (tmp_path / "two" / WITHIN).exists()
     torch.manual_seed(99)
     left: list[int] = []
-    resumed = train_on(data, _model(data), objective, PLAN, tmp_path / "two", on_step=left.append)
+    resumed = fit(objective, folder="two", on_step=left.append)
     assert made + left == steps
     assert resumed.history == unbroken.history
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, unbroken.model.state_dict()[name]), name
 
 
-def test_a_checkpoint_of_other_settings_is_not_used(data, tmp_path):
-    train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path)
-    other = train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path, axes=("other",))
-    again = train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path / "anew", axes=("other",))
+def test_a_checkpoint_of_other_settings_is_not_used(fit):
+    fit()
+    other, again = fit(axes=("other",)), fit(axes=("other",), folder="anew")
     assert other.history == again.history
 
 
-def test_training_stops_early_and_keeps_the_best_epoch(data, tmp_path):
+def test_training_stops_early_and_keeps_the_best_epoch(data, fit):
     plan = TranslationPlan(epochs=50, lr=0.3, warmup=1, tokens=400, patience=2)
-    trained = train_on(data, _model(data), LabelSmoothed(PLAN.smoothing), plan, tmp_path)
+    trained = fit(plan=plan)
     losses = [epoch.scores["valid_loss"] for epoch in trained.history]
     assert len(losses) < 50
     assert trained.kept.scores["valid_loss"] == min(losses)
@@ -166,29 +172,26 @@ def test_training_stops_early_and_keeps_the_best_epoch(data, tmp_path):
     assert validation_loss(trained.model, data.valid) == trained.kept.scores["valid_loss"]
 
 
-def test_training_never_looks_at_the_test_set(data, tmp_path):
+def test_training_never_looks_at_the_test_set(data, fit):
     unseen = replace(data, test=data.train)
     assert unseen.fingerprint != data.fingerprint
-    one, other = (
-        train_on(seen, _model(data), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path / seen.fingerprint)
-        for seen in (data, unseen)
-    )
+    one, other = (fit(data=seen, folder=seen.fingerprint) for seen in (data, unseen))
     assert one.history == other.history
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
 
 
-def test_a_loss_that_is_no_number_is_one_sentence(data, tmp_path):
+def test_a_loss_that_is_no_number_is_one_sentence(data, fit, tmp_path):
     model = _model(data)
     model.encoder.embed_tokens.weight.data[5:] = math.nan
     with pytest.raises(InputError, match="the training loss became nan at step 1 of epoch 1; lower the learning rate"):
-        train_on(data, model, LabelSmoothed(PLAN.smoothing), PLAN, tmp_path)
+        fit(model=model)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_sentence_that_is_too_long_is_one_sentence(data, tmp_path):
+def test_a_sentence_that_is_too_long_is_one_sentence(data, fit):
     with pytest.raises(InputError, match="units, the model only 8 positions"):
-        train_on(data, _model(data, max_positions=8), LabelSmoothed(PLAN.smoothing), PLAN, tmp_path)
+        fit(model=_model(data, max_positions=8))
 
 
 def test_a_translator_comes_back_for_its_own_corpus_alone(data, tmp_path):
@@ -259,12 +262,12 @@ def _edit_and_locality(model, objective, batch, reference) -> float:
     return float(edit.loss + 50 * each.mean())
 
 
-def test_an_editable_training_prepares_for_edits_and_resumes(data, pool, tmp_path):
+def test_an_editable_training_prepares_for_edits_and_resumes(fit, pool):
     objective = EditableTranslation(_terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3), pool, 0.0)
     plan = TranslationPlan(epochs=2, lr=2e-3, warmup=1, tokens=400, clip_norm=10.0)
-    trained = train_on(data, _model(data), objective, plan, tmp_path)
+    trained = fit(objective, plan=plan)
     assert set(trained.history[0].parts) >= {"base_loss", "edit_loss", "locality_loss", "edit_steps", "edit_success"}
-    again = train_on(data, _model(data), objective, plan, tmp_path)
+    again = fit(objective, plan=plan)
     assert again.history == trained.history
 
 
