@@ -1,4 +1,4 @@
-"""What a training step costs, in steps of plain training."""
+"""The cost of a training step, in steps of plain training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which edits a training step makes: what is edited, and to what (sections 3.2 and 4.3.1)."""
+"""The edits of a training step: images, and the labels that they are to get (sections 3.2 and 4.3.1)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class MistakenImages(Targets):
 
 
 def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks: Callable[[], Tensor]) -> Targets:
-    """The targets of that name; what they need not is not asked for.
+    """The targets of that name; ``mistakes`` and ``ranks`` are called only if they need them.
 
     :param mistakes: those to train on, never those to be evaluated.
     :param ranks: the distribution of their true classes' ranks, see :func:`benchmarks.scoring.ranks.rank_distribution`.

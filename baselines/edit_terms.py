@@ -1,4 +1,4 @@
-"""How much edits count in a training, and which editors a network can be prepared for, whatever the task."""
+"""Settings of Editable Training that are the same for classifiers and translators, and their checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EditWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedFor:
+class EditorTerms:
     """The editor that a network is prepared for, and what it edits.
 
     :ivar editor: name of a registered gradient-following editor.
@@ -44,7 +44,7 @@ class PreparedFor:
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
 
     def build(self) -> editors.Editor:
-        """The editor as it is at first.
+        """The editor with the hyperparameters it starts with.
 
         :raises editors.EditError: for an unknown name or hyperparameter.
         :raises InputError: for an editor through whose edits no network can be trained.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import editors
 from baselines import precision
 from baselines.edit_targets import RandomTargets, Targets
-from baselines.edit_terms import EditWeights, PreparedFor
+from baselines.edit_terms import EditorTerms, EditWeights
 from baselines.objectives import CrossEntropy, Step
 from baselines.training import Losses, Objective
 from benchmarks.errors import InputError
@@ -29,7 +29,7 @@ _INSET = 1e-3  # of a range: as close to its ends as a hyperparameter starts, be
 
 @dataclass(frozen=True, kw_only=True)
 class EditTerms(EditWeights):
-    """How ``c_edit · L_edit + c_loc · L_loc`` of objective (2) are computed. Defaults are the paper's wording.
+    """Settings of ``c_edit · L_edit + c_loc · L_loc`` in objective (2). Defaults are the paper's wording.
 
     :ivar edits: independent edits per batch, their losses averaged; the paper draws one. More make the gradient less
         noisy, at the price of as many times the work.
@@ -55,8 +55,8 @@ class EditTerms(EditWeights):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditableTerms(EditTerms, PreparedFor):
-    """Which edits a network is prepared for.
+class EditableTerms(EditTerms, EditorTerms):
+    """The edits that a network is prepared for.
 
     :ivar learning_rate: ``trained`` along with the editor's other hyperparameters (the paper), or ``fixed``.
     """

@@ -1,4 +1,4 @@
-"""Editable Training of a translator: so that a later edit of one translation leaves the others alone (section 4.4)."""
+"""Editable Training of a translator, so that a later edit of one translation leaves the others alone (section 4.4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from baselines import precision
-from baselines.edit_terms import EditWeights, PreparedFor
+from baselines.edit_terms import EditorTerms, EditWeights
 from baselines.training import Losses, Objective, hash_of
 from baselines.translation import Batch, token_loss
 from benchmarks.seeds import generator
@@ -21,8 +21,8 @@ from editors.constraints import SCORES
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationEditTerms(EditWeights, PreparedFor):
-    """Which edits a translator is prepared for, and how much they count. Hyperparameters stay as they are given.
+class TranslationEditTerms(EditWeights, EditorTerms):
+    """The edits that a translator is prepared for, and their weights. Hyperparameters stay as they are given.
 
     ``c_edit`` and ``c_loc`` are in the paper's units: beside a cross-entropy that is summed over a batch's target
     tokens. Beside one per token, as here, they count 1/tokens as much: c_loc = 100 is 0.025 with 4,000 tokens.

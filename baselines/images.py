@@ -1,4 +1,4 @@
-"""How image classifiers are trained: the plan, the batches of augmented images, and which epoch is kept."""
+"""Training of image classifiers: the plan, the batches of augmented images, and the choice of the epoch to keep."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RISING = 0.15  # share of all steps during which a triangular schedule rises
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan(Plan):
-    """How long and how fast to train a classifier.
+    """Length, speed and augmentation of the training of a classifier.
 
     :ivar optimizer: ``adam`` with its default moments (section 4.1), or ``sgd`` with momentum 0.9 (section 4.3).
     :ivar lr_new: learning rate of new parameters, those of the objective among them; None for that of all others.
@@ -80,7 +80,7 @@ class ImageBatches(Source):
         return -(-len(self._images) // plan.batch_size)
 
     def epoch(self, plan: ImagePlan, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
-        """The images in an order and with an augmentation that ``axes`` decide."""
+        """A pass through the images, whose order and augmentation follow from ``axes``."""
         source = generator(*axes, "batches")
         # Of equal size, up to one image: a single image left over has no batch statistics.
         batches = torch.randperm(len(self._images), generator=source).tensor_split(self.steps(plan))
@@ -108,7 +108,7 @@ class ImageBatches(Source):
 
 
 def cut_out(inputs: Tensor, side: int, source: torch.Generator) -> Tensor:
-    """Normalised images ``(N, C, H, W)``, each with a square of zeros, their mean, at a place drawn uniformly.
+    """Set a square of each normalised image ``(N, C, H, W)``, at a place drawn uniformly, to zero, their mean.
 
     After DeVries & Taylor 2017, but the whole square lies in the image.
 

@@ -26,7 +26,7 @@ DESCRIPTION = "model.json"
 
 
 class Description(ABC):
-    """What a folder of weights holds: a frozen dataclass with these fields and those of its kind of model.
+    """The description of a trained model: a frozen dataclass with these fields and those of its kind of model.
 
     :ivar training: the name of the training, as in tables.
     :ivar epoch: the epoch that was kept, counted from 1, of ``epochs``.
@@ -49,7 +49,7 @@ Kind = TypeVar("Kind", bound=Description)
 
 @dataclass(frozen=True)
 class ModelDescription(Description):
-    """What a classifier in a folder is.
+    """The description of a classifier.
 
     :ivar architecture: name and ``options`` of the model, as ``benchmarks.models.make`` takes them.
     :ivar tuning_error: of the epoch that was kept, in percent.
@@ -89,7 +89,7 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module, description: De
 def load_model(
     folder: str | os.PathLike[str], device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, ModelDescription]:
-    """The classifier that ``save_model`` wrote, in evaluation mode.
+    """Load a classifier, in evaluation mode.
 
     :raises InputError: naming the file, if it is missing, broken or of another architecture.
     """
@@ -102,7 +102,7 @@ def load(
     build: Callable[[Kind], nn.Module],
     device: torch.device | str = "cpu",
 ) -> tuple[nn.Module, Kind]:
-    """A model of any ``kind`` in evaluation mode, from the network that ``build`` makes of its description.
+    """Load a model of any kind, in evaluation mode, into the network that ``build`` makes of its description.
 
     :raises InputError: naming the file, if it is missing, broken or of another architecture.
     """
@@ -113,7 +113,7 @@ def load(
 
 
 def read_description(folder: str | os.PathLike[str], kind: type[Kind] = ModelDescription) -> Kind:
-    """What ``save_model`` wrote about the model in ``folder``.
+    """The description of the model in ``folder``.
 
     :raises InputError: naming the file, if it is missing or describes no model of that kind.
     """

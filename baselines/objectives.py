@@ -1,4 +1,4 @@
-"""What the training of a classifier minimises without edits: cross-entropy, or the distance to a teacher's answers."""
+"""Base losses of classifiers: the cross-entropy, or the distance to a teacher's answers."""
 
 from __future__ import annotations
 

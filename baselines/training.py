@@ -29,7 +29,7 @@ Axes = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long and how fast to train: Adam with its default moments and a constant learning rate.
+    """Length and speed of a training: Adam with its default moments and a constant learning rate.
 
     :ivar clip_norm: largest norm of a step's gradient, over the parameters of model and objective together; a longer
         one is shortened to it. None for no limit.
@@ -66,7 +66,7 @@ class Plan:
 
 
 class Batch(Protocol):
-    """What a step learns from; one whose objective answers with logits has ``labels (N,)`` as well.
+    """The data of one step; with ``labels (N,)`` as well, if the objective gives logits.
 
     :ivar size: its weight in the means of an epoch, such as a number of images.
     :ivar seed: the seed of everything random about the step.
@@ -125,7 +125,7 @@ class Pass:
             source.set_state(state["draws"])
 
     def batches(self) -> Iterator[Batch]:
-        """Those that are left. Each is drawn when it is asked for, so :meth:`state` belongs to the last one."""
+        """The batches that are left. Each is drawn when it is asked for, so :meth:`state` belongs to the last one."""
         return map(self._draw, range(self.done, self.steps))
 
     def add(self, batch: Any, losses: Losses) -> None:
@@ -144,7 +144,7 @@ class Pass:
             self._wrong += int((losses.logits.detach().argmax(dim=1) != batch.labels).sum())
 
     def state(self) -> dict[str, Any]:
-        """What it takes to go on after the steps made so far, in types that a checkpoint may hold."""
+        """The place in the pass and the sums so far, in types that a checkpoint may hold."""
         sums = dict(zip(_SUMS, (self.done, self._weight, self._loss, self._wrong), strict=True))
         return {**sums, "parts": dict(self._parts), "draws": self._source.get_state() if self._source else None}
 
@@ -167,9 +167,9 @@ class Epoch:
 
     :ivar epoch: counted from 1.
     :ivar train_loss: over the batches, as it was minimised, while the weights change.
-    :ivar scores: what the source measures of the model, by column of history.csv.
-    :ivar parts: what else the objective logs, averaged over the epoch.
-    :ivar answers: what the source compares epochs by, beside the scores.
+    :ivar scores: measured by the source, by column of history.csv.
+    :ivar parts: further losses that the objective logs, averaged over the epoch.
+    :ivar answers: whatever else the source compares epochs by, such as a mask of wrong answers.
     """
 
     epoch: int
@@ -200,7 +200,7 @@ class Source(ABC):
     def epoch(self, plan: Any, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
         """A pass through all training data.
 
-        :param axes: what everything random depends on, the epoch included.
+        :param axes: everything random depends on these, the epoch included.
         :param state: that of the same pass, if it was left in the middle.
         """
 
@@ -318,7 +318,7 @@ def _step(model: nn.Module, objective: Objective, batch: Batch, optimizer: torch
 def _parameters(
     model: nn.Module, objective: Objective, new: Collection[str]
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """All that is trained: what the model had before, and what is new."""
+    """All parameters that are trained: those that the model had before, and new ones."""
     old = [value for name, value in model.named_parameters() if name not in new]
     fresh = [value for name, value in model.named_parameters() if name in new]
     fresh += objective.parameters()

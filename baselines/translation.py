@@ -1,4 +1,4 @@
-"""Translators: how they are trained, on which batches, to which loss, and how they come back from files."""
+"""Training of translators: the plan, the batches of sentence pairs, the base loss; and translators as files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from editors.base import evaluation_mode
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationPlan(Plan):
-    """How long and how fast to train: Adam (0.9, 0.98) on a learning rate that rises linearly for ``warmup`` steps
-    and then falls with the inverse square root of the step (Vaswani et al., 2017). Defaults are the paper's.
+    """Length and speed of a training: Adam (0.9, 0.98) on a learning rate that rises linearly for ``warmup`` steps and
+    then falls with the inverse square root of the step (Vaswani et al., 2017). Defaults are the paper's.
 
     :ivar epochs: at most; training ends earlier after ``patience`` epochs without a smaller validation loss.
     :ivar tokens: most target tokens of a batch, what fills up rows included.
@@ -89,7 +89,7 @@ class SentencePairs(Source):
         return None
 
     def epoch(self, plan: TranslationPlan, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
-        """All pairs in batches of like length, in an order that ``axes`` decide."""
+        """A pass through the pairs in batches of like length, whose order follows from ``axes``."""
         pairs = self._corpus.train
         batches = _drawn(pairs, plan.tokens, axes)
 
@@ -165,7 +165,7 @@ def token_loss(logits: Tensor, target: Tensor, pad: int, smoothing: float) -> Te
 
 @dataclass(frozen=True)
 class TranslatorDescription(Description):
-    """What a translator in a folder is.
+    """The description of a translator.
 
     :ivar architecture: as :class:`benchmarks.translation.model.Architecture` takes it.
     :ivar valid_loss: of the epoch that was kept, in nats per token.
@@ -186,7 +186,7 @@ class TranslatorDescription(Description):
 
 
 def load_translator(folder: Path, corpus: Corpus, device: torch.device | str = "cpu") -> Translator:
-    """The translator in ``folder``, in evaluation mode.
+    """Load a translator, in evaluation mode.
 
     :raises InputError: if it is missing, broken, or was trained with the vocabularies of another run.
     """
