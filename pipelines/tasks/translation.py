@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
+from baselines.translation_objectives import LabelSmoothed
+from baselines.translators import TranslatorDescription, load_translator
 from pydantic import Field, model_validator
 
 import editors
 from baselines import editable_translation, translation
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import WEIGHTS
-from baselines.translation import TranslationEpoch, TranslationPlan
-from baselines.translation_objectives import LabelSmoothed, TranslationObjective
-from baselines.translators import TranslatorDescription, load_translator
+from baselines.translation import TranslationPlan
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
+from benchmarks.seeds import drawn_from
 from benchmarks.translation import bleu, corpora, corpus, requests, scoring
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture, Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import (
     ALTERNATIVES,
     TEMPERATURE,
@@ -196,20 +196,21 @@ class TranslationTask(Task):
         block = settings.benchmark(key.benchmark)
         chosen, axes = block.training(key.training), (settings.seed, key.benchmark, key.training, key.seed)
         model, objective = _start(settings, key, data), _objective(settings, key, data)
-        trained = translation.train(
-            *(model, objective, data, chosen.plan, key.checkpoints, axes),
-            on_epoch=lambda epoch: on_epoch(_numbers(epoch)),
+        trained = train(
+            *(model, objective, SentencePairs(data, model), chosen.plan, key.checkpoints, axes),
+            on_epoch=lambda epoch: on_epoch(epoch.numbers),
         )
-        kept, history = trained.kept, [_numbers(epoch) for epoch in trained.history]
+        kept, history = trained.kept, [epoch.numbers for epoch in trained.history]
+        loss = kept.scores["valid_loss"]
         description = TranslatorDescription(
             architecture=asdict(trained.model.architecture),
             training=key.training,
             epoch=kept.epoch,
             epochs=len(history),
-            valid_loss=kept.valid_loss,
+            valid_loss=loss,
             corpus=data.fingerprint,
         )
-        outcome = f"kept epoch {kept.epoch} of {len(history)}, {kept.valid_loss:.3f} nats a token"
+        outcome = f"kept epoch {kept.epoch} of {len(history)}, {loss:.3f} nats a token"
         return Made(trained.model, description, outcome, history, trained.seconds)
 
     def made_from(self, settings: Settings, key: ModelKey) -> tuple[list[Any], Sequence[str | Path]]:
@@ -285,11 +286,11 @@ def _start(settings: Settings, key: ModelKey, data: Corpus) -> Translator:
     return made
 
 
-def _objective(settings: Settings, key: ModelKey, data: Corpus) -> TranslationObjective:
+def _objective(settings: Settings, key: ModelKey, data: Corpus) -> Objective:
     block = settings.benchmark(key.benchmark)
     chosen, pool = block.training(key.training), key.checkpoints / "pool.jsonl"
     if not isinstance(chosen, EditableTranslationTraining):
-        return LabelSmoothed()
+        return LabelSmoothed(chosen.smoothing)
     if not pool.exists():
         plain = load_translator(ModelKey(key.benchmark, PLAIN, key.seed).folder, data, settings.torch_device())
         options = {"temperature": block.requests.temperature, "alternatives": chosen.alternatives}
@@ -297,7 +298,7 @@ def _objective(settings: Settings, key: ModelKey, data: Corpus) -> TranslationOb
         drawn = draw_requests(plain, data, "train", chosen.pool, *axes, **options)
         progress = Progress(f"draw edits for {key}", chosen.pool, "edits")
         save_requests(pool, data, list(_counted(drawn, progress)))
-    return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data))
+    return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data), chosen.smoothing)
 
 
 def _requests(benchmark: str, edits: EditSet) -> Path:
@@ -309,8 +310,3 @@ def _counted(drawn: Iterator[TranslationRequest], progress: Progress) -> Iterato
     for one in drawn:
         progress.advance()
         yield one
-
-
-def _numbers(epoch: TranslationEpoch) -> dict[str, float]:
-    values = asdict(epoch)
-    return values | values.pop("parts")

@@ -28,7 +28,7 @@ def noted(block: dict[str, Any], name: str = NAME) -> str:
         ({"reference_mode": "train", "clip_norm": 10.0}, "clip_norm 10, reference_mode train"),
         ({"detach_reference": False, "locality": "cross_entropy"}, "locality cross_entropy, detach_reference false"),
         ({"edits": 2, "max_steps": 4}, "edits 2, max_steps 4"),
-        ({"mixed_precision": True}, "mixed_precision true"),
+        ({"mixed_precision": True, "cutout": 4}, "mixed_precision true, cutout 4"),
         ({"c_loc": 0.2}, "c_edit 0.1, c_loc 0.2"),
         ({"c_edit": 0.01, "c_loc": 0.01}, "c_edit 0.01, c_loc 0.01"),
         ({"hyperparameters": {"lr": 1e-3}}, "lr from 0.001"),
