@@ -21,7 +21,7 @@ from benchmarks.errors import InputError
 from benchmarks.translation.batches import by_tokens
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.model import Translator
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 
 @dataclass(frozen=True)

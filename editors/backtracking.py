@@ -19,10 +19,9 @@ from editors.base import (
     EditResult,
     Layers,
     Request,
-    call,
-    copied_buffers,
-    evaluation_mode,
+    holds,
 )
+from editors.forward import outputs_of
 
 _HALVINGS = 10  # to a thousandth of the way
 
@@ -117,13 +116,12 @@ def mixed_back(edit: EditResult, start: Mapping[str, Tensor], request: Request) 
     if not edit.succeeded or edit.unchanged:
         return edit
     low, high, found = 0.0, 1.0, edit
-    buffers = copied_buffers(edit.model)
-    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(edit.model):
+    with torch.inference_mode(False), torch.no_grad():
         for _ in range(_HALVINGS):
             share = (low + high) / 2
             between = {name: start[name].detach().lerp(value, share) for name, value in edit.parameters.items()}
-            loss = request.constraint(call(edit.model, {**buffers, **between}, request.inputs))
-            if loss <= 0:
+            loss = request.constraint(outputs_of(edit.model, between, request.inputs))
+            if holds(loss):
                 high, found = share, dataclasses.replace(edit, parameters=between, loss=loss)
             else:
                 low = share

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editors.base import EditError
+from editors.errors import EditError
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,10 @@ class Predicts:
         wanted = torch.arange(classes, device=logits.device) == labels.unsqueeze(-1)
         others = logits.masked_fill(wanted, -torch.inf).amax(dim=-1)
         reference = torch.where(wanted, logits, 0).sum(dim=-1)
-        return (others - reference + self.margin).clamp(min=0).mean(dim=-1)
+        distances = (others - reference + self.margin).clamp(min=0)
+        if logits.dtype == torch.float16:  # an infinite logit, which is soon reached there, is no answer
+            distances = distances.masked_fill(reference == torch.inf, torch.nan)
+        return distances.mean(dim=-1)
 
     @classmethod
     def stack(cls, constraints: Sequence[Predicts]) -> Predicts | None:

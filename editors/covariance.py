@@ -1,4 +1,4 @@
-"""Covariances of what reaches a layer: how much a change of its weights moves its outputs on ordinary data."""
+"""Covariances of layers' inputs: how much a change of a layer's weights moves its outputs on ordinary data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, call, evaluation_mode, spread
+from editors.base import EditError, Layers, spread
+from editors.forward import outputs_of
 from editors.selection import select_parameters
 
 EXAMPLES = 5000
@@ -61,10 +62,13 @@ class Covariances:
     Of a convolution, h_p is the patch at position p, so that it is the dense layer with shared weights that it is.
 
     :ivar moments: ``{name of the weight: A (d, d)}``.
-    :ivar added: by the same names, what later edits added to them; nothing at first.
+    :ivar unreached: ``{name of the weight: d}`` of layers that no input reached, such as an auxiliary head; their
+        gradient is zero.
+    :ivar added: by the names of ``moments``, what later edits added to them; nothing at first.
     """
 
     moments: Mapping[str, Tensor]
+    unreached: Mapping[str, int] = field(default_factory=dict)
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def joined_by(self, others: Covariances, weight: float) -> Covariances:
@@ -90,19 +94,21 @@ class Covariances:
                 )
             inverses[name] = torch.cholesky_inverse(factor).to(moment.dtype)
         other = (1 + damping) * (torch.stack(list(scales.values())).mean() if scales else 1.0)
-        return Stiffness(inverses, other)
+        return Stiffness(inverses, other, self.unreached)
 
 
 @dataclass(frozen=True, eq=False)
 class Stiffness:
-    """What a gradient is divided by.
+    """The matrices that gradients are divided by.
 
     :ivar inverses: ``{name of a weight: (d, d)}``.
     :ivar other: for parameters of other layers, such as batch norm: the mean eigenvalue of those above.
+    :ivar unreached: see :class:`Covariances`; these layers are divided by ``other`` as well.
     """
 
     inverses: Mapping[str, Tensor]
     other: float | Tensor
+    unreached: Mapping[str, int] = field(default_factory=dict)
 
     def inverse(self, layer: Layer) -> Tensor:
         """The matrix ``(d, d)`` of a layer.
@@ -124,7 +130,8 @@ class Stiffness:
 
         :raises EditError: naming a layer that the covariances were not computed for.
         """
-        inverses = [(layer, self.inverse(layer)) for layer in edited_layers(model, parameters)]
+        edited = [one for one in edited_layers(model, parameters) if self.unreached.get(one.weight) != one.width]
+        inverses = [(layer, self.inverse(layer)) for layer in edited]
         sizes = [value.numel() for value in parameters.values()]
 
         def divide(gradients: Tensor) -> Tensor:
@@ -219,16 +226,19 @@ def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: 
     hooks = [layer.module.register_forward_pre_hook(watch(layer)) for layer in found]
     count = 0
     try:
-        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
+        with torch.inference_mode(False), torch.no_grad():
             for number, some in _batches(inputs, examples):
-                call(model, {}, some)
+                outputs_of(model, {}, some)
                 count += number
     finally:
         for hook in hooks:
             hook.remove()
     if count == 0:
         raise EditError("covariances need at least one input, none was given")
-    return Covariances({name: _mirrored(upper.div_(count)) for name, upper in moments.items()})
+    unreached = {layer.weight: layer.width for layer in found if layer.weight not in moments}
+    if len(unreached) == len(found):
+        raise EditError(f"no input reaches {', '.join(unreached)}: name layers that the model uses to answer")
+    return Covariances({name: _mirrored(upper.div_(count)) for name, upper in moments.items()}, unreached)
 
 
 def _batches(inputs: Any, examples: int) -> Iterator[tuple[int, Any]]:

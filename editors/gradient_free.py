@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
@@ -10,10 +9,12 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editors.base import Constraint, Edit, EditError, Editor, Layers, evaluation_mode
+from editors.base import Constraint, Edit, EditError, Editor, Layers
 from editors.constraints import Predicts
-from editors.descent import refuse_nan
+from editors.descent import refuse_unusable
+from editors.forward import copied, evaluation_mode, usable
 from editors.hyperparameters import check_steps
+from editors.selection import select_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class AnswerEditor(Editor):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> Edit:
+        select_parameters(model, layers)  # what cannot be edited or is unknown is an error everywhere
         name = type(self).__name__
         if differentiable:
             raise EditError(f"{name} follows no gradient of the weights, so its edits are not differentiable")
@@ -49,7 +51,7 @@ class AnswerEditor(Editor):
         if not isinstance(inputs, Tensor):
             raise EditError(f"{name} needs one tensor as input, not {type(inputs).__name__}")
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-            return self.answer(model, inputs.clone() if inputs.is_inference() else inputs, constraint, layers)
+            return self.answer(model, usable(inputs), constraint, layers)
 
     @abstractmethod
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> Edit:
@@ -65,7 +67,7 @@ class AnswerEdit(Edit):
     def apply(self, model: nn.Module) -> Edited:
         """A new module that answers as this edit does; ``model`` is the one that was edited, and stays as it is."""
         bare, _ = edit_in_place(model, type(self))
-        return Edited(replace(self, model=copy.deepcopy(bare)))
+        return Edited(replace(self, model=copied(bare)))
 
 
 class Edited(nn.Module):
@@ -98,8 +100,8 @@ def edit_in_place(model: nn.Module, kind: type[_Kind]) -> tuple[nn.Module, _Kind
 def checked(constraint: Predicts, outputs: Tensor) -> Tensor:
     """``l_e ()`` before the first change.
 
-    :raises EditError: if it is not a number, or for what the constraint refuses.
+    :raises EditError: if it is infinite or no number, or for what the constraint refuses.
     """
     loss = constraint(outputs)
-    refuse_nan(loss.reshape(1), ["the request"])
+    refuse_unusable([float(loss)], ["the request"])
     return loss

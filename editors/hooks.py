@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from editors.base import call
+from editors.forward import call, untouched
 
 
 class Observation(NamedTuple):
@@ -34,6 +34,8 @@ def observe(
 
     hook = module.register_forward_hook(watch)
     try:
-        return Observation(given, made, call(model, parameters or {}, inputs))
+        replaced = parameters or {}
+        outputs = untouched(model, lambda own, buffers: call(model, {**buffers, **replaced}, own), inputs)
+        return Observation(given, made, outputs)
     finally:
         hook.remove()

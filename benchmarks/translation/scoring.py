@@ -24,7 +24,8 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.base import evaluation_mode, spread
+from editors.base import spread
+from editors.forward import evaluation_mode
 from editors.constraints import SCORES
 
 VIEWS = 5

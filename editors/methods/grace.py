@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, call, copied_buffers, evaluation_mode
+from editors.base import EditError, Layers, holds
 from editors.constraints import Predicts
 from editors.covariance import last_linear
+from editors.forward import outputs_of
 from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
@@ -62,7 +63,7 @@ class Grace(AnswerEditor):
         stored = (keys, values) if steps else (keys[:0], values[:0])
         if earlier is not None:  # new ones first: of two keys at the same place, the new one answers
             stored = tuple(torch.cat(pair) for pair in zip(stored, (earlier.keys, earlier.values), strict=True))
-        return Codebook(bare, name, *stored, float(self.epsilon), bool(loss <= 0), steps, loss)
+        return Codebook(bare, name, *stored, float(self.epsilon), holds(loss), steps, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,6 @@ def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tens
 
     hook = model.get_submodule(layer).register_forward_pre_hook(replace)
     try:
-        with evaluation_mode(model):
-            return call(model, copied_buffers(model), inputs)
+        return outputs_of(model, {}, inputs)
     finally:
         hook.remove()

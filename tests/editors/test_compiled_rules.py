@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.editors.test_rows import Remembering
+from tests.editors.test_parameter_buffers import Remembering
 from torch import Tensor, nn
 
 import editors
