@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from editors.errors import EditError
+from editors.forward import usable
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +155,11 @@ def prefers(
         raise EditError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
     if len(alternatives) == 0:
         raise EditError("prefers() needs at least one alternative, none was given")
-    rows = [torch.as_tensor(row) for row in (target, *alternatives)]
+    rows = [usable(torch.as_tensor(row)) for row in (target, *alternatives)]
     if any(row.dim() != 1 or row.numel() == 0 or row.is_floating_point() or int(row.min()) < 0 for row in rows):
         raise EditError("every answer that prefers() compares must be a list of one or more whole numbers >= 0")
-    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(torch.int64)
-    lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
-    mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+    with torch.inference_mode(False):  # a graph holds them
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(torch.int64)
+        lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
+        mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
     return Prefers(tokens, mask, int(tokens.max()), score)

@@ -75,9 +75,9 @@ def diagonal_fisher(
     together = vmap(alone, in_dims=(None, 0, 0, None))
     size = sum(value.numel() * value.element_size() for value in parameters.values())
     chunk = max(1, min(_MOST_AT_ONCE, memory // size))
-    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     inputs, labels = usable(inputs), labels.to(inputs.device)
     with torch.inference_mode(False), evaluation_mode(model):
+        total = {name: torch.zeros_like(value) for name, value in parameters.items()}
         for some, answers in zip(inputs.split(chunk), labels.split(chunk), strict=True):
             try:
                 _add(total, gradients(together, some, answers))
@@ -85,7 +85,7 @@ def diagonal_fisher(
                 for one, label in zip(some, answers, strict=True):
                     found = gradients(alone, one, label)
                     _add(total, {name: gradient.unsqueeze(0) for name, gradient in found.items()})
-    return Fisher({name: value / len(inputs) for name, value in total.items()})
+        return Fisher({name: value / len(inputs) for name, value in total.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

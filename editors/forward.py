@@ -60,19 +60,19 @@ def untouched(model: nn.Module, run: Callable[[Any, dict[str, Tensor]], Any], in
     given = [*tensors(own), *buffers.values()]
     seen = writes is None and not any(value.is_inference() or is_functorch_wrapped_tensor(value) for value in given)
     versions = [value._version for value in given] if seen else []
-    plain = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    held = [(module.__dict__, dict(module.__dict__), dict(module._buffers)) for module in plain]
+    held = [
+        part for module in model.modules() if not isinstance(module, torch.jit.ScriptModule) for part in _held(module)
+    ]
     try:
         outputs = run(own, buffers)
         if seen:
-            _writes[model] = versions != [value._version for value in given] or any(_differs(*one) for one in held)
+            written = versions != [value._version for value in given]
+            _writes[model] = written or any(not _same(one, before) for one, before in held)
     finally:
-        for attributes, before, buffers_before in held:
-            if _differs(attributes, before, buffers_before):
-                attributes.clear()
-                attributes.update(before)
-                attributes["_buffers"].clear()
-                attributes["_buffers"].update(buffers_before)
+        for one, before in held:
+            if not _same(one, before):
+                one.clear()
+                one.extend(before) if isinstance(one, list) else one.update(before)
     return outputs
 
 
@@ -128,12 +128,17 @@ def _copied(value: Tensor) -> Tensor:
     return own.copy_(once).expand(value.shape)
 
 
-def _differs(attributes: dict[str, Any], before: dict[str, Any], buffers: dict[str, Tensor | None]) -> bool:
-    return not (_same(attributes, before) and _same(attributes["_buffers"], buffers))
+def _held(module: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """The attributes of a module, and what those hold that are a dict or a list, each with a copy of it as it is."""
+    for one in (module.__dict__, *module.__dict__.values()):
+        if isinstance(one, dict | list):
+            yield one, copy.copy(one)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(one[name] is value for name, value in other.items())
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(one[name] is value for name, value in other.items())
+    return len(one) == len(other) and all(value is then for value, then in zip(one, other, strict=True))
 
 
 def _reason(model: nn.Module, inputs: Any, error: Exception) -> str:

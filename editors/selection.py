@@ -59,9 +59,7 @@ def _check_kind(model: nn.Module) -> None:
         raise EditError(f"a model in {type(model).__name__} cannot be edited: edit its .module")
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
-            raise EditError(
-                f"embedding {name!r} has a max_norm and so changes its weights: set that to None"
-            )
+            raise EditError(f"embedding {name!r} has a max_norm and so changes its weights: set that to None")
 
 
 def _check_numbers(parameters: dict[str, nn.Parameter]) -> None:

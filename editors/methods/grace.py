@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from editors.base import EditError, Layers, holds
 from editors.constraints import Predicts
 from editors.covariance import last_linear
-from editors.forward import outputs_of
+from editors.forward import outputs_of, usable
 from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
@@ -43,13 +43,15 @@ class Grace(AnswerEditor):
         bare, earlier = edit_in_place(model, Codebook)
         if earlier is not None and earlier.layer != name:
             bare, earlier = model, None
+        held = (*bare.named_parameters(), *bare.named_buffers())
+        fixed = usable({key: value for key, value in held if value.is_inference()})
         reaching: list[Tensor] = []
         _with_features(bare, name, lambda features: reaching.append(features) or features, inputs)
         (keys,) = reaching
         values = keys.clone() if earlier is None else earlier.change(keys)
 
         def outputs(given: Tensor) -> Tensor:
-            return _with_features(bare, name, lambda features: given, inputs)
+            return _with_features(bare, name, lambda features: given, inputs, fixed)
 
         loss, steps = checked(constraint, outputs(values)), 0
         while loss > 0 and steps < self.max_steps:
@@ -92,11 +94,14 @@ class Codebook(AnswerEdit):
         return torch.where(near.unsqueeze(1), self.values[key], features)
 
 
-def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tensor], inputs: Any) -> Tensor:
-    """The outputs for ``inputs`` when ``layer`` is given what ``change`` makes of its features ``(N, d)``.
-
-    In evaluation mode.
-    """
+def _with_features(
+    model: nn.Module,
+    layer: str,
+    change: Callable[[Tensor], Tensor],
+    inputs: Any,
+    replaced: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """The outputs for ``inputs``, in evaluation mode, when ``layer`` is given ``change(features)``, both ``(N, d)``."""
 
     def replace(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
         if given[0].dim() != 2:
@@ -105,6 +110,6 @@ def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tens
 
     hook = model.get_submodule(layer).register_forward_pre_hook(replace)
     try:
-        return outputs_of(model, {}, inputs)
+        return outputs_of(model, replaced or {}, inputs)
     finally:
         hook.remove()
