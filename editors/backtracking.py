@@ -1,4 +1,4 @@
-"""Going back to where the constraint just holds: the smallest mixture of two sets of weights that satisfies it."""
+"""Backtracking: the smallest mixture of two sets of weights that satisfies a constraint, found by bisection."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class BisectionEditor(Editor):
 
     @abstractmethod
     def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[Edit]:
-        """Independent edits in the order of ``requests``."""
+        """Make independent edits, in the order of ``requests``."""
 
 
 @dataclass(frozen=True)
 class Backtracking(BisectionEditor):
-    """Any editor that changes parameters, with the last update of a successful edit scaled back by bisection.
+    """An editor of parameters whose successful edits have their last update scaled back by bisection.
 
     The end is a point where the constraint was seen to hold, so an edit that succeeded still does; one that failed or
     took no step is left as it is. What came before the last update is found by editing again with one step fewer.

@@ -117,37 +117,38 @@ class Editor(ABC):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> Edit:
-        """Change ``model``'s answer for ``inputs`` until ``constraint(outputs) <= 0``.
+        """Change ``model``'s answer for ``inputs`` until ``constraint(outputs) <= 0``; both stay as they are.
 
         :param inputs: what the model takes (see :class:`Request`).
         :param layers: what may change: a module name, several, a glob, or None for everything.
         :param differentiable: keep the graph through every step, back to the model's parameters and to
             hyperparameters given as tensors.
-        :raises EditError: for unknown layers or a loss that is not a number before the first step.
+        :raises EditError: for unknown layers, a model that cannot be edited, inputs that it fails on, or a loss that
+            is infinite or no number before the first step.
         """
 
     def statistics(self, model: nn.Module, inputs: Any, labels: Tensor | None, layers: Layers) -> Any:
-        """What the method must know about the data that ``model`` was trained on; computed once per model and part.
+        """The knowledge of the training data that the method needs, computed once per model and part.
 
         :param inputs: training inputs as ``model`` takes them, ``(N, ...)``; without :attr:`needs_labels` also an
             iterable of the inputs of one example each (see :class:`Request`).
         :param labels: their classes ``(N,)``; None where there are none.
-        :returns: what :meth:`informed` takes; None if the method needs nothing.
+        :returns: something that :meth:`informed` takes; None if the method needs nothing.
         """
         return None
 
     @property
     def examples(self) -> int | None:
-        """How many training inputs :meth:`statistics` looks at, see :func:`spread`; None for all that there are."""
+        """The number of training inputs that :meth:`statistics` looks at, see :func:`spread`; None for all."""
         return None
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether :meth:`statistics` finds out anything."""
+        """Whether the method needs :meth:`statistics`."""
         return type(self).statistics is not Editor.statistics
 
     def informed(self, statistics: Any) -> Editor:
-        """This editor with what :meth:`statistics` found out; methods that need nothing are returned as they are."""
+        """This editor with its :meth:`statistics`; one that needs none is returned as it is."""
         return self
 
     def remember(self, model: nn.Module, inputs: Any, layers: Layers) -> Editor:
@@ -166,12 +167,12 @@ class Editor(ABC):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> list[Edit]:
-        """Independent edits, each of the original ``model``, in the order of ``requests``."""
+        """Make independent edits, each of the original ``model``, in the order of ``requests``."""
         return [self.edit(model, *request, layers=layers, differentiable=differentiable) for request in requests]
 
 
 def spread(count: int, most: int | None) -> Tensor:
-    """At most ``most`` of the numbers below ``count``, as evenly spread as they can be; None for all."""
+    """At most ``most`` of the numbers below ``count``, spread evenly; None for all."""
     if most is None or most >= count:
         return torch.arange(count)
     return torch.linspace(0, count - 1, most).round().long()
@@ -183,5 +184,8 @@ def holds(loss: float | Tensor) -> bool:
 
 
 def uninformed(name: str, needed: str) -> EditError:
-    """What an editor raises that was not given what its ``statistics`` find out: ``needed``, after "needs"."""
+    """The error of an editor that lacks its statistics.
+
+    :param needed: what it needs, as the object of that verb.
+    """
     return EditError(f"{name} needs {needed}: use editor.informed(editor.statistics(model, inputs, labels, layers))")

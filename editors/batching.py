@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.base import EditError, Request
+from editors.base import Request
 from editors.convolutions import as_products
+from editors.errors import EditError
 from editors.forward import call, copied_buffers, untouched, usable
 from editors.parameter_buffers import Layout
 from editors.pytree import mapped, tuple_like

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, spread
+from editors.base import Layers, spread
+from editors.errors import EditError
 from editors.forward import outputs_of
 from editors.selection import select_parameters
 
@@ -35,7 +36,7 @@ class Layer(NamedTuple):
         return self.module.weight[0].numel() + (self.bias is not None)
 
     def rows(self, inputs: Tensor) -> Tensor:
-        """What the layer multiplies its weight with, ``(d, n)``: inputs or patches of them, 1 for the bias."""
+        """The matrix ``(d, n)`` that the weight is multiplied with: inputs or patches of them, 1 for the bias."""
         if isinstance(self.module, nn.Conv2d):
             shape = {name: getattr(self.module, name) for name in ("kernel_size", "dilation", "padding", "stride")}
             columns = F.unfold(inputs, **shape).transpose(0, 1).flatten(1)
@@ -49,7 +50,7 @@ class Layer(NamedTuple):
         return torch.cat(columns if self.bias is None else [*columns, self.module.bias.detach().unsqueeze(1)], dim=1)
 
     def named(self, joined: Tensor) -> dict[str, Tensor]:
-        """What :meth:`joined` put together, as parameters by name."""
+        """The parameters by name, from a matrix like that of :meth:`joined`."""
         size = self.module.weight[0].numel()
         parameters = {self.weight: joined[:, :size].reshape(self.module.weight.shape).clone()}
         return parameters if self.bias is None else {**parameters, self.bias: joined[:, size].clone()}
@@ -203,11 +204,11 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
 
 
 def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: int = EXAMPLES) -> Covariances:
-    """The covariances of the edited layers' inputs, in evaluation mode.
+    """The covariances of the edited layers' inputs, with the model in evaluation mode.
 
     :param inputs: a tensor ``(N, ...)``; one example's inputs as a tuple or mapping; or an iterable of such examples.
     :param examples: most inputs of a tensor to look at, spread evenly over those given.
-    :raises EditError: for no inputs, or layers without a weight whose inputs have a covariance.
+    :raises EditError: for no inputs, layers without a weight whose inputs have a covariance, or none that is reached.
     """
     found = edited_layers(model, select_parameters(model, layers))
     if not found:
@@ -242,7 +243,7 @@ def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: 
 
 
 def _batches(inputs: Any, examples: int) -> Iterator[tuple[int, Any]]:
-    """What goes through the model at a time, and how many examples that are."""
+    """Inputs that go through the model together, with the number of examples that these are."""
     if isinstance(inputs, Tensor):
         for some in spread(len(inputs), examples).to(inputs.device).split(_AT_ONCE):
             if len(some):

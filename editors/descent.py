@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
-from editors.base import Constraint, EditError, Editor, EditResult, Layers, Request, holds
+from editors.base import Constraint, Editor, EditResult, Layers, Request, holds
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
-from editors.errors import ForwardError
+from editors.errors import EditError, ForwardError
 from editors.forward import evaluation_mode
 from editors.hyperparameters import check_steps
 from editors.parameter_buffers import Layout, Rows
@@ -67,10 +67,10 @@ class DescentEditor(Editor):
 
     @abstractmethod
     def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What to add to the parameters ``(..., P)``, and the next state."""
+        """The updates ``(..., P)``, which are added to the parameters, and the next state."""
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective | None:
-        """What the rule minimises beside ``l_e``, such as a penalty; None, the default, if that is all.
+        """The gradients to follow of a rule that minimises more than ``l_e``, such as a penalty; None by default.
 
         It is asked for once per batch of edits and called once per step. It must treat rows independently and, where
         ``differentiable``, carry the graph.
@@ -216,7 +216,7 @@ def step_with_graph(rule: DescentEditor, batch: Batch, current: Tensor, state: A
 
 
 def _with_graph(state: Tensor) -> Tensor:
-    """A state that asks for gradients, needed or not, and at first as later: another kind would be compiled for."""
+    """A state that asks for gradients, needed or not, and at first as later: another kind would be compiled anew."""
     return bare(state).requires_grad_() if state.is_floating_point() and not state.requires_grad else state
 
 

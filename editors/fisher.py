@@ -1,4 +1,4 @@
-"""The diagonal of the Fisher information: how much each parameter matters for what a model has learned."""
+"""The diagonal of the Fisher information: the importance of each parameter for what a model has learned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from editors.base import EditError, Editor, Layers, uninformed
+from editors.base import Editor, Layers, uninformed
+from editors.errors import EditError
 from editors.forward import call, evaluation_mode, untouched, usable
 from editors.selection import select_parameters
 
@@ -90,7 +91,7 @@ def diagonal_fisher(
 
 @dataclass(frozen=True, kw_only=True)
 class FisherInformed(Editor):
-    """What editors share that know the Fisher information of the training data; a base before the update rule's.
+    """The base of editors that need the Fisher information of the training data; put it before the update rule's.
 
     :ivar fisher: F, the diagonal empirical Fisher information; from ``statistics``, through ``informed``.
     """
@@ -106,7 +107,7 @@ class FisherInformed(Editor):
     def importance(self, parameters: Mapping[str, nn.Parameter], name: str) -> Tensor:
         """The diagonal ``(P,)`` of ``parameters``, in their order.
 
-        :param name: what the editor is called where it does not know F yet.
+        :param name: of the editor, for the error where it does not know F yet.
         :raises EditError: for that, or naming a parameter that F was not computed for.
         """
         if self.fisher is None:

@@ -60,9 +60,7 @@ def untouched(model: nn.Module, run: Callable[[Any, dict[str, Tensor]], Any], in
     given = [*tensors(own), *buffers.values()]
     seen = writes is None and not any(value.is_inference() or is_functorch_wrapped_tensor(value) for value in given)
     versions = [value._version for value in given] if seen else []
-    held = [
-        part for module in model.modules() if not isinstance(module, torch.jit.ScriptModule) for part in _held(module)
-    ]
+    held = [part for module in model.modules() for part in _held(module)]
     try:
         outputs = run(own, buffers)
         if seen:
@@ -129,7 +127,9 @@ def _copied(value: Tensor) -> Tensor:
 
 
 def _held(module: nn.Module) -> Iterator[tuple[Any, Any]]:
-    """The attributes of a module, and what those hold that are a dict or a list, each with a copy of it as it is."""
+    """The attributes of a module, and those of them that are a dict or a list, each with a copy of it as it is."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
     for one in (module.__dict__, *module.__dict__.values()):
         if isinstance(one, dict | list):
             yield one, copy.copy(one)

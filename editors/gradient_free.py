@@ -1,4 +1,4 @@
-"""Editors that follow no gradient of the weights: what they share in keeping the contract."""
+"""The base of editors that follow no gradient of the weights, and of the edits that change no weight."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editors.base import Constraint, Edit, EditError, Editor, Layers
+from editors.base import Constraint, Edit, Editor, Layers
 from editors.constraints import Predicts
 from editors.descent import refuse_unusable
+from editors.errors import EditError
 from editors.forward import copied, evaluation_mode, usable
 from editors.hyperparameters import check_steps
 from editors.selection import select_parameters
@@ -19,7 +20,7 @@ from editors.selection import select_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerEditor(Editor):
-    """Change what a model answers without following a gradient of its weights.
+    """An editor that changes a model's answers without following a gradient of its weights.
 
     Such an editor must know the wanted label itself, so it takes ``editors.constraints.predicts(label)`` and no other
     constraint; and its edits have no derivative.
@@ -55,12 +56,12 @@ class AnswerEditor(Editor):
 
     @abstractmethod
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> Edit:
-        """The edit; ``model`` is in evaluation mode, gradients are off."""
+        """Make the edit; ``model`` is in evaluation mode, gradients are off."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnswerEdit(Edit):
-    """An edit that left every weight of ``model`` as it was: it holds what it stored instead."""
+    """An edit that left every weight of ``model`` as it was and stores something else instead."""
 
     model: nn.Module
 

@@ -1,4 +1,4 @@
-"""Requests that hold for other views of their inputs as well: augmented copies, on which the constraint must hold."""
+"""Views: augmented copies of a request's inputs, on which its constraint must hold as well."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.base import Constraint, EditError, Request
+from editors.base import Constraint, Request
 from editors.constraints import Predicts
+from editors.errors import EditError
 
 
 @dataclass(frozen=True, eq=False)

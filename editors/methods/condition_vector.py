@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from editors.base import Constraint, Edit, EditError, Editor, Layers, holds
+from editors.base import Constraint, Edit, Editor, Layers, holds
 from editors.constraints import Predicts
 from editors.descent import refuse_unusable
+from editors.errors import EditError
 from editors.forward import copied, evaluation_mode, outputs_of
 from editors.hooks import observe
 from editors.hyperparameters import check_steps

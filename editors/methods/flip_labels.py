@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import Edit, EditError, EditResult, Layers, holds
+from editors.base import Edit, EditResult, Layers, holds
 from editors.constraints import Predicts
+from editors.errors import EditError
 from editors.forward import outputs_of
 from editors.gradient_free import AnswerEditor, checked
 from editors.hooks import observe

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, holds
+from editors.base import Layers, holds
 from editors.constraints import Predicts
+from editors.errors import EditError
 from editors.forward import outputs_of
 from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditError, EditResult, Layers, holds, uninformed
+from editors.base import EditResult, Layers, holds, uninformed
 from editors.constraints import Predicts
 from editors.covariance import EXAMPLES, Covariances, Layer, Stiffness, covariances, last_linear
+from editors.errors import EditError
 from editors.gradient_free import AnswerEditor, checked
 from editors.hooks import observe
 from editors.hyperparameters import hyperparameter
