@@ -19,12 +19,12 @@ from torch import nn
 import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
-from pipelines.config.blocks import Benchmark, SequenceSettings, Training
+from pipelines.config.blocks import Benchmark, SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 
 if TYPE_CHECKING:
-    from pipelines.reporting.tables.results import CellResult, Quality, Table
+    from pipelines.reporting.tables.presentation import Presentation
 
 RANDOM, MISTAKES = "random", "mistakes"
 
@@ -242,21 +242,9 @@ class Task(ABC):
 
     # Reports
 
-    @abstractmethod
-    def quality(self, description: Mapping[str, Any], cell: Cell) -> Quality:
-        """How good the cell's model is before any edit."""
-
-    @abstractmethod
-    def tables(self, settings: Settings, benchmark: str) -> Sequence[Table]:
-        """The paper's tables that such a benchmark may have rows of."""
-
-    def training_note(self, name: str, training: Training) -> str:
-        """In which terms a training differs from the defaults, in few words; a footnote of its rows."""
-        return ""
-
-    def further_pages(self, settings: Settings, benchmark: str, results: Sequence[CellResult]) -> None:
-        """Write what only this task has to show."""
-        return None
+    def presentation(self, settings: Settings, benchmark: str) -> Presentation:
+        """What tables and pages say about such a benchmark."""
+        raise NotImplementedError
 
 
 def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:

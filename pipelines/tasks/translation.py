@@ -152,9 +152,9 @@ class TranslationBenchmark(Benchmark):
 
     data: Corpora
     model: Sizes
-    trainings: dict[
-        Name, Annotated[PlainTranslation | EditableTranslationTraining, Field(discriminator="recipe")]
-    ] = Field(min_length=1)
+    trainings: dict[Name, Annotated[PlainTranslation | EditableTranslationTraining, Field(discriminator="recipe")]] = (
+        Field(min_length=1)
+    )
     requests: RequestSettings = RequestSettings()
 
     @model_validator(mode="after")
