@@ -24,8 +24,9 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.base import evaluation_mode, spread
+from editors.base import spread
 from editors.constraints import SCORES
+from editors.forward import evaluation_mode
 
 VIEWS = 5
 """Sentences on which an edit's generality is looked at."""

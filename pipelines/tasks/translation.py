@@ -17,7 +17,8 @@ import editors
 from baselines import editable_translation, translation
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import WEIGHTS
-from baselines.translation import TranslationPlan
+from baselines.training import Objective, train
+from baselines.translation import LabelSmoothed, SentencePairs, TranslationPlan, TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.seeds import drawn_from

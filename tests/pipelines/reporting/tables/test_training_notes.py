@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pipelines.config.trainings import TrainingSettings
 from pydantic import TypeAdapter
 
 from pipelines.config import params
-from pipelines.config.trainings import TrainingSettings
 from pipelines.reporting.tables.training_notes import note
 
 PLAN = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "schedule": "cosine"}
