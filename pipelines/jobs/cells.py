@@ -18,12 +18,10 @@ from benchmarks.files import file_hash
 from benchmarks.networks.model_split import WHOLE_MODEL
 from pipelines.config.params import Settings
 from pipelines.store.code import code_hash, with_imports
-from pipelines.store.layout import Layout, cell, repeated
+from pipelines.store.layout import KEYS, Layout, cell, repeated
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
-KEYS = ["training", "editor", "layers"]
-"""The columns that name a cell in every table of a benchmark."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 HISTORY = "history.csv"
 """Beside a model that was trained: its epochs."""
 EDITOR = "editor.json"
@@ -110,6 +112,11 @@ class Layout:
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"
+
+    @property
+    def drawn(self) -> Path:
+        """What each figure was drawn from, so that none is drawn twice; not an output."""
+        return self.root / "unfinished" / self.benchmark / "figures.json"
 
     @property
     def figures(self) -> Path:

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
+from pipelines.reporting.figures.scatter import pareto_front
 
 from pipelines.reporting.figures import catalogue
-from pipelines.reporting.figures.scatter import pareto_front
 
 
 def texts(figure) -> list[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.figures.sequences import sequence_curves
+from pipelines.reporting.figures import sequence_curves
 from pipelines.reporting.tables.sequences import sequences_markdown, similar_markdown
 
 
