@@ -3,22 +3,22 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.figures.points import place_labels
+from pipelines.reporting.figures.labels import place_labels
 from pipelines.reporting.frames import require
 from pipelines.store.layout import KEYS
 
 _DARKEST, _LIGHTEST = 0.45, 0.6
 """How much of black and of white is mixed into the colours of the first and the last target."""
-# Blue mends, red breaks: Okabe and Ito's, through white.
-_MENDS, _BREAKS = "#0072B2", "#B34700"
+_CHANGE = LinearSegmentedColormap.from_list("change", ["#0072B2", "white", "#B34700"])
+"""Blue mends, red breaks: Okabe and Ito's, through white."""
 _NUMBERS = 10
 """Up to this many classes, the squares of the matrix hold their numbers and the groups of edits their names."""
-_MOST_TICKS = 40
+_TICKS, _LETTERS = 12, 18  # at most, of names beside the matrix: more would stand on each other, or press it flat
 
 
 @style.styled
@@ -72,12 +72,12 @@ def _draw_matrix(axes: Axes, rows: pd.DataFrame, names: list[str], largest: floa
     """Classes of edited images by classes of control images, coloured by the mean change of error."""
     rows = rows.astype({"edited_class": str, "class": str})
     values = rows.pivot(index="edited_class", columns="class", values="drawdown_signed").loc[names, names].to_numpy()
-    squares = axes.imshow(values, cmap=_diverging(), vmin=-largest, vmax=largest, aspect="equal")
+    squares = axes.imshow(values, cmap=_CHANGE, vmin=-largest, vmax=largest, aspect="equal")
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    every = -(-len(names) // _MOST_TICKS)  # so that names do not stand on each other
-    ticks, words = range(0, len(names), every), [style.shown(name) for name in names[::every]]
+    every = -(-len(names) // _TICKS)
+    ticks, words = range(0, len(names), every), [style.shown(name, _LETTERS) for name in names[::every]]
     axes.set_xticks(ticks, words, rotation=90 if max(map(len, words)) > 2 else 0, fontsize=8)
     axes.set_yticks(ticks, words, fontsize=8)
     axes.set_xlabel("class of the control images")
@@ -116,7 +116,7 @@ def _name_groups(figure: Figure, axes: Axes, rows: pd.DataFrame, names: list[str
     groups = {place: group.to_numpy(dtype=float) for place, group in groups.items() if len(group)}
     looks = [{"color": class_colour(place, 0, len(names)), "weight": "bold", "fontsize": 8} for place in groups]
     middles = np.array([_medoid(group) for group in groups.values()]).reshape(-1, 2)
-    texts, distances = [style.shown(names[place]) for place in groups], (0, 6, 12, 18, 26, 36, 48, 62, 80)
+    texts, distances = [style.shown(names[place], _LETTERS) for place in groups], (0, 6, 12, 18, 26, 36, 48, 62, 80)
     place_labels(figure, axes, middles, texts, distances=distances, looks=looks)
 
 
@@ -145,12 +145,6 @@ def class_colour(label: int, target: int, classes: int) -> tuple[float, float, f
     shade = 2 * target / max(classes - 1, 1) - 1
     mixed = colour * (1 + _DARKEST * shade) if shade < 0 else colour + _LIGHTEST * shade * (1 - colour)
     return tuple(float(part) for part in mixed)
-
-
-def _diverging() -> ListedColormap:
-    ends = [np.array(to_rgb(colour)) for colour in (_MENDS, _BREAKS)]
-    steps = np.linspace(-1, 1, 255)
-    return ListedColormap([1 - abs(step) * (1 - ends[int(step > 0)]) for step in steps])
 
 
 def _medoid(points: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
@@ -38,7 +37,6 @@ def tradeoff_curves(
     axes.set_xlim(lowest - 0.03 * (100 - lowest), 100 + 0.02 * (100 - lowest))
     axes.axvspan(REQUIRED_SUCCESS, axes.get_xlim()[1], color=style.FEASIBLE, zorder=0)
     axes.axvline(REQUIRED_SUCCESS, color=style.SOFT, linestyle="--", linewidth=1)
-    handles = []
     models = frame[KEYS].drop_duplicates()
     for (_, model), look in zip(models.iterrows(), style.curve_looks(models), strict=True):
         rows = frame[(frame[KEYS] == model).all(axis=1)].sort_values("factor")
@@ -47,12 +45,11 @@ def tradeoff_curves(
             axes.vlines(rows["success_rate"], rows[f"{y}_low"], rows[f"{y}_high"], color=look["color"], alpha=0.45)
         tuned = rows[rows["factor"] == 1]
         axes.plot(tuned["success_rate"], tuned[y], linestyle="none", zorder=4, **style.RING)
-        handles.append(Line2D([], [], markersize=5, label=style.row_title(model), **look))
-    handles.append(style.marker_entry("tuned learning rate", **style.RING))
     axes.set_ylim(bottom=0)
     axes.set_xlabel(titles[0])
     axes.set_ylabel(titles[1])
-    style.legend_above(figure, handles, most=3)
+    ring = style.marker_entry("tuned learning rate", **style.RING)
+    style.legend_above(figure, [*style.curve_keys(models, markersize=5), ring], most=3)
     return figure
 
 
@@ -68,27 +65,25 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     """
     require(frame, [*KEYS, "edits", *panels, *(f"{name}_std" for name in panels)], "edits in a row")
     models = frame[KEYS].drop_duplicates()
-    figure = style.new_figure(height=3.9 + _ROW * -(-len(models) // 2))
+    figure = style.new_figure(height=3.9 + _ROW * min(-(-len(models) // 2), 6))
     axes_of = dict(zip(panels, figure.subplots(ncols=len(panels), squeeze=False)[0], strict=True))
-    every = max(len(models), int(frame["edits"].max()) // _MARKED)
-    handles = []
+    every, thick = max(len(models), int(frame["edits"].max()) // _MARKED), {"markersize": 5.5, "linewidth": 2}
     for place, ((_, model), look) in enumerate(zip(models.iterrows(), style.curve_looks(models), strict=True)):
         rows = frame[(frame[KEYS] == model).all(axis=1)].sort_values("edits")
-        look = {**look, "markersize": 5.5, "linewidth": 2}
         where = (1 + place * every // len(models), every)
         for name, axes in axes_of.items():
             spread = rows[f"{name}_std"].fillna(0)
             low, high = (rows[name] - spread).clip(lower=0), (rows[name] + spread).clip(upper=100)
             axes.fill_between(rows["edits"], low, high, color=look["color"], alpha=0.15, linewidth=0)
-            axes.plot(rows["edits"], rows[name], markevery=where, **look)
-        handles.append(Line2D([], [], label=style.row_title(model), **look))
+            axes.plot(rows["edits"], rows[name], markevery=where, **look, **thick)
     for name, axes in axes_of.items():
         axes.set_xlabel("Edits in a row")
         axes.set_title(panels[name], fontsize=10)
         axes.set_xlim(0, frame["edits"].max())
         axes.set_ylim(0, min(102, 1.05 * axes.dataLim.y1) or 1.0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=5)
+    keys = style.curve_keys(models, **thick)
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
     return figure
 
 
@@ -140,16 +135,10 @@ def training_curves(
 def _mark(axes: Axes, epoch: int, value: float, name: str, unit: str) -> None:
     axes.plot(epoch, value, **style.RING)
     to_left, to_top = epoch > sum(axes.get_xlim()) / 2, value < sum(axes.get_ylim()) / 2
-    axes.annotate(
-        f"chosen: epoch {epoch}\n{name} {value:.2f} {unit}".rstrip(),
-        (epoch, value),
-        xytext=(-10 if to_left else 10, 22 if to_top else -22),
-        textcoords="offset points",
-        ha="right" if to_left else "left",
-        va="bottom" if to_top else "top",
-        fontsize=9,
-        path_effects=style.HALO,
-    )
+    look = {"ha": "right" if to_left else "left", "va": "bottom" if to_top else "top", "fontsize": 9}
+    where = {"xytext": (-10 if to_left else 10, 22 if to_top else -22), "textcoords": "offset points"}
+    text = f"chosen: epoch {epoch}\n{name} {value:.2f} {unit}".rstrip()
+    axes.annotate(text, (epoch, value), path_effects=style.HALO, **look, **where)
 
 
 @style.styled

@@ -18,7 +18,6 @@ from pipelines.store.layout import KEYS
 
 _FRONT = {"color": style.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 _SAME = {"marker": ".", "markersize": 4, "linewidth": 1.2}
-_OTHER = "#C4C9D2"
 _FIXED = 4  # entries of the key that name no editor
 _LOGARITHMIC = 5.0
 """From this ratio of largest to smallest value on, a linear axis presses the good editors into one line."""
@@ -84,9 +83,10 @@ def scatter(
     axes.set_xlabel("\n".join([(titles or (x, y))[0], *notes]))
     axes.set_ylabel((titles or (x, y))[1])
     axes.margins(x=0.15, y=0.12)
-    keys: list[Artist] = [_editor_entry(name) for name in keyed]
+    looks = [style.editor_look(name) for name in keyed]
+    keys: list[Artist] = [style.marker_entry(one.title, one.marker, color=one.colour, markersize=7) for one in looks]
     if others:
-        keys.append(style.marker_entry(f"{len(others)} other editors", color=_OTHER, markersize=7))
+        keys.append(style.marker_entry(f"{len(others)} other editors", color=style.OTHER, markersize=7))
     if elsewhere.any() and not one_editor:
         dot = {"markersize": 6, "markerfacecolor": "white", "markeredgewidth": 2.5, "markeredgecolor": style.SOFT}
         keys.append(style.marker_entry(f"trained otherwise than {style.shown(usual)}", **dot))
@@ -121,7 +121,7 @@ def _draw_points(
         ends += [[(row[x], row.get(f"{y}_{end}", np.nan)) for end in ("low", "high")]]
         whiskers = [line for line in np.array(ends, dtype=float) if np.isfinite(line).all()]
         look = style.editor_look(row["editor"])
-        colour = _OTHER if row["editor"] in grey else look.colour
+        colour = style.OTHER if row["editor"] in grey else look.colour
         axes.add_collection(LineCollection(whiskers, colors=colour, linewidths=0.9, zorder=2))
         face, inner = (colour, "white") if filled else ("white", colour)
         mark = {"color": colour, "marker": look.marker, "markersize": 8, "markeredgewidth": 1.5, "linestyle": "none"}
@@ -130,11 +130,6 @@ def _draw_points(
             axes.plot(row[x], row[y], marker="o", markersize=3, markeredgewidth=0, color=inner, zorder=4)
         intervals += whiskers
     return intervals
-
-
-def _editor_entry(name: str) -> Line2D:
-    look = style.editor_look(name)
-    return style.marker_entry(look.title, look.marker, color=look.colour, markersize=7)
 
 
 def _shade(axes: Axes, reach: float, text: str) -> np.ndarray:

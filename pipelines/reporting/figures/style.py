@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import matplotlib
 import pandas as pd
@@ -26,6 +26,9 @@ HALO = (withStroke(linewidth=2.5, foreground="white"),)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 HOLLOW = {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": INK}
 RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
+OTHER = "#C4C9D2"
+"""Of what is shown without a name."""
+_CURVES = MOST_NAMES - 1  # that are told apart: an entry is left for what else a key must say
 _FONT = "DejaVu Sans"
 
 
@@ -97,15 +100,14 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "path",
 }
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def styled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def styled(function: _Function) -> _Function:
     """Run a drawing or saving function under these settings, leaving matplotlib's own as they were."""
 
     @wraps(function)
-    def under_settings(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    def under_settings(*arguments: Any, **named: Any) -> Any:
         with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
             return function(*arguments, **named)
 
@@ -183,9 +185,9 @@ def row_title(row: Mapping[str, Any], between: str = " · ", training: bool = Tr
 
 
 def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A look for the curve of each of these rows with ``training, editor, layers``, no two alike up to 40.
+    """A look for the curve of each of these rows with ``training, editor, layers``; of many, the last are grey.
 
-    The colour and marker are the editor's, and curves of one editor differ in their dashes; where there is no other
+    The colour and marker are the editor's, and curves of one colour differ in their dashes; where there is no other
     editor, the colour tells the training.
     """
     several = rows["editor"].nunique() > 1
@@ -193,21 +195,30 @@ def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
     looks: list[dict[str, Any]] = []
     for place, (training, editor) in enumerate(zip(rows["training"], rows["editor"], strict=True)):
         colour = editor_colour(editor) if several else MUTED[1:][trainings.index(training) % (len(MUTED) - 1)]
+        colour = OTHER if len(rows) > _CURVES and place >= _CURVES - 1 else colour
         marker = editor_look(editor).marker if several else _MARKERS[place % len(_MARKERS)]
-        alike = sum(look["color"] == colour for look in looks)
-        dashes = DASHES[(alike if several else place) % len(DASHES)]
-        looks.append({"color": colour, "marker": marker, "linestyle": dashes})
+        dashes = sum(look["color"] == colour for look in looks) if several else place
+        looks.append({"color": colour, "marker": marker, "linestyle": DASHES[dashes % len(DASHES)]})
     return looks
 
 
-def shown(name: object) -> str:
-    """A name that came from outside as a line of text: what the font lacks is written as ``U+72AC``."""
-    text = " ".join(str(name).split())
-    glyphs = _glyphs()
-    text = "".join(letter if ord(letter) in glyphs else f"U+{ord(letter):04X}" for letter in text)
+def curve_keys(rows: pd.DataFrame, **looks: Any) -> list[Line2D]:
+    """Entries of a legend for the curves of these rows, at most 11."""
+    pairs = zip(rows.to_dict("records"), curve_looks(rows), strict=True)
+    keys = [Line2D([], [], label=row_title(row), **look | looks) for row, look in pairs]
+    if len(keys) <= _CURVES:
+        return keys
+    return [*keys[: _CURVES - 1], Line2D([], [], color=OTHER, label=f"{len(keys) - _CURVES + 1} more")]
+
+
+def shown(name: object, most: int = 200) -> str:
+    """A name that came from outside as a line of at most so many letters; what the font lacks is written ``U+72AC``."""
+    text = "".join(letter if ord(letter) in _glyphs() else f"U+{ord(letter):04X}" for letter in str(name))
+    text = " ".join(text.split())
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
     return f"\u200b{text}" if text.startswith("_") else text  # legends leave out what begins with an underscore
 
 
 @cache
 def _glyphs() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
+    return frozenset(get_font(findfont(_FONT)).get_charmap()) | frozenset(map(ord, "\t\n\r"))
