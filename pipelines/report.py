@@ -46,6 +46,14 @@ LEARNED_CAPTION = (
     '"Learned" are the same edits with the hyperparameters that Editable Training ended with, which no tuning held to '
     "the required success. "
 )
+_QUANTITIES = drawing.Quantities(
+    drawdown=("drawdown", "Drawdown (points)"),
+    quality=("test_error", "Test error after training (%)"),
+    more_is_better=False,
+    histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
+    judged=("tuning_error", "%"),
+    sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far that are in force (%)"},
+)
 SPREAD_COLUMN = Column("drawdown_seeds_std", "Drawdown, sd over trainings", "points", 2)
 _TERMS = (
     "*Generality* is the share of five other pictures of the edited thing (augmented as in training, then turned by up "
@@ -83,7 +91,7 @@ def report(
     sequences.write(settings, layout)
     trainings.write(settings, layout)
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
-    drawing.draw(settings, layout, results, board, tables)
+    drawing.draw(settings, layout, results, board, tables, _QUANTITIES)
     _write_json(layout.results / "metrics.json", _metrics(board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     warning = fill(benchmark, run_records(settings, benchmark, results, board))

@@ -15,7 +15,7 @@ from benchmarks.errors import InputError
 from benchmarks.translation.bleu import COUNTED
 from benchmarks.translation.metrics import NAMES, bleu_drawdown, summarise
 from pipelines.jobs import cells
-from pipelines.reporting.figures.style import with_views
+from pipelines.reporting.frames import with_views
 from pipelines.reporting.tables import published
 from pipelines.store.layout import TIMING
 from pipelines.translation_job import Job, RowCell

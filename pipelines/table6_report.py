@@ -13,8 +13,8 @@ from benchmarks.translation import corpus
 from pipelines import table6, table6_claims
 from pipelines.jobs.records import write_records
 from pipelines.reporting.claims import definitions, judging
-from pipelines.reporting.figures import catalogue
-from pipelines.reporting.figures.style import naming_views
+from pipelines.reporting.figures import save, table_bars
+from pipelines.reporting.frames import naming_views
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.pages.index import write_index
 from pipelines.reporting.pages.translations import examples
@@ -70,7 +70,8 @@ def report(job: Job) -> None:
     )
     write_csv(folder / "claims.csv", judging.table(judged), digits=6)
     write_csv(folder / "timings.csv", table6.timings(results), digits=6)
-    catalogue.save(catalogue.table6_bars(table), folder / "figures" / "table6", ("png", "svg"))
+    axes = {"drawdown": "bleu_drawdown", "quality": "bleu", "titles": ("BLEU drawdown (points)", "Test BLEU")}
+    save(table_bars(table, names=[one.heading for one in results], **axes), folder / "figures" / "table6")
     _write_json(folder / "run.json", _run(job, results))
     _write_json(folder / "metrics.json", _metrics(results, table))
     warning = fill(job.benchmark, run_records(job, results, table))

@@ -15,7 +15,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines.config.params import Settings
 from pipelines.reporting.claims.judging import count
-from pipelines.reporting.figures.style import naming_views
+from pipelines.reporting.frames import naming_views
 from pipelines.reporting.pages import overview
 from pipelines.reporting.tables.leaderboard import WORKAROUNDS
 from pipelines.reporting.tables.markdown import reaches_success

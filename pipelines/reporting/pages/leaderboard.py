@@ -7,7 +7,7 @@ from string import Template
 
 import pandas as pd
 
-from pipelines.reporting.figures.checks import require
+from pipelines.reporting.frames import require
 from pipelines.reporting.pages.leaderboard_template import PAGE, SCRIPT, STYLE
 from pipelines.reporting.tables.markdown import (
     KEYS,

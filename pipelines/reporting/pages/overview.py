@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.style import naming_views
+from pipelines.reporting.frames import naming_views
 from pipelines.reporting.tables import columns
 from pipelines.reporting.tables.markdown import Footnotes, escape, legend, table_lines
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.checks import require
+from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.store.layout import KEYS
 
-REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
 
 
@@ -133,16 +132,6 @@ def published_metrics(frame: pd.DataFrame, metrics: Sequence[Column]) -> set[str
     """The metrics for which the paper has at least one number in this frame."""
     names = {column.metric: f"published_{column.metric}" for column in metrics}
     return {metric for metric, name in names.items() if name in frame.columns and frame[name].notna().any()}
-
-
-def reaches_success(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether 95 % success lies below the upper end of its interval, or of its value without one.
-
-    Tuning puts most rows at the very edge of the constraint, so that on other edits about half of them measure a
-    little less; only rows whose whole interval lies below are set apart.
-    """
-    upper = frame["success_rate_high"] if "success_rate_high" in frame else frame["success_rate"]
-    return upper.fillna(frame["success_rate"]) >= REQUIRED_SUCCESS
 
 
 def best_rows(frame: pd.DataFrame) -> list[bool]:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.checks import require
+from pipelines.reporting.frames import require
 from pipelines.reporting.tables.columns import SUCCESS
 from pipelines.reporting.tables.markdown import NOTHING, Column, escape, name_of, to_markdown
 
