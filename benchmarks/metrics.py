@@ -1,4 +1,4 @@
-"""From one record per edit to the numbers of a table row, each with a 95 % interval; the same for every kind of task."""
+"""From one record per edit to the numbers of a table row, each with a 95 % interval; for every kind of task."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Quality(Protocol):
 
 @dataclass(frozen=True)
 class Measures:
-    """What the records of one kind of task say: one row per edit, with the columns ``edit``, ``trivial``, ``succeeded``.
+    """What the records of one kind of task say: a row per edit, with the columns ``edit``, ``trivial``, ``succeeded``.
 
     :ivar drawdown: the metric that tuning minimises.
     :ivar quality: the name of the :class:`Quality` of its models.

@@ -15,7 +15,6 @@ from benchmarks.translation import corpora, corpus
 from pipelines import command
 from pipelines.config import params as parameters
 from pipelines.store.fingerprint import MADE_OF, is_made_of, write_made_of
-from pipelines.table6_report import report
 from pipelines.translation_job import Job, data_code, files_named, identity
 from pipelines.translation_settings import read
 from pipelines.translator_edits import edit_all
@@ -33,7 +32,6 @@ def translation(
     train_all(job)
     edit_all(job)
     shutil.rmtree(job.layout.root / "unfinished" / benchmark, ignore_errors=True)
-    report(job)
 
 
 def _prepare(job: Job) -> None:

@@ -66,7 +66,9 @@ def training_note(training: Any) -> str:
         return f"goes on from {source} without edits, to tell what longer training alone brings" if source else ""
     rate = editing.hyperparameters.get("lr")
     trained = f"trained with learning rate {rate:g} of the editor" if rate is not None else "trained with its defaults"
-    weight = f"c_loc = {editing.c_loc:g} ({editing.c_loc / training.tokens:.2g} beside a loss per token, in full batches)"
+    weight = (
+        f"c_loc = {editing.c_loc:g} ({editing.c_loc / training.tokens:.2g} beside a loss per token, in full batches)"
+    )
     return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
 
 

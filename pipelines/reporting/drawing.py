@@ -18,7 +18,7 @@ from pipelines.jobs.cells import KEYS
 from pipelines.jobs.parallel_map import share_out
 from pipelines.reporting.figures import catalogue
 from pipelines.reporting.pages import sequences
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, RANKS, Layout
 
 _SCALABLE = (

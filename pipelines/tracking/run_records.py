@@ -14,8 +14,8 @@ import typer
 from benchmarks.files import write_atomically
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
-from pipelines.reporting.claims.measurements import read_cost
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.tables.results import CellResult
+from pipelines.reporting.tables.trainings import read_cost
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
 from pipelines.store.machine import git_commit
 from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, uri

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pipelines.reporting.claims.verdicts import Verdict
+from pipelines.table6 import RowResult, published_name
 
 from benchmarks.errors import InputError
 from pipelines import table6_claims
 from pipelines.config import params
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import Condition, Paper, Row
-from pipelines.reporting.claims.verdicts import Verdict
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.tables import published
-from pipelines.table6 import RowResult, published_name
 from pipelines.translation_job import RowCell
 from pipelines.translation_settings import RowSettings, TranslationSettings, read
 from tests.optional import needs, skip_without

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from pipelines.table6_report import report
 
 from benchmarks.errors import InputError
 from pipelines import table6
 from pipelines.config import params
 from pipelines.reporting.pages import index
 from pipelines.store.records import write_records
-from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
 from pipelines.translation_settings import read

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from pipelines.reporting.claims.verdicts import Verdict
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import METRICS, Paper, Row
-from pipelines.reporting.claims.verdicts import Verdict
 from pipelines.reporting.tables import published
 
 SHIPPED = definitions.load()

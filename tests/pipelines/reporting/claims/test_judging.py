@@ -7,6 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from pipelines.reporting.claims.equal_failures import at_equal_failures
+from pipelines.reporting.claims.verdicts import Verdict
+from pipelines.reporting.tables.leaderboard import CellResult
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
@@ -14,11 +17,8 @@ from pipelines.config import params
 from pipelines.jobs.cells import Cell
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.definitions import Claim, Condition
-from pipelines.reporting.claims.equal_failures import at_equal_failures
-from pipelines.reporting.claims.verdicts import Verdict
 from pipelines.reporting.pages import index
 from pipelines.reporting.tables import leaderboard
-from pipelines.reporting.tables.leaderboard import CellResult
 from pipelines.store.csv_files import write_csv
 
 EDITS = 100

@@ -6,9 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
-
-from benchmarks.metrics import Estimate, mean, share
 from pipelines.reporting.claims.verdicts import (
     Allowed,
     Verdict,
@@ -17,6 +14,9 @@ from pipelines.reporting.claims.verdicts import (
     paired_difference,
     paired_ratio,
 )
+from scipy import stats
+
+from benchmarks.metrics import Estimate, mean, share
 
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = Verdict
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pipelines.reporting.tables.sequences import sequences_markdown, similar_markdown
 
 from pipelines.reporting.figures.sequences import sequence_curves
-from pipelines.reporting.tables.sequences import sequences_markdown, similar_markdown
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pipelines.reporting.tables.training_notes import note
 from pydantic import TypeAdapter
 
 from pipelines.config import params
 from pipelines.config.trainings import TrainingSettings
-from pipelines.reporting.tables.training_notes import note
 
 PLAN = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "schedule": "cosine"}
 EDITABLE = {**PLAN, "recipe": "editable", "editor": "rmsprop", "layers": "chain3", "c_edit": 0.1, "c_loc": 0.1}
