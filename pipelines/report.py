@@ -23,9 +23,8 @@ from pipelines.reporting.pages import sequences
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.pages.index import write_index
 from pipelines.reporting.tables import paper, results, trainings
-from pipelines.reporting.tables.presentation import Presentation
+from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
-from pipelines.reporting.tables.writing import write_tables
 from pipelines.store import provenance
 from pipelines.store.csv_files import write_csv
 from pipelines.store.layout import MISTAKES, RANKS, Layout

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -170,7 +170,7 @@ class Condition(Strict):
             raise InputError(f"{self.metric} is looked up in the paper's tables: remove 'published'")
         if of_paper:  # the numbers of Table 5, of mistakes, are in a picture: there is nothing to look up
             for row in (row for row in (*self.rows, *self.stand_ins) if metric.source != "mistakes"):
-                if not PAPER.has(row):
+                if in_paper(row).empty:
                     raise InputError(f"the paper has no row {str(row)!r} in its tables")
 
     @model_validator(mode="after")
@@ -233,37 +233,28 @@ class _File(Strict):
     claims: dict[Name, Claim] = Field(min_length=1)
 
 
-class Paper:
-    """The numbers of its tables by row."""
-
-    def has(self, row: Row) -> bool:
-        """Whether it has such a row, or such a training."""
-        return not self._find(row).empty
-
-    def value(self, row: Row, metric: str) -> float:
-        """The published value, ``nan`` where there is none."""
-        found = self._find(row)
-        return float(found[metric].iloc[0]) if row.editor and metric in found and len(found) else math.nan
-
-    def _find(self, row: Row) -> pd.DataFrame:
-        table = self._best if row.layers == BEST else self._named
-        chosen = table[table["training"] == row.training]
-        if row.editor:
-            chosen = chosen[chosen["editor"] == row.editor]
-        if row.editor and row.layers != BEST:
-            chosen = chosen[chosen["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
-        return chosen
-
-    @cached_property
-    def _best(self) -> pd.DataFrame:
-        return published.load("table1")
-
-    @cached_property
-    def _named(self) -> pd.DataFrame:
-        return pd.concat([published.named(f"table{number}") for number in (3, 2, 4, 6)], ignore_index=True)
+def in_paper(row: Row) -> pd.DataFrame:
+    """The paper's rows of that name, or of that training: one or none, for a whole name."""
+    table = _paper(row.layers == BEST)
+    found = table[table["training"] == row.training]
+    if row.editor:
+        found = found[found["editor"] == row.editor]
+    if row.editor and row.layers != BEST:
+        found = found[found["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
+    return found
 
 
-PAPER = Paper()
+@cache
+def _paper(best: bool) -> pd.DataFrame:
+    """All rows with the names that they have here; those of Table 1, which name no part, for the ``best`` one."""
+    numbers = (1,) if best else (3, 2, 4, 6)
+    return pd.concat([published.named(f"table{number}") for number in numbers], ignore_index=True)
+
+
+def published_value(row: Row, metric: str) -> float:
+    """What the paper prints of a metric of a row, ``nan`` where it prints nothing."""
+    found = in_paper(row)
+    return float(found[metric].iloc[0]) if row.editor and metric in found and len(found) else math.nan
 
 
 def load(path: Path) -> dict[str, Claim]:

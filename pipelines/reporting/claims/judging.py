@@ -20,12 +20,12 @@ from pipelines.reporting.claims.definitions import (
     BEST,
     MEASURED,
     MISTAKES,
-    PAPER,
     Claim,
     Condition,
     Metric,
     Row,
     metrics_of,
+    published_value,
 )
 from pipelines.reporting.claims.statistics import (
     Verdict,
@@ -237,7 +237,7 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
 
 
 def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:
-    published = math.nan if metric.source == "mistakes" else PAPER.value(row, name)
+    published = math.nan if metric.source == "mistakes" else published_value(row, name)
     if cell is None:
         return Side(row, row.layers == BEST, published, math.nan)
     measured = Row(*cell.cell.names.values())

@@ -212,7 +212,8 @@ def _verdicts(folder: Path) -> list[str]:
     rows = [
         f"| {escape(row.says)}{of} | {row.claim_verdict} |" for row, of in zip(judged.itertuples(), whose, strict=True)
     ]
-    summary = f"<details><summary>The paper's claims, and whether they hold on {folder.name}</summary>"
+    ours = " and our own" if any(whose) else ""
+    summary = f"<details><summary>The paper's claims{ours}, and whether they hold on {folder.name}</summary>"
     table = ["| claim | verdict here |", "| --- | --- |", *rows]
     return [summary, "", *table, "", f"[How each was decided]({folder.name}/claims.md)", "", "</details>", ""]
 

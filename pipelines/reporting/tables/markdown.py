@@ -184,14 +184,14 @@ def escape(text: str) -> str:
     HTML, links, emphasis, pipes and control characters lose their meaning; ``code`` between backticks stays code.
     """
     pieces = re.split(r"(`[^`]+`)", _one_line(text))
-    line = "".join(code(piece) if number % 2 else _literal(piece) for number, piece in enumerate(pieces))
+    line = "".join(code(one).replace("|", r"\|") if place % 2 else _literal(one) for place, one in enumerate(pieces))
     return re.sub(r"^(\d*)(#+\s|[+.)-]\s|[=-]+$)", r"\1\\\2", line)  # no heading, list or line below a heading
 
 
 def code(text: str) -> str:
-    """A name of anybody's as code in Markdown, also inside a table cell."""
+    """A name of anybody's as code in Markdown."""
     line = _one_line(text.replace("`", ""))
-    return "`" + line.replace("|", r"\|") + "`" if line else NOTHING
+    return f"`{line}`" if line else NOTHING
 
 
 def _one_line(text: str) -> str:

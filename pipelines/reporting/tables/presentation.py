@@ -1,20 +1,30 @@
-"""How the results of one kind of task are told: what its adapter gives a report."""
+"""How the results of one kind of task are told: what its adapter gives a report, and the tables written from that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures, Quality
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell
+from pipelines.reporting.pages.leaderboard import leaderboard_html
+from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
+from pipelines.reporting.tables.results import LEARNED, SPREAD, CellResult, hyperparameters_of, timings
+from pipelines.store.csv_files import write_csv
+from pipelines.store.layout import Layout
 
-if TYPE_CHECKING:
-    from pipelines.reporting.tables.results import CellResult
+EXTRA = {"already_right": Column("Already right", "%", 1)}
+"""Columns that are no metric of a task."""
+_ABOUT_LEARNED = (
+    '"Learned" are the same edits with the hyperparameters that Editable Training ended with, which no tuning held to '
+    "the required success. "
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,8 @@ class Presentation:
     :ivar note: what a reader of a cell's row should know of its training and editor, such as
         ``trained with clip_norm 10``; else nothing.
     :ivar published_training: what the paper calls a training, from a benchmark's and our name.
-    :ivar words: what stands for names in captions, for a benchmark, besides those of :class:`Table`.
+    :ivar words: what stands for names in captions, for a benchmark, besides those of :class:`Table`; these may stand in
+        them.
     :ivar examples: makes a page of examples of a benchmark's name, and headings of rows with their records.
     :ivar files: what lies in a benchmark's folder besides: a name, pages, data.
     """
@@ -92,7 +103,65 @@ class Presentation:
         return self.measures.columns.get(name, EXTRA.get(name))
 
 
-LEARNED, SPREAD = "_learned", "_seeds_std"
-"""Endings of columns: with the hyperparameters that training ended with; standard deviation over training seeds."""
-EXTRA = {"already_right": Column("Already right", "%", 1)}
-"""Columns that are no metric of a task."""
+def write_tables(
+    settings: Settings,
+    layout: Layout,
+    told: Presentation,
+    results: Sequence[CellResult],
+    mistakes: Sequence[CellResult],
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Write every table; one of which this run has no row is removed.
+
+    :returns: the leaderboard, and the paper's tables by name, empty where there are none of their rows.
+    """
+    board = told.leaderboard.rows(results)
+    tables = {table.name: table.rows(mistakes if table.of_mistakes else results) for table in told.tables}
+    words = _words(board, mistakes)
+    words |= {name: text.format(**words) for name, text in told.words(settings, layout.benchmark).items()}
+    note, quality = settings.benchmark(layout.benchmark).note, results[0].quality
+    notes = [escape(note)]
+    if quality.signature:
+        notes.append(f"{told.measures.columns[quality.name].label}: {code(quality.signature)}.")
+    chosen = hyperparameters_of(results)
+    for table in told.tables:
+        if tables[table.name].empty:
+            for suffix in (".md", ".csv"):
+                (layout.results / f"{table.name}{suffix}").unlink(missing_ok=True)
+        else:
+            _write(layout, table, told, tables[table.name], chosen, words, notes)
+    sheet = _write(layout, told.leaderboard, told, board, chosen, words, notes)
+    page = leaderboard_html(sheet, caption=told.leaderboard.caption.format(**words), scale_note=note)
+    write_atomically(layout.results / "leaderboard.html", page)
+    write_csv(layout.results / "timings.csv", timings(results), digits=6)
+    return board, tables
+
+
+def _write(
+    layout: Layout,
+    table: Table,
+    told: Presentation,
+    frame: pd.DataFrame,
+    chosen: Sequence[str],
+    words: dict[str, str],
+    notes: Sequence[str],
+) -> Sheet:
+    write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
+    drawdown = told.measures.drawdown
+    if table is told.leaderboard:  # most of its rows have no published counterpart: of the paper's, the drawdown only
+        frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
+    title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
+    sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])
+    text = to_markdown(sheet, caption=table.caption.format(**words), notes=notes)
+    write_atomically(layout.results / f"{table.name}.md", text)
+    return sheet
+
+
+def _words(board: pd.DataFrame, mistakes: Sequence[CellResult]) -> dict[str, str]:
+    """What stands for the names in captions."""
+    fewer = "" if board["edits"].nunique() == 1 else " (of an editor whose steps are slow, fewer)"
+    learned = any(name.endswith("_learned") for name in board)
+    return {
+        "edits": f"{board['edits'].max()} edits{fewer}",
+        "mistakes": str(max((result.description["edits"] for result in mistakes), default=0)),
+        "learned": _ABOUT_LEARNED if learned else "",
+    }

@@ -74,19 +74,13 @@ def beside(measured: pd.DataFrame, published: pd.DataFrame, on: Sequence[str]) -
     say which layers they edit, else ``["training", "editor", "layers"]`` and what the table has besides. Rows
     and index of ``measured`` stay as they are.
 
-    :raises ValueError: when a column of ``on`` is missing, or when several published rows share the same names.
+    :raises KeyError: when a column of ``on`` is missing.
+    :raises ValueError: when several published rows share the same names.
     """
     on = list(on)
-    for frame, which in ((measured, "measured"), (published, "published")):
-        missing = [column for column in on if column not in frame.columns]
-        if missing:
-            raise ValueError(f"the {which} table has no column {', '.join(missing)} to join on")
     metrics = {metric: f"published_{metric}" for metric in published if metric not in NAMES}
     cells = _joinable(published[on + list(metrics)], on).rename(columns=metrics)
-    if cells.duplicated(on).any():
-        twice = cells.loc[cells.duplicated(on), on].iloc[0].to_dict()
-        raise ValueError(f"several published rows have {twice}; join on more columns than {', '.join(on)}")
-    found = _joinable(measured[on], on).merge(cells, how="left", on=on)
+    found = _joinable(measured[on], on).merge(cells, how="left", on=on, validate="many_to_one")
     return measured.assign(**{name: found[name].to_numpy() for name in metrics.values()})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,9 +19,14 @@ from benchmarks.metrics import Estimate, Measures, Quality, share
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, cells_of
 from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS
-from pipelines.reporting.tables.presentation import LEARNED, SPREAD, Presentation
 from pipelines.reporting.tables.published import PAPERS_PARTS
 from pipelines.store import layout
+
+if TYPE_CHECKING:
+    from pipelines.reporting.tables.presentation import Presentation
+
+LEARNED, SPREAD = "_learned", "_seeds_std"
+"""Endings of columns: with the hyperparameters that training ended with; standard deviation over training seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ class CellResult:
     method: str = ""
     published_training: str = ""
     learned: pd.DataFrame | None = None
-    edited: str = Presentation.edited
+    edited: str = "the test split"
     notes: tuple[str, ...] = ()
     repetitions: tuple[CellResult, ...] = ()
 
