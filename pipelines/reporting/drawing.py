@@ -15,7 +15,7 @@ from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS
-from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting.figures import catalogue
 from pipelines.reporting.pages import sequences
 from pipelines.reporting.tables.results import CellResult
@@ -89,7 +89,7 @@ def draw(
                 catalogue.training_curves, history, kept, title=f"{folder.name} training"
             )
     pieces = [(layout.figures / name, figure) for name, figure in drawn.items()]
-    written = {path for paths in share_out(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
+    written = {path for paths in parallel_map(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
     for stale in set(layout.figures.iterdir()) - written:
         stale.unlink()
 

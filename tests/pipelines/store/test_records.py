@@ -12,7 +12,7 @@ from benchmarks.errors import InputError
 from benchmarks.translation.metrics import summarise
 from benchmarks.translation.scoring import TranslationRecord
 from pipelines.jobs.progress import Progress
-from pipelines.store.records import in_shards, write_records
+from pipelines.jobs.records import in_shards, write_records
 
 SUCCEEDED = [False, False, True, False]
 TEXTS = ["null", "nan", "NA", "null und nichtig"]

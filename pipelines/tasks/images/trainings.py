@@ -1,30 +1,23 @@
-"""How models are trained, as blocks of params.yaml: one kind of block for each recipe."""
+"""How classifiers are made: one kind of block for each recipe."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from baselines import edit_targets
-from baselines.cnp import CnpObjective, CnpTerms
+from baselines.cnp import EDITOR, CnpObjective, CnpTerms
 from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
 from baselines.training import TrainingPlan
 from benchmarks.errors import InputError
-
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-"""Names become parts of file names."""
-
-
-class Strict(BaseModel):
-    """A block of params.yaml: unknown keys are errors, text is no number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+from editors.methods.condition_vector import PART
+from pipelines.config.blocks import Name, Training
 
 
-class _Training(Strict):
+class _Trained(Training):
     """What every training has: see :class:`baselines.training.TrainingPlan`.
 
     ``architecture`` takes the place of the benchmark's, with the same options and those in ``options``. ``start`` names
@@ -55,7 +48,7 @@ class _Training(Strict):
         return tuple(dict.fromkeys(name for name in (self.start, self.taught_by) if name is not None))
 
     @model_validator(mode="after")
-    def _new_beside_old(self) -> _Training:
+    def _new_beside_old(self) -> Self:
         if self.lr_new is not None and self.start is None:
             raise InputError("lr_new needs start: without a model to go on from, all parameters are new")
         return self
@@ -66,13 +59,13 @@ class _Training(Strict):
         return TrainingPlan(**{field.name: getattr(self, field.name) for field in fields(TrainingPlan)})
 
 
-class PlainTraining(_Training):
+class PlainTraining(_Trained):
     """The base loss alone."""
 
     recipe: Literal["plain"]
 
 
-class DistilledTraining(_Training):
+class DistilledTraining(_Trained):
     """The answers of the training that ``teacher`` names, learned without labels (section 4.3)."""
 
     recipe: Literal["distilled"]
@@ -83,7 +76,7 @@ class DistilledTraining(_Training):
         return self.teacher
 
 
-class _EditingTraining(_Training):
+class _EditingTraining(_Trained):
     """What every training has whose objective makes edits: see :class:`baselines.editable.EditTerms`.
 
     ``reference_mode`` is the batch normalisation of p; there is none for p-hat, because the edited model answers in
@@ -120,6 +113,10 @@ class CnpTraining(_EditingTraining):
     terms_type = CnpTerms
     objective_type = CnpObjective
 
+    @property
+    def prepares(self) -> tuple[str, str]:
+        return EDITOR, PART
+
 
 class EditableTraining(_EditingTraining):
     """Editable Training: see :class:`baselines.editable.EditableTerms`.
@@ -144,8 +141,12 @@ class EditableTraining(_EditingTraining):
     def taught_by(self) -> str | None:
         return self.teacher
 
+    @property
+    def prepares(self) -> tuple[str, str]:
+        return self.editor, self.layers
 
-class PretrainedTraining(Strict):
+
+class PretrainedTraining(Training):
     """Weights of a torchvision network that others trained: ``weights`` is torchvision's name for them, or a file."""
 
     recipe: Literal["pretrained"]
@@ -153,15 +154,8 @@ class PretrainedTraining(Strict):
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
-    plan: ClassVar[None] = None
 
-    @property
-    def made_of(self) -> tuple[str, ...]:
-        """No training of this benchmark."""
-        return ()
-
-
-class ExtendedTraining(Strict):
+class ExtendedTraining(Training):
     """The model of the training ``start`` in another architecture, whose new parts are left at random (section 4.3)."""
 
     recipe: Literal["extended"]
@@ -169,15 +163,13 @@ class ExtendedTraining(Strict):
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
 
-    plan: ClassVar[None] = None
-
     @property
     def made_of(self) -> tuple[str, ...]:
         """The trainings whose models this one needs."""
         return (self.start,)
 
 
-class DknnTraining(Strict):
+class DknnTraining(Training):
     """A classifier by nearest neighbours, made of another training's network: see :mod:`baselines.dknn`.
 
     ``network`` names that training, ``parts`` the parts of it whose activations are compared.
@@ -190,7 +182,10 @@ class DknnTraining(Strict):
 
     architecture: ClassVar[None] = None
     options: ClassVar[dict[str, Any]] = {}
-    plan: ClassVar[None] = None
+
+    @property
+    def prepares(self) -> tuple[str, str]:
+        return "flip_labels", "votes"
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -198,7 +193,7 @@ class DknnTraining(Strict):
         return (self.network,)
 
 
-TrainingSettings = Annotated[
+ImageTraining = Annotated[
     PlainTraining
     | DistilledTraining
     | EditableTraining
@@ -211,6 +206,6 @@ TrainingSettings = Annotated[
 """How a model is trained: a block of its own for each ``recipe``."""
 
 
-def targets_of(training: TrainingSettings) -> str:
+def targets_of(training: Training) -> str:
     """How a training's edits are drawn, see :mod:`baselines.edit_targets`; ``random`` for one that makes none."""
     return getattr(training, "targets", edit_targets.RANDOM)

@@ -1,4 +1,4 @@
-"""Whether edits of mistakes carry over to the test images most like them (section 4.3.1): records, and a table."""
+"""How far edits of mistakes carry over to the test images most like them (section 4.3.1): records, and a table."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.data import mistakes
+from benchmarks.data import mistakes as candidates
 from benchmarks.files import write_atomically
 from benchmarks.scoring import embedding
 from benchmarks.scoring import similar as scoring
 from benchmarks.scoring.request_options import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
-from pipelines.jobs import edited_images, realistic_mistakes
-from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, fingerprint, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
+from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
-from pipelines.jobs.scorers import loaded, statistics
-from pipelines.store.code import code_hash
-from pipelines.store.csv_files import write_csv
-from pipelines.store.fingerprint import is_made_of
+from pipelines.jobs.records import in_shards, write_records
+from pipelines.store.csv_files import remove_others, write_csv
+from pipelines.store.fingerprint import fingerprint, is_made_of
 from pipelines.store.layout import Layout
-from pipelines.store.records import in_shards, write_records
+from pipelines.tasks.base import demand_of
+from pipelines.tasks.images import edits
+from pipelines.tasks.scoring import data_of, identity, informed
 
 SUMMARY = [*KEYS, "embedding", "edits"]
 """The columns that the table starts with."""
@@ -41,17 +41,18 @@ def measure(settings: Settings, benchmark: str) -> None:
     files = [layout.similar / f"{cell.editor}-{cell.file}.json" for cell in cells]
     if cells:
         device = settings.torch_device()
-        (found,) = share_out(partial(_neighbours, settings), [benchmark], settings.processes, device)
+        (found,) = parallel_map(partial(_neighbours, settings), [benchmark], settings.processes, device)
         todo = [cell for cell, file in zip(cells, files, strict=True) if not _is_done(settings, cell, found, file)]
-        share_out(partial(_measure_cell, settings, found), todo, settings.processes, device)
+        parallel_map(partial(_measure_cell, settings, found), todo, settings.processes, device)
     wanted = {file.with_suffix(suffix).name for file in files for suffix in (".json", ".csv")} | {_NEIGHBOURS}
     if cells:
-        for stale in [path for path in layout.similar.iterdir() if path.name not in wanted]:
-            stale.unlink()
+        remove_others(layout.similar, wanted)
     else:
         shutil.rmtree(layout.similar, ignore_errors=True)
     for shards in layout.unfinished_rows.glob("similar-*"):
         shutil.rmtree(shards)
+    if asked is None:
+        return
     rows = [_summary(cell, file) for cell, file in zip(cells, files, strict=True)]
     write_csv(layout.results / "similar.csv", pd.DataFrame(rows, columns=None if rows else SUMMARY), digits=6)
 
@@ -73,29 +74,30 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
     first, name = settings.training_seeds[0], embedding.chosen(asked.embedding)
     model = Cell(benchmark, settings.benchmark(benchmark).mistakes.training, "", "", first)
-    code = [code_hash(module.__file__) for module in (embedding, mistakes, edited_images, realistic_mistakes)]
-    decides = [realistic_mistakes.identity(settings, benchmark, first), name, asked.edits, PROTOCOL, code]
-    identity = json.dumps(decides)
+    code = [module.__file__ for module in (embedding, candidates, edits)]
+    decides = [edits.identity(settings, benchmark, first), name, asked.edits, PROTOCOL]
+    wanted = fingerprint(decides, code)
     path = layout.similar / _NEIGHBOURS
     try:
         known = json.loads(path.read_text())
-        if known["identity"] == identity:
-            return _Neighbours(tuple(known["positions"]), name, identity)
+        if known["identity"] == wanted:
+            return _Neighbours(tuple(known["positions"]), name, wanted)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    data, network = loaded(settings, model)
-    images = edited_images.to_true_labels(settings, benchmark, data, asked.edits).images
+    data = data_of(settings, benchmark, layout.data)
+    network = edits.load_network(settings, model, data)
+    images = edits.to_true_labels(settings, benchmark, data, asked.edits).images
     embed = embedding.embedding(name, network, data)
     positions = embedding.nearest(embed(images.images), embed(data.test.images)).tolist()
-    content = {"embedding": name, "positions": positions, "identity": identity}
+    content = {"embedding": name, "positions": positions, "identity": wanted}
     write_atomically(path, json.dumps(content, indent=2) + "\n")
-    return _Neighbours(tuple(positions), name, identity)
+    return _Neighbours(tuple(positions), name, wanted)
 
 
 def _identity(settings: Settings, cell: Cell, found: _Neighbours) -> str:
     tuned, asked = read_tuned(cell), settings.benchmark(cell.benchmark).similar
     decides = [found.identity, asked.augmentations, tuned["hyperparameters"], tuned["max_steps"]]
-    return fingerprint(settings, cell, decides, scoring.__file__, edited_images.__file__)
+    return identity(settings, cell, decides, scoring.__file__)
 
 
 def _is_done(settings: Settings, cell: Cell, found: _Neighbours, file: Path) -> bool:
@@ -104,12 +106,12 @@ def _is_done(settings: Settings, cell: Cell, found: _Neighbours, file: Path) -> 
 
 def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
     asked, tuned = settings.benchmark(cell.benchmark).similar, read_tuned(cell)
-    identity, file = _identity(settings, cell, found), cell.layout.similar / f"{cell.editor}-{cell.file}.json"
-    data, model = loaded(settings, cell)
-    edited = edited_images.to_true_labels(settings, cell.benchmark, data, asked.edits)
-    edits = len(edited.images) * asked.augmentations
-    progress = Progress(f"similar {cell}", edits, "edits")
-    more = settings.editor(cell.editor)
+    wanted, file = _identity(settings, cell, found), cell.layout.similar / f"{cell.editor}-{cell.file}.json"
+    data = data_of(settings, cell.benchmark, cell.layout.data)
+    model = edits.load_network(settings, cell, data)
+    edited = edits.to_true_labels(settings, cell.benchmark, data, asked.edits)
+    count = len(edited.images) * asked.augmentations
+    progress = Progress(f"similar {cell}", count, "edits")
     images = SimilarScorer(
         model,
         cell.layers,
@@ -119,19 +121,19 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
         found.positions,
         edited.seeds,
         asked.augmentations,
-        Demand(more.views, more.margin),
+        Demand(**demand_of(settings, cell)),
     )
-    editor = settings.build(cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    editor = editor.informed(statistics(settings, cell, images, data.train))
+    editor = settings.build(cell.benchmark, cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
+    editor = informed(settings, cell, images, editor)
 
     def some(rows: range) -> pd.DataFrame:
         places = range(rows.start // asked.augmentations, rows.stop // asked.augmentations)
         return pd.DataFrame([asdict(record) for place in places for record in images.run(editor, place)])
 
-    folder = cell.layout.unfinished_rows / f"similar-{cell.editor}-{cell.file}-{identity[:12]}"
-    records = in_shards(folder, edits, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
+    folder = cell.layout.unfinished_rows / f"similar-{cell.editor}-{cell.file}-{wanted[:12]}"
+    records = in_shards(folder, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
     write_records(file.with_suffix(".csv"), records)
-    description = {**cell.names, "embedding": found.embedding, "edits": edits, "fingerprint": identity}
+    description = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": wanted}
     write_atomically(file, json.dumps(description, indent=2) + "\n")
     shares = accuracies(records)
     progress.finish(
