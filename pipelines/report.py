@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -14,8 +13,8 @@ import typer
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines import command
-from pipelines.config import params as parameters
 from pipelines.config.params import Settings
+from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.judging import Evidence
@@ -27,24 +26,26 @@ from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
 from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import MISTAKES, RANKS, Layout
+from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout
+from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
+_SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
+
+@provenance.timed(lambda layout: [layout.results / "leaderboard.csv"])
 def report(
-    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark> and results/README.md, and make MLflow's runs equal to them."""
-    began = time.perf_counter()
-    settings = parameters.load(params)
-    layout, told = Layout(benchmark), paper.CLASSIFIERS
+    settings, layout = load_settings(params), Layout(benchmark)
+    task = task_of(settings, benchmark)
+    told, block = task.presentation, settings.benchmark(benchmark)
     found = results.read(settings, benchmark, told)
     if not found:
-        raise InputError(
-            f"there is nothing to report on {benchmark}: no editor of `leaderboard` edits a listed training"
-        )
-    mistakes = results.read(settings, benchmark, told, MISTAKES) if settings.benchmark(benchmark).mistakes else []
+        raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
+    mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
     _write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)
@@ -58,10 +59,8 @@ def report(
     _write_json(layout.results / "metrics.json", _metrics(told, board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     warning = fill(benchmark, run_records(settings, benchmark, found, board))
-    described = provenance.describe(settings, benchmark, time.perf_counter() - began)
-    described |= {"made_elsewhere": results.made_elsewhere(found)}
-    _write_json(layout.results / "run.json", described)
-    write_index(layout.root / "results", settings, [told], warning)
+    _write_json(layout.results / "run.json", _run(settings, layout, found))
+    write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     best, drawdown = board.iloc[0], told.measures.drawdown
     print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best[drawdown]:.2f} points: ", end="")
     print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
@@ -71,9 +70,9 @@ def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult])
     """How far mistakes are off, if a training of the run draws targets that are off as far."""
     block, path = settings.benchmark(layout.benchmark), layout.results / RANKS
     path.unlink(missing_ok=True)
-    folders = [layout.model(name, settings.training_seeds[0]) for name in settings.run_of(layout.benchmark).trainings]
+    folders = [layout.described(name, settings.training_seeds[0]) for name in block.trainings]
     drawn = [folder / RANKS for folder in folders if (folder / RANKS).exists()]
-    own = [result for result in mistakes if block.mistakes and result.cell.training == block.mistakes.training]
+    own = [result for result in mistakes if result.cell.training == block.mistakes.training]
     if drawn and own:
         frame = pd.read_csv(drawn[0])
         write_csv(path, paper.ranks(own, frame, len(frame)), digits=6)
@@ -82,10 +81,10 @@ def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult])
 def _write_claims(
     settings: Settings, layout: Layout, told: Presentation, found: list[CellResult], mistakes: list[CellResult]
 ) -> None:
-    block, run = settings.benchmark(layout.benchmark), settings.run_of(layout.benchmark)
-    names = {told.published_training(settings, layout.benchmark, one) for one in block.trainings}
+    block = settings.benchmark(layout.benchmark)
+    names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
     claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
-    measured = judging.measurements(layout, run.trainings, settings.training_seeds[0])
+    measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
     judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured))
     text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
     write_atomically(layout.results / "claims.md", text)
@@ -100,6 +99,54 @@ def _metrics(told: Presentation, board: pd.DataFrame) -> dict:
         values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no others
         nested.setdefault(row["training"], {}).setdefault(row["editor"], {})[row["layers"]] = values
     return nested
+
+
+def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[str, Any]:
+    """Everything needed to say where the numbers come from, and the command that makes them again.
+
+    What is not known here, as where the data or the times of stages are missing, stays as it was.
+    """
+    name, task = layout.benchmark, task_of(settings, layout.benchmark)
+    path, stages = layout.results / "run.json", provenance.read_stages(layout)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    last = stages.get("evaluate", before)
+    around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings(task.packages)
+    data = layout.data / task.data_file
+    block = settings.benchmark(name)
+    return {
+        "benchmark": name,
+        "command": f"dvc repro report@{name}",
+        "protocol": PROTOCOL,
+        "seed": settings.seed,
+        "training_seeds": settings.training_seeds,
+        "edit_seeds": settings.edit_seeds,
+        "data": _about_data(json.loads(data.read_text())) if data.exists() else before["data"],
+        "made_elsewhere": results.made_elsewhere(found),
+        **around,
+        "seconds": _seconds(layout, stages) if stages else before.get("seconds", {}),
+        "parameters": {"compile": settings.compile, "benchmark": block.model_dump(mode="json")},
+    }
+
+
+def _about_data(described: dict[str, Any]) -> dict[str, Any]:
+    """Source, fingerprint and sizes of prepared data, from their description."""
+    splits = {"train": "training", "tuning": "tuning", "valid": "validation", "test": "test"}
+    counts = described.get("files") or described
+    sizes = {words: counts[name] for name, words in splits.items() if name in counts}
+    sizes = {words: size["images"] if isinstance(size, dict) else size for words, size in sizes.items()}
+    source = described.get("source") or described.get("origin")
+    return {"source": source, "fingerprint": described["fingerprint"], "sizes": sizes}
+
+
+def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Wall time of stages, but for this one, and of trainings and studies, as they wrote it down."""
+    spent = {name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items()}
+    spent.pop("report", None)
+    files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
+    files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
+    pieces = {name: json.loads(path.read_text()) for name, path in files.items()}
+    of_tables = provenance.of_tables(spent | {"report": {"seconds": 0.0}})
+    return {"stages": spent, "tables_and_figure_2": of_tables, **pieces}
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS
+from pipelines.jobs.cells import KEYS, models_of
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting.figures import catalogue
 from pipelines.reporting.pages import sequences
@@ -49,25 +49,25 @@ def draw(
 
     :param board: the leaderboard; ``tables`` the paper's by name, empty where this run has none of their rows.
     """
-    drawn: dict[str, Callable[[], Figure]] = {
-        "generality-drawdown": partial(
-            catalogue.scatter, board, x="generality", curves=_tradeoffs(settings, layout, board)
-        ),
-    }
-    if board["num_steps"].notna().any():
-        drawn["steps-drawdown"] = partial(catalogue.scatter, board, x="num_steps")
-    if board["training"].nunique() > 1:
-        measured = (tables["table3"] if len(tables["table3"]) else board).dropna(subset="drawdown")
-        drawn["error-drawdown"] = partial(catalogue.error_drawdown_scatter, measured)
+    drawn: dict[str, Callable[[], Figure]] = {}
+    shown = {name: frame for name, frame in tables.items() if not frame.empty}
+    if "drawdown" in board:
+        curves = _tradeoffs(settings, layout, board)
+        drawn["generality-drawdown"] = partial(catalogue.scatter, board, x="generality", curves=curves)
+        if board["num_steps"].notna().any():
+            drawn["steps-drawdown"] = partial(catalogue.scatter, board, x="num_steps")
+        if board["training"].nunique() > 1:
+            measured = shown.get("table3", board).dropna(subset="drawdown")
+            drawn["error-drawdown"] = partial(catalogue.error_drawdown_scatter, measured)
     for name in ("table3", "table4", "table5"):
-        if not tables[name].empty and board["training"].nunique() > 1:
-            drawn[name] = partial(catalogue.table3_bars, tables[name])
+        if name in shown and board["training"].nunique() > 1:
+            drawn[name] = partial(catalogue.table3_bars, shown[name])
     if (layout.results / RANKS).exists():
         drawn["ranks"] = partial(catalogue.rank_bars, pd.read_csv(layout.results / RANKS))
-    if not tables["table1"].empty:
-        drawn["table1"] = partial(catalogue.table1_bars, tables["table1"])
-    if not tables["table2"].empty:
-        drawn["table2"] = partial(catalogue.table2_bars, tables["table2"])
+    if "table1" in shown:
+        drawn["table1"] = partial(catalogue.table1_bars, shown["table1"])
+    if "table2" in shown:
+        drawn["table2"] = partial(catalogue.table2_bars, shown["table2"])
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
     if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
         drawn["figure2"] = partial(catalogue.figure2, *map(pd.read_csv, analysed))
@@ -81,8 +81,7 @@ def draw(
         drawn[f"tuning-{editor}"] = partial(catalogue.tradeoffs, studies, threshold, title=f"Tuning of {editor}")
     for editor, series in _importances(layout, results).items():
         drawn[f"importances-{editor}"] = partial(catalogue.importances, series)
-    trainings = settings.run_of(layout.benchmark).trainings
-    for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in trainings]:
+    for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
             history, kept = _history(folder)
             drawn[f"training-{folder.name}"] = partial(
@@ -96,7 +95,8 @@ def draw(
 
 def _tradeoffs(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
-    named = board.assign(editor=[settings.method(editor) for editor in board["editor"]]).sort_values("generality")
+    method = settings.benchmark(layout.benchmark).method
+    named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     curves = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
     if path.exists() and "generality" in (frame := pd.read_csv(path)):
@@ -121,8 +121,10 @@ def _studies(layout: Layout, results: list[CellResult]) -> dict[str, tuple[dict[
     """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
     found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
     for result in results:
-        cell, required = result.cell, result.description["tuning"].get("required", result.description["min_success"])
-        trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
+        if not result.tuning:
+            continue
+        cell, required = result.cell, result.tuning.get("required", result.required)
+        trials = pd.read_csv(cell.tuned.with_suffix(".csv"))
         if len(trials) > 1:
             found.setdefault(cell.editor, ({}, required))[0][f"{cell.training},\n{cell.layers}"] = trials
     return found
@@ -133,9 +135,9 @@ def _importances(layout: Layout, results: list[CellResult]) -> dict[str, dict[st
     found: dict[str, dict[str, pd.Series]] = {}
     for result in results:
         cell = result.cell
-        path = layout.tuned(cell.editor) / f"{cell.file}.json"
+        path = cell.tuned
         try:
-            values = pd.Series(json.loads(path.read_text())["importances"], dtype=float)
+            values = pd.Series(json.loads(path.read_text()).get("importances", {}), dtype=float)
         except (OSError, ValueError, KeyError, TypeError) as error:
             again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
             raise InputError(f"{path} does not hold a study ({error!r}): remove it and {again}") from error

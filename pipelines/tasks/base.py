@@ -19,12 +19,12 @@ from torch import nn
 import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
-from pipelines.config.blocks import Benchmark, SequenceSettings, Training
+from pipelines.config.blocks import Benchmark, SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 
 if TYPE_CHECKING:
-    from pipelines.reporting.tables.results import CellResult, Quality, Table
+    from pipelines.reporting.tables.presentation import Presentation
 
 RANDOM, MISTAKES = "random", "mistakes"
 
@@ -127,6 +127,8 @@ class Task(ABC):
     """In the folder of prepared data, the file that says what they are, their fingerprint included."""
     measures: ClassVar[Measures]
     """The metrics that records give, and which of them is the drawdown."""
+    presentation: ClassVar[Presentation]
+    """What tables and pages say."""
     rescorable: ClassVar[int] = 20
     """The best trials of a search are looked at on the whole split if it is at most so many times as large as the
     control examples of an edit; 0 for never. Looking at a larger one would cost more than all of the search."""
@@ -238,24 +240,6 @@ class Task(ABC):
 
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""
-        return None
-
-    # Reports
-
-    @abstractmethod
-    def quality(self, description: Mapping[str, Any], cell: Cell) -> Quality:
-        """How good the cell's model is before any edit."""
-
-    @abstractmethod
-    def tables(self, settings: Settings, benchmark: str) -> Sequence[Table]:
-        """The paper's tables that such a benchmark may have rows of."""
-
-    def training_note(self, name: str, training: Training) -> str:
-        """In which terms a training differs from the defaults, in few words; a footnote of its rows."""
-        return ""
-
-    def further_pages(self, settings: Settings, benchmark: str, results: Sequence[CellResult]) -> None:
-        """Write what only this task has to show."""
         return None
 
 

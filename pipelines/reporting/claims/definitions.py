@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
-from pipelines.config import yaml_files
-from pipelines.config.trainings import Name, Strict
+from pipelines.config import files
+from pipelines.config.blocks import Name, Strict
 from pipelines.reporting.claims.statistics import Allowed
 from pipelines.reporting.tables import published
 
@@ -265,9 +265,9 @@ def load(path: Path) -> dict[str, Claim]:
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
     try:
-        return _File.model_validate(yaml_files.read(path)).claims
+        return _File.model_validate(files.read(path)).claims
     except ValidationError as error:
-        raise InputError(f"{path}: {yaml_files.sentence(error, _File)}") from error
+        raise InputError(f"{path}: {files.sentence(error)}") from error
 
 
 def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:

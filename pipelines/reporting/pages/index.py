@@ -13,13 +13,11 @@ import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines.config.params import Settings
 from pipelines.reporting.claims.definitions import metrics_of
 from pipelines.reporting.claims.judging import count
 from pipelines.reporting.tables.markdown import Sheet, code, escape, value
 from pipelines.reporting.tables.paper import WORKAROUNDS
 from pipelines.reporting.tables.presentation import Presentation, Table
-from pipelines.store.machine import described
 
 _PICTURES = {
     "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
@@ -63,7 +61,7 @@ class _Found:
         return self.folder.name
 
 
-def write_index(results: Path, settings: Settings, told: Sequence[Presentation], warning: str = "") -> None:
+def write_index(results: Path, told: Sequence[Presentation], warning: str = "") -> None:
     """Write the index of all benchmarks whose leaderboards lie in ``results``.
 
     Those with the first table of the first kind of task come first; of these, those with most data.
@@ -87,7 +85,7 @@ def write_index(results: Path, settings: Settings, told: Sequence[Presentation],
         lines += [f"> **Warning:** {escape(warning)}", ""]
     for one in sorted(found, key=lambda one: _place(one, told)):
         with _named(one.folder):
-            lines += _section(one, settings)
+            lines += _section(one)
     write_atomically(results / "README.md", "\n".join(lines))
 
 
@@ -132,18 +130,20 @@ def _pages(results: Path) -> list[str]:
     return ["", "What we found out (also in runs by hand, of which the pages tell):", "", *links] if links else []
 
 
-def _section(found: _Found, settings: Settings) -> list[str]:
+def _section(found: _Found) -> list[str]:
     name, run, (commit, _, dirty) = found.name, found.run, found.run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
-    parameters = f"the parameters in [run.json]({name}/run.json) and " if "parameters" in run else ""
-    again = f"again with {parameters}{code(run['command'])}, once `params.yaml` lists {name} to be run"
+    parameters = run.get("parameters", {})
+    with_them = f"the parameters in [run.json]({name}/run.json) and " if parameters else ""
+    again = f"again with {with_them}{code(run['command'])}, once `params.yaml` lists {name} to be run"
     counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
-    machine = escape(described(run["hardware"]))
+    hardware = run["hardware"]
+    machine = escape(hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores")
     return [
         f"## {name}",
         "",
-        escape(_note(name, run, settings)),
+        escape(parameters.get("benchmark", parameters).get("note", "")),
         "",
         _headline(found),
         "",
@@ -157,14 +157,6 @@ def _section(found: _Found, settings: Settings) -> list[str]:
         f"Made on {machine} at commit {code(commit[:12])}{changed}; {again}.{elsewhere}",
         "",
     ]
-
-
-def _note(name: str, run: dict[str, Any], settings: Settings) -> str:
-    """What was said of the benchmark when it was run, or what its configuration says now."""
-    parameters = run.get("parameters", {})
-    if "note" in (block := parameters.get("benchmark", parameters)):
-        return block["note"]
-    return settings.benchmarks[name].note if name in settings.benchmarks else ""
 
 
 def _tried(folder: Path) -> str:

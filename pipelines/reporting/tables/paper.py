@@ -178,7 +178,7 @@ _TERMS = (
 )
 _EDITS = f"{{edits}} of test images, targets drawn from all classes. {_TERMS}"
 _COLUMNS = ("test_error", "drawdown", "success_rate", "num_steps", "generality")
-_SPREAD = ("drawdown_seeds_std",)
+_SPREAD = ("drawdown_seeds_std", "drawdown_edit_seeds_std")
 _LEARNED = ("drawdown_learned", "success_rate_learned")
 
 TABLES = (
@@ -262,6 +262,8 @@ CLASSIFIERS = Presentation(
     leaderboard=LEADERBOARD,
     headline=("test_error", "drawdown", "success_rate", "num_steps"),
     claims=published.DIRECTORY / "claims.yaml",
-    note=lambda settings, cell: trainings.note(cell.training, settings.training(cell.benchmark, cell.training)),
+    note=lambda settings, cell: trainings.note(
+        cell.training, settings.benchmark(cell.benchmark).training(cell.training)
+    ),
 )
 """How edits of classifiers are told."""

@@ -15,10 +15,12 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell
 from pipelines.reporting.pages.leaderboard import leaderboard_html
 from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
-from pipelines.reporting.tables.results import LEARNED, SPREAD, CellResult, hyperparameters_of, timings
+from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
 from pipelines.store.csv_files import write_csv
 from pipelines.store.layout import Layout
 
+_DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
+"""Endings of columns that follow from a metric's, and of their labels."""
 EXTRA = {"already_right": Column("Already right", "%", 1)}
 """Columns that are no metric of a task."""
 _ABOUT_LEARNED = (
@@ -96,9 +98,8 @@ class Presentation:
 
     def _column(self, name: str) -> Column:
         """That of a metric; of one with learned hyperparameters, or of its spread over trainings, from the metric's."""
-        for ending, words in ((LEARNED, ", learned"), (SPREAD, ", sd over trainings")):
-            if name.endswith(ending):
-                metric = self.measures.columns[name.removesuffix(ending)]
+        for ending, words in _DERIVED.items():
+            if (metric := self.measures.columns.get(name.removesuffix(ending))) and name.endswith(ending):
                 return Column(metric.label + words, metric.unit, metric.digits)
         return self.measures.columns.get(name, EXTRA.get(name))
 

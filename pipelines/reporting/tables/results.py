@@ -17,7 +17,7 @@ import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, Quality, share
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import PROTOCOL, Cell, cells_of
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
 from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS
 from pipelines.reporting.tables.published import PAPERS_PARTS
 from pipelines.store import layout
@@ -25,8 +25,10 @@ from pipelines.store import layout
 if TYPE_CHECKING:
     from pipelines.reporting.tables.presentation import Presentation
 
-LEARNED, SPREAD = "_learned", "_seeds_std"
-"""Endings of columns: with the hyperparameters that training ended with; standard deviation over training seeds."""
+LEARNED = "_learned"
+"""Ends the names of metrics with the hyperparameters that training ended with."""
+_REPEATED = {"seeds": "edit_seed", "edit_seeds": "seed"}
+"""What a cell is repeated over, as columns call it, with the seed that stays the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class CellResult:
         trained for this very editor on these layers.
     :ivar edited: what was edited, in words.
     :ivar notes: what a reader of its row should know: where it was made, if elsewhere, and of its training.
-    :ivar repetitions: the same cell of the training's other seeds.
+    :ivar repetitions: the same cell with other seeds, of its training or of the edits.
     """
 
     cell: Cell
@@ -109,10 +111,9 @@ def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "")
     :raises InputError: for a missing or broken file, or records made with another protocol.
     """
     groups: dict[tuple[str, ...], list[CellResult]] = {}
-    for editor in settings.run_of(benchmark).leaderboard:
-        for cell in cells_of(settings, benchmark, editor):
-            found = read_cell(settings, cell, told, kind)
-            groups.setdefault(tuple(cell.names.values()), []).append(found)
+    for cells in cells_of_run(settings, benchmark, None, settings.edit_seeds).values():
+        for cell in cells:
+            groups.setdefault(tuple(cell.names.values()), []).append(read_cell(settings, cell, told, kind))
     return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
 
 
@@ -136,7 +137,8 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     if len(records) != edits:
         raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: remove it and {again}")
     return CellResult(
-        *(cell, description, records, milliseconds, told.measures, quality, settings.method(cell.editor)),
+        *(cell, description, records, milliseconds, told.measures, quality),
+        method=settings.benchmark(cell.benchmark).method(cell.editor),
         published_training=told.published_training(settings, cell.benchmark, cell.training),
         learned=learned,
         edited="mistakes" if kind else told.edited,
@@ -216,7 +218,7 @@ def _row(result: CellResult) -> dict[str, Any]:
         for name in (measures.drawdown, "success_rate"):
             row |= _ends(f"{name}{LEARNED}", learned[name])
     if result.repetitions:
-        row |= _spread([result, *result.repetitions])
+        row |= _spread(result)
     notes = filter(None, [shortfall(result), *result.notes])
     return row | {"edits": result.description["edits"], "note": "; ".join(notes)}
 
@@ -225,16 +227,18 @@ def _ends(name: str, estimate: Estimate) -> dict[str, float]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _spread(results: Sequence[CellResult]) -> dict[str, float]:
-    """Mean and standard deviation over training seeds: what another training would change, apart from the edits."""
-    drawdown, quality = results[0].measures.drawdown, results[0].quality.name
-    found = {
-        drawdown: pd.Series([result.measures.per_edit(drawdown, result.records).mean() for result in results]),
-        quality: pd.Series([result.quality.estimate.value for result in results]),
-    }
-    spread: dict[str, float] = {"seeds": len(results)}
-    for name, values in found.items():
-        spread |= {f"{name}_seeds_mean": values.mean(), f"{name}{SPREAD}": values.std()}
+def _spread(result: CellResult) -> dict[str, float]:
+    """Mean and standard deviation over training seeds, and over seeds of the edits: what others would change."""
+    measures, spread = result.measures, {}
+    for ending, fixed in _REPEATED.items():
+        same = [one for one in result.repetitions if getattr(one.cell, fixed) == getattr(result.cell, fixed)]
+        if same:
+            results = [result, *same]
+            drawdowns = [measures.per_edit(measures.drawdown, one.records).mean() for one in results]
+            qualities = [one.quality.estimate.value for one in results]
+            spread[ending] = len(results)
+            for name, values in ((measures.drawdown, pd.Series(drawdowns)), (measures.quality, pd.Series(qualities))):
+                spread |= {f"{name}_{ending}_mean": values.mean(), f"{name}_{ending}_std": values.std()}
     return spread
 
 

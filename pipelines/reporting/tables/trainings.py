@@ -10,18 +10,20 @@ from typing import Any
 
 import pandas as pd
 
-from baselines.model_files import DESCRIPTION, read_description
+from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
+from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
-from pipelines.config.trainings import TrainingSettings
+from pipelines.jobs.cells import models_of
 from pipelines.store.csv_files import write_csv
 from pipelines.store.layout import COST, TIMING, Layout
 
 TRAININGS = "trainings.csv"
-"""The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, its ``tuning_error`` in %."""
+"""The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""
 TIMINGS = "timings-trainings.csv"
 """Wall times: ``seconds`` of a training, and the cost of a step in steps of plain training, where one was measured."""
-_MODEL = {"kept": "epoch", "epochs": "epochs", "tuning_error": "tuning_error"}
+_CHOSEN_BY = ("tuning_error", "valid_loss")
+"""By what descriptions of models say that an epoch was chosen: an error in %, or nats."""
 _COST = ("cost_ratio", "cost_ratio_low", "cost_ratio_high", "edit_steps", "batches")
 _WHERE = ("batch_size", "machine", "threads")
 _TOLD_ELSEWHERE = {
@@ -40,7 +42,8 @@ def write(settings: Settings, layout: Layout) -> None:
     models = list(_models(settings, layout))
     made = [names | _described(folder) for names, folder in models]
     timed = [{name: names[name] for name in ("training", "seed")} | _timed(folder) for names, folder in models]
-    columns = ["training", "seed", "recipe", *_MODEL]
+    by = [name for name in _CHOSEN_BY if any(name in row for row in made)] or _CHOSEN_BY[:1]
+    columns = ["training", "seed", "recipe", "kept", "epochs", *by]
     write_csv(layout.results / TRAININGS, pd.DataFrame(made, columns=columns), digits=6)
     columns = ["training", "seed", "seconds", *_COST, *_WHERE]
     write_csv(layout.results / TIMINGS, pd.DataFrame(timed, columns=columns), digits=6)
@@ -48,7 +51,7 @@ def write(settings: Settings, layout: Layout) -> None:
 
 def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict[str, Any]]:
     """What a step cost, by training, of those of which that was measured; see :func:`read_cost`."""
-    files = {training: layout.model(training, seed) / COST for training in trainings}
+    files = {training: layout.described(training, seed) / COST for training in trainings}
     return {training: read_cost(path) for training, path in files.items() if path.exists()}
 
 
@@ -71,7 +74,7 @@ def read_cost(path: Path) -> dict[str, Any]:
     return content | {"cost_ratio": value, "cost_ratio_low": low, "cost_ratio_high": high}
 
 
-def note(name: str, training: TrainingSettings) -> str:
+def note(name: str, training: Training) -> str:
     """Its terms that are not the defaults, such as ``trained with reference_mode train, clip_norm 10``; else nothing.
 
     :param name: the training's; weights of the terms that it holds are not said again.
@@ -82,17 +85,21 @@ def note(name: str, training: TrainingSettings) -> str:
 
 def _models(settings: Settings, layout: Layout) -> Iterator[tuple[dict[str, Any], Path]]:
     """Names and folder of every model of the run that is described, in the order of its trainings."""
-    for training in settings.run_of(layout.benchmark).trainings:
-        recipe = settings.training(layout.benchmark, training).recipe
-        for seed in settings.training_seeds:
-            folder = layout.model(training, seed)
-            if (folder / DESCRIPTION).exists():
-                yield {"training": training, "seed": seed, "recipe": recipe}, folder
+    block = settings.benchmark(layout.benchmark)
+    for key in sorted(models_of(settings, layout.benchmark), key=lambda key: list(block.trainings).index(key.training)):
+        if (key.described / DESCRIPTION).exists():
+            names = {"training": key.training, "seed": key.seed, "recipe": block.training(key.training).recipe}
+            yield names, key.described
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    described = read_description(folder)
-    return {column: getattr(described, name) for column, name in _MODEL.items()}
+    path = folder / DESCRIPTION
+    try:
+        described = json.loads(path.read_text())
+        numbers = {"kept": described["epoch"], "epochs": described["epochs"]}
+        return numbers | {name: described[name] for name in _CHOSEN_BY if name in described}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not describe a model ({error!r}): train it again") from error
 
 
 def _timed(folder: Path) -> dict[str, Any]:
@@ -107,21 +114,21 @@ def _seconds(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is broken ({error!r}): remove it, it holds a wall time only") from error
 
 
-def _weights(name: str, training: TrainingSettings) -> Iterator[str]:
+def _weights(name: str, training: Training) -> Iterator[str]:
     """c_edit and c_loc, which have no default, unless they are the one number in the name."""
     both = [getattr(training, term, None) for term in ("c_edit", "c_loc")]
     if None not in both and (both[0] != both[1] or f"{both[0]:g}" not in name.split("-")):
         yield from (f"{term} {value:g}" for term, value in zip(("c_edit", "c_loc"), both, strict=True))
 
 
-def _terms(training: TrainingSettings) -> Iterator[str]:
+def _terms(training: Training) -> Iterator[str]:
     for term, field in type(training).model_fields.items():
         value = getattr(training, term)
         if term not in _TOLD_ELSEWHERE and value != field.get_default(call_default_factory=True):
             yield f"{term} {_shown(value)}"
 
 
-def _start(training: TrainingSettings) -> Iterator[str]:
+def _start(training: Training) -> Iterator[str]:
     """Where the editor's hyperparameters start, or stay."""
     fixed = ["lr"] if getattr(training, "learning_rate", "") == "fixed" else []
     for name, value in getattr(training, "hyperparameters", {}).items():
