@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
 from pipelines.config import files
-from pipelines.config.blocks import Name, Strict
+from pipelines.config.blocks import Name, Strict, check_known
 from pipelines.reporting.claims.statistics import Allowed
 from pipelines.reporting.tables import published
 
@@ -152,8 +152,7 @@ class Condition(Strict):
 
         :raises InputError: if not.
         """
-        if self.metric not in metrics:
-            raise InputError(f"unknown metric {self.metric!r}; there are: {', '.join(metrics)}")
+        check_known("metric", self.metric, metrics, "there are")
         metric = metrics[self.metric]
         if self.or_of and metric.source != "measurement":
             raise InputError(f"'or_of' is for what was measured besides edits, not for {self.metric}")

@@ -14,7 +14,6 @@ from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import models_of
 from pipelines.store.csv_files import write_csv
 from pipelines.store.layout import COST, TIMING, Layout
 
@@ -85,11 +84,11 @@ def note(name: str, training: Training) -> str:
 
 def _models(settings: Settings, layout: Layout) -> Iterator[tuple[dict[str, Any], Path]]:
     """Names and folder of every model of the run that is described, in the order of its trainings."""
-    block = settings.benchmark(layout.benchmark)
-    for key in sorted(models_of(settings, layout.benchmark), key=lambda key: list(block.trainings).index(key.training)):
-        if (key.described / DESCRIPTION).exists():
-            names = {"training": key.training, "seed": key.seed, "recipe": block.training(key.training).recipe}
-            yield names, key.described
+    for name, block in settings.benchmark(layout.benchmark).trainings.items():
+        for seed in settings.training_seeds:
+            folder = layout.described(name, seed)
+            if (folder / DESCRIPTION).exists():
+                yield {"training": name, "seed": seed, "recipe": block.recipe}, folder
 
 
 def _described(folder: Path) -> dict[str, Any]:
