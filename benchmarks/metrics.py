@@ -1,4 +1,4 @@
-"""From one record per edit to the numbers of a table row, each with a 95 % interval; for every kind of task."""
+"""From one record per edit to the numbers of a table row, each with a 95 % interval, for every kind of task."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -117,7 +118,7 @@ class EditorSettings(Strict):
             if low > high:
                 raise InputError(f"{where}.ranges.{key}: {low:g} is above {high:g}")
         for training, parts in self.layers.items():
-            check_once(f"{where}.layers.{training}", parts)
+            check_once(f"{where}.layers.{training}", [file_part(part) for part in parts])
 
 
 class TuningSettings(Strict):
@@ -244,6 +245,11 @@ class Benchmark(Strict):
             if block.prepares and block.prepares[0] == name:
                 found.setdefault(training, [block.prepares[1]])
         return found
+
+
+def file_part(name: str) -> str:
+    """A name as a part of the names of files: what they may not hold becomes ``_``."""
+    return re.sub(r"[^\w.@-]", "_", name)
 
 
 def check_known(where: str, name: str, known: Iterable[str], what: str) -> None:

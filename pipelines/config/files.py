@@ -41,21 +41,26 @@ def read_extended(path: Path) -> dict[str, Any]:
 
     :raises InputError: for a file that is missing or not YAML, and for files that extend each other.
     """
-    chain = [path]
-    content = read(path)
-    while (base := content.pop(EXTENDS, None)) is not None:
-        parent = path.with_name(f"{base}.yaml")
-        if parent in chain:
-            raise InputError(f"{path}: {EXTENDS}: {base} extends this file in turn")
-        if not parent.is_file():
-            there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml") if other != path))
-            raise InputError(f"{path}: {EXTENDS}: there is no {parent}; there are: {there}")
-        chain.append(parent)
-        content = _merged(read(parent), content)
+    content = _extended(path, ())
     for block in _REMOVABLE:
         if isinstance(content.get(block), dict):
             content[block] = {name: value for name, value in content[block].items() if value is not None}
     return content
+
+
+def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A file on top of what it extends; ``above`` are the files that extend it."""
+    content = read(path)
+    base = content.pop(EXTENDS, None)
+    if base is None:
+        return content
+    parent = path.with_name(f"{base}.yaml")
+    if parent in (path, *above):
+        raise InputError(f"{path}: {EXTENDS}: {base} extends this file in turn")
+    if not parent.is_file():
+        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml") if other != path))
+        raise InputError(f"{path}: {EXTENDS}: there is no {parent}; there are: {there}")
+    return _merged(_extended(parent, (path, *above)), content)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -83,5 +88,7 @@ def sentence(error: ValidationError) -> str:
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if first["type"] == "value_error":
         return " ".join(f"{where}{': ' if where else ''}{first['ctx']['error']}{more}".split())
-    found = "" if first["type"] == "missing" else f", not {first['input']!r}"
-    return f"{where}: {first['msg']}{found}{more}"
+    if first["type"] == "missing":
+        return f"{where} is missing{more}"
+    said = first["msg"].removeprefix("Input ")
+    return f"{where}{' ' if said != first['msg'] else ': '}{said}, not {first['input']!r}{more}"

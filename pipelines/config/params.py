@@ -64,9 +64,8 @@ class Settings(Strict):
         return self._read[name]
 
     def _load(self, name: str) -> Benchmark:
+        check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
         path = self._folder / f"{name}.yaml"
-        if not path.is_file():
-            check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
         content = files.read_extended(path)
         check_known(f"{path}: task", content.get("task", "none"), self._kinds, "there are")
         try:

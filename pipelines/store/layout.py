@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipelines.config.blocks import file_part
 
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""
@@ -127,4 +128,4 @@ def repeated(name: str, seed: int) -> str:
 
 def cell(training: str, layers: str, seed: int = 0, edit_seed: int = 0) -> str:
     """The file name of one cell of an editor's results, such as ``plain-chain3``."""
-    return re.sub(r"[^\w.@-]", "_", repeated(f"{repeated(training, seed)}-{layers}", edit_seed))
+    return file_part(repeated(f"{repeated(training, seed)}-{layers}", edit_seed))
