@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pipelines.jobs.cells import models_of
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting import figures, frames
 from pipelines.reporting.pages import sequences
+from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout
 
@@ -31,26 +31,6 @@ _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (me
 _ONLY_PNG = ("tuning-", "training-")
 """Beginnings of the names of figures that are not for papers; all others are written as SVG, too."""
 _UNFIT = "no more general than the unedited network"
-
-
-@dataclass(frozen=True)
-class Quantities:
-    """What a task measures, as its figures show it.
-
-    :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
-    :ivar quality: the column that says how good a model is before any edit, and its axis's title.
-    :ivar more_is_better: whether a better model has more of ``quality``.
-    :ivar histories: what a training logs: titles of axes, and the columns drawn there.
-    :ivar judged: the column that the kept epoch was chosen by, and its unit.
-    :ivar sequences: columns of tables of edits in a row, and the titles above them.
-    """
-
-    drawdown: tuple[str, str]
-    quality: tuple[str, str]
-    more_is_better: bool
-    histories: Mapping[str, tuple[str, ...]]
-    judged: tuple[str, str]
-    sequences: Mapping[str, str]
 
 
 def draw(

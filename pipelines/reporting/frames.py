@@ -44,13 +44,3 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
     no_worse = (points[None, :, :] <= points[:, None, :]).all(axis=2)
     better = (points[None, :, :] < points[:, None, :]).any(axis=2)
     return ~(no_worse & better).any(axis=1)
-
-
-def with_views(editor: str, views: int | None) -> str:
-    """The editor of a row of Table 6, and how many views it was asked for, e.g. ``covariance, 4 views``."""
-    return f"{editor}, {views} views" if views else editor
-
-
-def naming_views(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of Table 6 whose ``editor`` says so."""
-    return rows.assign(editor=[with_views(*pair) for pair in zip(rows["editor"], rows["views"], strict=True)])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
-from baselines.translation_objectives import LabelSmoothed
-from baselines.translators import TranslatorDescription, load_translator
 from pydantic import Field, model_validator
 
 import editors
@@ -22,8 +21,9 @@ from baselines.translation import LabelSmoothed, SentencePairs, TranslationPlan,
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.seeds import drawn_from
-from benchmarks.translation import bleu, corpora, corpus, requests, scoring
+from benchmarks.translation import bleu, corpora, corpus, requests, scoring, wording
 from benchmarks.translation.corpus import Corpus
+from benchmarks.translation.examples import examples
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture, Translator
 from benchmarks.translation.requests import (
@@ -40,6 +40,10 @@ from pipelines.config.blocks import Benchmark, DataSettings, Name, Strict, Train
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, ModelKey
 from pipelines.jobs.progress import Progress
+from pipelines.reporting.tables import published
+from pipelines.reporting.tables.markdown import escape
+from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
+from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout
@@ -170,6 +174,61 @@ class TranslationBenchmark(Benchmark):
         return self
 
 
+def _caption(settings: Settings, benchmark: str) -> dict[str, str]:
+    block = settings.benchmark(benchmark)
+    asked = block.requests
+    return {"caption": wording.caption(asked.temperature, asked.alternatives, block.evaluation.control_size)}
+
+
+def _note(settings: Settings, cell: Cell) -> str:
+    block = settings.benchmark(cell.benchmark)
+    notes = [wording.training_note(block.training(cell.training)), wording.views_note(block.editor(cell.editor).views)]
+    return "; ".join(filter(None, notes))
+
+
+_SPREAD = [f"{name}_{seeds}_std" for name in ("bleu_drawdown", "bleu") for seeds in ("seeds", "edit_seeds")]
+TRANSLATORS = Presentation(
+    measures=TRANSLATIONS,
+    quality=lambda cell, description: bleu.Bleu.read(description, *_kept(cell)),
+    tables=(
+        Table(
+            name="table6",
+            title=wording.TITLE,
+            caption="{caption}",
+            columns=(*wording.COLUMNS, *_SPREAD),
+            rows=partial(in_papers_order, table="table6"),
+            main=True,
+            picture=wording.PICTURE,
+        ),
+    ),
+    leaderboard=Table(
+        name="leaderboard",
+        title=LEADERBOARD.title,
+        caption="Smallest BLEU drawdown first; rows whose success is clearly below the required rate last. {caption}",
+        columns=(*wording.COLUMNS, *_SPREAD),
+        rows=partial(leaderboard, tables=("table6",)),
+    ),
+    headline=wording.HEADLINE,
+    claims=published.DIRECTORY / "table6_claims.yaml",
+    quantities=Quantities(
+        drawdown=("bleu_drawdown", "BLEU drawdown (points)"),
+        quality=("bleu", "BLEU after training"),
+        more_is_better=True,
+        histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
+        judged=("valid_loss", "nats"),
+        sequences={},
+    ),
+    edited=wording.EDITED,
+    note=_note,
+    published_training=lambda settings, benchmark, training: wording.published_training(
+        training, settings.benchmark(benchmark).training(training)
+    ),
+    words=_caption,
+    examples=partial(examples, escape=escape),
+    files=wording.FILES,
+)
+
+
 @register
 class TranslationTask(Task):
     """Sentences are edited to get another translation; drawdown is the change of BLEU on the other sentences."""
@@ -178,6 +237,7 @@ class TranslationTask(Task):
     settings = TranslationBenchmark
     data_file = corpus.DESCRIPTION
     measures = TRANSLATIONS
+    presentation = TRANSLATORS
     rescorable = 0  # decoding the whole split for each of the best trials would cost too much
     packages = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
@@ -270,8 +330,12 @@ class TranslationTask(Task):
         write_atomically(timing, json.dumps(taken) + "\n")
 
     def kept(self, cell: Cell) -> list[Path]:
-        folder = cell.layout.results / "translations"
-        return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
+        return _kept(cell)
+
+
+def _kept(cell: Cell) -> list[Path]:
+    folder = cell.layout.results / "translations"
+    return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
 
 
 def _start(settings: Settings, key: ModelKey, data: Corpus) -> Translator:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.tables.sequences import sequences_markdown, similar_markdown
+from pipelines.reporting.pages.sequences import sequences_markdown, similar_markdown
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def rows() -> pd.DataFrame:
 
 
 def test_the_page_shows_what_is_left_after_the_last_edit(rows: pd.DataFrame) -> None:
-    page = sequences_markdown(rows, title="Rows", caption="Caption.", scale_note="Small.")
+    page = sequences_markdown(rows, "labels are drawn", title="Rows", scale_note="Small.")
     lines = [line for line in page.splitlines() if line.startswith("| plain | editor2 ")]
     assert lines == ["| plain | editor2 | chain3 | 20 | 2.0 | 42.0 ± 1.5 | 80.0 ± 4.0 | 95.0 ± 2.0 |"]
     assert "over 10 orders" in page
     single = sequences_markdown(
-        rows.assign(orders=1, error_std=np.nan), title="Rows", caption="Caption.", scale_note="Small."
+        rows.assign(orders=1, error_std=np.nan), "labels are drawn", title="Rows", scale_note="Small."
     )
     assert "| 42.0 ± – |" in single
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
 
-from benchmarks.metrics import CONFIDENCE, Estimate
-from benchmarks.seeds import seed
+from benchmarks.metrics import Estimate, bootstrap, seeded
 
 _RESAMPLES = 10_000
 """More than tables need: near a bound, the verdict should not hang on the seed."""
@@ -73,7 +70,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, name: str) -> Estim
 
     :raises ValueError: for samples of different lengths.
     """
-    return _bootstrap(first, second, _difference, name)
+    return _paired(first, second, _difference, name)
 
 
 def paired_ratio(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
@@ -83,7 +80,7 @@ def paired_ratio(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
 
     :raises ValueError: for samples of different lengths.
     """
-    return _bootstrap(first, second, _ratio, name)
+    return _paired(first, second, _ratio, name)
 
 
 def independent_difference(first: Estimate, second: Estimate) -> Estimate:
@@ -98,34 +95,37 @@ def independent_difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - below, value + above)
 
 
-def _bootstrap(first: np.ndarray, second: np.ndarray, statistic: Callable[..., np.ndarray], name: str) -> Estimate:
+def at_equal_failures(values: Sequence[np.ndarray], succeeded: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """Two rows' drawdowns ``(N,)`` as if both had failed equally often.
+
+    Smaller steps break less and fail more, whatever the editor. So of the row with the larger mean, the costliest
+    edits that succeeded cost nothing, as if they had not been made: as many as the other one failed more often. That
+    favours the larger as much as so many failures can.
+
+    :param succeeded: bool ``(N,)`` of each row, over the same edits.
+    :returns: None if the smaller mean is that of the row that failed no more often.
+    """
+    smaller, larger = sorted((0, 1), key=lambda row: float(values[row].mean()))
+    more = int(succeeded[larger].sum()) - int(succeeded[smaller].sum())
+    if more <= 0:
+        return None
+    matched = [row.copy() for row in values]
+    costs = np.where(succeeded[larger], values[larger], -np.inf)
+    matched[larger][np.argsort(-costs, kind="stable")[:more]] = 0.0
+    return matched
+
+
+def _paired(first: np.ndarray, second: np.ndarray, statistic: Callable[..., np.ndarray], name: str) -> Estimate:
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"pairs need two samples of one length, found {first.shape} and {second.shape}")
-    value = float(statistic(first, second)) if len(first) else math.nan
-    if len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all() and math.isfinite(value)):
-        return Estimate(value if math.isfinite(value) else math.nan, math.nan, math.nan)
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        interval = stats.bootstrap(
-            (first, second),
-            statistic,
-            paired=True,
-            vectorized=True,
-            n_resamples=_RESAMPLES,
-            batch=_BATCH,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            rng=np.random.default_rng(seed("bootstrap", name)),
-        ).confidence_interval
-    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return Estimate(value, math.nan, math.nan)
-    return Estimate(value, float(interval.low), float(interval.high))
+    found = bootstrap([first, second], statistic, seeded(name), resamples=_RESAMPLES, batch=_BATCH)
+    return found if math.isfinite(found.value) else Estimate(math.nan, math.nan, math.nan)
 
 
-def _difference(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
+def _difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
     return np.mean(first - second, axis=axis)
 
 
-def _ratio(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
+def _ratio(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.mean(first, axis=axis) / np.mean(second, axis=axis)
