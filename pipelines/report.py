@@ -140,7 +140,9 @@ def _about_data(described: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Wall time of stages, but for this one, and of trainings and studies, as they wrote it down."""
-    spent = {name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items()}
+    spent = {
+        name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items() if "seconds" in one
+    }
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
