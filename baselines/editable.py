@@ -19,7 +19,7 @@ from baselines.training import Losses, Objective
 from benchmarks.errors import InputError
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import layers_of, split
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 LOCALITY = ("kl", "cross_entropy")
 REFERENCE_MODES = ("eval", "train")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from baselines.precision import as_float32
 from baselines.training import Losses, Objective
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.toolkit import fairseq
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 
 @dataclass(frozen=True, kw_only=True)

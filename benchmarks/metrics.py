@@ -1,9 +1,12 @@
-"""From one record per edit to the numbers of a table row, each with a 95 % interval."""
+"""From one record per edit to the numbers of a table row, each with a 95 % interval, for every kind of task."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -23,80 +26,146 @@ class Estimate:
     high: float
 
 
-def drawdown(records: pd.DataFrame) -> pd.Series:
-    """|error after − error before| of each edit, in percentage points (section 4.1)."""
-    return drawdown_signed(records).abs()
+@dataclass(frozen=True)
+class Column:
+    """How a number is shown: the words above it, its unit, the decimals."""
+
+    label: str
+    unit: str
+    digits: int
 
 
-def drawdown_signed(records: pd.DataFrame) -> pd.Series:
-    """Error after − error before of each edit, in percentage points; negative if the edit mended more than it broke."""
-    return 100.0 * (records["wrong_after"] - records["wrong_before"]) / records["control_size"]
+class Quality(Protocol):
+    """How good a model is before any edit: its test error, say.
 
-
-def flip_rate(records: pd.DataFrame) -> pd.Series:
-    """Share of control images whose prediction changed, in percent (the locality of section 3)."""
-    return 100.0 * records["flips"] / records["control_size"]
-
-
-def generality(records: pd.DataFrame) -> pd.Series:
-    """Share of other pictures of the edited thing that the edited model assigns to the target, in percent."""
-    return 100.0 * records["views_after"] / records["views"]
-
-
-def generality_before(records: pd.DataFrame) -> pd.Series:
-    """The same share before the edit, in percent."""
-    return 100.0 * records["views_before"] / records["views"]
-
-
-_MEANS = {
-    "drawdown": drawdown,
-    "drawdown_signed": drawdown_signed,
-    "flip_rate": flip_rate,
-    "generality": generality,
-    "generality_before": generality_before,
-    "kl": lambda records: records["kl"],
-    "num_steps": lambda records: records["steps"],
-}
-NAMES = ("success_rate", *_MEANS)
-"""The metrics that records give, in percent, percentage points, nats or gradient steps."""
-
-
-def summarise(records: pd.DataFrame) -> dict[str, Estimate]:
-    """Every metric over all edits, and under ``<metric>_nontrivial`` over those whose target was not predicted before.
-
-    Means have a bootstrap interval over edits, shares of successes Wilson's. Intervals say how the mean would vary
-    with other edits of the same model; they say nothing of other trainings.
-
-    :param records: one row per edit, columns as in :class:`benchmarks.scoring.scorer.EditRecord`.
+    :ivar name: the metric's, such as ``test_error``.
+    :ivar measured_on: of what the estimate is, in words, such as ``400 test images``.
+    :ivar signature: how it is computed, where there are several ways; else nothing.
+    :ivar timings: wall times that were measured with it, by the names of columns.
     """
-    table: dict[str, Estimate] = {}
-    for suffix, rows in (("", records), ("_nontrivial", records[~records["trivial"].astype(bool)])):
-        table[f"success_rate{suffix}"] = share(int(rows["succeeded"].sum()), len(rows))
-        for name, metric in _MEANS.items():
-            table[f"{name}{suffix}"] = mean(metric(rows).to_numpy(dtype=float), name)
-    return table
+
+    name: str
+
+    @property
+    def estimate(self) -> Estimate: ...
+
+    @property
+    def measured_on(self) -> str: ...
+
+    @property
+    def signature(self) -> str: ...
+
+    @property
+    def timings(self) -> Mapping[str, float]: ...
+
+    def difference(self, other: Self, name: str) -> tuple[Estimate, str]:
+        """This minus the other, paired over the same test examples, and in words how that was computed.
+
+        :param name: seeds what is drawn.
+        :raises ValueError: if they were not measured on the same examples.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the records of one kind of task say: a row per edit, with the columns ``edit``, ``trivial``, ``succeeded``.
+
+    :ivar drawdown: the metric that tuning minimises.
+    :ivar quality: the name of the :class:`Quality` of its models.
+    :ivar means: by name, a function from records to a value for each edit.
+    :ivar shares: by name, the column that says for each edit yes or no; ``success_rate`` is one of them.
+    :ivar columns: how each of these is shown.
+    :ivar asked: the columns that say what is asked: two rows that agree in them met the same edits.
+    :ivar texts: columns of text, in which "null" is a word and nothing an empty text.
+    :ivar skips_missing: means leave out the edits without a value (``nan``), as where nothing lies near an edit.
+    """
+
+    drawdown: str
+    quality: str
+    means: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
+    columns: Mapping[str, Column]
+    asked: tuple[str, ...]
+    shares: Mapping[str, str] = field(default_factory=lambda: {"success_rate": "succeeded"})
+    texts: tuple[str, ...] = ()
+    skips_missing: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that records give."""
+        return (*self.shares, *self.means)
+
+    def per_edit(self, name: str, records: pd.DataFrame) -> pd.Series:
+        """A metric of each edit; of a share 0 or 100.
+
+        :raises KeyError: for a metric that there is not.
+        """
+        if name in self.shares:
+            return 100.0 * records[self.shares[name]].astype(float)
+        return self.means[name](records)
+
+    def summarise(self, records: pd.DataFrame) -> dict[str, Estimate]:
+        """Every metric over all edits, and under ``<metric>_nontrivial`` over those in which there was something to do.
+
+        Means have a bootstrap interval over edits, shares Wilson's. Intervals say how the mean would vary with other
+        edits of the same model; they say nothing of other trainings.
+        """
+        table: dict[str, Estimate] = {}
+        for suffix, rows in (("", records), ("_nontrivial", records[~records["trivial"].astype(bool)])):
+            for name, column in self.shares.items():
+                table[f"{name}{suffix}"] = share(int(rows[column].sum()), len(rows))
+            for name, metric in self.means.items():
+                values = metric(rows).dropna() if self.skips_missing else metric(rows)
+                table[f"{name}{suffix}"] = mean(values.to_numpy(dtype=float), name)
+        return table
 
 
 def mean(values: np.ndarray, name: str = "mean") -> Estimate:
-    """Mean with a bootstrap interval (percentile method, 2,000 resamples, seeded by ``name``)."""
-    if len(values) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    value = float(np.mean(values))
-    if len(values) < 2 or not np.isfinite(values).all():
-        return Estimate(value, np.nan, np.nan)
+    """Mean of ``(N,)`` with a bootstrap interval (2,000 resamples, seeded by ``name``)."""
+    return bootstrap([values], np.mean, seeded(name), resamples=_RESAMPLES)
+
+
+def bootstrap(
+    samples: Sequence[np.ndarray],
+    statistic: Callable[..., np.ndarray],
+    rng: np.random.Generator,
+    *,
+    resamples: int,
+    batch: int | None = None,
+) -> Estimate:
+    """A statistic of one sample ``(N,)``, or of several that are paired, with a bootstrap interval over the N.
+
+    By the percentile method. No interval (``nan``) for fewer than two, or where a number is not finite.
+
+    :param statistic: takes the samples, and the ``axis`` along which to reckon.
+    :param batch: how many resamples are looked at together.
+    """
+    count = len(samples[0])
+    value = float(statistic(*samples, axis=-1)) if count else math.nan
+    if count < 2 or not all(np.isfinite(sample).all() for sample in (*samples, value)):
+        return Estimate(value, math.nan, math.nan)
     from scipy import stats  # takes a second: only for whoever computes intervals
 
-    with warnings.catch_warnings():
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
-            (values,),
-            np.mean,
-            n_resamples=_RESAMPLES,
+            samples,
+            statistic,
+            paired=len(samples) > 1,
+            vectorized=True,
+            n_resamples=resamples,
+            batch=batch,
             confidence_level=CONFIDENCE,
             method="percentile",
-            rng=np.random.default_rng(seed("bootstrap", name)),
+            rng=rng,
         ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high))
+    ends = (float(interval.low), float(interval.high))
+    return Estimate(value, *(ends if np.isfinite(ends).all() else (math.nan, math.nan)))
+
+
+def seeded(name: str) -> np.random.Generator:
+    """What resamples of a metric are drawn with."""
+    return np.random.default_rng(seed("bootstrap", name))
 
 
 def share(hits: int, count: int) -> Estimate:

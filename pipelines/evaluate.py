@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,18 @@ import typer
 import editors
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.scoring.scorer import Scorer
 from pipelines import command
-from pipelines.config import params as parameters
 from pipelines.config.params import Settings
-from pipelines.jobs import realistic_mistakes
-from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run, fingerprint, read_tuned, unfinished
-from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run, read_tuned, unfinished
+from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
-from pipelines.jobs.scorers import mistakes_scorer, scorer, statistics
-from pipelines.store.layout import EDITOR, LEARNED, MISTAKES, Layout
-from pipelines.store.records import in_shards, write_records
-from pipelines.store.stage_times import timed
+from pipelines.jobs.records import in_shards, write_records
+from pipelines.store.csv_files import remove_others
+from pipelines.store.layout import EDITOR, LEARNED, Layout
+from pipelines.store.provenance import made_here, timed
+from pipelines.tasks import load_settings, task_of
+from pipelines.tasks.base import RANDOM, EditSet, Scorer
+from pipelines.tasks.scoring import data_fingerprint, identity, informed, scorer_of
 
 _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
@@ -35,114 +35,110 @@ _OF_TUNING = ("feasible", "min_success", "tuning")
 
 @timed(lambda layout: (layout.results / "edits").glob("*/*.timing.csv"))
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Edit test images, and mistakes if the benchmark has any, and record what each edit did to the test split."""
-    settings = parameters.load(params)
-    layout = Layout(benchmark)
-    cells = cells_of_run(settings, benchmark, names)
+    """Edit test examples, and mistakes if the benchmark has any, and record what each edit did to the test split."""
+    settings, layout = load_settings(params), Layout(benchmark)
+    block, task = settings.benchmark(benchmark), task_of(settings, benchmark)
+    cells = cells_of_run(settings, benchmark, names, settings.edit_seeds)
+    made_here(settings.torch_device())  # looked up once, before there are workers
+    for seed in settings.edit_seeds:
+        task.draw(settings, benchmark, task.edit_set(block, "test", seed=seed))
     todo = [
-        (cell, mistakes)
-        for mistakes in ((False, True) if settings.benchmark(benchmark).mistakes else (False,))
+        (cell, source)
+        for source in task.sources(block)
         for cell in unfinished(
-            "evaluate mistakes of" if mistakes else "evaluate",
+            "evaluate" if source == RANDOM else f"evaluate {source} of",
             cells,
-            lambda cell, mistakes=mistakes: _is_up_to_date(_Asked.of(settings, cell, mistakes)),
+            lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
-    share_out(partial(_evaluate_cell, settings), todo, settings.processes, settings.torch_device())
-    kinds = [".json", ".csv", ".timing.csv", LEARNED]
-    if settings.benchmark(benchmark).mistakes:
-        kinds += [f"{MISTAKES}{kind}" for kind in kinds[:3]]
+    parallel_map(partial(_evaluate, settings), todo, settings.processes, settings.torch_device())
+    kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
-        folder = layout.edits(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = {f"{cell.file}{suffix}" for cell in of_editor for suffix in kinds}
-        for stale in [path for path in folder.iterdir() if path.name not in wanted]:
-            stale.unlink()
+        remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})
         shutil.rmtree(layout.shards(name), ignore_errors=True)
+    if not names:
+        remove_others(layout.results / "edits", set(cells))
+
+
+def _infix(source: str) -> str:
+    """In names of files: nothing for random targets, ``.mistakes`` for mistakes."""
+    return "" if source == RANDOM else f".{source}"
 
 
 @dataclass(frozen=True)
 class _Asked:
     """What decides the records of one cell.
 
-    :ivar mistakes: whether realistic mistakes are edited, and not test images to random targets.
-    :ivar edits: how many; ``tuned`` the chosen hyperparameters, ``learned`` those that training ended with.
+    :ivar tuned: the chosen hyperparameters, ``learned`` those that training ended with.
     """
 
     cell: Cell
-    mistakes: bool
-    edits: int
+    edits: EditSet
     tuned: Mapping[str, Any]
     learned: Mapping[str, Any] | None
     identity: str
 
     @property
     def result(self) -> Path:
-        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}{MISTAKES if self.mistakes else ''}.json"
+        """The description of the records, which lie beside it."""
+        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}{_infix(self.edits.source)}.json"
 
     @classmethod
-    def of(cls, settings: Settings, cell: Cell, mistakes: bool) -> _Asked:
-        block = settings.benchmark(cell.benchmark)
-        tuned, learned = read_tuned(cell), None if mistakes else _read_learned(cell)
-        wanted = block.mistakes.edits if mistakes else block.evaluation.edits
-        count = min(wanted, settings.editor(cell.editor).edits or wanted)
-        asked = [block.evaluation.model_dump(), count, tuned["hyperparameters"], tuned["max_steps"], learned]
-        if mistakes:
-            asked.append(realistic_mistakes.identity(settings, cell.benchmark, cell.seed))
-        code = [realistic_mistakes.__file__] if mistakes else []
-        return cls(cell, mistakes, count, tuned, learned, fingerprint(settings, cell, asked, *code))
+    def of(cls, settings: Settings, cell: Cell, source: str) -> _Asked:
+        block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
+        tuned, learned = read_tuned(cell), _read_learned(cell) if source == RANDOM else None
+        asked = task.edit_set(block, "test", source, cell.edit_seed)
+        edits = EditSet(
+            asked.split, min(asked.count, block.editor(cell.editor).max_edits or asked.count), source, asked.seed
+        )
+        decides = [block.evaluation.model_dump(exclude={"shard"}), asdict(edits), tuned["hyperparameters"]]
+        decides += [tuned["max_steps"], learned, *task.edits_from(settings, cell, edits)]
+        return cls(cell, edits, tuned, learned, identity(settings, cell, decides))
 
 
-def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:
-    """Evaluate one cell, shard by shard; on mistakes if the second part of ``piece`` says so."""
-    cell, mistakes = piece
-    chosen = settings.benchmark(cell.benchmark).evaluation
-    asked = _Asked.of(settings, cell, mistakes)
+def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
+    """Evaluate one cell, shard by shard."""
+    cell, source = piece
+    chosen, asked = settings.benchmark(cell.benchmark).evaluation, _Asked.of(settings, cell, source)
     tuned, learned, result = asked.tuned, asked.learned, asked.result
-    what = f"evaluate {cell}{' on mistakes' if mistakes else ''}"
-    progress = Progress(what, asked.edits * (2 if learned else 1), "edits")
-    if mistakes:
-        images, data = mistakes_scorer(settings, cell, asked.edits, chosen.control_size)
-    else:
-        images, data = scorer(settings, cell, "test", asked.edits, chosen.control_size)
-    known = statistics(settings, cell, images, data.train)
-    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}"
+    what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
+    progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
+    scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
+    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}-{chosen.shard}"
 
-    def records_with(values: dict[str, Any], max_steps: int, folder: Path) -> pd.DataFrame:
-        editor = settings.build(cell.editor, **values, max_steps=max_steps).informed(known)
-        return in_shards(folder, asked.edits, chosen.shard, lambda rows: _run_shard(images, editor, rows), progress)
+    def records_with(values: Mapping[str, Any], folder: Path) -> pd.DataFrame:
+        editor = settings.build(cell.benchmark, cell.editor, **values["hyperparameters"], max_steps=values["max_steps"])
+        editor, count = informed(settings, cell, scorer, editor), len(scorer.requests)
+        return in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress)
 
-    records = records_with(tuned["hyperparameters"], tuned["max_steps"], folder)
+    records = records_with(tuned, folder)
     timing = records[["edit", "milliseconds"]]
-    records = records.drop(columns="milliseconds")
-    if mistakes:
-        records["rank"] = images.ranks.numpy()
+    records = records.drop(columns="milliseconds").assign(**scorer.columns())
     description = {
         "benchmark": cell.benchmark,
-        "training": cell.training,
-        "editor": cell.editor,
-        "layers": cell.layers,
+        **cell.names,
         "hyperparameters": tuned["hyperparameters"],
         "max_steps": tuned["max_steps"],
         "learned": learned["hyperparameters"] if learned else None,
         **{name: tuned[name] for name in _OF_TUNING},
         "edits": len(records),
-        "test_images": len(data.test),
-        "wrong_before_editing": " ".join(map(str, images.wrong_before)),  # of the test images; one line, not one each
-        "dataset": data.fingerprint(),
+        **scorer.described(),
+        "dataset": data_fingerprint(settings, cell.benchmark),
         "protocol": PROTOCOL,
+        "made": made_here(settings.torch_device()),
         "fingerprint": asked.identity,
     }
+    task_of(settings, cell.benchmark).keep(scorer, cell)
     write_records(result.with_suffix(".csv"), records)
     write_records(result.with_suffix(".timing.csv"), timing)
-    if not mistakes:
+    if source == RANDOM:
         result.with_suffix(LEARNED).unlink(missing_ok=True)
     if learned:
-        with_learned = records_with(learned["hyperparameters"], learned["max_steps"], folder / "learned")
+        with_learned = records_with(learned, folder / "learned")
         write_records(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"))
     write_atomically(result, json.dumps(description, indent=2) + "\n")
     succeeded = 100 * records["succeeded"].mean()
@@ -150,8 +146,8 @@ def _evaluate_cell(settings: Settings, piece: tuple[Cell, bool]) -> None:
 
 
 def _read_learned(cell: Cell) -> dict[str, Any] | None:
-    """What the cell's model was trained with, if that is this editor on these layers."""
-    path = cell.model / EDITOR
+    """The hyperparameters that the cell's model was trained with, if that is this editor on these layers."""
+    path = cell.model.described / EDITOR
     try:
         learned = json.loads(path.read_text())
         if (learned["editor"], learned["layers"]) != (cell.editor, cell.layers):
@@ -163,19 +159,20 @@ def _read_learned(cell: Cell) -> dict[str, Any] | None:
         raise InputError(f"{path} does not describe an editor ({error!r}): train {cell.training} again") from error
 
 
-def _run_shard(images: Scorer, editor: editors.Editor, rows: range) -> pd.DataFrame:
-    edits, milliseconds = images.edit(editor, rows)
-    records = [asdict(images.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
+def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int]) -> pd.DataFrame:
+    edits, milliseconds = scorer.edit(editor, rows)
+    records = [asdict(scorer.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
 
-def _is_up_to_date(asked: _Asked) -> bool:
+def _is_up_to_date(settings: Settings, asked: _Asked) -> bool:
     """Whether the records lie there; a later tuning that chose the same values is then noted beside them."""
     result = asked.result
     try:
         described = json.loads(result.read_text())
-        files = (".csv", ".timing.csv", *([LEARNED] if described["learned"] else []))
-        if described["fingerprint"] != asked.identity or not all(result.with_suffix(one).exists() for one in files):
+        files = [result.with_suffix(kind) for kind in (".csv", ".timing.csv", *([LEARNED] if asked.learned else []))]
+        files += task_of(settings, asked.cell.benchmark).kept(asked.cell)
+        if described["fingerprint"] != asked.identity or not all(file.exists() for file in files):
             return False
         tuned = {name: asked.tuned[name] for name in _OF_TUNING}
         if described != described | tuned:

@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from benchmarks import datasets
-from benchmarks.data import dataset, image_files, mistakes
+from benchmarks.errors import InputError
 from pipelines import command
+from pipelines.store.fingerprint import MADE_OF, fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout
-from pipelines.store.stage_times import timed
+from pipelines.store.provenance import timed
+from pipelines.tasks import load_settings, task_of
 
 
-@timed(lambda layout: layout.data.glob("dataset.json"))
+@timed(lambda layout: layout.data.glob(MADE_OF))
 def prepare(
-    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
-    images: Annotated[
-        Path | None, typer.Option(help="Also write the test images there, as files in a folder per class.")
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    export: Annotated[
+        Path | None, typer.Option(help="Also write the test examples there, such as images in a folder per class.")
     ] = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Load, split and check a benchmark's data and write it to data/<benchmark>."""
-    chosen = params.load(params).benchmark(benchmark).data
-    made = datasets.make(chosen.dataset, **chosen.options)
-    folder = Layout(benchmark).data
-    (folder / mistakes.CANDIDATES).unlink(missing_ok=True)
-    more = ""
-    if datasets.has_candidates(chosen.dataset):
-        candidates = datasets.make_candidates(chosen.dataset, **chosen.options)
-        if candidates is not None:
-            mistakes.save_candidates(candidates, folder)
-            more = f", {len(candidates)} images for mistakes"
-    dataset.save(made, folder)  # last: without its description there is no dataset
-    if images is not None:
-        image_files.write(made.test, made.classes, images)
-    shape = "x".join(str(size) for size in made.train.images.shape[1:])
-    counts = f"{len(made.train)} training, {len(made.tuning)} tuning and {len(made.test)} test images"
-    print(f"prepare {benchmark}: {counts}, {shape}, {len(made.classes)} classes{more}")
+    """Load, split and check a benchmark's data and write it to data/<benchmark>, unless it is there."""
+    settings = load_settings(params)
+    chosen, task, folder = settings.benchmark(benchmark), task_of(settings, benchmark), Layout(benchmark).data
+    files = _files_named(chosen.data.options)
+    if any(folder.resolve() in file.resolve().parents for file in files):
+        raise InputError(f"{benchmark}: data.options: {folder} is where prepared data go, not raw files")
+    identity = fingerprint([chosen.data.model_dump(), *map(_stamp, files)], task.data_code(chosen))
+    if is_made_of(folder / MADE_OF, identity, folder / task.data_file):
+        print(f"prepare {benchmark}: unchanged")
+    else:
+        (folder / MADE_OF).unlink(missing_ok=True)
+        counts = task.prepare(chosen, folder)
+        write_made_of(folder / MADE_OF, identity)
+        print(f"prepare {benchmark}: {counts}")
+    if export is not None:
+        task.export(task.load(folder), export)
+
+
+def _files_named(options: dict[str, Any]) -> list[Path]:
+    """The files that options name, or that lie in the folders they name: data are prepared anew when one changes."""
+    paths = [Path(value) for value in options.values() if isinstance(value, str)]
+    return sorted(file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+def _stamp(file: Path) -> list[Any]:
+    """Name, size and time of a file: a folder of a million images need not be read to see that it is the same."""
+    known = file.stat()
+    return [str(file), known.st_size, known.st_mtime_ns]
 
 
 if __name__ == "__main__":

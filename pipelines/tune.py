@@ -6,9 +6,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from functools import partial
-from math import isnan
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -16,128 +15,147 @@ import typer
 import editors
 from benchmarks.files import write_atomically
 from pipelines import command
-from pipelines.config import params as parameters
 from pipelines.config.params import Settings
 from pipelines.jobs import search
-from pipelines.jobs.cells import Cell, cells_of_run, fingerprint, unfinished
-from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.cells import Cell, cells_of_run, unfinished
+from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
-from pipelines.jobs.scorers import scorer, statistics
 from pipelines.jobs.search import Space
+from pipelines.store.csv_files import remove_others
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import TIMING, Layout
-from pipelines.store.stage_times import timed
-
-_RESCORABLE = 20
-"""Finalists are looked at on the whole tuning split if it has at most so many times an edit's control images.
-
-Looking at a larger one would cost more than all of the search.
-"""
+from pipelines.store.provenance import timed
+from pipelines.tasks import load_settings, task_of
+from pipelines.tasks.base import EditSet
+from pipelines.tasks.scoring import identity, informed, scorer_of
 
 
 @timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))
 def tune(
-    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Tune editors on every part of every model they edit: smallest drawdown at the required success rate."""
-    settings = parameters.load(params)
-    layout = Layout(benchmark)
+    settings, layout = load_settings(params), Layout(benchmark)
     cells = cells_of_run(settings, benchmark, names)
+    if any(settings.benchmark(benchmark).editor(name).trials for name in cells):
+        task_of(settings, benchmark).draw(settings, benchmark, _edits(settings, benchmark))
     todo = unfinished("tune", cells, partial(_is_tuned, settings))
-    share_out(partial(_tune_cell, settings), todo, settings.processes, settings.torch_device(), _keep_time)
+    parallel_map(partial(_tune, settings), todo, settings.processes, settings.torch_device(), _keep_time)
     for name, of_editor in cells.items():
         folder = layout.tuned(name)
-        folder.mkdir(parents=True, exist_ok=True)
         times = _read_times(folder)
         _write_times(folder, {cell.file: times.get(cell.file) for cell in of_editor})
         wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
-        for stale in [path for path in folder.iterdir() if path.name not in wanted]:
-            stale.unlink()
+        remove_others(folder, wanted)
         shutil.rmtree(layout.studies(name), ignore_errors=True)
+    if not names:
+        remove_others(layout.results / "tuned", set(cells))
 
 
-def _result(cell: Cell) -> Path:
-    return cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+def _edits(settings: Settings, benchmark: str) -> EditSet:
+    return task_of(settings, benchmark).edit_set(settings.benchmark(benchmark), "tuning")
+
+
+def _edits_of(settings: Settings, cell: Cell) -> EditSet:
+    """The edits of the tuning split, fewer for an editor that takes long."""
+    asked, most = _edits(settings, cell.benchmark), settings.benchmark(cell.benchmark).editor(cell.editor).max_edits
+    return EditSet(asked.split, min(asked.count, most or asked.count))
 
 
 def _identity(settings: Settings, cell: Cell) -> str:
-    asked = settings.editor(cell.editor).model_dump(exclude={"subsets"})
-    asked["ranges"] = settings.ranges(cell.benchmark, cell.editor)  # the method's own ranges are in its hash
-    tuning = settings.benchmark(cell.benchmark).tuning.model_dump()
-    return fingerprint(settings, cell, [tuning, asked], search.__file__)
+    block = settings.benchmark(cell.benchmark)
+    chosen = block.editor(cell.editor).model_dump(exclude={"layers"})
+    if not chosen["trials"]:
+        return identity(settings, cell, [chosen])
+    edits = task_of(settings, cell.benchmark).edits_from(settings, cell, _edits_of(settings, cell))
+    return identity(settings, cell, [block.tuning.model_dump(), chosen, *edits], search.__file__)
 
 
 def _is_tuned(settings: Settings, cell: Cell) -> bool:
-    result = _result(cell)
-    return is_made_of(result, _identity(settings, cell), result.with_suffix(".csv"))
+    others = [cell.tuned.with_suffix(".csv")] if settings.benchmark(cell.benchmark).editor(cell.editor).trials else []
+    return is_made_of(cell.tuned, _identity(settings, cell), *others)
 
 
-def _tune_cell(settings: Settings, cell: Cell) -> float:
+def _tune(settings: Settings, cell: Cell) -> float:
     """Tune one cell; returns the seconds it took."""
-    tuning, chosen = settings.benchmark(cell.benchmark).tuning, settings.editor(cell.editor)
-    space = Space(
-        hyperparameters=editors.describe(settings.method(cell.editor)).hyperparameters,
-        ranges={name: (low, high) for name, (low, high) in settings.ranges(cell.benchmark, cell.editor).items()},
-        fixed=chosen.fixed,
-        max_steps=chosen.max_steps,
-    )
-    identity, result = _identity(settings, cell), _result(cell)
+    block = settings.benchmark(cell.benchmark)
+    chosen, found = block.editor(cell.editor), _identity(settings, cell)
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
-    count = min(tuning.edits, chosen.edits or tuning.edits)
-    images, data = scorer(settings, cell, "tuning", count, tuning.control_size)
-    trials, importances = search.search(
-        partial(settings.build, cell.editor),
-        space,
-        images,
-        chosen.trials,
-        tuning.required,
-        cell.layout.studies(cell.editor) / f"{cell.file}-{identity[:12]}.journal",
-        (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
-        progress,
-        statistics(settings, cell, images, data.train),
-        rescore=len(data.tuning) <= _RESCORABLE * (tuning.control_size or len(data.tuning)),
-    )
-    best = trials[trials["chosen"]].iloc[0]
-    names = [parameter.name for parameter in space.hyperparameters]
-    content = {
+    known = editors.describe(block.method(cell.editor)).hyperparameters
+    if chosen.trials:
+        space = Space(
+            known, {name: (low, high) for name, (low, high) in chosen.ranges.items()}, chosen.fixed, chosen.max_steps
+        )
+        trials, share = _search(settings, cell, space, found, progress)
+        best = trials[trials["chosen"]].iloc[0]
+        values = {parameter.name: float(best[parameter.name]) for parameter in known}
+        content = {"feasible": bool(best["feasible"]), "tuning": _summary(trials, block.tuning.required, share)}
+        write_atomically(cell.tuned.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
+    else:
+        values = {one.name: float(chosen.fixed.get(one.name, one.default)) for one in known}
+        content = {"feasible": True, "tuning": None}
+    described = {
         "benchmark": cell.benchmark,
-        "training": cell.training,
-        "editor": cell.editor,
-        "layers": cell.layers,
-        "hyperparameters": {name: float(best[name]) for name in names},
+        **cell.names,
+        "hyperparameters": values,
         "max_steps": chosen.max_steps,
-        "feasible": bool(best["feasible"]),
-        "min_success": tuning.min_success,
-        "tuning": {
-            "trial": int(best["number"]),
-            "trials": len(trials),
-            "edits": int(best["edits"]),
-            "required": tuning.required,
-            "success_rate": float(best["success_rate"]),
-            "drawdown": float(best["drawdown"]),
-            "share_of_full_grid": round(_looked_at(trials, count, tuning.control_size, len(data.tuning)), 2),
-        },
-        "importances": {name: None if isnan(value) else round(value, 6) for name, value in importances.items()},
-        "fingerprint": identity,
+        "min_success": block.tuning.min_success,
+        **content,
+        "fingerprint": found,
     }
-    write_atomically(result.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
-    write_atomically(result, json.dumps(content, indent=2) + "\n")
-    note = "" if content["feasible"] else f"; no trial reached {tuning.required:g} % success"
-    values = ", ".join(f"{name}={best[name]:.3g}" for name in names)
-    progress.finish(
-        f"drawdown {best['drawdown']:.2f} points at {best['success_rate']:.0f} % success"
-        + (f" with {values}" if values else "")
-        + note
-    )
+    write_atomically(cell.tuned, json.dumps(described, indent=2) + "\n")
+    progress.finish(_told(described))
     return progress.seconds
 
 
-def _looked_at(trials: pd.DataFrame, edits: int, control_size: int | None, images: int) -> float:
-    """Percent of all pairs of an edit and an image, over all trials, that were looked at; finalists twice."""
-    shares = trials["scored"] / edits * (control_size or images) / images + trials["rescored"].notna()
-    return 100 * float(shares.mean())
+def _search(settings: Settings, cell: Cell, space: Space, found: str, progress: Progress) -> tuple[pd.DataFrame, float]:
+    """The trials of a cell's study, and the percentage of all pairs of an edit and an example that they looked at."""
+    block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
+    edits, size = _edits_of(settings, cell), block.tuning.control_size
+    scorer = scorer_of(settings, cell, edits, size)
+
+    def build(**values: Any) -> editors.Editor:
+        return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
+
+    trials = search.search(
+        build,
+        space,
+        scorer,
+        task.measures,
+        block.editor(cell.editor).trials,
+        block.tuning.required,
+        cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal",
+        (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
+        progress,
+        task.rescorable,
+    )
+    shares = trials["scored"] / edits.count * (size or scorer.examples) / scorer.examples + trials["rescored"].notna()
+    return trials, 100 * float(shares.mean())
+
+
+def _summary(trials: pd.DataFrame, required: float, share: float) -> dict[str, Any]:
+    best = trials[trials["chosen"]].iloc[0]
+    return {
+        "trial": int(best["number"]),
+        "trials": len(trials),
+        "edits": int(best["edits"]),
+        "required": required,
+        "success_rate": float(best["success_rate"]),
+        "drawdown": float(best["drawdown"]),
+        "share_of_full_grid": round(share, 2),
+    }
+
+
+def _told(described: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{name}={value:.3g}" for name, value in described["hyperparameters"].items())
+    tuning = described["tuning"]
+    if tuning is None:
+        return f"given: {values or 'no hyperparameters'}"
+    note = "" if described["feasible"] else f"; no trial reached {tuning['required']:g} % success"
+    reached = f"drawdown {tuning['drawdown']:.2f} points at {tuning['success_rate']:.0f} % success"
+    return f"{reached}{f' with {values}' if values else ''}{note}"
 
 
 def _keep_time(cell: Cell, seconds: float) -> None:

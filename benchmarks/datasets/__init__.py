@@ -16,6 +16,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.data.dataset import Dataset
@@ -68,6 +69,12 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     if name not in names:
         raise InputError(f"unknown dataset {name!r}; available: {', '.join(names)}")
     return dict(inspect.signature(_loaders[name]).parameters)
+
+
+def file_of(name: str) -> Path:
+    """The file that registers a dataset. Raises InputError for an unknown name."""
+    options(name)
+    return Path(inspect.getfile(_loaders[name]))
 
 
 def make(name: str, **chosen: Any) -> Dataset:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from benchmarks.scoring.ranks import ranks
 from benchmarks.scoring.request_options import Demand
 from benchmarks.scoring.requests import EditRequests, control_images
 from benchmarks.seeds import generator
+from editors.base import Layers, spread
 
 VIEWS = 5
 """Other pictures of what is on the edited image, on which generality is counted."""
@@ -108,6 +110,7 @@ class Scorer:
         self.requests = requests
         self.control_size = control_size
         self._demand = Demand(views, margin)
+        self._apart = edited is not None
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
         with torch.no_grad():
@@ -154,6 +157,29 @@ class Scorer:
         return activations(self._front, images, self._prefix_chunk)
 
     @property
+    def examples(self) -> int:
+        """Images of the whole split."""
+        return len(self._labels)
+
+    @property
+    def classes(self) -> int:
+        """Classes of the dataset."""
+        return len(self._dataset.classes)
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        return training_statistics(editor, self.model, self.layers, self._dataset.train, self.inputs)
+
+    def described(self) -> dict[str, Any]:
+        """What the unedited model answers on the whole split, for the description of records."""
+        wrong = " ".join(map(str, self.wrong_before))  # one line in JSON, not one each
+        return {"test_images": self.examples, "wrong_before_editing": wrong}
+
+    def columns(self) -> dict[str, Sequence[int]]:
+        """Of images that are edited apart from the split, the rank of the target before the edit."""
+        return {"rank": self.ranks.tolist()} if self._apart else {}
+
+    @property
     def labels(self) -> Tensor:
         """True classes of the whole split ``(N,)``."""
         return self._labels
@@ -177,7 +203,7 @@ class Scorer:
         """Positions of the images of the whole split that the unedited model gets wrong, in order."""
         return self._wrong.nonzero().flatten().tolist()
 
-    def record(self, row: int, edit: editors.Edit, views: bool = True, every: bool = False) -> EditRecord:
+    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> EditRecord:
         """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
 
         :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
@@ -245,6 +271,21 @@ class Scorer:
             return torch.cat([activations(edited, part, len(part)) for part in parts])
         with torch.no_grad():
             return torch.cat([edited.predict(part) for part in parts])
+
+
+def training_statistics(
+    editor: editors.Editor, model: nn.Module, layers: Layers, train: Split, inputs: Callable[[Tensor], Tensor]
+) -> Any:
+    """What ``editor`` must know of the training images, see :meth:`editors.Editor.statistics`; None for nothing.
+
+    :param inputs: what ``model`` takes for raw images.
+    """
+    if not editor.needs_statistics:
+        return None
+    if editor.examples is not None and editor.examples < len(train):
+        train = train.select(spread(len(train), editor.examples))
+    features = inputs(train.images)
+    return editor.statistics(model, features, train.labels.to(features.device), layers)
 
 
 def kl(before: Outputs, after: Outputs) -> Tensor:

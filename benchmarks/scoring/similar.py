@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,7 +18,7 @@ from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.networks.raw_images import Front
 from benchmarks.scoring.request_options import Demand
-from benchmarks.scoring.scorer import answers
+from benchmarks.scoring.scorer import answers, training_statistics
 from benchmarks.seeds import generator
 
 NOTHING_MORE = Demand()
@@ -74,10 +75,14 @@ class SimilarScorer:
         with torch.no_grad():
             model = fold(model, self.layers)
         prefix, self.model = split(model, self.layers)
-        self._front = Front(dataset, prefix, model)
+        self._front, self._train = Front(dataset, prefix, model), dataset.train
         self._dataset, self._images, self._others = dataset, images, others
         self._neighbours, self._seeds = neighbours, seeds
         self._count, self._demand = augmentations, demand
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        return training_statistics(editor, self.model, self.layers, self._train, self.inputs)
 
     def inputs(self, images: Tensor) -> Tensor:
         """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""

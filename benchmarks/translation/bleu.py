@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.metrics import CONFIDENCE, Estimate
 from benchmarks.seeds import seed
@@ -19,6 +24,46 @@ COUNTED = (
     "reference_length",
 )
 """The columns of :func:`counts`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bleu:
+    """BLEU of a translator on the test set before any edit: a :class:`benchmarks.metrics.Quality`.
+
+    :ivar counts: ``(N, 10)``, the :func:`counts` of its translations.
+    :ivar seconds: wall time in which it translates these N sentences.
+    :ivar signature: what sacrebleu says about how it reckons.
+    """
+
+    estimate: Estimate
+    counts: np.ndarray
+    seconds: float
+    signature: str
+
+    name: ClassVar[str] = "bleu"
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any], translations: Path, timing: Path) -> Bleu:
+        """What evaluation wrote down: BLEU in a row's ``description``, counts beside the model's ``translations``.
+
+        :raises OSError, KeyError, ValueError: if it did not.
+        """
+        found = Estimate(*(description[f"bleu{end}"] for end in ("", "_low", "_high")))
+        counted = pd.read_csv(translations, usecols=list(COUNTED))[list(COUNTED)].to_numpy()
+        taken = float(json.loads(timing.read_text())["seconds"])
+        return cls(found, counted, taken, description["bleu_signature"])
+
+    @property
+    def measured_on(self) -> str:
+        return f"{len(self.counts)} test sentences"
+
+    @property
+    def timings(self) -> dict[str, float]:
+        return {"decoding_seconds": self.seconds, "test_sentences": len(self.counts)}
+
+    def difference(self, other: Bleu, name: str) -> tuple[Estimate, str]:
+        """In points, by a bootstrap over the same sentences."""
+        return difference(self.counts, other.counts, name), f"paired, the same {self.measured_on}"
 
 
 def counts(translations: Sequence[str], references: Sequence[str]) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""From one record per edit of a translator to the numbers of a row of Table 6, each with a 95 % interval."""
+"""What records of edits of a translator say."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from benchmarks.metrics import Estimate, mean, share
+from benchmarks.metrics import Column, Measures
 
 
 def bleu_drawdown(records: pd.DataFrame) -> pd.Series:
@@ -32,31 +32,34 @@ def generality_before(records: pd.DataFrame) -> pd.Series:
     return 100.0 * records["views_before"] / records["views"].where(records["views"] > 0)
 
 
-_MEANS = {
-    "bleu_drawdown": bleu_drawdown,
-    "bleu_drawdown_signed": bleu_drawdown_signed,
-    "changed": changed,
-    "generality": generality,
-    "generality_before": generality_before,
-    "kl": lambda records: records["kl"],
-    "num_steps": lambda records: records["steps"],
-}
-_SHARES = {"success_rate": "succeeded", "decoded_rate": "decoded", "decoded_rate_before": "decoded_before"}
-NAMES = (*_SHARES, *_MEANS)
-"""The metrics that records give: percent, BLEU points, nats per token or gradient steps."""
-
-
-def summarise(records: pd.DataFrame) -> dict[str, Estimate]:
-    """Every metric over all edits, and under ``<metric>_nontrivial`` over those in which there was something to do.
-
-    Means have a bootstrap interval over edits, shares Wilson's.
-
-    :param records: one row per edit, columns as in :class:`benchmarks.translation.scoring.TranslationRecord`.
-    """
-    table: dict[str, Estimate] = {}
-    for suffix, rows in (("", records), ("_nontrivial", records[~records["trivial"].astype(bool)])):
-        for name, column in _SHARES.items():
-            table[f"{name}{suffix}"] = share(int(rows[column].sum()), len(rows))
-        for name, metric in _MEANS.items():
-            table[f"{name}{suffix}"] = mean(metric(rows).dropna().to_numpy(dtype=float), name)
-    return table
+TRANSLATIONS = Measures(
+    drawdown="bleu_drawdown",
+    quality="bleu",
+    means={
+        "bleu_drawdown": bleu_drawdown,
+        "bleu_drawdown_signed": bleu_drawdown_signed,
+        "changed": changed,
+        "generality": generality,
+        "generality_before": generality_before,
+        "kl": lambda records: records["kl"],
+        "num_steps": lambda records: records["steps"],
+    },
+    shares={"success_rate": "succeeded", "decoded_rate": "decoded", "decoded_rate_before": "decoded_before"},
+    columns={
+        "bleu": Column("BLEU", "", 2),
+        "bleu_drawdown": Column("BLEU drawdown", "points", 2),
+        "bleu_drawdown_signed": Column("before − after", "points", 2),
+        "success_rate": Column("Success", "%", 1),
+        "decoded_rate": Column("Decoded", "%", 1),
+        "decoded_rate_before": Column("Decoded before the edit", "%", 1),
+        "num_steps": Column("Steps", "", 2),
+        "generality": Column("Generality", "%", 1),
+        "generality_before": Column("before the edit", "%", 1),
+        "changed": Column("Changed", "%", 1),
+        "kl": Column("KL", "nats/token", 4),
+    },
+    asked=("edit", "sentence", "target"),
+    texts=("source", "before", "target", "after", "other_source", "other_before", "other_after"),
+    skips_missing=True,
+)
+"""One row of records per edit, columns as in :class:`benchmarks.translation.scoring.TranslationRecord`."""

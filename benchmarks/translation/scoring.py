@@ -16,7 +16,7 @@ import editors
 from benchmarks.errors import InputError
 from benchmarks.scoring.requests import control_images
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
-from benchmarks.translation.bleu import bleu, counts
+from benchmarks.translation.bleu import bleu, counts, estimate, signature
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.divergence import token_kl
@@ -24,8 +24,9 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.base import evaluation_mode, spread
+from editors.base import spread
 from editors.constraints import SCORES
+from editors.forward import evaluation_mode
 
 VIEWS = 5
 """Sentences on which an edit's generality is looked at."""
@@ -120,7 +121,8 @@ class TranslationScorer:
     ) -> None:
         self.layers = layers_named(model, layers)
         self.requests = requests
-        self._whole, self._corpus, self._score, self._control_size = model, corpus, score, control_size
+        self.control_size = control_size
+        self._whole, self._corpus, self._score = model, corpus, score
         self._asked_views = views or 0
         self._sentences: Sentences = getattr(corpus, split_name)
         self._prefix, self.model = split(model, self.layers)
@@ -135,6 +137,21 @@ class TranslationScorer:
     def translations(self) -> Sequence[str]:
         """What the unedited model makes of the whole split, as text."""
         return self._words
+
+    @property
+    def examples(self) -> int:
+        """Sentences of the whole split."""
+        return len(self._sentences)
+
+    def described(self) -> dict[str, Any]:
+        """How well the unedited model translates the whole split, for the description of records."""
+        found = estimate(self.counts_before)
+        values = {"bleu": found.value, "bleu_low": found.low, "bleu_high": found.high, "bleu_signature": signature()}
+        return {"test_sentences": self.examples, **values, "score": self._score}
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """Further columns of records: none."""
+        return {}
 
     @cached_property
     def counts_before(self) -> np.ndarray:
@@ -195,13 +212,16 @@ class TranslationScorer:
             with torch.no_grad(), evaluation_mode(self._whole):
                 yield self._prefix(source, previous)
 
-    def record(self, row: int, edit: editors.EditResult, *, views: bool = True) -> TranslationRecord:
+    def record(
+        self, row: int, edit: editors.EditResult, *, views: bool = True, every: bool = False
+    ) -> TranslationRecord:
         """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.
 
         :param views: whether to look at sentences near its own as well; without, the record has none.
+        :param every: look at the whole split, whatever ``control_size`` is.
         """
         one, size = self.requests[row], len(self._sentences)
-        subset = control_images(size, self._control_size, one.seed)
+        subset = control_images(size, None if every else self.control_size, one.seed)
         control = list(range(size)) if subset is None else subset.tolist()
         words, tokens, divergence = self._words, self._before[one.sentence], 0.0
         changed: list[int] = []

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import Edit, EditError, EditResult, Layers, call, evaluation_mode
+from editors.base import Edit, EditResult, Layers, holds
 from editors.constraints import Predicts
+from editors.errors import EditError
+from editors.forward import outputs_of
 from editors.gradient_free import AnswerEditor, checked
 from editors.hooks import observe
 from editors.registry import register
@@ -47,7 +49,7 @@ class FlipLabels(AnswerEditor):
             cast[others[flipped]] = wanted
             flipped += 1
             loss = constraint(tally(cast, distances).unsqueeze(0))
-        return LabelFlips(model, name, positions[others[:flipped]], label, bool(loss <= 0), flipped, loss)
+        return LabelFlips(model, name, positions[others[:flipped]], label, holds(loss), flipped, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,7 @@ class LabelFlips(Edit):
         return {self.votes: cast}
 
     def predict(self, inputs: Any) -> Any:
-        with evaluation_mode(self.model):
-            return call(self.model, self.parameters, inputs)
+        return outputs_of(self.model, self.parameters, inputs)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A copy of ``model`` with the labels flipped for good."""

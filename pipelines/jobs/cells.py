@@ -1,36 +1,59 @@
-"""A cell of the leaderboard: one editor on one part of one trained model, and what identifies its inputs."""
+"""What is made of a benchmark: models, and cells of its leaderboard (an editor on a part of a model)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import editors
-from baselines import dknn
-from baselines.model_files import WEIGHTS
-from benchmarks import models
 from benchmarks.errors import InputError
-from benchmarks.files import file_hash
-from benchmarks.networks.model_split import WHOLE_MODEL
 from pipelines.config.params import Settings
-from pipelines.store.code import code_hash, with_imports
-from pipelines.store.layout import Layout, cell, repeated
+from pipelines.store.layout import KEYS, Layout, cell, repeated
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
-KEYS = ["training", "editor", "layers"]
-"""The columns that name a cell in every table of a benchmark."""
+WHOLE_MODEL = "all"
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A model to be made: a training of a benchmark, with one of the training seeds."""
+
+    benchmark: str
+    training: str
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.benchmark} {self.name}"
+
+    @property
+    def name(self) -> str:
+        """The name of its folders."""
+        return repeated(self.training, self.seed)
+
+    @property
+    def folder(self) -> Path:
+        """Its weights."""
+        return Layout(self.benchmark).model(self.training, self.seed)
+
+    @property
+    def described(self) -> Path:
+        """The small files that a report reads."""
+        return Layout(self.benchmark).described(self.training, self.seed)
+
+    @property
+    def checkpoints(self) -> Path:
+        """What its training resumes from while it is unfinished."""
+        return Layout(self.benchmark).checkpoints(self.training, self.seed)
 
 
 @dataclass(frozen=True)
 class Cell:
     """What one study tunes and one file of records holds.
 
-    :ivar seed: which repetition of the training made the model.
+    :ivar seed: the repetition of the training that made the model; ``edit_seed`` that of the edits.
     """
 
     benchmark: str
@@ -38,51 +61,65 @@ class Cell:
     editor: str
     layers: str
     seed: int = 0
+    edit_seed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.benchmark} {repeated(self.training, self.seed)}/{self.editor}/{self.layers}"
+        named = f"{self.benchmark} {repeated(self.training, self.seed)}/{self.editor}/{self.layers}"
+        return repeated(named, self.edit_seed)
 
     @property
     def names(self) -> dict[str, str]:
-        """What stands in the columns :data:`KEYS`."""
+        """The columns :data:`KEYS`."""
         return {key: getattr(self, key) for key in KEYS}
 
     @property
     def file(self) -> str:
         """Name of the cell's files, without a suffix."""
-        return cell(self.training, self.layers, self.seed)
+        return cell(self.training, self.layers, self.seed, self.edit_seed)
 
     @property
-    def model(self) -> Path:
-        """The folder of its model."""
-        return self.layout.model(self.training, self.seed)
+    def model(self) -> ModelKey:
+        """Whose weights are edited."""
+        return ModelKey(self.benchmark, self.training, self.seed)
 
     @property
     def layout(self) -> Layout:
         """Where its files lie."""
         return Layout(self.benchmark)
 
+    @property
+    def tuned(self) -> Path:
+        """The description of its tuning, which the edits of all edit seeds share."""
+        return self.layout.tuned(self.editor) / f"{replace(self, edit_seed=0).file}.json"
 
-def cells_of(settings: Settings, benchmark: str, editor: str) -> list[Cell]:
-    """The cells of one editor on one benchmark, those of trainings that are not listed left out."""
-    settings.editor(editor)
-    run = settings.run_of(benchmark)
+
+def models_of(settings: Settings, benchmark: str, trainings: Sequence[str] | None = None) -> list[ModelKey]:
+    """The models of the ``trainings``, or of all, with every training seed."""
+    names = trainings if trainings is not None else settings.benchmark(benchmark).trainings
+    return [ModelKey(benchmark, name, seed) for seed in settings.training_seeds for name in names]
+
+
+def cells_of(settings: Settings, benchmark: str, editor: str, edit_seeds: Sequence[int] = (0,)) -> list[Cell]:
+    """The cells of one editor on one benchmark, with every training seed and each of the ``edit_seeds``."""
+    block = settings.benchmark(benchmark)
     return [
-        Cell(benchmark, training, editor, layers, seed)
-        for training, parts in run.subsets.get(editor, {}).items()
-        if training in run.trainings
+        Cell(benchmark, training, editor, layers, seed, edit_seed)
+        for training, parts in block.layers_of(editor).items()
         for seed in settings.training_seeds
+        for edit_seed in edit_seeds
         for layers in parts
     ]
 
 
-def cells_of_run(settings: Settings, benchmark: str, names: Sequence[str] | None) -> dict[str, list[Cell]]:
-    """The cells of the editors ``names``, or of all on the leaderboard, by editor; those that have none are named."""
-    found = {name: cells_of(settings, benchmark, name) for name in names or settings.run_of(benchmark).leaderboard}
-    for name in [name for name, cells in found.items() if not cells]:
-        print(f"{benchmark} {name}: nothing to do, `trainings` lists none of those in its `subsets`")
-        del found[name]
-    return found
+def cells_of_run(
+    settings: Settings, benchmark: str, names: Sequence[str] | None, edit_seeds: Sequence[int] = (0,)
+) -> dict[str, list[Cell]]:
+    """The cells of the editors ``names``, or of all, by editor; those that edit nothing on this benchmark left out."""
+    editors = names or settings.benchmark(benchmark).editors
+    found = {name: cells_of(settings, benchmark, name, edit_seeds) for name in editors}
+    for name in [name for name in names or () if not found[name]]:
+        print(f"{benchmark} {name}: nothing to do, its block names no `layers`")
+    return {name: cells for name, cells in found.items() if cells}
 
 
 def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callable[[Cell], bool]) -> list[Cell]:
@@ -100,29 +137,22 @@ def unfinished(stage: str, cells: Mapping[str, Sequence[Cell]], finished: Callab
     return sorted(left, key=lambda cell: (cell.layers != WHOLE_MODEL, cell.training, cell.seed, cell.layers))
 
 
-def analysed_cells(settings: Settings, benchmark: str) -> list[Cell]:
-    """The cells whose edits are analysed: of those named, the ones that are tuned at present."""
-    return tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
-
-
 def tuned_cells(settings: Settings, benchmark: str, stage: str, names: Sequence[Sequence[str]]) -> list[Cell]:
     """Of the cells named for a stage, each with the first training seed, the ones that are tuned at present."""
     first = settings.training_seeds[0]
     named = list(dict.fromkeys(Cell(benchmark, *names, first) for names in names))
-    leaderboard = settings.run_of(benchmark).leaderboard
-    editors_of_the_run = [name for name in dict.fromkeys(cell.editor for cell in named) if name in leaderboard]
-    tuned = {cell for editor in editors_of_the_run for cell in cells_of(settings, benchmark, editor)}
+    tuned = {cell for cells in cells_of_run(settings, benchmark, None).values() for cell in cells}
     for absent in [one for one in named if one not in tuned]:
-        print(f"{stage} {absent}: left out, as it is not among the trainings, editors and subsets of this run")
+        print(f"{stage} {absent}: left out, as its editor's `layers` do not name it")
     return [one for one in named if one in tuned]
 
 
 def read_tuned(cell: Cell) -> dict[str, Any]:
-    """What tuning chose: ``hyperparameters`` by name, ``max_steps``, ``feasible``, ``min_success`` and ``tuning``.
+    """The values that tuning chose: ``hyperparameters``, ``max_steps``, ``feasible``, ``min_success`` and ``tuning``.
 
     :raises InputError: if the file is missing or does not hold them.
     """
-    path = cell.layout.tuned(cell.editor) / f"{cell.file}.json"
+    path = cell.tuned
     again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
     try:
         tuned = json.loads(path.read_text())
@@ -134,34 +164,3 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
     if not isinstance(tuned["hyperparameters"], dict):
         raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
     return tuned
-
-
-def fingerprint(settings: Settings, cell: Cell, inputs: Sequence[Any], *code: str) -> str:
-    """A hash of all that a cell's result depends on: its model, its data, its code and settings (also ``inputs``).
-
-    :param code: further files of code, such as the search for hyperparameters.
-    """
-    method = settings.method(cell.editor)
-    known = [PROTOCOL, str(cell), method, settings.editor(cell.editor).asked, settings.seed, inputs]
-    known += ["compiled"] if settings.compiles(cell.editor) else []
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    for path in (cell.model / WEIGHTS, cell.layout.data / "dataset.json"):
-        try:
-            digest.update(file_hash(path).encode())
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: run the stage that makes it first") from error
-    for path in _code(settings, cell, code):
-        digest.update(code_hash(path).encode())
-    return digest.hexdigest()
-
-
-def _code(settings: Settings, cell: Cell, more: Sequence[str]) -> list[Path]:
-    """The files that decide how an edit is made and scored, and ``more``."""
-    architecture = settings.benchmark(cell.benchmark).model_of(cell.training).architecture
-    files = [_SCORERS, models.file_of(architecture), editors.file_of(settings.method(cell.editor))]
-    if settings.training(cell.benchmark, cell.training).recipe == "dknn":
-        files.append(Path(dknn.__file__))
-    return with_imports([*files, *map(Path, more)], ("editors", "benchmarks"))
-
-
-_SCORERS = Path(__file__).with_name("scorers.py")

@@ -22,7 +22,7 @@ _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 
 
-def share_out(
+def parallel_map(
     work: Callable[[_Piece], _Result],
     pieces: Sequence[_Piece],
     processes: int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,8 +20,8 @@ from optuna.trial import TrialState
 
 import editors
 from benchmarks.errors import InputError
-from benchmarks.metrics import drawdown
-from benchmarks.scoring.scorer import Scorer, shards
+from benchmarks.metrics import Measures
+from benchmarks.scoring.scorer import shards
 from benchmarks.seeds import seed
 from editors.hyperparameters import Hyperparameter
 from pipelines.jobs.progress import Progress
@@ -55,8 +54,8 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a trial's edits came to.
+class Outcome:
+    """The edits of a trial in numbers.
 
     :ivar success_rate: percent of the ``edits`` that were tried; fewer than all once too many had failed.
     :ivar drawdowns: percentage points of each edit whose control images were looked at, in order: of all edits unless
@@ -79,16 +78,16 @@ class Judgement:
         return self.feasible and len(self.drawdowns) == self.edits
 
 
-def judge(
-    scorer: Scorer,
+def try_edits(
+    scorer: Any,
     editor: editors.Editor,
     min_success: float,
+    measures: Measures,
     best: Sequence[float] = (),
-    measure: Callable[[pd.DataFrame], pd.Series] = drawdown,
-) -> Judgement:
+) -> Outcome:
     """Try the scorer's edits; stop as soon as so many failed that the constraint cannot be met any more.
 
-    :param measure: from records to the drawdown of each edit, in points.
+    :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
     :param best: drawdowns of the best trial so far. One that is worse on the same edits, by three standard errors of
         the paired difference, is beaten: whether it is feasible is still found out, but no control image looked at.
     """
@@ -102,10 +101,11 @@ def judge(
         failed += sum(not edit.succeeded for edit in edits)
         if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
             records = [scorer.record(row, edit, views=False) for row, edit in zip(rows, edits, strict=True)]
-            drawdowns += measure(pd.DataFrame([asdict(record) for record in records])).tolist()
+            frame = pd.DataFrame([asdict(record) for record in records])
+            drawdowns += measures.per_edit(measures.drawdown, frame).tolist()
         if failed > allowed:
             break
-    return Judgement(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
+    return Outcome(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
 
 
 def _beaten(drawdowns: Sequence[float], best: Sequence[float]) -> bool:
@@ -118,33 +118,31 @@ def _beaten(drawdowns: Sequence[float], best: Sequence[float]) -> bool:
 def search(
     build: Callable[..., editors.Editor],
     space: Space,
-    scorer: Scorer,
+    scorer: Any,
+    measures: Measures,
     trials: int,
     min_success: float,
     journal: Path,
     axes: tuple[str | int, ...],
     progress: Progress,
-    statistics: Any = None,
-    measure: Callable[[pd.DataFrame], pd.Series] = drawdown,
-    rescore: bool = True,
-) -> tuple[pd.DataFrame, dict[str, float]]:
+    rescorable: int,
+) -> pd.DataFrame:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
     The best setting lies where the constraint just holds, and a few trials of TPE alone miss that place by far. So
     the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
     scale), the others at their defaults, or in the middle of a range that leaves the default out; TPE goes on from
-    there. All trials meet the same edits and control images. In the end the best few are looked at on the whole split,
-    which decides between them.
+    there. All trials meet the same edits and control examples. In the end the best few are looked at on the whole
+    split, which decides between them.
 
-    :param build: makes the editor of hyperparameters by name and ``max_steps``.
-    :param statistics: what the editor must know of the training data, from ``Editor.statistics``.
-    :param measure: see :func:`judge`.
-    :param rescore: whether the best few are looked at on the whole split, which decoding sentences makes too dear.
+    :param build: makes the editor, informed of the training data, of hyperparameters by name and ``max_steps``.
+    :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
+    :param rescorable: see :attr:`pipelines.tasks.base.Task.rescorable`.
     :raises InputError: if the journal cannot be read.
     :returns: one row per trial (``number, success_rate, drawdown, edits, scored, rescored, feasible, chosen`` and the
         hyperparameters; ``drawdown`` is of the first ``scored`` edits, ``rescored`` the drawdown of a finalist on the
-        whole split), and importances of the hyperparameters for the drawdown (0 to 1).
+        whole split).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -174,34 +172,35 @@ def search(
             parameter.name: trial.suggest_float(parameter.name, *space.range(parameter), log=parameter.log)
             for parameter in space.free
         }
-        built = build(**space.fixed, **values, max_steps=space.max_steps).informed(statistics)
-        best = min((one for one in _judgements(study) if one.complete), key=lambda one: one.drawdown, default=None)
-        judged = judge(scorer, built, min_success, best.drawdowns if best else (), measure)
-        trial.set_constraint(CONSTRAINT, (100 - judged.success_rate) - (100 - min_success))
-        trial.set_user_attr("judgement", asdict(judged))
-        study.tell(trial, judged.drawdown)
+        built = build(**space.fixed, **values, max_steps=space.max_steps)
+        best = min((one for one in _outcomes(study) if one.complete), key=lambda one: one.drawdown, default=None)
+        found = try_edits(scorer, built, min_success, measures, best.drawdowns if best else ())
+        trial.set_constraint(CONSTRAINT, (100 - found.success_rate) - (100 - min_success))
+        trial.set_user_attr("outcome", asdict(found))
+        study.tell(trial, found.drawdown)
         progress.advance()
-    for number in finalists(_judgements(study)) if rescore and scorer.control_size else []:
+    size = scorer.control_size
+    for number in finalists(_outcomes(study)) if size and scorer.examples <= rescorable * size else []:
         known = study.user_attrs.get(_RESCORED, {})
         if str(number) not in known:
             values = {name: _complete(study)[number].params[name] for name in (one.name for one in space.free)}
-            built = build(**space.fixed, **values, max_steps=space.max_steps).informed(statistics)
-            study.set_user_attr(_RESCORED, known | {str(number): rescored(scorer, built)})
-    return _table(study, space), _importances(study)
+            built = build(**space.fixed, **values, max_steps=space.max_steps)
+            study.set_user_attr(_RESCORED, known | {str(number): rescored(scorer, built, measures)})
+    return _table(study, space)
 
 
-def finalists(judged: Sequence[Judgement]) -> list[int]:
+def finalists(found: Sequence[Outcome]) -> list[int]:
     """Positions of the best trials, at most three, between which the control images that they were shown cannot decide.
 
     Fewer than two are no finalists: a trial that the best one beats on all edits is none.
     """
-    complete = sorted((one.drawdown, place) for place, one in enumerate(judged) if one.complete)[:_FINALISTS]
+    complete = sorted((one.drawdown, place) for place, one in enumerate(found) if one.complete)[:_FINALISTS]
     places = [place for _, place in complete]
-    near = [place for place in places if not _beaten(judged[place].drawdowns, judged[places[0]].drawdowns)]
+    near = [place for place in places if not _beaten(found[place].drawdowns, found[places[0]].drawdowns)]
     return near if len(near) > 1 else []
 
 
-def rescored(scorer: Scorer, editor: editors.Editor) -> float:
+def rescored(scorer: Any, editor: editors.Editor, measures: Measures) -> float:
     """Mean drawdown of all of the scorer's edits, in percentage points, each looked at on the whole split."""
     records = []
     for rows in shards(len(scorer.requests), _SHARD):
@@ -209,7 +208,7 @@ def rescored(scorer: Scorer, editor: editors.Editor) -> float:
         records += [
             asdict(scorer.record(row, edit, views=False, every=True)) for row, edit in zip(rows, edits, strict=True)
         ]
-    return float(drawdown(pd.DataFrame(records)).mean())
+    return float(measures.per_edit(measures.drawdown, pd.DataFrame(records)).mean())
 
 
 def choose(trials: pd.DataFrame) -> int:
@@ -230,13 +229,13 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _judgements(study: optuna.Study) -> list[Judgement]:
-    return [_judgement(trial) for trial in _complete(study)]
+def _outcomes(study: optuna.Study) -> list[Outcome]:
+    return [_outcome(trial) for trial in _complete(study)]
 
 
-def _judgement(trial: optuna.trial.FrozenTrial) -> Judgement:
-    values = trial.user_attrs["judgement"]
-    return Judgement(**values | {"drawdowns": tuple(values["drawdowns"])})
+def _outcome(trial: optuna.trial.FrozenTrial) -> Outcome:
+    values = trial.user_attrs["outcome"]
+    return Outcome(**values | {"drawdowns": tuple(values["drawdowns"])})
 
 
 def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[str, float]:
@@ -246,7 +245,7 @@ def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[
     if strength is None or not trials:
         return values
     low, high = space.range(strength)
-    tried = {trial.params[strength.name]: _judgement(trial).feasible for trial in trials}
+    tried = {trial.params[strength.name]: _outcome(trial).feasible for trial in trials}
     enough = min((value for value, feasible in tried.items() if feasible), default=None)
     if enough is None:  # neither the default nor what was tried above it: look further up, then further down
         enough = high if len(trials) % 2 else min(tried)
@@ -263,23 +262,11 @@ def _start(parameter: Hyperparameter, low: float, high: float) -> float:
 
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:
     rows = []
-    for number, (trial, judged) in enumerate(zip(_complete(study), _judgements(study), strict=True)):
-        shown = {name: getattr(judged, name) for name in ("success_rate", "drawdown", "edits")}
+    for number, (trial, found) in enumerate(zip(_complete(study), _outcomes(study), strict=True)):
+        shown = {name: getattr(found, name) for name in ("success_rate", "drawdown", "edits")}
         final = study.user_attrs.get(_RESCORED, {}).get(str(number), math.nan)
-        scored = {"scored": len(judged.drawdowns), "rescored": final, "feasible": judged.feasible}
+        scored = {"scored": len(found.drawdowns), "rescored": final, "feasible": found.feasible}
         rows.append({"number": number, **shown, **scored, **trial.params, **space.fixed})
     trials = pd.DataFrame(rows)
     trials.insert(7, "chosen", trials.index == choose(trials))
     return trials
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    names = sorted({name for trial in _complete(study) for name in trial.params})
-    if len(names) < 2 or len(_complete(study)) < 4:
-        return dict.fromkeys(names, 1.0)
-    logging.getLogger("optuna").setLevel(logging.ERROR)
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    try:
-        return dict(sorted(optuna.importance.get_param_importances(study, evaluator=evaluator).items()))
-    except (RuntimeError, ValueError):  # all trials alike: nothing is more important than anything else
-        return {name: float("nan") for name in names}

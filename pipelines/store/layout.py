@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.config.blocks import file_part
+
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 HISTORY = "history.csv"
-"""Beside a model that was trained: its epochs."""
+"""Of a model that was trained: its epochs."""
 EDITOR = "editor.json"
-"""Beside a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
+"""Of a model that was trained for one editor: that editor, with the hyperparameters it ended with."""
 COST = "cost.json"
-"""Beside a model whose training edits: what a step costs, in steps of plain training."""
+"""Of a model whose training edits: what a step costs, in steps of plain training."""
 RANKS = "ranks.csv"
-"""Beside a model trained with matched ranks: how often true classes of mistakes had each rank, and the probabilities
+"""Of a model trained with matched ranks: how often true classes of mistakes had each rank, and the probabilities
 with which targets were drawn by it."""
 MISTAKES = ".mistakes"
 """In names of records beside those of a cell: of realistic mistakes, edited to their true classes."""
@@ -46,6 +49,14 @@ class Layout:
         """A trained model with its description and history."""
         return self.models / repeated(training, seed)
 
+    def described(self, training: str, seed: int = 0) -> Path:
+        """What a report says of a trained model, in small files: description, history, times, costs."""
+        return self.results / "models" / repeated(training, seed)
+
+    def requests(self, split: str, edit_seed: int = 0) -> Path:
+        """Edits that were drawn once for all models, of a task whose requests take long to draw."""
+        return self.results / "requests" / f"{repeated(split, edit_seed)}.jsonl"
+
     def checkpoints(self, training: str, seed: int = 0) -> Path:
         """What an unfinished training resumes from; not an output."""
         return self.root / "unfinished" / self.benchmark / "training" / repeated(training, seed)
@@ -74,9 +85,9 @@ class Layout:
         return self.root / "results" / self.benchmark
 
     @property
-    def stage_times(self) -> Path:
-        """The wall time of each stage; a timing, so not the same in every run."""
-        return self.results / "timing-stages.json"
+    def stages(self) -> Path:
+        """How long each stage took, and on which machine with which code; not the same in every run."""
+        return self.results / "stages.json"
 
     def tuned(self, editor: str) -> Path:
         """Chosen hyperparameters and the trials that led to them."""
@@ -90,11 +101,6 @@ class Layout:
     def sequences(self) -> Path:
         """One record per edit in a row of edits."""
         return self.results / "sequences"
-
-    @property
-    def ablation(self) -> Path:
-        """The same for the rows of the tuning split, which only say what makes edits last."""
-        return self.results / "ablation"
 
     @property
     def similar(self) -> Path:
@@ -112,16 +118,21 @@ class Layout:
         return self.results / "figure2"
 
     @property
+    def drawn(self) -> Path:
+        """What each figure was drawn from, so that none is drawn twice; not an output."""
+        return self.root / "unfinished" / self.benchmark / "figures.json"
+
+    @property
     def figures(self) -> Path:
         """Plots as PNG and SVG."""
         return self.results / "figures"
 
 
-def repeated(training: str, seed: int) -> str:
-    """The name of a training's model among its repetitions: ``plain`` for seed 0, ``plain@1`` for seed 1."""
-    return f"{training}@{seed}" if seed else training
+def repeated(name: str, seed: int) -> str:
+    """The name of one of several repetitions, such as a training's model: ``plain`` for seed 0, ``plain@1`` for 1."""
+    return f"{name}@{seed}" if seed else name
 
 
-def cell(training: str, layers: str, seed: int = 0) -> str:
+def cell(training: str, layers: str, seed: int = 0, edit_seed: int = 0) -> str:
     """The file name of one cell of an editor's results, such as ``plain-chain3``."""
-    return re.sub(r"[^\w.@-]", "_", f"{repeated(training, seed)}-{layers}")
+    return file_part(repeated(f"{repeated(training, seed)}-{layers}", edit_seed))

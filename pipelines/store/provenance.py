@@ -1,107 +1,139 @@
-"""run.json: what made a benchmark's results - code, packages, hardware, parameters, data, seeds, time."""
+"""Which code, machine and packages made a number, and how long it took."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
 import platform
-from collections import Counter
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from benchmarks.data import dataset
 from benchmarks.errors import InputError
-from pipelines.config.params import Settings
-from pipelines.jobs.cells import PROTOCOL
-from pipelines.store import origins, stage_times
-from pipelines.store.layout import MISTAKES, TIMING, Layout
-from pipelines.store.machine import cpu, git_commit
-from pipelines.store.origins import Merged
+from benchmarks.files import write_atomically
+from pipelines.store.layout import Layout
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "optuna",
-    "mlflow",
-    "dvc",
-    "matplotlib",
-)
+_Stage = TypeVar("_Stage", bound=Callable[..., None])
+
+OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
+"""The stages that the paper's tables and Figure 2 need; ``sequences`` makes what goes beyond them."""
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "optuna", "mlflow", "dvc", "matplotlib")
 
 
-def describe(settings: Settings, benchmark: str, report_seconds: float | None = None) -> dict[str, Any]:
-    """Everything needed to say where the numbers come from, and the command that makes them again.
-
-    :param report_seconds: the wall time of the report that asks.
-    """
-    layout = Layout(benchmark)
-    merged = origins.read(layout)
-    return {
-        "benchmark": benchmark,
-        "command": f"dvc repro report@{benchmark}",
-        "protocol": PROTOCOL,
-        "seed": settings.seed,
-        "training_seeds": settings.training_seeds,
-        "data": _data(layout, merged),
-        "made_elsewhere": _counted(layout, merged),
-        **surroundings(settings),
-        "seconds": _seconds(settings, layout, report_seconds),
-        "parameters": _parameters(settings, benchmark),
-    }
+def made_here(device: torch.device) -> dict[str, str]:
+    """The commit and the machine, for the description of what this process makes."""
+    return {"commit": git_commit(), "machine": machine(device)}
 
 
-def _parameters(settings: Settings, benchmark: str) -> dict[str, Any]:
-    """What params.yaml said of this benchmark and of the editors that were run on it."""
-    run = settings.run_of(benchmark)
-    return {
-        "compile": settings.compile,
-        "benchmark": settings.benchmark(benchmark).model_dump(mode="json") | {"run": run.model_dump(mode="json")},
-        "editors": {name: settings.editor(name).model_dump(mode="json") for name in run.leaderboard},
-    }
+@functools.cache
+def git_commit() -> str:
+    """The commit that is checked out, with ``-dirty`` if code differs from it; ``unknown`` without git."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    code = ("editors", "benchmarks", "baselines", "pipelines", "dvc.yaml")
+    return commit + ("-dirty" if _git("status", "--porcelain", "--", *code) else "")
 
 
-def _data(layout: Layout, merged: Merged) -> dict[str, Any]:
-    """The data here; if there are none, those that merged results were measured on."""
-    if merged.data and not layout.data.exists():
-        return dict(merged.data)
-    data = dataset.load(layout.data)
-    sizes = {"training": len(data.train), "tuning": len(data.tuning), "test": len(data.test)}
-    return {"source": data.source, "fingerprint": data.fingerprint(), "sizes": sizes}
+def machine(device: torch.device) -> str:
+    """What computes, in words: the GPU, or the processor with its number of cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def _counted(layout: Layout, merged: Merged) -> dict[str, int]:
-    """Numbers of cells that were merged and not made anew here since, by machine and commit."""
-    found = Counter()
-    for name in [name for name in merged.cells if not name.endswith(MISTAKES)]:
-        path = layout.results / "edits" / f"{name}.json"
-        origin = merged.origin(*name.split("/"), json.loads(path.read_text())) if path.exists() else None
-        found.update([str(origin)] if origin else [])
-    return dict(sorted(found.items()))
+@functools.cache
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
-def surroundings(settings: Settings, *more: str) -> dict[str, Any]:
-    """Code, hardware and packages, ``more`` of them besides those that every stage needs."""
+def slug(name: str) -> str:
+    """``name`` as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def surroundings(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Code, hardware and packages; ``packages`` are named besides those that every stage needs."""
+    hardware = {"cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
+    if torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name()
     return {
         "git_commit": git_commit(),
-        "hardware": _hardware(settings),
+        "hardware": hardware,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*_PACKAGES, *more)},
+        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
     }
 
 
-def _hardware(settings: Settings) -> dict[str, Any]:
-    device = settings.torch_device()
-    found = {"device": str(device), "cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
-    found |= {"threads": settings.threads, "processes": settings.processes}
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _Stage]:
+    """A decorator for a stage: its wall time and surroundings are written down if it made at least one of its results.
+
+    A stage that finds everything unchanged leaves those of the run that made it; so does one that fails.
+
+    :param results: the files by which it is told what the stage made, one for each piece of work.
+    """
+
+    def decorate(stage: _Stage) -> _Stage:
+        @functools.wraps(stage)
+        def measured(benchmark: str, *arguments: Any, **options: Any) -> None:
+            layout = Layout(benchmark)
+            before, began = _stamps(results(layout)), time.perf_counter()
+            stage(benchmark, *arguments, **options)
+            after = _stamps(results(layout))
+            made = sum(before.get(path) != stamp for path, stamp in after.items())
+            if made:
+                spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
+                known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
+                write_atomically(layout.stages, json.dumps(known, indent=2) + "\n")
+
+        return measured
+
+    return decorate
+
+
+def read_stages(layout: Layout, tolerant: bool = False) -> dict[str, dict[str, Any]]:
+    """By stage: wall ``seconds`` of its last run that made something, how many results that run ``made``, ``of`` how
+    many that were there then (fewer: an earlier run made the others), and the :func:`surroundings` of that run.
+
+    :param tolerant: a broken file counts as none.
+    :raises InputError: for a file that is broken.
+    """
+    path = layout.stages
+    try:
+        return {name: dict(spent) for name, spent in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        if tolerant:
+            return {}
+        raise InputError(f"{path} is broken ({error}): remove it, it holds times and machines only") from error
+
+
+def of_tables(stages: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Seconds of all stages that the tables and Figure 2 need; None if the time of one is not known."""
+    if not all(stage in stages for stage in OF_TABLES):
+        return None
+    return round(sum(stages[stage]["seconds"] for stage in OF_TABLES), 1)
+
+
+def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """What changes whenever a file is written again."""
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
 
 
 def _version(package: str) -> str | None:
@@ -111,21 +143,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _seconds(settings: Settings, layout: Layout, report_seconds: float | None) -> dict[str, Any]:
-    """Wall time of stages, trainings and studies, as they wrote it down."""
-    stages: dict[str, dict[str, float]] = stage_times.read(layout)
-    if report_seconds is not None:
-        stages["report"] = {"seconds": round(report_seconds, 1)}
-    run = settings.run_of(layout.benchmark)
-    models = [layout.model(name, seed) for seed in settings.training_seeds for name in run.trainings]
-    files = {f"train/{folder.name}": folder / TIMING for folder in models}
-    files |= {f"tune/{name}": layout.tuned(name) / TIMING for name in run.leaderboard}
-    pieces = {name: _read_seconds(path) for name, path in files.items() if path.exists()}
-    return {"stages": stages, "tables_and_figure_2": stage_times.of_tables(stages), **pieces}
-
-
-def _read_seconds(path: Path) -> Any:
+def _git(*arguments: str) -> str:
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}): remove it, it holds wall times only") from error
+        return subprocess.run(
+            ("git", *arguments), capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.metrics import CONFIDENCE, Estimate
+from benchmarks.metrics import Estimate, bootstrap
 
 _RESAMPLES = 2000
 
@@ -47,12 +47,13 @@ def timed(way: Callable[[], object], device: torch.device) -> tuple[float, objec
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Estimate:
     """The median of ``slow`` over that of ``fast``, with a 95 % interval (bootstrap over rounds)."""
-    pairs = np.array([slow, fast])
-    chosen = np.random.default_rng(0).integers(pairs.shape[1], size=(_RESAMPLES, pairs.shape[1]))
-    above, below = np.median(pairs[:, chosen], axis=2)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(above / below, [tail, 1 - tail])
-    return Estimate(float(np.median(slow) / np.median(fast)), float(low), float(high))
+    samples = [np.array(slow), np.array(fast)]
+    found = bootstrap(samples, _of_medians, np.random.default_rng(0), resamples=_RESAMPLES)
+    return found if len(slow) > 1 else Estimate(found.value, found.value, found.value)
+
+
+def _of_medians(slow: np.ndarray, fast: np.ndarray, axis: int) -> np.ndarray:
+    return np.median(slow, axis=axis) / np.median(fast, axis=axis)
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

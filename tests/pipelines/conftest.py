@@ -32,15 +32,14 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report", "translation")
+names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
 stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
-from pipelines import command
-from pipelines.config import params
+from pipelines import command, tasks
 datasets.available(), editors.available()
-params.load(Path("params.yaml"))  # imports torchvision and checks every architecture
+tasks.load_settings(Path("params.yaml"))  # imports torchvision
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -127,9 +126,16 @@ class Project:
         assert ended.code == 0, ended.errors
         return ended
 
-    def change(self, **values: Any) -> None:
-        """Change params.yaml; ``benchmarks__digits__tuning__edits=3`` is ``benchmarks.digits.tuning.edits: 3``."""
-        path = self.folder / "params.yaml"
+    def change(self, benchmark: str = "digits", **values: Any) -> None:
+        """Change a benchmark's configuration; ``tuning__edits=3`` is ``tuning: {edits: 3}``."""
+        self._change(self.folder / "benchmarks" / "configs" / f"{benchmark}.yaml", values)
+
+    def choose(self, **values: Any) -> None:
+        """Change params.yaml likewise."""
+        self._change(self.folder / "params.yaml", values)
+
+    @staticmethod
+    def _change(path: Path, values: dict[str, Any]) -> None:
         content = yaml.safe_load(path.read_text())
         for name, value in values.items():
             *outer, last = name.split("__")
@@ -151,34 +157,47 @@ class Project:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
 
 
-def tiny_parameters() -> dict[str, Any]:
-    """The committed parameters, made small enough for tests."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    chosen = ["gd", "rmsprop"]
-    content |= {
-        "run": ["digits"],
-        "run_translation": [],
-        "trainings": ["plain"],
-        "leaderboard": chosen,
-        "processes": 1,
-        "device": "cpu",
-    }
-    content["editors"] = {name: content["editors"][name] for name in chosen}
-    for run in [benchmark["run"] for benchmark in content["benchmarks"].values() if benchmark.get("run")]:
-        run["leaderboard"] = [name for name in run["leaderboard"] if name in chosen]
-        for key in ("subsets", "ranges"):
-            run[key] = {name: value for name, value in run.get(key, {}).items() if name in chosen}
-    digits = content["benchmarks"]["digits"]
-    digits["data"]["options"] = {"tuning_size": 60, "test_size": 60}
-    digits["model"]["options"] = {"width": 2}
-    digits["trainings"]["plain"] |= {"epochs": 2, "batch_size": 256}
-    digits["tuning"] |= {"edits": 12, "control_size": 20}
-    digits["evaluation"] |= {"edits": 12, "shard": 4}
-    digits["analysis"] = {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]}
-    digits["sequences"] = {"edits": 6, "orders": 3, "cells": [["plain", "rmsprop", "chain4"], ["plain", "gd", "all"]]}
-    for editor in content["editors"].values():
-        editor |= {"trials": 3, "subsets": {"plain": ["all", "chain4"]}}
-    return content
+PARAMS = {
+    "run": ["digits"],
+    "seed": 0,
+    "training_seeds": [0],
+    "edit_seeds": [0],
+    "device": "cpu",
+    "threads": 1,
+    "processes": 1,
+    "cache_gib": 1.0,
+}
+"""The smallest params.yaml."""
+
+DIGITS = {
+    "task": "images",
+    "note": "Handwritten digits, made small enough for tests.",
+    "data": {"dataset": "digits", "options": {"tuning_size": 60, "test_size": 60}},
+    "model": {"architecture": "resnet18", "options": {"width": 2}},
+    "trainings": {"plain": {"recipe": "plain", "epochs": 2, "batch_size": 256, "lr": 2e-3, "schedule": "cosine"}},
+    "editors": {
+        "gd": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
+        "rmsprop": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
+    },
+    "tuning": {"edits": 12, "control_size": 20, "min_success": 95.0, "safety_margin": 2.5},
+    "evaluation": {"edits": 12, "control_size": None, "shard": 4},
+    "analysis": {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]},
+    "sequences": {"edits": 6, "orders": 3, "cells": [["plain", "rmsprop", "chain4"], ["plain", "gd", "all"]]},
+}
+"""A benchmark that takes seconds."""
+
+TABLE_3_TRAINING = {"start": "plain", "epochs": 1, "batch_size": 256, "lr": 5e-4, "schedule": "cosine"}
+"""What a training has in common that goes on from the plain model."""
+
+
+def write_project(folder: Path, params: dict[str, Any] = PARAMS, **benchmarks: dict[str, Any]) -> Path:
+    """A parameter file and the configurations of ``benchmarks``, by default of :data:`DIGITS`, in ``folder``."""
+    configs = folder / "benchmarks" / "configs"
+    configs.mkdir(parents=True)
+    for name, content in (benchmarks or {"digits": DIGITS}).items():
+        (configs / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -202,7 +221,7 @@ def stage_server() -> Iterator[subprocess.Popen[str]]:
 def trained_once(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after ``prepare`` and ``train``; not to be written to."""
     project = Project(tmp_path_factory.mktemp("trained"), stage_server)
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(tiny_parameters(), sort_keys=False))
+    write_project(project.folder)
     project.succeed("prepare", "digits")
     project.succeed("train", "digits", "plain")
     return project

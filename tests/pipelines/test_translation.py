@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-from benchmarks.errors import InputError
-from pipelines import table6
-from pipelines.config import params
-from pipelines.reporting.pages import index
-from pipelines.store.records import write_records
 from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
 from pipelines.translation_settings import read
+
+from benchmarks.errors import InputError
+from pipelines import table6
+from pipelines.config import params
+from pipelines.jobs.records import write_records
+from pipelines.reporting.pages import index
 from tests.optional import PREPARING, skip_without
 
 ROOT = Path(__file__).parents[2]

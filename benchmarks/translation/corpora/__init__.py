@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import InputError
@@ -31,3 +32,8 @@ def make(name: str, **chosen: Any) -> Texts:
         if option not in known:
             raise InputError(f"corpus {name}: unknown option {option!r}; options: {', '.join(known)}")
     return CORPORA[name](**chosen)
+
+
+def file_of(name: str) -> Path:
+    """The file that makes a corpus."""
+    return Path(inspect.getfile(CORPORA[name]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.errors import InputError
-from pipelines.jobs.parallel_map import share_out
+from pipelines.jobs.parallel_map import parallel_map
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def test_results_come_in_order_on_one_thread_each_for_any_number_of_processes():
     before = torch.get_num_threads()
     try:
         for processes in (1, 2, 3, 20):
-            assert share_out(squared, range(7), processes, CPU) == expected
+            assert parallel_map(squared, range(7), processes, CPU) == expected
     finally:
         torch.set_num_threads(before)
 
@@ -48,25 +48,25 @@ def test_results_come_in_order_on_one_thread_each_for_any_number_of_processes():
 def test_work_leaves_this_process_only_when_more_than_one_is_asked_for():
     before = torch.get_num_threads()
     try:
-        assert share_out(process, [0, 1], 1, CPU) == [os.getpid()] * 2
-        assert os.getpid() not in share_out(process, [0, 1], 2, CPU)
-        assert share_out(process, [0, 1], 2, torch.device("cuda")) == [os.getpid()] * 2
+        assert parallel_map(process, [0, 1], 1, CPU) == [os.getpid()] * 2
+        assert os.getpid() not in parallel_map(process, [0, 1], 2, CPU)
+        assert parallel_map(process, [0, 1], 2, torch.device("cuda")) == [os.getpid()] * 2
     finally:
         torch.set_num_threads(before)
 
 
 def test_a_killed_worker_is_one_clear_sentence():
     with pytest.raises(InputError, match="a worker process was killed .*; run the command again to go on"):
-        share_out(killed_at_three, range(6), 2, CPU)
+        parallel_map(killed_at_three, range(6), 2, CPU)
 
 
 def test_an_error_in_a_worker_arrives_as_it_was():
     with pytest.raises(InputError, match="^3 is not allowed$"):
-        share_out(refused_at_three, range(6), 2, CPU)
+        parallel_map(refused_at_three, range(6), 2, CPU)
 
 
 def test_workers_are_gone_afterwards(tmp_path):
-    workers = set(share_out(process, range(8), 2, CPU))
+    workers = set(parallel_map(process, range(8), 2, CPU))
     until = time.monotonic() + 30
     while any(os.path.exists(f"/proc/{worker}") for worker in workers):
         assert time.monotonic() < until

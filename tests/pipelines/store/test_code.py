@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pipelines.store.code import code_hash
 
 import editors
 from pipelines import translation_job
 from pipelines.config import params
 from pipelines.jobs import cells, recipes
-from pipelines.store.code import code_hash
 
 DIGEST = "9a7cf7a5da143dce968b8da9047a159f45879351a802b012bcd457d9c3eb9690"
 CODE = '''"""A docstring."""

@@ -1,0 +1,299 @@
+"""The blocks that configurations are made of, whatever the task: what a benchmark says of data, trainings and edits."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+import editors
+from benchmarks.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""Letters, digits, ``_``, ``-`` and ``.``, as names become parts of file names."""
+CellNames = Annotated[list[str], Field(min_length=3, max_length=3)]
+"""A training, an editor and a part of the model."""
+Ranges = dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]]
+"""Lowest and highest value by hyperparameter."""
+
+
+class Strict(BaseModel):
+    """A block: unknown keys are errors, and text is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_key(cls, given: Any) -> Any:
+        """Said before all else, as a misspelt key is missing under its right name as well, which says less."""
+        for key in given if isinstance(given, Mapping) else ():
+            if key not in cls.model_fields:
+                check_known(f"unknown key {key!r}", key, cls.model_fields, "allowed here")
+        return given
+
+
+class DataSettings(Strict):
+    """The data of a benchmark: a ``dataset`` by name, with the options that its file takes."""
+
+    dataset: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Training(Strict):
+    """How a model is made: by a ``recipe`` of the benchmark's task."""
+
+    recipe: str
+
+    plan: ClassVar[Any] = None
+    """How long and how fast to train (``epochs``, …); None for a model that is made without training."""
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The trainings whose models this one needs."""
+        return ()
+
+    @property
+    def prepares(self) -> tuple[str, str] | None:
+        """The editor and the part of the model that this training prepares for edits; None for no particular one."""
+        return None
+
+
+class EditorSettings(Strict):
+    """A row of the leaderboard: an editor, how it is tuned, and which parts of which models it edits.
+
+    A training that prepares a model for one editor need not be named in ``layers``: the editor's block of the same name
+    edits the part that the training prepares.
+
+    :ivar method: the name under which the editor is registered; None for the block's own.
+    :ivar layers: parts of the model by training; an empty list for none.
+    :ivar trials: of the search; 0 takes the values of ``fixed`` and the editor's defaults as they are.
+    :ivar fixed: hyperparameters that are not searched, and their values; ``ranges`` where to search the others instead
+        of between the ends that the editor's file gives.
+    :ivar max_edits: the most edits that are tuned and evaluated with, for an editor that takes long; None for no limit.
+    :ivar views: augmented copies of the edited input that must follow the edit too.
+    :ivar margin: how far ahead of all others the wanted answer must be.
+    :ivar backtracking: the last update is scaled back to where the request just holds.
+    :ivar memory: the weight at which an edit in a row of edits minds the earlier ones, for editors that can.
+    """
+
+    method: Name | None = None
+    layers: dict[Name, list[str]] = Field(default_factory=dict)
+    trials: int = Field(default=8, ge=0)
+    max_steps: int = Field(default=10, ge=1)
+    fixed: dict[Name, float] = Field(default_factory=dict)
+    ranges: Ranges = Field(default_factory=dict)
+    max_edits: int | None = Field(default=None, ge=1)
+    views: int | None = Field(default=None, ge=1)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    backtracking: bool = False
+    memory: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options, by name: what is asked of the editor beside its hyperparameters."""
+        return self.model_dump(include={"views", "margin", "backtracking", "memory"})
+
+    def check(self, name: str) -> None:
+        """Build the editor of the block ``name``, to see that it can be built.
+
+        :raises InputError: naming the key that is wrong; EditError for a value out of its domain.
+        """
+        method, where = self.method or name, f"editors.{name}"
+        description = editors.describe(method)
+        tunable = {parameter.name: parameter for parameter in description.hyperparameters}
+        for key in self.fixed:
+            check_known(f"{where}.fixed", key, tunable, "its hyperparameters")
+        if self.memory and "memory" not in description.options:
+            raise InputError(f"{where}.memory: {method} remembers no edits, so it must be 0, not {self.memory:g}")
+        editors.build(method, **self.fixed)
+        for key, (low, high) in self.ranges.items():
+            check_known(f"{where}.ranges", key, tunable, "its hyperparameters")
+            tunable[key].check(low, f"{where}.ranges")
+            tunable[key].check(high, f"{where}.ranges")
+            if low > high:
+                raise InputError(f"{where}.ranges.{key}: {low:g} is above {high:g}")
+        for training, parts in self.layers.items():
+            check_once(f"{where}.layers.{training}", [file_part(part) for part in parts])
+
+
+class TuningSettings(Strict):
+    """The edits on which hyperparameters are chosen, all from the tuning split.
+
+    :ivar control_size: control examples that are drawn anew for each edit; None for the whole split.
+    :ivar min_success: the constraint, in percent. Tuning asks for ``safety_margin`` points more: the trial that just
+        meets a limit on a few edits was lucky, and misses it on others.
+    """
+
+    edits: int = Field(ge=1)
+    control_size: int | None = Field(default=None, ge=1)
+    min_success: float = Field(ge=0, le=100)
+    safety_margin: float = Field(default=0, ge=0, le=100)
+
+    @property
+    def required(self) -> float:
+        """The success rate that a trial must reach, in percent."""
+        return min(100.0, self.min_success + self.safety_margin)
+
+
+class EvaluationSettings(Strict):
+    """The edits that are reported, all from the test split; ``shard`` of them are written at a time."""
+
+    edits: int = Field(ge=1)
+    control_size: int | None = Field(default=None, ge=1)
+    shard: int = Field(default=50, ge=1)
+
+
+class AnalysisSettings(Strict):
+    """The cells whose trade-off curves are drawn, and the ``edits`` whose effect on every test example is kept."""
+
+    edits: int = Field(default=2, ge=2)
+    shard: int = Field(default=50, ge=1)
+    cells: list[CellNames] = Field(default_factory=list)
+
+
+class SequenceSettings(Strict):
+    """Edits in a row: ``edits`` of them, in as many ``orders``, by each of ``cells``.
+
+    :ivar source: what is edited: examples of the split to ``random`` labels, or the benchmark's ``mistakes`` to their
+        true ones.
+    :ivar split: ``test`` for what is reported, ``tuning`` for studies.
+    :ivar control_size: examples on which the error is counted, the same ones all the time; None for all.
+    """
+
+    edits: int = Field(ge=1)
+    orders: int = Field(ge=1)
+    source: Literal["random", "mistakes"] = "random"
+    split: Literal["test", "tuning"] = "test"
+    control_size: int | None = Field(default=None, ge=1)
+    cells: list[CellNames] = Field(min_length=1)
+
+
+class Benchmark(Strict):
+    """Everything about one benchmark; each task has a class of its own that says more of data, models and trainings.
+
+    :ivar task: the kind of task, which decides how data, trainings and edits are read.
+    :ivar editors: rows of the leaderboard, in the order of pages.
+    """
+
+    task: str
+    note: str
+    data: DataSettings
+    trainings: dict[Name, Training] = Field(min_length=1)
+    editors: dict[Name, EditorSettings] = Field(min_length=1)
+    tuning: TuningSettings
+    evaluation: EvaluationSettings
+    analysis: AnalysisSettings = AnalysisSettings()
+    sequences: SequenceSettings | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Benchmark:
+        for name in self.trainings:
+            for source in self.sources_of(name):
+                if source == name or source not in self.trainings:
+                    others = ", ".join(other for other in self.trainings if other != name) or "no others"
+                    raise InputError(f"trainings.{name}: cannot be made of {source!r}; there are {others}")
+        for name, editor in self.editors.items():
+            editor.check(name)
+            for training in editor.layers:
+                check_known(f"editors.{name}.layers", training, self.trainings, "trainings")
+        for where, (training, editor, _) in self.named_cells():
+            check_known(where, training, self.trainings, "trainings")
+            check_known(where, editor, self.editors, "editors")
+        return self
+
+    def named_cells(self) -> Iterator[tuple[str, CellNames]]:
+        """The cells that other stages than tuning and evaluation name, each with the path of the list it is in."""
+        yield from (("analysis.cells", names) for names in self.analysis.cells)
+        yield from (("sequences.cells", names) for names in (self.sequences.cells if self.sequences else ()))
+
+    def sources_of(self, training: str) -> tuple[str, ...]:
+        """The trainings whose models one needs.
+
+        :raises InputError: for a training that is not described.
+        """
+        return self.training(training).made_of
+
+    def training(self, name: str) -> Training:
+        """The block of a training.
+
+        :raises InputError: for one that is not described.
+        """
+        check_known("training", name, self.trainings, "there are")
+        return self.trainings[name]
+
+    def editor(self, name: str) -> EditorSettings:
+        """The block of an editor.
+
+        :raises InputError: for one that is not described.
+        """
+        check_known("editor", name, self.editors, "there are")
+        return self.editors[name]
+
+    def method(self, name: str) -> str:
+        """The name under which the editor of a block is registered."""
+        return self.editor(name).method or name
+
+    def layers_of(self, name: str) -> dict[str, list[str]]:
+        """The parts of each model that the editor of a block edits, by training, those it is prepared for included."""
+        found = dict(self.editor(name).layers)
+        for training, block in self.trainings.items():
+            if block.prepares and block.prepares[0] == name:
+                found.setdefault(training, [block.prepares[1]])
+        return found
+
+
+def file_part(name: str) -> str:
+    """A name as a part of the names of files: what they may not hold becomes ``_``."""
+    return re.sub(r"[^\w.@-]", "_", name)
+
+
+def check_known(where: str, name: str, known: Iterable[str], what: str) -> None:
+    """Refuse a name that is not among the ``known`` ones.
+
+    :raises InputError: saying ``where`` it stands, the name that was probably meant, and ``what`` the known ones are.
+    """
+    known = list(known)
+    if name not in known:
+        meant = difflib.get_close_matches(str(name), known, n=1)
+        told = where if repr(name) in where else f"{where}: unknown {name!r}"
+        proposed = f"did you mean {meant[0]!r}? " if meant else ""
+        raise InputError(f"{told}; {proposed}{what}: {', '.join(known) or 'none'}")
+
+
+def check_once(where: str, names: Iterable[Any]) -> None:
+    """Refuse a name that is listed twice.
+
+    :raises InputError: saying which.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: {twice[0]!r} is listed twice")
+
+
+def check_options(what: str, name: str, given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    """Check the options that are ``given`` to a function of parameters ``known``.
+
+    :param what: what the function makes, such as ``dataset``, and ``name`` which one.
+    :raises InputError: for one that it does not have or that is of another type, and for one that it needs.
+    """
+    for key in given:
+        check_known(f"options of {what} {name!r}", key, known, "it has")
+    for key, parameter in known.items():
+        if key in given:
+            _check_type(f"option {key!r} of {what} {name!r}", given[key], parameter.annotation)
+        elif parameter.default is inspect.Parameter.empty:
+            raise InputError(f"{what} {name!r} needs the option {key!r}")
+
+
+def _check_type(what: str, value: Any, annotation: Any) -> None:
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        wanted = getattr(annotation, "__name__", None) or str(annotation)
+        wanted = wanted.replace("None", "null").replace(" | ", " or ")
+        raise InputError(f"{what} must be {wanted}, not {value!r}") from error
