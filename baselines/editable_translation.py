@@ -19,8 +19,8 @@ from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.model import LAST_DECODER_LAYER, Translator, layers_named
 from benchmarks.translation.parts import plain_attention, split
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.forward import evaluation_mode
 from editors.constraints import SCORES
+from editors.forward import evaluation_mode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from benchmarks.scoring.measures import IMAGES
 
 from baselines import dknn
 from benchmarks import datasets, models
-from benchmarks.data import dataset, image_files
-from benchmarks.data import mistakes as candidates
+from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer
 from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
