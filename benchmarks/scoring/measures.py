@@ -76,6 +76,7 @@ class ErrorRate:
     images: int
 
     name: ClassVar[str] = "test_error"
+    signature: ClassVar[str] = ""
     timings: ClassVar[Mapping[str, float]] = {}
 
     @classmethod

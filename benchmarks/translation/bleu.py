@@ -32,11 +32,13 @@ class Bleu:
 
     :ivar counts: ``(N, 10)``, the :func:`counts` of its translations.
     :ivar seconds: wall time in which it translates these N sentences.
+    :ivar signature: what sacrebleu says about how it reckons.
     """
 
     estimate: Estimate
     counts: np.ndarray
     seconds: float
+    signature: str
 
     name: ClassVar[str] = "bleu"
 
@@ -48,7 +50,8 @@ class Bleu:
         """
         found = Estimate(*(description[f"bleu{end}"] for end in ("", "_low", "_high")))
         counted = pd.read_csv(translations, usecols=list(COUNTED))[list(COUNTED)].to_numpy()
-        return cls(found, counted, float(json.loads(timing.read_text())["seconds"]))
+        taken = float(json.loads(timing.read_text())["seconds"])
+        return cls(found, counted, taken, description["bleu_signature"])
 
     @property
     def measured_on(self) -> str:

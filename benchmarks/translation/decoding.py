@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmarks.seeds import drawn_from
 from benchmarks.translation.batches import by_tokens, rows
 from benchmarks.translation.model import Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.toolkit import fairseq
 from editors.forward import evaluation_mode
 

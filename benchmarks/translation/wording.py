@@ -47,29 +47,29 @@ def caption(temperature: float, alternatives: int, control_size: int | None) -> 
 
 
 def published_training(name: str, training: Any) -> str:
-    """What Table 6 calls a training.
+    """What Table 6 calls a training; nothing for one that it does not have.
 
-    :param training: its settings, with ``start`` and ``editing``.
+    :param training: its settings: ``start``, and for Editable Training ``editor``, ``layers`` and ``c_loc``.
     """
-    if training.editing is None:
+    if not hasattr(training, "c_loc"):
         return name if training.start is None else ""
-    return f"editable-{training.editing.c_loc:g}-{training.editing.editor}-{training.editing.layers}"
+    return f"editable-{training.c_loc:g}-{training.editor}-{training.layers}"
 
 
 def training_note(training: Any) -> str:
     """A training's terms, where they are not the paper's wording.
 
-    :param training: its settings, with ``start``, ``tokens`` and ``editing``.
+    :param training: its settings: ``start``, ``tokens``, and for Editable Training ``hyperparameters`` and ``c_loc``.
     """
-    editing, source = training.editing, training.start
-    if editing is None:
-        return f"goes on from {source} without edits, to tell what longer training alone brings" if source else ""
-    rate = editing.hyperparameters.get("lr")
+    if not hasattr(training, "c_loc"):
+        more = "without edits, to tell what longer training alone brings"
+        return f"goes on from {training.start} {more}" if training.start else ""
+    rate = training.hyperparameters.get("lr")
     trained = f"trained with learning rate {rate:g} of the editor" if rate is not None else "trained with its defaults"
-    weight = (
-        f"c_loc = {editing.c_loc:g} ({editing.c_loc / training.tokens:.2g} beside a loss per token, in full batches)"
+    per_token = f"{training.c_loc / training.tokens:.2g} beside a loss per token, in full batches"
+    return f"{trained}, c_loc = {training.c_loc:g} ({per_token})" + (
+        f", going on from {training.start}" if training.start else ""
     )
-    return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
 
 
 def views_note(views: int | None) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pipelines.config.blocks import file_part
 
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""
 EDITOR = "editor.json"
@@ -114,6 +116,11 @@ class Layout:
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"
+
+    @property
+    def drawn(self) -> Path:
+        """What each figure was drawn from, so that none is drawn twice; not an output."""
+        return self.root / "unfinished" / self.benchmark / "figures.json"
 
     @property
     def figures(self) -> Path:

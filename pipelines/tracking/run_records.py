@@ -13,11 +13,11 @@ import typer
 
 from benchmarks.files import write_atomically
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
-from pipelines.reporting.claims.measurements import read_cost
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, models_of
+from pipelines.reporting.tables.results import CellResult
+from pipelines.reporting.tables.trainings import read_cost
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
-from pipelines.store.machine import git_commit
+from pipelines.store.provenance import git_commit
 from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, uri
 
 _EPOCH = "epoch"
@@ -53,13 +53,17 @@ def run_records(
     layout = Layout(benchmark)
     rows = {(row["training"], row["editor"], row["layers"]): row for row in table.to_dict("records")}
     cells = [
-        _cell_run(result, rows[tuple(cell.names.values())], layout, commit, settings.editor(cell.editor).asked)
+        _cell_run(
+            result,
+            rows[tuple(cell.names.values())],
+            layout,
+            commit,
+            settings.benchmark(benchmark).editor(cell.editor).asked,
+        )
         for result in results
         for cell in [result.cell]
     ]
-    trained = [
-        (training, seed) for seed in settings.training_seeds for training in settings.run_of(benchmark).trainings
-    ]
+    trained = [(key.training, key.seed) for key in models_of(settings, benchmark)]
     return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
 
 
@@ -116,14 +120,14 @@ def _of(cell: Cell, path: Path) -> pd.DataFrame:
 
 
 def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
-    folder = layout.model(training, seed)
+    folder = layout.described(training, seed)
     path = folder / HISTORY  # a model made without training has none
     history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
     curves = [name for name in history.columns if name != _EPOCH]
     figure = layout.figures / f"training-{folder.name}.png"
     return RunRecord(
         key=f"training/{folder.name}",
-        parameters=settings.training(layout.benchmark, training).model_dump(),
+        parameters=settings.benchmark(layout.benchmark).training(training).model_dump(),
         metrics=_cost(folder),
         series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
         tags={**_tags(layout, commit), "training": training, "seed": str(seed), "kind": "training"},

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from pipelines.table6_report import report
 from pipelines.translation import translation
 from pipelines.translation_job import Job
 from pipelines.translation_settings import read
@@ -21,7 +22,6 @@ from pipelines import table6
 from pipelines.config import params
 from pipelines.jobs.records import write_records
 from pipelines.reporting.pages import index
-from pipelines.table6_report import report
 from tests.optional import PREPARING, skip_without
 
 ROOT = Path(__file__).parents[2]

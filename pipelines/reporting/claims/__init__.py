@@ -1,1 +1,1 @@
-"""TBD."""
+"""Sentences held against results: what is claimed, the comparisons that decide it, and their statistics."""

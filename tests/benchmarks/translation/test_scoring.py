@@ -18,7 +18,7 @@ from benchmarks.translation import bleu
 from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.divergence import token_kl
-from benchmarks.translation.metrics import summarise
+from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.parts import split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import as_asked, draw_requests, load_requests, save_requests
@@ -304,7 +304,7 @@ def test_drawdown_is_absolute_and_signed(translator, scorer, strong):
     table = pd.DataFrame(
         [record | {"bleu_before": 70.0, "bleu_after": after, "trivial": after == 70} for after in (69.0, 72.0, 70.0)]
     )
-    summary = summarise(table)
+    summary = TRANSLATIONS.summarise(table)
     assert summary["bleu_drawdown"].value == pytest.approx(1.0)
     assert summary["bleu_drawdown_signed"].value == pytest.approx(-1 / 3)
     assert summary["bleu_drawdown_nontrivial"].value == pytest.approx(1.5)

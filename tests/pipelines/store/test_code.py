@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pipelines.store.code import code_hash
 
 import editors
 from pipelines import translation_job
 from pipelines.config import params
 from pipelines.jobs import cells, recipes
-from pipelines.store.code import code_hash
 
 DIGEST = "9a7cf7a5da143dce968b8da9047a159f45879351a802b012bcd457d9c3eb9690"
 CODE = '''"""A docstring."""
@@ -135,7 +135,7 @@ def test_a_training_follows_from_its_recipe_and_nothing_of_how_it_resumes():
         {file.relative_to(ROOT).as_posix() for file in recipes.code_of(chosen, recipes.Task("digits", name))}
         for name in ("plain", "editable-0.1-rmsprop-chain3")
     )
-    assert {"baselines/training.py", "baselines/epochs.py", "benchmarks/models/resnet18.py"} <= plain & editable
+    assert {"baselines/training.py", "baselines/images.py", "benchmarks/models/resnet18.py"} <= plain & editable
     assert {"baselines/editable.py", "editors/descent.py", "editors/methods/rmsprop.py"} <= editable - plain
     assert not {"baselines/checkpointing.py", "benchmarks/errors.py", "baselines/cnp.py"} & (plain | editable)
 
@@ -151,7 +151,7 @@ def test_what_a_translator_learns_and_does_follows_from_its_own_files():
         )
     )
     folder = "benchmarks/translation/"
-    assert {"baselines/translation_epochs.py", "baselines/meters.py", f"{folder}model.py"} <= plain & editable
+    assert {"baselines/translation.py", "baselines/training.py", f"{folder}model.py"} <= plain & editable
     assert {"editors/methods/rmsprop.py", f"{folder}divergence.py", f"{folder}parts.py"} <= editable - plain
     assert {f"{folder}requests.py", f"{folder}decoding.py", f"{folder}model.py"} <= asked & scored
     assert {"editors/covariance.py", f"{folder}bleu.py", f"{folder}perturbations.py"} <= scored - asked

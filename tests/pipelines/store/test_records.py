@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
-from benchmarks.translation.metrics import summarise
+from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.scoring import TranslationRecord
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.records import in_shards, write_records
@@ -41,7 +41,7 @@ def test_a_failed_edit_of_a_translator_is_one_after_its_files(tmp_path, size):
         assert table["succeeded"].tolist() == SUCCEEDED
         assert table["succeeded"].dtype == table["trivial"].dtype == bool
         assert table["after"].tolist() == TEXTS
-        summary = summarise(table)
+        summary = TRANSLATIONS.summarise(table)
         assert summary["success_rate"].value == summary["success_rate_nontrivial"].value == 25.0
         assert summary["decoded_rate"].value == 0.0
 

@@ -1,0 +1,261 @@
+"""What ``evaluate`` wrote, read back: a :class:`CellResult` for each cell, and the row that follows from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+import editors
+from benchmarks.errors import InputError
+from benchmarks.metrics import Estimate, Measures, Quality, share
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
+from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS
+from pipelines.reporting.tables.published import PAPERS_PARTS
+from pipelines.store import layout
+
+if TYPE_CHECKING:
+    from pipelines.reporting.tables.presentation import Presentation
+
+LEARNED = "_learned"
+"""Ends the names of metrics with the hyperparameters that training ended with."""
+_REPEATED = {"seeds": "edit_seed", "edit_seeds": "seed"}
+"""What a cell is repeated over, as columns call it, with the seed that stays the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """What was found of one cell, for every kind of task.
+
+    :ivar description: of the edits: hyperparameters, how they were tuned, how many edits there are, and so on.
+    :ivar records: a row per edit; ``milliseconds`` those of each.
+    :ivar method: the registered name of its editor.
+    :ivar published_training: what the paper calls its training.
+    :ivar learned: records of the same edits with the hyperparameters that training ended with, of a model that was
+        trained for this very editor on these layers.
+    :ivar edited: what was edited, in words.
+    :ivar notes: what a reader of its row should know: where it was made, if elsewhere, and of its training.
+    :ivar repetitions: the same cell with other seeds, of its training or of the edits.
+    """
+
+    cell: Cell
+    description: dict[str, Any]
+    records: pd.DataFrame
+    milliseconds: pd.Series
+    measures: Measures
+    quality: Quality
+    method: str = ""
+    published_training: str = ""
+    learned: pd.DataFrame | None = None
+    edited: str = "the test split"
+    notes: tuple[str, ...] = ()
+    repetitions: tuple[CellResult, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``training/editor/layers``."""
+        return "/".join(self.cell.names.values())
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """The chosen ones."""
+        return self.description["hyperparameters"]
+
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """How they were chosen; empty where they were given."""
+        tuning = self.description.get("tuning") or {}
+        return tuning if tuning.get("trials", 1) else {}
+
+    @property
+    def required(self) -> float:
+        """The success rate that its tuning had to reach, in percent."""
+        return self.description.get("min_success", REQUIRED_SUCCESS)
+
+    @property
+    def success(self) -> Estimate:
+        """The share of edits that succeeded, in percent."""
+        return share(int(self.records["succeeded"].sum()), len(self.records))
+
+    @property
+    def published_names(self) -> dict[str, str]:
+        """Training, editor and layers as the paper calls them."""
+        ours = self.cell.names
+        layers = PAPERS_PARTS.get(ours["layers"], ours["layers"])
+        return ours | {"training": self.published_training or ours["training"], "layers": layers}
+
+    @property
+    def made(self) -> tuple[str, str] | None:
+        """The machine and the commit that made its records, if that was written down."""
+        made = self.description.get("made")
+        return (made["machine"], made["commit"]) if made else None
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """Its names, every metric with its interval, and notes; costs thousands of resamples."""
+        return _row(self)
+
+
+def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "") -> list[CellResult]:
+    """Every cell of the benchmark, in the order of its editors; repetitions with the first of their kind.
+
+    :param kind: of records; :data:`pipelines.store.layout.MISTAKES` for those of realistic mistakes.
+    :raises InputError: for a missing or broken file, or records made with another protocol.
+    """
+    groups: dict[tuple[str, ...], list[CellResult]] = {}
+    for cells in cells_of_run(settings, benchmark, None, settings.edit_seeds).values():
+        for cell in cells:
+            groups.setdefault(tuple(cell.names.values()), []).append(read_cell(settings, cell, told, kind))
+    return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
+
+
+def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = "") -> CellResult:
+    """One cell; see :func:`read`."""
+    path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
+    again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
+    try:
+        description = json.loads(path.read_text())
+        records = _records(path.with_suffix(".csv"), told.measures)
+        milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
+        learned = _records(path.with_suffix(layout.LEARNED), told.measures) if description.get("learned") else None
+        protocol, edits, _ = description["protocol"], description["edits"], description["hyperparameters"]
+        quality = told.quality(cell, description)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: {again} first") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
+    if protocol != PROTOCOL:
+        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
+    if len(records) != edits:
+        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: remove it and {again}")
+    return CellResult(
+        *(cell, description, records, milliseconds, told.measures, quality),
+        method=settings.benchmark(cell.benchmark).method(cell.editor),
+        published_training=told.published_training(settings, cell.benchmark, cell.training),
+        learned=learned,
+        edited="mistakes" if kind else told.edited,
+        notes=tuple(filter(None, [told.note(settings, cell)])),
+    )
+
+
+def with_origins(results: Sequence[CellResult]) -> list[CellResult]:
+    """The results, of which those that were made elsewhere than most of them say so in a note."""
+    return [
+        replace(result, notes=(f"made on {_origin(result)}", *result.notes)) if elsewhere else result
+        for result, elsewhere in zip(results, _elsewhere(results), strict=True)
+    ]
+
+
+def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
+    """Numbers of results that were made elsewhere than most of them, by machine and commit."""
+    pairs = zip(results, _elsewhere(results), strict=True)
+    return dict(sorted(Counter(_origin(result) for result, elsewhere in pairs if elsewhere).items()))
+
+
+def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:
+    """The rows of results, in their order: names, chosen hyperparameters, metrics with intervals, ``note``."""
+    frame = pd.DataFrame([dict(result.row) for result in results])
+    values = pd.DataFrame([result.hyperparameters for result in results], columns=hyperparameters_of(results))
+    place = frame.columns.get_loc("layers") + 1
+    return pd.concat([frame.iloc[:, :place], values, frame.iloc[:, place:]], axis=1)
+
+
+def hyperparameters_of(results: Sequence[CellResult]) -> list[str]:
+    """The names of all hyperparameters that were chosen, in order of appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.hyperparameters))
+
+
+def timings(results: Sequence[CellResult]) -> pd.DataFrame:
+    """Milliseconds per edit (mean over all, median and largest over shards); not reproducible to the byte."""
+    return pd.DataFrame(
+        [
+            {
+                **result.cell.names,
+                "milliseconds": round(result.milliseconds.mean(), 3),
+                "milliseconds_median": round(result.milliseconds.median(), 3),
+                "milliseconds_max": round(result.milliseconds.max(), 3),
+                **result.quality.timings,
+            }
+            for result in results
+        ]
+    )
+
+
+def shortfall(result: CellResult) -> str:
+    """What speaks against a row: that it was not, or clearly is not, at the required success; nothing if it is."""
+    required, tuning = result.required, result.tuning
+    if tuning and not result.description["feasible"]:
+        return (
+            f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
+            f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
+        )
+    if result.success.high >= required:
+        return ""
+    if not tuning:
+        return f"{result.success.value:.1f} % success, clearly below {required:g} % on {result.edited}"
+    reached = f"{tuning['success_rate']:.1f} % success on the tuning split"
+    return f"tuned to {reached}, clearly below {required:g} % on {result.edited}"
+
+
+def _row(result: CellResult) -> dict[str, Any]:
+    measures, quality = result.measures, result.quality
+    summary = {quality.name: quality.estimate, **measures.summarise(result.records)}
+    row: dict[str, Any] = dict(result.cell.names)
+    for name in (quality.name, *measures.names, *(f"{name}_nontrivial" for name in measures.names)):
+        row |= _ends(name, summary[name])
+    if result.method and not editors.build(result.method).takes_gradient_steps:
+        row |= {name: math.nan for name in row if name.startswith("num_steps")}
+    if result.learned is not None:
+        learned = measures.summarise(result.learned)
+        for name in (measures.drawdown, "success_rate"):
+            row |= _ends(f"{name}{LEARNED}", learned[name])
+    if result.repetitions:
+        row |= _spread(result)
+    notes = filter(None, [shortfall(result), *result.notes])
+    return row | {"edits": result.description["edits"], "note": "; ".join(notes)}
+
+
+def _ends(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _spread(result: CellResult) -> dict[str, float]:
+    """Mean and standard deviation over training seeds, and over seeds of the edits: what others would change."""
+    measures, spread = result.measures, {}
+    for ending, fixed in _REPEATED.items():
+        same = [one for one in result.repetitions if getattr(one.cell, fixed) == getattr(result.cell, fixed)]
+        if same:
+            results = [result, *same]
+            drawdowns = [measures.per_edit(measures.drawdown, one.records).mean() for one in results]
+            qualities = [one.quality.estimate.value for one in results]
+            spread[ending] = len(results)
+            for name, values in ((measures.drawdown, pd.Series(drawdowns)), (measures.quality, pd.Series(qualities))):
+                spread |= {f"{name}_{ending}_mean": values.mean(), f"{name}_{ending}_std": values.std()}
+    return spread
+
+
+def _records(path: Path, measures: Measures) -> pd.DataFrame:
+    if not measures.texts:
+        return pd.read_csv(path)
+    numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
+    absent = {name: [""] for name in numbers}
+    return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
+
+
+def _elsewhere(results: Sequence[CellResult]) -> list[bool]:
+    origins = Counter(result.made for result in results if result.made)
+    usual = origins.most_common(1)[0][0] if origins else None
+    return [result.made not in (None, usual) for result in results]
+
+
+def _origin(result: CellResult) -> str:
+    machine, commit = result.made or ("", "")
+    return f"{machine} at commit {commit[:12]}"
