@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from baselines.objectives import Step
 from baselines.training import hash_of
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset
-from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
 from benchmarks.scoring.ranks import matched_targets
 from benchmarks.seeds import generator

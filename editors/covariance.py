@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from editors.base import Layers, spread
 from editors.errors import EditError
 from editors.forward import outputs_of
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 EXAMPLES = 5000
 """Inputs that covariances are of, at most."""
@@ -196,7 +196,7 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
 
     :raises EditError: if there is none.
     """
-    found = edited_layers(model, select_parameters(model, layers))
+    found = edited_layers(model, editable_parameters(model, layers))
     linear = [layer for layer in found if isinstance(layer.module, nn.Linear)]
     if not linear:
         raise EditError(f"layers {layers!r} hold no linear layer")
@@ -210,7 +210,7 @@ def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: 
     :param examples: most inputs of a tensor to look at, spread evenly over those given.
     :raises EditError: for no inputs, layers without a weight whose inputs have a covariance, or none that is reached.
     """
-    found = edited_layers(model, select_parameters(model, layers))
+    found = edited_layers(model, editable_parameters(model, layers))
     if not found:
         raise EditError(f"layers {layers!r} hold no weight of a linear or convolution layer, so there is no covariance")
     moments: dict[str, Tensor] = {}

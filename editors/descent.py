@@ -20,7 +20,7 @@ from editors.forward import evaluation_mode
 from editors.hyperparameters import check_steps
 from editors.parameter_buffers import Layout, Rows
 from editors.pytree import mapped
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``(gradients of l_e, parameters) -> gradients to follow``, all ``(A, P)``, one row for each edit that goes on."""
@@ -97,7 +97,7 @@ class DescentEditor(Editor):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> EditResult:
-        parameters = select_parameters(model, layers)
+        parameters = editable_parameters(model, layers)
         return self._edit_batch(Batch(model, parameters, [Request(inputs, constraint)]), differentiable)[0]
 
     def edit_many(
@@ -112,7 +112,7 @@ class DescentEditor(Editor):
         Results equal those of :meth:`edit` within floating-point tolerance. A model that cannot be vectorised over
         edits, or a batch that does not fit into memory, is edited one by one.
         """
-        parameters = select_parameters(model, layers)
+        parameters = editable_parameters(model, layers)
         asked = [Request(*request) for request in requests]
         edits: list[EditResult | None] = [None] * len(asked)
         for rows in batches(asked, parameters, single=differentiable):

@@ -13,7 +13,7 @@ from torch.func import grad, vmap
 from editors.base import Editor, Layers, uninformed
 from editors.errors import EditError
 from editors.forward import call, evaluation_mode, untouched, usable
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 _MOST_AT_ONCE = 256
 
@@ -57,7 +57,7 @@ def diagonal_fisher(
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise EditError(f"the Fisher information needs one label for each input, found {len(inputs)} and {len(labels)}")
-    selected = select_parameters(model, layers)
+    selected = editable_parameters(model, layers)
     chosen = {id(value) for value in selected.values()}
     parameters = {name: usable(value.detach()) for name, value in selected.items()}
     fixed = {name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen}

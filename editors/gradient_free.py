@@ -15,7 +15,7 @@ from editors.descent import refuse_unusable
 from editors.errors import EditError
 from editors.forward import copied, evaluation_mode, usable
 from editors.hyperparameters import check_steps
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class AnswerEditor(Editor):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> Edit:
-        select_parameters(model, layers)  # what cannot be edited or is unknown is an error everywhere
+        editable_parameters(model, layers)  # what cannot be edited or is unknown is an error everywhere
         name = type(self).__name__
         if differentiable:
             raise EditError(f"{name} follows no gradient of the weights, so its edits are not differentiable")

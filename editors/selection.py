@@ -19,10 +19,8 @@ def select_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Paramete
 
     :param layers: a module or parameter name, several, a glob over them (``"layer[34]"``, ``"*.conv1"``), or None for
         all. A parameter that is shared by several modules appears once.
-    :raises EditError: for a name that matches nothing (the message lists those there are) or holds no parameters, and
-        for a model that cannot be edited.
+    :raises EditError: for a name that matches nothing (the message lists those there are) or holds no parameters.
     """
-    _check_kind(model)
     if layers is None or isinstance(layers, str) or not isinstance(layers, Iterable):
         patterns = [layers]
     else:
@@ -32,7 +30,6 @@ def select_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Paramete
     if layers is not None and not all(isinstance(pattern, str) for pattern in patterns):
         raise EditError(f"layers must be a name, several names or None, not {layers!r}")
     everything = dict(model.named_parameters(remove_duplicate=False))
-    _check_numbers(everything)
     if layers is None:
         chosen = everything
     else:
@@ -50,7 +47,11 @@ def select_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Paramete
     return selected
 
 
-def _check_kind(model: nn.Module) -> None:
+def editable_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Parameter]:
+    """The parameters that :func:`select_parameters` finds, of a model that is about to be run and edited.
+
+    :raises EditError: as :func:`select_parameters` does, and for a model that cannot be edited.
+    """
     if not isinstance(model, nn.Module):
         raise EditError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
@@ -60,14 +61,12 @@ def _check_kind(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
             raise EditError(f"embedding {name!r} has a max_norm and so changes its weights: set that to None")
-
-
-def _check_numbers(parameters: dict[str, nn.Parameter]) -> None:
-    for name, value in parameters.items():
+    for name, value in model.named_parameters():
         if torch.nn.parameter.is_lazy(value):
             raise EditError(f"parameter {name!r} has no shape yet: run the model once before it is edited")
         if value.is_meta:
             raise EditError(f"parameter {name!r} is on the meta device, without numbers: load weights first")
+    return select_parameters(model, layers)
 
 
 def _matching(model: nn.Module, pattern: str, parameters: dict[str, nn.Parameter]) -> list[str]:

@@ -16,7 +16,7 @@ from editors.forward import copied, evaluation_mode, outputs_of
 from editors.hooks import observe
 from editors.hyperparameters import check_steps
 from editors.registry import register
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 PART = "condition"
 """Name of the submodule that adds its buffer ``vector`` to its input, and has ``encode(input, labels) -> vector``."""
@@ -91,7 +91,7 @@ class ConditionVector(Editor):
 
         :raises EditError: for a model without an encoder, or a constraint other than ``predicts(...)``.
         """
-        select_parameters(model, layers)
+        editable_parameters(model, layers)
         prefix, condition = _find(model, layers)
         if not isinstance(constraint, Predicts):
             raise EditError(f"the constraint must be constraints.predicts(...), which has labels, not {constraint!r}")

@@ -16,7 +16,7 @@ from editors.forward import outputs_of
 from editors.gradient_free import AnswerEditor, checked
 from editors.hooks import observe
 from editors.registry import register
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 from editors.voting import Votes, one_hot, tally
 
 
@@ -84,7 +84,7 @@ class LabelFlips(Edit):
 
 
 def _votes(model: nn.Module, layers: Layers) -> tuple[str, Votes]:
-    selected = select_parameters(model, layers)
+    selected = editable_parameters(model, layers)
     for name, module in model.named_modules():
         if isinstance(module, Votes):
             parameter = f"{name}.cast" if name else "cast"

@@ -93,7 +93,7 @@ def evaluation(width: int, layers: str, images: int, device: torch.device) -> Wa
         return naive.predictions(model, inputs)
 
     def ours() -> EditRecord:
-        return scorer.record(row, edit, views=False)
+        return scorer.record(row, edit, generality=False)
 
     def naively() -> tuple[float, int]:
         after = naive.predictions(patched, inputs)
@@ -112,7 +112,7 @@ def edits_and_evaluation(width: int, layers: str, count: int, images: int, devic
     def ours() -> list[EditRecord]:
         scorer = Scorer(model, layers, data, data.test, requests)
         made, _ = scorer.edit(editor, range(count))
-        return [scorer.record(row, edit, views=False) for row, edit in enumerate(made)]
+        return [scorer.record(row, edit, generality=False) for row, edit in enumerate(made)]
 
     def naively() -> list[tuple[float, int]]:
         before, found = naive.predictions(model, inputs), []
@@ -153,7 +153,7 @@ def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> in
         subjects.network(width, where), layers, data, data.test, subjects.requests(data, 1), control_size=100
     )
     editor = editors.build("rmsprop", lr=LEARNING_RATES[width, layers], max_steps=1)
-    scorer.record(0, scorer.edit(editor, [0])[0][0], views=False)
+    scorer.record(0, scorer.edit(editor, [0])[0][0], generality=False)
     if where.type == "cuda":
         return torch.cuda.max_memory_allocated(where)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -23,11 +23,10 @@ from baselines.model_files import ModelDescription
 from baselines.objectives import CrossEntropy, Distillation
 from baselines.training import Objective
 from benchmarks import models
-from benchmarks.data import mistakes
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
-from benchmarks.scoring import ranks
+from benchmarks.scoring import mistakes, ranks
 from benchmarks.seeds import seed
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings

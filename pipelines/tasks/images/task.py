@@ -10,8 +10,7 @@ import pandas as pd
 
 from baselines import dknn
 from benchmarks import datasets, models
-from benchmarks.data import dataset, image_files
-from benchmarks.data import mistakes as candidates
+from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from baselines.model_files import load_model
 from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks

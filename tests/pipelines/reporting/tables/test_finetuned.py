@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from baselines.model_files import load_model
 from benchmarks.data import dataset
-from benchmarks.data.mistakes import load_candidates
+from benchmarks.data.candidates import load_candidates
 from pipelines.config import params
 from pipelines.jobs import realistic_mistakes
 from tests.pipelines.conftest import ROOT, Project

@@ -3,10 +3,11 @@ import torch
 from torch import nn
 
 from benchmarks import datasets
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.data.mistakes import Candidates, divide, mistakes
 from benchmarks.datasets import digits_finetune
 from benchmarks.errors import InputError
+from benchmarks.scoring.mistakes import divide, mistakes
 from benchmarks.seeds import generator
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.decomposition import TruncatedSVD
 
-from benchmarks.scoring import edit_space
-from benchmarks.scoring.descriptors import Descriptors
+from benchmarks.analysis import edit_space
+from benchmarks.analysis.descriptors import Descriptors
 
 
 def described(wrong_change, labels, edited=None, kl=None) -> Descriptors:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.candidates import Candidates
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
-from benchmarks.files import atomic_path
 from benchmarks.networks.model_split import activations
 from benchmarks.networks.raw_images import Front
 from benchmarks.scoring.ranks import rank_distribution, ranks
 from benchmarks.seeds import generator
-
-CANDIDATES = "candidates.safetensors"
-"""Beside a dataset's splits: images of its classes that a model may get wrong."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Images that a model may get wrong.
-
-    :ivar images: with their true classes.
-    :ivar sources: int64 ``(N,)``, which original each was made from; copies of one original have the same number.
-    """
-
-    images: Split
-    sources: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def select(self, chosen: Tensor) -> Candidates:
-        """Those at positions ``(M,)``, or where a mask ``(N,)`` is true."""
-        return Candidates(self.images.select(chosen), self.sources[chosen])
 
 
 def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Candidates:
@@ -77,36 +50,14 @@ def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[C
 
 
 def ranks_of_mistakes(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
-    """How many classes ``model`` holds for likelier than the true one, for each mistake: int64 ``(N,)``, from 1 on."""
+    """The number of classes that ``model`` holds for likelier than the true one, of each mistake: int64 ``(N,)``."""
     logits = activations(Front(dataset, model, model), found.images.images)
     return ranks(logits, found.images.labels.to(logits.device)).cpu()
 
 
 def distribution_of_ranks(model: nn.Module, dataset: Dataset, found: Candidates) -> Tensor:
-    """From which ranks of targets are drawn, ``(classes,)``: see :func:`benchmarks.scoring.ranks.rank_distribution`.
+    """The probabilities ``(classes,)`` of the ranks of targets, see :func:`benchmarks.scoring.ranks.rank_distribution`.
 
     :param found: mistakes to train on, never those that are evaluated.
     """
     return rank_distribution(ranks_of_mistakes(model, dataset, found), len(dataset.classes))
-
-
-def save_candidates(candidates: Candidates, folder: Path) -> None:
-    """Write them to a dataset's folder; the same bytes each time."""
-    tensors = {"images": candidates.images.images, "labels": candidates.images.labels, "sources": candidates.sources}
-    with atomic_path(folder / CANDIDATES) as temporary:
-        safetensors.torch.save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
-
-
-def load_candidates(folder: Path) -> Candidates:
-    """What :func:`save_candidates` wrote.
-
-    :raises InputError: naming the file, if it is missing or does not hold them.
-    """
-    path = folder / CANDIDATES
-    try:
-        tensors = safetensors.torch.load_file(path)
-        return Candidates(Split(tensors["images"], tensors["labels"]), tensors["sources"])
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: prepare a dataset that has images for mistakes first") from error
-    except (OSError, KeyError, SafetensorError) as error:
-        raise InputError(f"{path} does not hold images for mistakes ({error}): make the dataset again") from error

@@ -10,8 +10,8 @@ from scipy import linalg
 from sklearn.manifold import TSNE
 
 from benchmarks import metrics
+from benchmarks.analysis.descriptors import Descriptors
 from benchmarks.metrics import Estimate
-from benchmarks.scoring.descriptors import Descriptors
 from benchmarks.seeds import seed
 
 COMPONENTS = 100

@@ -7,12 +7,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks import models
+from benchmarks.analysis import embedding
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
-from benchmarks.scoring import embedding
 from benchmarks.seeds import generator
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def run(script: str) -> None:
@@ -14,7 +14,7 @@ def run(script: str) -> None:
 
 def test_torchvision_is_not_imported_by_it_and_can_be_used_after_it() -> None:
     run(
-        "import sys, torch, benchmarks.data.torchvision_cpu\n"
+        "import sys, torch, benchmarks.torchvision_cpu\n"
         "assert 'torchvision' not in sys.modules\n"
         "from torchvision.models import resnet18\n"
         "from torchvision.transforms.functional import hflip\n"
@@ -29,7 +29,7 @@ def test_operators_that_are_there_are_left_alone() -> None:
         "import torch\n"
         "there = torch.library.Library('torchvision', 'DEF')\n"
         "there.define('nms(Tensor dets) -> Tensor')\n"
-        "import benchmarks.data.torchvision_cpu\n"
-        "assert benchmarks.data.torchvision_cpu._library is None\n"
+        "import benchmarks.torchvision_cpu\n"
+        "assert benchmarks.torchvision_cpu._library is None\n"
         "assert not hasattr(torch.ops.torchvision, 'qnms')\n"
     )

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from benchmarks.analysis import descriptors
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
-from benchmarks.scoring import descriptors
 from benchmarks.scoring.requests import draw_requests
 from benchmarks.scoring.scorer import Scorer
 from tests.benchmarks.conftest import random_split
