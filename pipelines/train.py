@@ -86,7 +86,7 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
 def _make(settings: Settings, key: ModelKey) -> None:
     """Make one model unless it is there already."""
     chosen, task = settings.benchmark(key.benchmark).training(key.training), task_of(settings, key.benchmark)
-    epochs = chosen.plan.epochs if chosen.plan else 0
+    epochs = getattr(chosen, "epochs", 0)
     identity = _identity(settings, key)
     progress = Progress(f"train {key}", epochs, "epochs")
     if is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION):

@@ -32,8 +32,8 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
-stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
+for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences"):
+    importlib.import_module(f"pipelines.{name}")
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
@@ -57,7 +57,7 @@ for line in sys.stdin:
         sys.argv = [f"pipelines.{asked['stage']}", *asked["arguments"]]
         code = 0
         try:
-            command.run(stages[asked["stage"]])
+            command.run(getattr(importlib.import_module(f"pipelines.{asked['stage']}"), asked["stage"]))
         except SystemExit as end:
             code = end.code or 0
         except BaseException:
