@@ -86,7 +86,10 @@ def report(
     drawing.draw(settings, layout, results, board, tables)
     _write_json(layout.results / "metrics.json", _metrics(board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
-    warning = fill(benchmark, run_records(settings, benchmark, results, board))
+    run = settings.run_of(benchmark)
+    chosen = {name: settings.training(benchmark, name).model_dump() for name in run.trainings}
+    asked = {name: settings.editor(name).asked for name in run.leaderboard}
+    warning = fill(benchmark, run_records(layout, results, board, chosen, settings.training_seeds, asked))
     described = provenance.describe(settings, benchmark, time.perf_counter() - began)
     _write_json(layout.results / "run.json", described)
     write_index(layout.root / "results", settings, warning)

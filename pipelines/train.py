@@ -40,7 +40,7 @@ from pipelines.store.fingerprint import drop_unless_made_of, is_made_of
 from pipelines.store.layout import COST, EDITOR, HISTORY, RANKS, TIMING, Layout, repeated
 from pipelines.store.machine import machine
 from pipelines.store.stage_times import timed
-from pipelines.tracking.live import logging_live
+from pipelines.tracking.sync import live_training
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
@@ -108,7 +108,7 @@ def _train_one(settings: Settings, task: Task) -> None:
         _check_precision(task, settings.torch_device())
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": task.benchmark, "training": task.training, "seed": str(task.seed)}
-    live = logging_live(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
+    live = live_training(task.benchmark, folder.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
     with live as log, _bar(task, epochs) as show:
 
         def on_epoch(epoch: Epoch) -> None:

@@ -29,7 +29,7 @@ from pipelines.jobs.progress import Progress
 from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import drop_unless_made_of, is_made_of
 from pipelines.store.layout import HISTORY, TIMING
-from pipelines.tracking.live import logging_live
+from pipelines.tracking.sync import live_training
 from pipelines.translation_job import Job, Model, counted, identity, training_code
 from pipelines.translation_settings import TranslationSettings
 
@@ -71,7 +71,7 @@ def _train(job: Job, model: Model) -> None:
     pool = checkpoints / "pool.jsonl"
     started, objective = _start(job, model, data), _objective(job, model, data, pool)
     tags = {"benchmark": job.benchmark, "training": model.training, "seed": str(model.seed)}
-    with logging_live(job.benchmark, model.name, chosen.model_dump(), tags) as log:
+    with live_training(job.benchmark, model.name, chosen.model_dump(), tags) as log:
 
         def on_epoch(epoch: TranslationEpoch) -> None:
             progress.advance(detail=f"validation loss {epoch.valid_loss:.3f} nats a token")
