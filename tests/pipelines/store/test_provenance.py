@@ -38,7 +38,6 @@ NEVER = {
     "pipelines/store/code.py": "says what need not be made again",
     "pipelines/command.py": "the command line",
     "pipelines/store/csv_files.py": "how tables are written; the stages say with how many digits",
-    "pipelines/tracking/live.py": "shows trainings while they run; report makes their runs again",
     "pipelines/store/fingerprint.py": "says what need not be made again",
     "pipelines/store/layout.py": "names of folders; dvc.yaml names the same",
     "pipelines/store/machine.py": "names the machine and the commit",
