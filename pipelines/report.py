@@ -58,7 +58,9 @@ def report(
     drawing.draw(settings, layout, found, board, tables, told.quantities)
     _write_json(layout.results / "metrics.json", _metrics(told, board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
-    warning = fill(benchmark, run_records(settings, benchmark, found, board))
+    chosen = {name: one.model_dump() for name, one in block.trainings.items()}
+    asked = {name: one.asked for name, one in block.editors.items()}
+    warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     _write_json(layout.results / "run.json", _run(settings, layout, found))
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     best, drawdown = board.iloc[0], told.measures.drawdown

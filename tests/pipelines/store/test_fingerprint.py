@@ -120,7 +120,8 @@ def test_imports_are_followed_down_the_rooms_but_not_into_modules_that_decide_no
     first = repository / "editors/first.py"
     assert with_imports([first]) == [first, repository / "benchmarks/second.py"]
     found = store.fingerprint(["a"], [first])
-    for name, changes in (("baselines/silent.py", False), ("pipelines/above.py", False), ("benchmarks/second.py", True)):
+    changing = {"baselines/silent.py": False, "pipelines/above.py": False, "benchmarks/second.py": True}
+    for name, changes in changing.items():
         path = repository / name
         path.write_text(path.read_text() + "more = 2\n")
         assert (store.fingerprint(["a"], [first]) != found) == changes
