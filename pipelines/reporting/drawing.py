@@ -84,6 +84,8 @@ def draw(
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
             history, kept = _history(folder)
+            if "tuning_error" not in history:
+                continue
             drawn[f"training-{folder.name}"] = partial(
                 catalogue.training_curves, history, kept, title=f"{folder.name} training"
             )

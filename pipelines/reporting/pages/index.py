@@ -39,7 +39,7 @@ _FILES = (
     ("Chosen hyperparameters and all trials", (), "tuned/"),
     ("One record per edit", (), "edits/"),
     ("Milliseconds per edit", (), "timings.csv"),
-    ("Trainings: epochs, tuning error", (), "trainings.csv"),
+    ("Trainings: epochs, and what chose them", (), "trainings.csv"),
     ("What trainings took: seconds, cost of a step", (), "timings-trainings.csv"),
     ("Code, packages, hardware, data, seeds", (), "run.json"),
 )
