@@ -33,7 +33,7 @@ from pipelines.tracking.run_records import fill, run_records
 _SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
 
-@provenance.timed(lambda layout: [layout.results / "leaderboard.csv"])
+@provenance.timed(lambda layout: layout.results.glob("leaderboard.csv"))
 def report(
     benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
