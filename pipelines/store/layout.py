@@ -23,7 +23,7 @@ LEARNED = ".learned.csv"
 """Records of a cell's edits with the hyperparameters that training ended with, of a model trained for this editor."""
 
 TIMING = "timing.json"
-"""Beside models, chosen hyperparameters and translations: the wall time that they took."""
+"""Beside models and chosen hyperparameters: the wall time that they took."""
 
 
 @dataclass(frozen=True)
