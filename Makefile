@@ -45,4 +45,4 @@ test: .venv/installed
 ui: .venv/installed
 	@test -f mlflow/mlflow.db || { echo "There is no mlflow/mlflow.db yet: run 'make repro' first."; exit 2; }
 	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts --host 127.0.0.1 --port $(PORT)

@@ -59,7 +59,7 @@ class Checkpoints:
         (self._folder / WITHIN).unlink(missing_ok=True)
 
     def within_epoch(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Save the state after a step, if the last checkpoint is minutes old and all numbers of the parts are finite."""
+        """Save the state after a step, if the last checkpoint is minutes old and all numbers in them are finite."""
         if time.perf_counter() - self._looked >= _SAVED_EVERY:
             self._looked = time.perf_counter()
             if all(_is_finite(part.state_dict()) for part in self._parts.values()):

@@ -2,6 +2,8 @@
 
 FINGERPRINTED = False  # decides no number
 
+FINGERPRINTED = False  # decides no number
+
 
 class InputError(ValueError):
     """Bad input; the message is one sentence that names the file or value, what was found, and what is allowed."""

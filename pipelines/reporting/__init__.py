@@ -8,10 +8,10 @@ The way through, as ``pipelines/report.py`` walks it:
    are computed in ``benchmarks/metrics.py``.
 2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper
    (``tables/published.py``). A table is a small definition, a
-   :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a kind of task, tables included, is its
-   :class:`~pipelines.reporting.tables.presentation.Presentation`, which its adapter in ``pipelines/tasks`` gives.
-   ``write_tables`` there writes them, ``tables/markdown.py`` is how they look.
-3. ``claims/`` holds sentences against results, the paper's and our own: ``definitions.py`` is what a claim is,
+   :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a kind of task, tables included,
+   is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its adapter in ``pipelines/tasks``
+   gives. ``write_tables`` writes them, ``tables/markdown.py`` is how they look.
+3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is,
    ``judging.py`` finds its rows and compares them, ``statistics.py`` makes differences, intervals and verdicts.
 4. ``pages/`` are the pages beside the tables: the leaderboard in HTML, claims, edits in a row, and ``index.py`` for
    results/README.md. Text of other people's passes through ``escape`` or ``code`` of ``tables/markdown.py``.

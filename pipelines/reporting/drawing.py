@@ -24,7 +24,8 @@ from pipelines.reporting import figures, frames
 from pipelines.reporting.pages import sequences
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
-from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout
+from pipelines.store.csv_files import KEYS, remove_others
+from pipelines.store.layout import HISTORY, RANKS, Layout
 
 _Draw = Callable[[], Figure]
 _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"
@@ -74,8 +75,7 @@ def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int
     made = dict(zip(drawn, parallel_map(_write, pieces, processes, torch.device("cpu")), strict=True))
     write_atomically(memory, json.dumps(made, indent=1) + "\n")
     wanted = {name for one in made.values() for name in one["files"]}
-    for stale in [path for path in folder.glob("*") if path.name not in wanted]:
-        stale.unlink()
+    remove_others(folder, wanted)
 
 
 def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from pipelines.config.blocks import file_part
 
-KEYS = ["training", "editor", "layers"]
-"""The columns that name a cell in every table of a benchmark."""
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""
 EDITOR = "editor.json"

@@ -125,8 +125,7 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(fit):
         assert torch.equal(value, unbroken.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (3, 2)])
-@pytest.mark.parametrize("editable", [False, True])
+@pytest.mark.parametrize(("epoch", "step", "editable"), [(1, 1, False), (1, 3, True), (3, 2, False)])
 def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
     fit, pool, tmp_path, monkeypatch, epoch, step, editable
 ):

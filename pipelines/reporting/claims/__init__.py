@@ -1,1 +1,1 @@
-"""Sentences held against results: what is claimed, the comparisons that decide it, and their statistics."""
+"""Claims held against results: what is claimed, the comparisons that decide it, and their statistics."""

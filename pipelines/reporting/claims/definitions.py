@@ -204,7 +204,7 @@ _TAKES = {
 
 
 class Claim(Strict):
-    """A sentence, and its conditions, all of which must hold.
+    """A statement, and its conditions, all of which must hold.
 
     One of the paper's says in our words what stands at ``source``; one of ours names the ``benchmarks`` it is about.
     """
@@ -259,7 +259,7 @@ def published_value(row: Row, metric: str) -> float:
 def load(path: Path) -> dict[str, Claim]:
     """The claims of a file by name, in its order.
 
-    :raises InputError: one sentence that names the file, the claim and what is wrong with it.
+    :raises InputError: naming the file, the claim and what is wrong with it.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
@@ -273,7 +273,7 @@ def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:
     """That one kind of task has what these claims speak of, and the paper the rows of its own.
 
     :param path: where they stand.
-    :raises InputError: one sentence that names the file, the claim and what is wrong with it.
+    :raises InputError: naming the file, the claim and what is wrong with it.
     """
     metrics = metrics_of(measures)
     for name, claim in claims.items():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ _FILES = (
     ("Chosen hyperparameters and all trials", (), "tuned/"),
     ("One record per edit", (), "edits/"),
     ("Milliseconds per edit", (), "timings.csv"),
-    ("Trainings: epochs, tuning error", (), "trainings.csv"),
+    ("Trainings: epochs, and what chose them", (), "trainings.csv"),
     ("What trainings took: seconds, cost of a step", (), "timings-trainings.csv"),
     ("Code, packages, hardware, data, seeds", (), "run.json"),
 )
@@ -56,9 +55,24 @@ class _Found:
     told: Presentation
     main: Table | None
 
+    @classmethod
+    def read(cls, folder: Path, told: Sequence[Presentation]) -> _Found:
+        run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
+        kind = next((one for one in told if one.measures.drawdown in board), None)
+        if kind is None:
+            raise ValueError("leaderboard.csv has no drawdown of any kind of task")
+        there = [table for table in kind.tables if table.main and (folder / f"{table.name}.csv").exists()]
+        return cls(folder, run, board, kind, next(iter(there), None))
+
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def place(self, told: Sequence[Presentation]) -> tuple[int, int, int, int, str]:
+        """By kind of task and main table; large training sets and long leaderboards before small and short ones."""
+        tables, size = self.told.tables, self.run["data"].get("sizes", {}).get("training", 0)
+        main = tables.index(self.main) if self.main else len(tables)
+        return told.index(self.told), main, -size, -len(self.board), self.name
 
 
 def write_index(results: Path, told: Sequence[Presentation], warning: str = "") -> None:
@@ -72,7 +86,7 @@ def write_index(results: Path, told: Sequence[Presentation], warning: str = "") 
     """
     folders = sorted({path.parent for path in results.glob("*/leaderboard.csv")})
     whole = [folder for folder in folders if (folder / "run.json").exists()]  # it is written last
-    found = [_read(folder, told) for folder in whole]
+    sections = [_told(folder, told) for folder in whole]
     lines = [
         "# Results",
         "",
@@ -83,41 +97,24 @@ def write_index(results: Path, told: Sequence[Presentation], warning: str = "") 
     ]
     if warning:
         lines += [f"> **Warning:** {escape(warning)}", ""]
-    for one in sorted(found, key=lambda one: _place(one, told)):
-        with _named(one.folder):
-            lines += _section(one)
+    for _, section in sorted(sections):
+        lines += section
     write_atomically(results / "README.md", "\n".join(lines))
 
 
-def _read(folder: Path, told: Sequence[Presentation]) -> _Found:
-    with _named(folder):
-        run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
-        kind = next((one for one in told if one.measures.drawdown in board), None)
-        if kind is None:
-            raise ValueError("leaderboard.csv has no drawdown of any kind of task")
-        there = [table for table in kind.tables if table.main and (folder / f"{table.name}.csv").exists()]
-        return _Found(folder, run, board, kind, next(iter(there), None))
+def _told(folder: Path, told: Sequence[Presentation]) -> tuple[tuple, list[str]]:
+    """The place of a benchmark's section, and its lines.
 
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """:raises InputError: naming the folder, if one of its files is not what a report writes."""
+    :raises InputError: naming the folder, if one of its files is not what a report writes.
+    """
     try:
-        yield
+        found = _Found.read(folder, told)
+        return found.place(told), _section(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
             "or remove them"
         ) from error
-
-
-def _place(found: _Found, told: Sequence[Presentation]) -> tuple[int, int, int, int, str]:
-    """By kind of task and main table; large training sets before small ones, long leaderboards before short ones."""
-    with _named(found.folder):
-        kind = next(place for place, one in enumerate(told) if one is found.told)
-        tables = found.told.tables
-        main = tables.index(found.main) if found.main else len(tables)
-        return kind, main, -found.run["data"].get("sizes", {}).get("training", 0), -len(found.board), found.name
 
 
 def _pages(results: Path) -> list[str]:

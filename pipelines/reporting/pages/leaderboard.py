@@ -86,7 +86,7 @@ def _note_mark(number: int | None) -> str:
 
 
 def _prose(text: str) -> str:
-    """A sentence with its `names` set as code and its *words* emphasised, as Markdown shows them."""
+    """Prose with its `names` set as code and its *words* emphasised, as Markdown shows them."""
     code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
     return re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", code)
 

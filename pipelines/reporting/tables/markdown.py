@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.metrics import Column
 from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
-from pipelines.store.layout import KEYS
+from pipelines.store.csv_files import KEYS
 
 NOTHING = "–"
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -89,7 +89,7 @@ class Sheet:
         return found
 
     def legend(self) -> str:
-        """The sentence that explains brackets, the paper's columns, bold numbers and dashes, where there are any."""
+        """An explanation of brackets, the paper's columns, bold numbers and dashes, where there are any."""
         words = ["[…] is the 95 % interval"]
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
@@ -198,9 +198,9 @@ def _digits(number: float, column: Column) -> str:
 
 
 def _short(number: float) -> str:
-    """Two digits."""
+    """Two or three digits."""
     if number == 0 or 0.01 <= abs(number) < 1e4:
-        return f"{number:.2g}" if abs(number) < 10 else f"{number:.0f}"
+        return f"{number:.3g}" if abs(number) < 10 else f"{number:.0f}"
     digits, _, power = f"{number:.1e}".partition("e")
     return f"{digits.removesuffix('.0')}e{int(power)}"
 

@@ -93,10 +93,10 @@ class CellResult:
         return ours | {"training": self.published_training or ours["training"], "layers": layers}
 
     @property
-    def made(self) -> tuple[str, str] | None:
-        """The machine and the commit that made its records, if that was written down."""
+    def made(self) -> str:
+        """The machine and the commit that made its records; nothing if that was not written down."""
         made = self.description.get("made")
-        return (made["machine"], made["commit"]) if made else None
+        return f"{made['machine']} at commit {made['commit'][:12]}" if made else ""
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -148,16 +148,17 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
 
 def with_origins(results: Sequence[CellResult]) -> list[CellResult]:
     """The results, of which those that were made elsewhere than most of them say so in a note."""
+    elsewhere = made_elsewhere(results)
     return [
-        replace(result, notes=(f"made on {_origin(result)}", *result.notes)) if elsewhere else result
-        for result, elsewhere in zip(results, _elsewhere(results), strict=True)
+        replace(result, notes=(f"made on {result.made}", *result.notes)) if result.made in elsewhere else result
+        for result in results
     ]
 
 
 def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
     """Numbers of results that were made elsewhere than most of them, by machine and commit."""
-    pairs = zip(results, _elsewhere(results), strict=True)
-    return dict(sorted(Counter(_origin(result) for result, elsewhere in pairs if elsewhere).items()))
+    counts = Counter(result.made for result in results if result.made)
+    return dict(sorted((made, count) for made, count in counts.items() if made != counts.most_common(1)[0][0]))
 
 
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -248,14 +249,3 @@ def _records(path: Path, measures: Measures) -> pd.DataFrame:
     numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
     absent = {name: [""] for name in numbers}
     return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
-
-
-def _elsewhere(results: Sequence[CellResult]) -> list[bool]:
-    origins = Counter(result.made for result in results if result.made)
-    usual = origins.most_common(1)[0][0] if origins else None
-    return [result.made not in (None, usual) for result in results]
-
-
-def _origin(result: CellResult) -> str:
-    machine, commit = result.made or ("", "")
-    return f"{machine} at commit {commit[:12]}"

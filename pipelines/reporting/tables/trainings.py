@@ -39,8 +39,8 @@ def write(settings: Settings, layout: Layout) -> None:
     :raises InputError: for a file about a model that is broken.
     """
     models = list(_models(settings, layout))
-    made = [names | _described(folder) for names, folder in models]
-    timed = [{name: names[name] for name in ("training", "seed")} | _timed(folder) for names, folder in models]
+    made = [names | _described(folder / DESCRIPTION) for names, folder in models]
+    timed = [names | _seconds(folder / TIMING) | _cost(folder / COST) for names, folder in models]
     by = [name for name in _CHOSEN_BY if any(name in row for row in made)] or _CHOSEN_BY[:1]
     columns = ["training", "seed", "recipe", "kept", "epochs", *by]
     write_csv(layout.results / TRAININGS, pd.DataFrame(made, columns=columns), digits=6)
@@ -50,8 +50,8 @@ def write(settings: Settings, layout: Layout) -> None:
 
 def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict[str, Any]]:
     """What a step cost, by training, of those of which that was measured; see :func:`read_cost`."""
-    files = {training: layout.described(training, seed) / COST for training in trainings}
-    return {training: read_cost(path) for training, path in files.items() if path.exists()}
+    found = {training: _cost(layout.described(training, seed) / COST) for training in trainings}
+    return {training: cost for training, cost in found.items() if cost}
 
 
 def read_cost(path: Path) -> dict[str, Any]:
@@ -91,8 +91,7 @@ def _models(settings: Settings, layout: Layout) -> Iterator[tuple[dict[str, Any]
                 yield {"training": name, "seed": seed, "recipe": block.recipe}, folder
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
+def _described(path: Path) -> dict[str, Any]:
     try:
         described = json.loads(path.read_text())
         numbers = {"kept": described["epoch"], "epochs": described["epochs"]}
@@ -101,8 +100,8 @@ def _described(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not describe a model ({error!r}): train it again") from error
 
 
-def _timed(folder: Path) -> dict[str, Any]:
-    return _seconds(folder / TIMING) | (read_cost(folder / COST) if (folder / COST).exists() else {})
+def _cost(path: Path) -> dict[str, Any]:
+    return read_cost(path) if path.exists() else {}
 
 
 def _seconds(path: Path) -> dict[str, Any]:

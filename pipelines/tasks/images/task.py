@@ -63,7 +63,7 @@ class ImageTask(Task):
     def make(self, settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEpoch) -> Made:
         recipes.check_sources(settings, key, data)
         chosen = settings.benchmark(key.benchmark).training(key.training)
-        if chosen.plan and chosen.plan.mixed_precision:
+        if getattr(chosen, "mixed_precision", False):
             recipes.check_precision(key, settings.torch_device())
         return recipes.RECIPES[chosen.recipe].make(settings, key, data, on_epoch)
 
