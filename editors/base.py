@@ -18,7 +18,7 @@ Constraint = Callable[[Any], Tensor]
 """``constraint(outputs) -> l_e``: a scalar tensor, satisfied iff it is finite and ``l_e <= 0``."""
 
 Layers = str | Sequence[str] | None
-"""What may change: a module name, several, a glob, or None for the whole model."""
+"""The parameters that may change: a module name, several, a glob, or None for the whole model."""
 
 
 class Request(NamedTuple):

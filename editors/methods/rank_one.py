@@ -85,7 +85,7 @@ def lift(logits: Tensor, label: Tensor, margin: float) -> Tensor:
 
 
 def _last(model: nn.Module, layer: Layer, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """What reaches the last layer, ``(N, d)`` with a 1 for an edited bias, and the model's outputs ``(N, C)``."""
+    """The last layer's inputs, ``(N, d)`` with a 1 for an edited bias, and the model's outputs ``(N, C)``."""
     given, made, outputs = observe(model, layer.module, inputs)
     if len(made) != 1 or made[0] is not outputs or outputs.dim() != 2:
         raise EditError(f"rank_one edits a linear layer whose outputs are the model's; {layer.weight!r} is not of one")
