@@ -39,7 +39,10 @@ import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
 from pipelines import command, tasks
 datasets.available(), editors.available()
+from pipelines.store.fingerprint import code_hash, with_imports
 tasks.load_settings(Path("params.yaml"))  # imports torchvision
+for path in with_imports(Path("pipelines").absolute().rglob("*.py")):
+    code_hash(path)
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)

@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
-
 from pipelines.jobs.curves import FACTORS
 
 TABLES = ("confusion", "tsne", "variance", "summary")

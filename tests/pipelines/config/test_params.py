@@ -47,8 +47,9 @@ def changed(content: dict[str, Any], where: str, value: object) -> dict[str, Any
 
 def complaint(folder: Path, where: str, value: object, of: dict[str, Any] = DIGITS) -> str:
     """What is said of a change to params.yaml, or to the configuration of digits."""
-    content = changed(of, where, value)
-    chosen = {"changed_params": content} if of is PARAMS else {"digits": content}
+    chosen = (
+        {"changed_params": changed(PARAMS, where, value)} if of is PARAMS else {"digits": changed(of, where, value)}
+    )
     with pytest.raises(InputError) as refused:
         load(folder, **chosen)
     message = str(refused.value)
@@ -172,7 +173,11 @@ def test_what_is_wrong_in_params_is_named_with_what_is_needed(tmp_path, where, v
         ("evaluation.shard", 0, "evaluation.shard should be greater than or equal to 1, not 0"),
         ("analysis.edits", 1, "analysis.edits should be greater than or equal to 2, not 1"),
         ("analysis.cells", [["plain", "gd"]], "analysis.cells.0: List should have at least 3 items"),
-        ("analysis.cells", [["plane", "gd", "all"]], "analysis.cells: unknown 'plane'; did you mean 'plain'?"),
+        (
+            "analysis.cells",
+            [["plane", "gd", "all"]],
+            "analysis.cells: unknown 'plane'; did you mean 'plain'? trainings",
+        ),
         ("analysis.cells", [["plain", "gdd", "all"]], "analysis.cells: unknown 'gdd'; did you mean 'gd'? editors: gd"),
         ("sequences.orders", 0, "sequences.orders should be greater than or equal to 1, not 0"),
         ("sequences.cells", [], "sequences.cells: List should have at least 1 item"),
@@ -213,7 +218,11 @@ def test_what_is_wrong_in_a_benchmark_is_named_with_what_is_needed(tmp_path, whe
     ("where", "value", "needed"),
     [
         ("mistakes", None, "trainings.editable.targets: without a block 'mistakes', targets must be random"),
-        ("mistakes.training", "plane", "mistakes: training: unknown 'plane'; did you mean 'plain'?"),
+        (
+            "mistakes.training",
+            "plane",
+            "mistakes: training: unknown 'plane'; did you mean 'plain'? trainings: plain, ed",
+        ),
         ("similar.embedding", "vgg", "similar.embedding should be 'auto', 'inception_v3', 'pooled' or 'pixels'"),
         ("similar.cells", [["plain", "adam", "all"]], "similar.cells: unknown 'adam'; editors: gd, rmsprop"),
         ("trainings.editable.editor", "adagrad", "trainings.editable: unknown editor 'adagrad'; available: "),

@@ -360,8 +360,9 @@ def test_a_second_run_finds_nothing_to_do(project, capsys):
 
 def test_what_it_cannot_do_and_what_is_wrong_in_its_configuration_is_one_sentence(project, tmp_path):
     def complaint(**changes: dict) -> str:
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        write_project(folder, PARAMS | {"run": ["sine"]}, sine=SINE | changes)
+        folder = write_project(
+            tmp_path / str(len(list(tmp_path.iterdir()))), PARAMS | {"run": ["sine"]}, sine=SINE | changes
+        )
         with pytest.raises(InputError) as refused:
             tune("sine", params=folder / "params.yaml")
         return str(refused.value)

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from pipelines.jobs.recipes import Task
 
 from benchmarks.data import dataset
 from benchmarks.errors import InputError
 from pipelines.config import params
 from pipelines.jobs import sources
-from pipelines.jobs.recipes import Task
 from tests.pipelines.conftest import Project
 
 PLAN = {"epochs": 1, "batch_size": 256, "lr": 1e-3, "schedule": "cosine"}
