@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -28,3 +30,15 @@ def generator(*axes: str | int, device: torch.device | str = "cpu") -> torch.Gen
     CPU and GPU generators of the same axes give different numbers. Raises what `seed` raises.
     """
     return torch.Generator(device=device).manual_seed(seed(*axes))
+
+
+@contextmanager
+def drawn_from(*axes: str | int, device: torch.device) -> Iterator[None]:
+    """Let torch's global generator start from ``seed(*axes)`` in this block, and leave it as it was.
+
+    For code of others that takes no generator: dropout, fairseq's sampling and initial weights.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed(*axes))
+        yield

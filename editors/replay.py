@@ -1,4 +1,4 @@
-"""Editing while training goes on: every step also looks at a batch of training data."""
+"""The base of editors whose every step also looks at a batch of training data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOGETHER = 16  # edits whose training batches go through the model at once
 
 
 class TrainingData(NamedTuple):
-    """``inputs (N, ...)`` as the model takes them, and what it should answer: ``targets (N, ...)``."""
+    """Training ``inputs (N, ...)`` as the model takes them, with the ``targets (N, ...)`` of their outputs."""
 
     inputs: Tensor
     targets: Tensor

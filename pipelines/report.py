@@ -55,10 +55,12 @@ def report(
     sequences.write(settings, layout)
     trainings.write(settings, layout)
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
-    drawing.draw(settings, layout, found, board, tables)
+    drawing.draw(settings, layout, found, board, tables, told.quantities)
     _write_json(layout.results / "metrics.json", _metrics(told, board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
-    warning = fill(benchmark, run_records(settings, benchmark, found, board))
+    chosen = {name: one.model_dump() for name, one in block.trainings.items()}
+    asked = {name: one.asked for name, one in block.editors.items()}
+    warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     _write_json(layout.results / "run.json", _run(settings, layout, found))
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     best, drawdown = board.iloc[0], told.measures.drawdown
@@ -140,7 +142,9 @@ def _about_data(described: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Wall time of stages, but for this one, and of trainings and studies, as they wrote it down."""
-    spent = {name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items()}
+    spent = {
+        name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items() if "seconds" in one
+    }
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}

@@ -14,6 +14,7 @@ import typer
 
 import editors
 from benchmarks.files import write_atomically
+from benchmarks.metrics import Measures
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs import search
@@ -106,7 +107,7 @@ def _tune(settings: Settings, cell: Cell) -> float:
         "fingerprint": found,
     }
     write_atomically(cell.tuned, json.dumps(described, indent=2) + "\n")
-    progress.finish(_told(described))
+    progress.finish(_told(described, task_of(settings, cell.benchmark).measures))
     return progress.seconds
 
 
@@ -148,13 +149,15 @@ def _summary(trials: pd.DataFrame, required: float, share: float) -> dict[str, A
     }
 
 
-def _told(described: Mapping[str, Any]) -> str:
+def _told(described: Mapping[str, Any], measures: Measures) -> str:
     values = ", ".join(f"{name}={value:.3g}" for name, value in described["hyperparameters"].items())
     tuning = described["tuning"]
     if tuning is None:
         return f"given: {values or 'no hyperparameters'}"
     note = "" if described["feasible"] else f"; no trial reached {tuning['required']:g} % success"
-    reached = f"drawdown {tuning['drawdown']:.2f} points at {tuning['success_rate']:.0f} % success"
+    column = measures.columns[measures.drawdown]
+    drawdown = f"{tuning['drawdown']:.{column.digits}f} {column.unit}".strip()
+    reached = f"drawdown {drawdown} at {tuning['success_rate']:.0f} % success"
     return f"{reached}{f' with {values}' if values else ''}{note}"
 
 

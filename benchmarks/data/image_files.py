@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from benchmarks.data.dataset import Split
 from benchmarks.errors import InputError
@@ -38,13 +39,21 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_image(file: Path, mode: str = "RGB") -> Image.Image:
-    """A decoded image, converted to a mode of Pillow's: RGB, or L for grey levels.
+    """An image as a viewer shows it, converted to a mode of Pillow's: RGB, or L for grey levels.
 
-    Raises InputError, naming the file, if it is no readable image.
+    It is turned as its EXIF flag says, 16 bits a pixel are scaled to 8, and what is transparent shows white.
+
+    :raises InputError: naming the file, if it is no readable image.
     """
     try:
         with Image.open(file, formats=_FORMATS) as opened:
-            return opened.convert(mode)
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert(mode)
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
         raise InputError(f"{file} is not a readable image: {error}") from error
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset
-from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
 
 Loader = Callable[..., Dataset]

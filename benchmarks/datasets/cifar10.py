@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split, channel_statistics
 from benchmarks.data.download import fetch, unpack

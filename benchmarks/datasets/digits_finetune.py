@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import torch
 
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.corruptions import Shift
 from benchmarks.data.dataset import Dataset, channel_statistics
-from benchmarks.data.mistakes import Candidates
 from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.digits import digits

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import SPLITS, Dataset, Split
-from benchmarks.data.mistakes import Candidates
 from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.image_folder import Listing, decoded, everything, labels_of, list_images

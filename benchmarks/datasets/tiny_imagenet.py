@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import SPLITS, Dataset, channel_statistics
 from benchmarks.data.image_files import in_folder
-from benchmarks.data.mistakes import Candidates
 from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
 from benchmarks.datasets.image_folder import Listing, decoded, labels_of, list_images

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from editors.base import Layers, evaluation_mode
+from editors.base import Layers
+from editors.forward import evaluation_mode
 from editors.selection import select_parameters
 
 WHOLE_MODEL = "all"

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from benchmarks.control_set import control_set
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.networks.raw_images import Front
 from benchmarks.scoring.ranks import ranks
-from benchmarks.scoring.request_options import Demand
-from benchmarks.scoring.requests import EditRequests, control_images
+from benchmarks.scoring.requests import Demand, EditRequests
 from benchmarks.seeds import generator
 from editors.base import Layers, spread
 
-VIEWS = 5
+GENERALITY_COPIES = 5
 """Other pictures of what is on the edited image, on which generality is counted."""
 _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
@@ -132,7 +132,7 @@ class Scorer:
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
         self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
-        self._make_views = partial(_taken_again, dataset, edited, requests)
+        self._make_copies = partial(_taken_again, dataset, edited, requests)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -203,22 +203,22 @@ class Scorer:
         """Positions of the images of the whole split that the unedited model gets wrong, in order."""
         return self._wrong.nonzero().flatten().tolist()
 
-    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> EditRecord:
+    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> EditRecord:
         """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
 
-        :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
+        :param generality: look at the other pictures as well; without, the record has no ``views``, as in tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         image, target = int(self.requests.images[row]), int(self.requests.targets[row])
         size = None if every else self.control_size
-        chosen = control_images(len(self._labels), size, self.requests.seeds[row])
+        chosen = control_set(len(self._labels), size, self.requests.seeds[row])
         if chosen is not None:
             chosen = chosen.to(self._labels.device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
-        views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
+        views_before = views_after = int((self._copies_before[row] == target).sum()) if generality else 0
         after, divergence = before, 0.0
         if not edit.unchanged:
-            found = answers(self._predict_control(edit, chosen, self._views[row] if views else None))
+            found = answers(self._predict_control(edit, chosen, self._copies[row] if generality else None))
             after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
@@ -238,19 +238,19 @@ class Scorer:
             wrong_after=int((after.labels != labels).sum()),
             flips=int((after.labels != before.labels).sum()),
             kl=divergence,
-            views=VIEWS if views else 0,
+            views=GENERALITY_COPIES if generality else 0,
             views_before=views_before,
             views_after=views_after,
         )
 
     @cached_property
-    def _views(self) -> Tensor:
-        """Activations of the other pictures ``(E, VIEWS, ...)``; tuning never asks for them."""
-        return self.inputs(self._make_views()).unflatten(0, (-1, VIEWS))
+    def _copies(self) -> Tensor:
+        """Activations of the other pictures ``(E, GENERALITY_COPIES, ...)``; tuning never asks for them."""
+        return self.inputs(self._make_copies()).unflatten(0, (-1, GENERALITY_COPIES))
 
     @cached_property
-    def _views_before(self) -> Tensor:
-        return answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+    def _copies_before(self) -> Tensor:
+        return answers(self._predict(self.model, self._copies.flatten(0, 1))).labels.view(-1, GENERALITY_COPIES)
 
     def _predict_control(
         self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
@@ -308,7 +308,7 @@ def shards(count: int, size: int) -> Iterator[range]:
 def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Tensor:
     copies = [
         taken_again(
-            images.images[image].expand(VIEWS, *images.images.shape[1:]),
+            images.images[image].expand(GENERALITY_COPIES, *images.images.shape[1:]),
             dataset.augmentation,
             generator(request_seed, "views"),
         )

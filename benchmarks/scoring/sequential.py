@@ -15,11 +15,9 @@ from benchmarks.data.dataset import Dataset, Split
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.networks.raw_images import Front
-from benchmarks.scoring.request_options import Demand
+from benchmarks.scoring.requests import NOTHING_MORE, Demand
 from benchmarks.scoring.scorer import answers, training_statistics
 from benchmarks.seeds import generator
-
-NOTHING_MORE = Demand()
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmarks.seeds import drawn_from
 from benchmarks.translation.batches import by_tokens, rows
 from benchmarks.translation.model import Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.toolkit import fairseq
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 BEAM = 5
 _HOPELESS = -1e4  # log-probability of every token where a model's answer is not a number

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import editors
+from benchmarks.control_set import control_set
 from benchmarks.errors import InputError
-from benchmarks.scoring.requests import control_images
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.bleu import bleu, counts, estimate, signature
 from benchmarks.translation.corpus import Corpus, Sentences
@@ -24,10 +24,11 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.base import evaluation_mode, spread
+from editors.base import holds, spread
 from editors.constraints import SCORES
+from editors.forward import evaluation_mode
 
-VIEWS = 5
+NEAR_SENTENCES = 5
 """Sentences on which an edit's generality is looked at."""
 _TOKENS = 8_000  # of a batch that is read with its reference
 _TRAINING = 1_000  # sentences that an editor's statistics are of, at most
@@ -162,7 +163,7 @@ class TranslationScorer:
 
         :raises InputError: for an editor that does not change weights.
         """
-        near = [self._near(self.requests[row])[VIEWS:] if self._asked_views else [] for row in chosen]
+        near = [self._near(self.requests[row])[NEAR_SENTENCES:] if self._asked_views else [] for row in chosen]
         began = time.perf_counter()
         asked = [self._asked(self.requests[row], some) for row, some in zip(chosen, near, strict=True)]
         with plain_attention():
@@ -176,7 +177,7 @@ class TranslationScorer:
 
     def _near(self, one: TranslationRequest) -> list[Tensor]:
         """Sentences near the edited one: the first are to look at, what comes after them may be asked for."""
-        return perturbed(one.source, self._corpus.source, VIEWS + self._asked_views, one.seed)
+        return perturbed(one.source, self._corpus.source, NEAR_SENTENCES + self._asked_views, one.seed)
 
     def _asked(self, one: TranslationRequest, near: Sequence[Tensor] = ()) -> editors.Request:
         with torch.no_grad(), evaluation_mode(self._whole):
@@ -187,7 +188,7 @@ class TranslationScorer:
         if edit.succeeded or not self._asked_views:
             return edit
         _, loss = self._losses(one, edit)
-        return replace(edit, succeeded=bool(loss <= 0), loss=loss)
+        return replace(edit, succeeded=holds(loss), loss=loss)
 
     def _losses(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[Tensor, Tensor]:
         """``l_e`` of the request before and after the edit."""
@@ -212,15 +213,15 @@ class TranslationScorer:
                 yield self._prefix(source, previous)
 
     def record(
-        self, row: int, edit: editors.EditResult, *, views: bool = True, every: bool = False
+        self, row: int, edit: editors.EditResult, *, generality: bool = True, every: bool = False
     ) -> TranslationRecord:
         """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.
 
-        :param views: whether to look at sentences near its own as well; without, the record has none.
+        :param generality: look at sentences near its own as well; without, the record has no ``views``.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         one, size = self.requests[row], len(self._sentences)
-        subset = control_images(size, None if every else self.control_size, one.seed)
+        subset = control_set(size, None if every else self.control_size, one.seed)
         control = list(range(size)) if subset is None else subset.tolist()
         words, tokens, divergence = self._words, self._before[one.sentence], 0.0
         changed: list[int] = []
@@ -232,7 +233,7 @@ class TranslationScorer:
             changed = [number for number in control if not torch.equal(after[number], self._before[number])]
             tokens, divergence = after[one.sentence], self._divergence(edit, control)
         others = [number for number in changed if number != one.sentence][:1]
-        near, held_before, held_after = self._views(one, edit) if views else (0, 0, 0)
+        near, held_before, held_after = self._generality(one, edit) if generality else (0, 0, 0)
         table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
         return TranslationRecord(
             edit=row,
@@ -266,9 +267,9 @@ class TranslationScorer:
             return edit.steps == 0 and bool(edit.succeeded)
         return bool(self._losses(one, edit)[0] <= 0)  # its views may have needed the steps
 
-    def _views(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
+    def _generality(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
         """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
-        near = self._near(one)[:VIEWS]
+        near = self._near(one)[:NEAR_SENTENCES]
         before = after = 0
         for source in near:
             losses = self._losses(replace(one, source=source), edit)

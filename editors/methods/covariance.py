@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, uninformed
+from editors.base import Layers, uninformed
 from editors.batching import Batch
 from editors.covariance import EXAMPLES, Covariances, Stiffness, covariances
 from editors.descent import Objective
+from editors.errors import EditError
 from editors.hyperparameters import hyperparameter
 from editors.polyak import PolyakStep
 from editors.registry import register

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -45,12 +45,9 @@ class DataSettings(Strict):
 
 
 class Training(Strict):
-    """How a model is made: by a ``recipe`` of the benchmark's task."""
+    """How a model is made: by a ``recipe`` of the benchmark's task; one that trains has ``epochs`` too."""
 
     recipe: str
-
-    plan: ClassVar[Any] = None
-    """How long and how fast to train (``epochs``, …); None for a model that is made without training."""
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -104,10 +101,12 @@ class EditorSettings(Strict):
         :raises InputError: naming the key that is wrong; EditError for a value out of its domain.
         """
         method, where = self.method or name, f"editors.{name}"
+        check_known(f"{where}.method" if self.method else "editors", method, editors.available(), "available")
         description = editors.describe(method)
         tunable = {parameter.name: parameter for parameter in description.hyperparameters}
-        for key in self.fixed:
+        for key, value in self.fixed.items():
             check_known(f"{where}.fixed", key, tunable, "its hyperparameters")
+            tunable[key].check(value, f"{where}.fixed")
         if self.memory and "memory" not in description.options:
             raise InputError(f"{where}.memory: {method} remembers no edits, so it must be 0, not {self.memory:g}")
         editors.build(method, **self.fixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from benchmarks.errors import InputError
+from pipelines.config.blocks import check_known
 
 EXTENDS = "extends"
 _REMOVABLE = ("trainings", "editors")
 _KINDS = ("dataset", "recipe")
+_FOUND = ("too_short", "too_long", "union_tag_invalid", "union_tag_not_found")
+"""Mistakes of which pydantic's own words say what was found."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -54,12 +58,10 @@ def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     base = content.pop(EXTENDS, None)
     if base is None:
         return content
+    check_known(f"{path}: {EXTENDS}", base, sorted(other.stem for other in path.parent.glob("*.yaml")), "there are")
     parent = path.with_name(f"{base}.yaml")
     if parent in (path, *above):
         raise InputError(f"{path}: {EXTENDS}: {base} extends this file in turn")
-    if not parent.is_file():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml") if other != path))
-        raise InputError(f"{path}: {EXTENDS}: there is no {parent}; there are: {there}")
     return _merged(_extended(parent, (path, *above)), content)
 
 
@@ -77,18 +79,27 @@ def _alike(base: Any, changes: Any) -> bool:
     return all(changes.get(kind, base.get(kind)) == base.get(kind) for kind in _KINDS if kind in base)
 
 
-def sentence(error: ValidationError) -> str:
-    """The first mistake of a block: the path to the key, what is wrong with it, and what was found."""
+def sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first mistake of a block: the path to the key, what is wrong with it, and what was found.
+
+    :param content: what was read.
+    """
     errors = error.errors()
     first = errors[0]
-    path = [str(part) for part in first["loc"] if part != "[key]"]
-    if path[:1] == ["trainings"]:
-        del path[2:3]  # a union's tag, here the recipe, is part of pydantic's path and not of the file's
-    where = ".".join(path)
+    where = ".".join(_keys(first["loc"], content))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if first["type"] == "value_error":
         return " ".join(f"{where}{': ' if where else ''}{first['ctx']['error']}{more}".split())
     if first["type"] == "missing":
-        return f"{where} is missing{more}"
+        return f"{where}{'.' if where else ''}{first['loc'][-1]} is missing{more}"
     said = first["msg"].removeprefix("Input ")
-    return f"{where}{' ' if said != first['msg'] else ': '}{said}, not {first['input']!r}{more}"
+    found = "" if first["type"] in _FOUND else f", not {first['input']!r}"
+    return f"{where}{' ' if said != first['msg'] else ': '}{said}{found}{more}"
+
+
+def _keys(path: tuple[int | str, ...], content: Any) -> Iterator[str]:
+    """Of pydantic's path to a mistake the parts that are in the file; a union's tag, say, is not."""
+    for part in path:
+        if isinstance(content, list) or (isinstance(content, dict) and part in content):
+            content = content[part]
+            yield str(part)

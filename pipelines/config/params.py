@@ -67,11 +67,13 @@ class Settings(Strict):
         check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
         path = self._folder / f"{name}.yaml"
         content = files.read_extended(path)
-        check_known(f"{path}: task", content.get("task", "none"), self._kinds, "there are")
+        if "task" not in content:
+            raise InputError(f"{path}: task is missing; there are: {', '.join(self._kinds)}")
+        check_known(f"{path}: task", content["task"], self._kinds, "there are")
         try:
             return self._kinds[content["task"]].model_validate(content)
         except ValidationError as error:
-            raise InputError(f"{path}: {files.sentence(error)}") from error
+            raise InputError(f"{path}: {files.sentence(error, content)}") from error
 
     def compiles(self, benchmark: str, name: str) -> bool:
         """Whether steps of the editor of a block are compiled: those that follow a gradient can be."""
@@ -106,10 +108,11 @@ def load(path: str | os.PathLike[str], kinds: Mapping[str, type[Benchmark]]) -> 
     :raises InputError: one sentence that names the file and the key, what was found and what is allowed.
     """
     path = Path(path)
+    content = files.read(path)
     try:
-        settings = Settings.model_validate(files.read(path))
+        settings = Settings.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {files.sentence(error)}") from error
+        raise InputError(f"{path}: {files.sentence(error, content)}") from error
     settings._folder, settings._kinds = path.parent / CONFIGS, kinds
     for name in settings.run:
         settings.benchmark(name)

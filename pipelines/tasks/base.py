@@ -87,8 +87,8 @@ class Scorer(Protocol):
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """The edits of the requests ``rows``, and the milliseconds that each took."""
 
-    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> Any:
-        """A dataclass that says what an edit did; ``views`` includes its generality, ``every`` the whole split."""
+    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> Any:
+        """A dataclass that says what an edit did; ``generality`` includes that, ``every`` the whole split."""
 
     def statistics(self, editor: editors.Editor) -> Any:
         """What the editor must know of the training data; None, at no cost, for an editor that needs nothing."""

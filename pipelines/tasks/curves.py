@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 import editors
-from benchmarks import metrics
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Measures
 from benchmarks.scoring.scorer import shards
@@ -25,6 +23,8 @@ from pipelines.tasks.scoring import identity, informed, scorer_of
 FACTORS = (0.4, 0.63, 0.8, 1.0, 1.25, 1.6, 2.5)
 """By which the tuned learning rate is multiplied."""
 STRENGTH = "lr"
+_BESIDE = ("success_rate", "num_steps", "generality")
+"""The metrics beside the drawdown, of those that the task has."""
 _ENDS = ("", "_low", "_high")
 
 
@@ -44,7 +44,8 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     Each is kept as a file of its own and made again only if something changed.
 
     :returns: one row per factor: the cell's names, ``factor, lr, edits`` and the drawdown, ``success_rate, num_steps,
-        generality``, each with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+        generality``, as far as the task has them, each with ``_low`` and ``_high`` (95 %); none for an editor without a
+        learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
@@ -89,14 +90,11 @@ def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) ->
         edits, _ = scorer.edit(editor, rows)
         records += [asdict(scorer.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
     frame = pd.DataFrame(records)
-    shown: Sequence[str] = (measures.drawdown, "success_rate", "num_steps", "generality")
-    found = {
-        name: metrics.share(int(frame["succeeded"].sum()), len(frame))
-        if name == "success_rate"
-        else metrics.mean(measures.per_edit(name, frame).to_numpy(dtype=float), name)
-        for name in shown
-    }
+    summary = measures.summarise(frame)
     ends = {
-        f"{name}{end}": value for name, one in found.items() for end, value in zip(_ENDS, astuple(one), strict=True)
+        f"{name}{end}": value
+        for name in (measures.drawdown, *_BESIDE)
+        if name in summary
+        for end, value in zip(_ENDS, astuple(summary[name]), strict=True)
     }
     return {"edits": len(frame), **ends}

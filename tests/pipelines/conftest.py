@@ -32,8 +32,8 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-names = ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
-stages = {name: getattr(importlib.import_module(f"pipelines.{name}"), name) for name in names}
+for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences"):
+    importlib.import_module(f"pipelines.{name}")
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
@@ -57,7 +57,7 @@ for line in sys.stdin:
         sys.argv = [f"pipelines.{asked['stage']}", *asked["arguments"]]
         code = 0
         try:
-            command.run(stages[asked["stage"]])
+            command.run(getattr(importlib.import_module(f"pipelines.{asked['stage']}"), asked["stage"]))
         except SystemExit as end:
             code = end.code or 0
         except BaseException:
@@ -290,6 +290,11 @@ def client():
 
 def runs(experiment="digits"):
     return client().search_runs([client().get_experiment_by_name(experiment).experiment_id])
+
+
+def artifacts(run) -> Path:
+    """The folder of a run's files, as ``mlflow ui --artifacts-destination mlflow/artifacts`` finds it."""
+    return Path("mlflow/artifacts", run.info.artifact_uri.removeprefix("mlflow-artifacts:/"))
 
 
 def histories(run) -> dict[str, list[tuple[int, float, int]]]:

@@ -11,9 +11,6 @@ import pytest
 import yaml
 
 from benchmarks.scoring.sequential import turn
-from pipelines.config import params
-from pipelines.reporting.tables import leaderboard
-from pipelines.tracking.run_records import run_records
 from tests.pipelines.conftest import Project, tiny_parameters
 
 CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
@@ -198,25 +195,6 @@ def test_a_report_shows_the_rows_and_drops_pages_of_what_is_gone(run, tmp_path):
     project.succeed("report", "digits")
     assert not (results / "sequences.md").exists()
     assert not (results / "figures/sequences.png").exists()
-
-
-def test_mlflow_shows_the_curves_and_the_share_of_similar_images(with_mistakes, tmp_path, monkeypatch):
-    project = with_mistakes.copy(tmp_path / "project")
-    project.succeed("sequences", "digits")
-    monkeypatch.chdir(project.folder)
-    chosen = params.load()
-    results = leaderboard.read(chosen, "digits")
-    runs = {run.key: run for run in run_records(chosen, "digits", results, leaderboard.leaderboard(results))}
-    shown, rows = runs["plain/rmsprop/chain4"], read(project, "sequences.csv")
-    assert shown.series["in_a_row_error"] == list(zip(range(9), rows["error"], strict=True))
-    assert [number for number, _ in shown.series["in_a_row_in_force"]] == list(range(9))
-    assert shown.metrics["similar_accuracy"] == read(project, "similar.csv")["similar_accuracy"].iloc[0]
-    assert not runs["training/plain"].series.keys() & shown.series.keys()
-    assert {"lr", "max_steps"} <= shown.parameters.keys()
-    assert not {"margin", "views"} & shown.parameters.keys()
-    project.change(editors__rmsprop__margin=2.0)
-    runs = {run.key: run for run in run_records(params.load(), "digits", results, leaderboard.leaderboard(results))}
-    assert runs["plain/rmsprop/chain4"].parameters["margin"] == 2.0
 
 
 def test_bad_input_is_one_sentence(run, tmp_path):

@@ -8,7 +8,7 @@ from benchmarks.files import write_atomically
 from benchmarks.metrics import Column
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.checks import require
+from pipelines.reporting.frames import require
 from pipelines.reporting.tables import published
 from pipelines.reporting.tables.markdown import NOTHING, Sheet, escape, name_of, to_markdown
 from pipelines.store.layout import Layout

@@ -11,10 +11,9 @@ from unicodedata import category
 import pandas as pd
 
 from benchmarks.metrics import Column
-from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.checks import require
+from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.store.csv_files import KEYS
 
-REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the direction of reading, so that a line shows other words than it holds."""
@@ -154,16 +153,6 @@ def hyperparameters(row: Mapping[str, float], names: Sequence[str]) -> str:
     """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5``."""
     there = [name for name in names if not pd.isna(row[name])]
     return ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
-
-
-def reaches_success(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether 95 % success lies below the upper end of its interval, or of its value without one.
-
-    Tuning puts most rows at the very edge of the constraint, so that on other edits about half of them measure a
-    little less; only rows whose whole interval lies below are set apart.
-    """
-    upper = frame["success_rate_high"] if "success_rate_high" in frame else frame["success_rate"]
-    return upper.fillna(frame["success_rate"]) >= REQUIRED_SUCCESS
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:

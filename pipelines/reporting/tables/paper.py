@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.jobs.cells import KEYS
 from pipelines.reporting.tables import published, trainings
-from pipelines.reporting.tables.presentation import Presentation, Table
+from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.reporting.tables.results import CellResult, rows_of
 
 TABLE_2_EDITORS = ("gd", "rmsprop")
@@ -262,6 +262,14 @@ CLASSIFIERS = Presentation(
     leaderboard=LEADERBOARD,
     headline=("test_error", "drawdown", "success_rate", "num_steps"),
     claims=published.DIRECTORY / "claims.yaml",
+    quantities=Quantities(
+        drawdown=("drawdown", "Drawdown (points)"),
+        quality=("test_error", "Test error after training (%)"),
+        more_is_better=False,
+        histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
+        judged=("tuning_error", "%"),
+        sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
+    ),
     note=lambda settings, cell: trainings.note(
         cell.training, settings.benchmark(cell.benchmark).training(cell.training)
     ),

@@ -62,6 +62,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Quantities:
+    """What a task measures, as its figures show it.
+
+    :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
+    :ivar quality: the column that says how good a model is before any edit, and its axis's title.
+    :ivar more_is_better: whether a better model has more of ``quality``.
+    :ivar histories: what a training logs: titles of axes, and the columns drawn there.
+    :ivar judged: the column that the kept epoch was chosen by, and its unit.
+    :ivar sequences: columns of tables of edits in a row, and the titles above them.
+    """
+
+    drawdown: tuple[str, str]
+    quality: tuple[str, str]
+    more_is_better: bool
+    histories: Mapping[str, tuple[str, ...]]
+    judged: tuple[str, str]
+    sequences: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Presentation:
     """All that is particular to one kind of task, whichever the benchmark.
 
@@ -69,6 +89,7 @@ class Presentation:
     :ivar tables: the paper's.
     :ivar headline: the main metrics: the model's quality, the drawdown, the success rate first.
     :ivar claims: the file of the paper's claims.
+    :ivar quantities: what figures show.
     :ivar edited: what is edited, in words.
     :ivar note: what a reader of a cell's row should know of its training and editor, such as
         ``trained with clip_norm 10``; else nothing.
@@ -85,6 +106,7 @@ class Presentation:
     leaderboard: Table
     headline: tuple[str, ...]
     claims: Path
+    quantities: Quantities
     edited: str = "the test split"
     note: Callable[[Settings, Cell], str] = lambda settings, cell: ""
     published_training: Callable[[Settings, str, str], str] = lambda settings, benchmark, training: training

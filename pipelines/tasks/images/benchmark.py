@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -79,6 +79,13 @@ class ImageBenchmark(Benchmark):
     mistakes: MistakesSettings | None = None
     similar: SimilarSettings | None = None
 
+    @field_validator("mistakes")
+    @classmethod
+    def _of_a_training(cls, given: MistakesSettings | None, info: ValidationInfo) -> MistakesSettings | None:
+        if given is not None and "trainings" in info.data:
+            check_known("training", given.training, info.data["trainings"], "trainings")
+        return given
+
     @model_validator(mode="after")
     def _trainable(self) -> ImageBenchmark:
         for name, training in self.trainings.items():
@@ -93,7 +100,6 @@ class ImageBenchmark(Benchmark):
     @model_validator(mode="after")
     def _with_mistakes(self) -> ImageBenchmark:
         if self.mistakes is not None:
-            check_known("mistakes.training", self.mistakes.training, self.trainings, "trainings")
             if not datasets.has_candidates(self.data.dataset):
                 raise InputError(f"mistakes: dataset {self.data.dataset!r} has no images for mistakes: write null")
         elif self.similar is not None:

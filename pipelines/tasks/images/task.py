@@ -10,8 +10,7 @@ import pandas as pd
 
 from baselines import dknn
 from benchmarks import datasets, models
-from benchmarks.data import dataset, image_files
-from benchmarks.data import mistakes as candidates
+from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer
@@ -64,7 +63,7 @@ class ImageTask(Task):
     def make(self, settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEpoch) -> Made:
         recipes.check_sources(settings, key, data)
         chosen = settings.benchmark(key.benchmark).training(key.training)
-        if chosen.plan and chosen.plan.mixed_precision:
+        if getattr(chosen, "mixed_precision", False):
             recipes.check_precision(key, settings.torch_device())
         return recipes.RECIPES[chosen.recipe].make(settings, key, data, on_epoch)
 

@@ -147,7 +147,7 @@ def test_generality_asks_the_same_of_sentences_near_the_edited_one(translator, s
         ]
         assert (record.views, record.views_before, record.views_after) == (len(near), *held)
         counted += (record.views, record.views_before, record.views_after)
-        assert scorer.record(row, edit, views=False).views == 0
+        assert scorer.record(row, edit, generality=False).views == 0
     assert counted[0] > counted[2] > counted[1]
 
 
@@ -201,7 +201,7 @@ def test_an_edit_whose_own_sentence_needed_none_is_trivial_whatever_views_needed
         scorer = TranslationScorer(translator, "last_decoder_layer", small_corpus, asked, views=3)
         edits, _ = scorer.edit(hasty, range(len(asked)))
         assert any(edit.steps for edit in edits)  # for the views alone, where all are trivial
-        trivial.append([scorer.record(row, edit, views=False).trivial for row, edit in enumerate(edits)])
+        trivial.append([scorer.record(row, edit, generality=False).trivial for row, edit in enumerate(edits)])
     already = [_prefers(translator, one.source, one.target, one.alternatives) for one in requests]
     assert trivial == [[True] * len(wanted), already]
     assert not all(already)

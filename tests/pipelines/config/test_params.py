@@ -1,394 +1,293 @@
-"""Every rule of params.yaml: what breaks it is named, with what is allowed, in one sentence."""
+"""Every rule of params.yaml and of benchmarks: what breaks it is named, with what is allowed, in one sentence."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
 
-import editors
 from benchmarks.errors import InputError
 from pipelines.config import params
+from pipelines.config.params import Settings
 from pipelines.jobs.cells import cells_of
+from pipelines.tasks import load_settings
+from tests.pipelines.conftest import DIGITS, PARAMS, TABLE_3_TRAINING, write_project
 
 COMMITTED = Path(__file__).parents[3] / "params.yaml"
 MISSING = object()
+EDITABLE = {"recipe": "editable", "editor": "rmsprop", "layers": "chain3", "c_edit": 1.0, "c_loc": 1.0}
+EDITABLE |= TABLE_3_TRAINING | {"targets": "match_ranks"}
+FINETUNE = DIGITS | {
+    "data": {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}},
+    "trainings": DIGITS["trainings"] | {"editable": EDITABLE},
+    "mistakes": {"training": "plain", "edits": 5},
+    "similar": {"cells": [["plain", "gd", "all"]]},
+}
 
 
-def load(tmp_path: Path, text: str) -> params.Settings:
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    return params.load(path)
+def load(folder: Path, changed_params: dict[str, Any] = PARAMS, **benchmarks: dict[str, Any]) -> Settings:
+    return load_settings(write_project(folder, changed_params, **benchmarks) / "params.yaml")
 
 
-def changed(where: str, value: object) -> str:
-    """The committed parameters with the value at a dotted path replaced, added or, for MISSING, left out."""
-    content = copy.deepcopy(yaml.safe_load(COMMITTED.read_text()))
+def changed(content: dict[str, Any], where: str, value: object) -> dict[str, Any]:
+    """``content`` with the value at a dotted path replaced, added or, for MISSING, left out."""
+    content = block = copy.deepcopy(content)
     *outer, last = where.split(".")
-    block = content
     for key in outer:
         block = block[key]
     if value is MISSING:
         del block[last]
     else:
         block[last] = value
-    return yaml.safe_dump(content, sort_keys=False)
+    return content
 
 
-def complaint(tmp_path: Path, text: str) -> str:
-    with pytest.raises(InputError) as caught:
-        load(tmp_path, text)
-    message = str(caught.value)
+def complaint(folder: Path, where: str, value: object, of: dict[str, Any] = DIGITS) -> str:
+    """What is said of a change to params.yaml, or to the configuration of digits."""
+    content = changed(of, where, value)
+    chosen = {"changed_params": content} if of is PARAMS else {"digits": content}
+    with pytest.raises(InputError) as refused:
+        load(folder, **chosen)
+    message = str(refused.value)
     assert "\n" not in message
-    assert "params.yaml" in message
-    for jargon in (
-        "pydantic",
-        "Input should",
-        "input should",
-        "validation",
-        "instance of",
-        "dictionary",
-        "value_error",
-    ):
-        assert jargon not in message
-    return message
+    assert "value_error" not in message
+    return message.replace(f"{folder}/", "")
 
 
-def test_the_committed_parameters_load_and_keep_their_values():
-    loaded, raw = params.load(COMMITTED), yaml.safe_load(COMMITTED.read_text())
-    assert loaded.run == raw["run"]
-    assert loaded.training("digits", "plain").lr == float(raw["benchmarks"]["digits"]["trainings"]["plain"]["lr"])
-    assert loaded.editor("gd").subsets == raw["editors"]["gd"]["subsets"]
-
-
-def test_every_editor_on_the_leaderboard_is_there_and_has_a_block():
-    loaded = params.load(COMMITTED)
-    assert {"gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"} <= set(loaded.leaderboard)
-    assert set(loaded.leaderboard) <= set(loaded.editors)
-    assert {loaded.method(name) for name in loaded.editors} <= set(editors.available())
+def test_the_committed_parameters_and_every_benchmark_in_the_folder_load():
+    loaded = load_settings(COMMITTED)
+    names = params.available(COMMITTED.parent / params.CONFIGS)
+    assert set(loaded.run) <= set(names) >= {"digits", "cifar10", "imagenet", "toy_translation"}
+    for name in names:
+        assert loaded.benchmark(name).editors
+    assert loaded.benchmark("digits").training("plain").lr == 2e-3
+    rows = {"gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"}
+    assert rows <= set(loaded.benchmark("cifar10").editors)
+    assert loaded.benchmark("tiny_imagenet").sources_of("editable-rmsprop-extra-mistakes")[-1] == "pretrained"
 
 
 @pytest.mark.parametrize(
-    ("where", "allowed"),
+    ("of", "where", "allowed"),
     [
-        ("sead", "leaderboard, seed, training_seeds, device"),
-        ("benchmarks.digits.modle", "note, data, model, trainings"),
-        ("benchmarks.digits.data.option", "dataset, options"),
-        ("benchmarks.digits.model.width", "architecture, options"),
-        ("benchmarks.digits.trainings.plain.epoch", "epochs, batch_size, lr, schedule"),
-        ("benchmarks.digits.tuning.shard", "edits, control_size, min_success"),
-        ("benchmarks.digits.evaluation.min_success", "edits, control_size, shard"),
-        ("benchmarks.digits.analysis.control_size", "edits, shard, cells"),
-        ("benchmarks.digits.sequences.shard", "edits, orders, control_size, cells, source, ablation"),
-        ("benchmarks.digits.sequences.ablation.source", "edits, orders, control_size, cells"),
-        ("benchmarks.digits_finetune.similar.views", "edits, augmentations, embedding, cells"),
-        ("editors.gd.trails", "backtracking, memory, trials, max_steps, edits, subsets, fixed, ranges"),
+        (PARAMS, "sead", "run, seed, training_seeds, edit_seeds"),
+        (DIGITS, "modle", "task, note, data, trainings"),
+        (DIGITS, "data.option", "dataset, options"),
+        (DIGITS, "model.width", "architecture, options"),
+        (DIGITS, "trainings.plain.layers", "recipe, epochs, batch_size, lr, schedule"),
+        (DIGITS, "tuning.shard", "edits, control_size, min_success"),
+        (DIGITS, "evaluation.min_success", "edits, control_size, shard"),
+        (DIGITS, "analysis.control_size", "edits, shard, cells"),
+        (DIGITS, "sequences.shard", "edits, orders, source, split, control_size, cells"),
+        (FINETUNE, "similar.views", "edits, augmentations, embedding, cells"),
+        (FINETUNE, "mistakes.views", "training, edits"),
+        (DIGITS, "editors.gd.trails", "method, layers, trials, max_steps, fixed, ranges, max_edits, views, margin"),
     ],
 )
-def test_an_unknown_key_is_named_with_those_that_are_allowed(tmp_path, where, allowed):
-    message = complaint(tmp_path, changed(where, 1))
-    assert f"unknown key '{where}'" in message
-    assert allowed in message
+def test_an_unknown_key_is_named_with_those_that_are_allowed(tmp_path, of, where, allowed):
+    block, _, key = where.rpartition(".")
+    message = complaint(tmp_path, where, 1, of)
+    file = "params.yaml" if of is PARAMS else "benchmarks/configs/digits.yaml"
+    assert message.startswith(f"{file}: {block}{': ' if block else ''}unknown key '{key}'; ")
+    assert f"allowed here: {allowed}" in message
 
 
 def test_a_misspelt_key_is_named_rather_than_missed_and_the_right_one_proposed(tmp_path):
-    content = yaml.safe_load(changed("benchmarks.digits.trainings.plain.epoch", 3))
-    del content["benchmarks"]["digits"]["trainings"]["plain"]["epochs"]
-    message = complaint(tmp_path, yaml.safe_dump(content))
-    assert "unknown key 'benchmarks.digits.trainings.plain.epoch'; did you mean 'epochs'? allowed here: " in message
+    plain = changed(DIGITS["trainings"]["plain"], "epochs", MISSING) | {"epoch": 3}
+    message = complaint(tmp_path / "misspelt", "trainings.plain", plain)
+    assert "trainings.plain: unknown key 'epoch'; did you mean 'epochs'? allowed here: recipe, " in message
     assert "more)" not in message
-    assert "did you mean" not in complaint(tmp_path, changed("editors.gd.colour", 1))
+    assert "did you mean" not in complaint(tmp_path / "other", "editors.gd.colour", 1)
 
 
 @pytest.mark.parametrize(
-    "where", ["seed", "benchmarks.digits.data", "benchmarks.digits.trainings.plain.lr", "editors.gd.trials"]
+    ("of", "where"),
+    [(PARAMS, "seed"), (DIGITS, "task"), (DIGITS, "data"), (DIGITS, "trainings.plain.lr"), (DIGITS, "tuning.edits")],
 )
-def test_a_key_left_out_is_named(tmp_path, where):
-    assert f"{where} is missing" in complaint(tmp_path, changed(where, MISSING))
+def test_a_key_left_out_is_named(tmp_path, of, where):
+    assert f"{where} is missing" in complaint(tmp_path, where, MISSING, of)
 
 
 @pytest.mark.parametrize(
     ("where", "value", "needed"),
     [
-        ("seed", "0", "must be a whole number, not '0'"),
-        ("seed", True, "must be a whole number, not True"),
-        ("seed", None, "must be a whole number, not None"),
-        ("device", 0, "must be text, not 0"),
-        ("run", "digits", "must be a list, not 'digits'"),
-        ("run", [], "must be at least 1 long"),
-        ("leaderboard", [], "must be at least 1 long"),
-        ("leaderboard", [1], "leaderboard.0 must be text, not 1"),
-        ("threads", 0, "must be >= 1, not 0"),
-        ("processes", -1, "must be >= 1, not -1"),
-        ("processes", 1.5, "must be a whole number, not 1.5"),
-        ("cache_gib", -1, "must be >= 0, not -1"),
-        ("benchmarks", 3, "must be a block of keys and values, not 3"),
-        ("benchmarks.digits.data", "digits", "must be a block of keys and values, not 'digits'"),
-        ("benchmarks.digits.note", None, "must be text, not None"),
-        ("benchmarks.digits.trainings", {}, "must be at least 1 long"),
-        ("benchmarks.digits.trainings.plain.recipe", "plane", "must be one of 'plain', 'distilled'"),
-        ("benchmarks.digits.trainings.plain.schedule", "linear", "must be one of 'constant' or 'cosine', not 'linear'"),
-        ("benchmarks.digits.trainings.plain.epochs", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.trainings.plain.batch_size", 1, "must be >= 2, not 1"),
-        ("benchmarks.digits.trainings.plain.lr", 0, "must be > 0, not 0"),
-        ("benchmarks.digits.trainings.plain.lr", float("nan"), "trainings.plain.lr must be "),
-        ("benchmarks.digits.trainings.plain.lr", float("inf"), "must be a finite number, not inf"),
-        ("benchmarks.digits.trainings.plain.lr", "fast", "must be a number, not 'fast'"),
-        ("benchmarks.digits.tuning.edits", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.tuning.control_size", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.tuning.min_success", 100.5, "must be <= 100, not 100.5"),
-        ("benchmarks.digits.tuning.min_success", -1, "must be >= 0, not -1"),
-        ("benchmarks.digits.tuning.min_success", float("nan"), "must be "),
-        ("benchmarks.digits.evaluation.edits", "many", "must be a whole number, not 'many'"),
-        ("benchmarks.digits.evaluation.shard", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.analysis.edits", 0, "must be >= 2, not 0"),
-        ("benchmarks.digits.analysis.cells", [["plain", "gd"]], "cells.0 must be at least 3 long"),
-        ("benchmarks.digits.sequences.orders", 0, "must be >= 1, not 0"),
-        ("benchmarks.digits.sequences.cells", [], "must be at least 1 long"),
-        ("benchmarks.digits.sequences.source", "errors", "must be one of 'random' or 'mistakes', not 'errors'"),
-        ("benchmarks.digits_finetune.similar.embedding", "vgg", "must be one of 'auto', 'inception_v3', 'pooled' or"),
-        ("editors.gd.memory", -1, "must be >= 0, not -1"),
-        ("editors.gd.trials", 0, "must be >= 1, not 0"),
-        ("editors.gd.max_steps", 0, "must be >= 1, not 0"),
-        ("editors.gd.subsets", {}, "must be at least 1 long"),
-        ("editors.gd.ranges", {"lr": [1.0]}, "must be at least 2 long"),
-        ("editors.gd.ranges", {"lr": [1.0, 2.0, 3.0]}, "must be at most 2 long"),
-        ("editors.gd.ranges", {"lr": "wide"}, "must be a list, not 'wide'"),
-        ("editors.gd.fixed", {"lr": "big"}, "must be a number, not 'big'"),
+        ("seed", "0", "seed should be a valid integer, not '0'"),
+        ("seed", True, "seed should be a valid integer, not True"),
+        ("seed", None, "seed should be a valid integer, not None"),
+        ("device", 0, "device should be a valid string, not 0"),
+        ("compile", "yes", "compile should be a valid boolean, not 'yes'"),
+        ("run", "digits", "run should be a valid list, not 'digits'"),
+        ("run", [], "run: List should have at least 1 item"),
+        ("run", ["../digits"], "run.0: String should match pattern"),
+        ("run", ["digits", "digits"], "run: 'digits' is listed twice"),
+        ("run", ["digit"], "benchmark: unknown 'digit'; did you mean 'digits'? benchmarks/configs describes: digits"),
+        ("edit_seeds", [], "edit_seeds: List should have at least 1 item"),
+        ("training_seeds", [-1], "training_seeds.0 should be greater than or equal to 0, not -1"),
+        ("training_seeds", [0, 0], "training_seeds: 0 is listed twice"),
+        ("threads", 0, "threads should be greater than or equal to 1, not 0"),
+        ("processes", 1.5, "processes should be a valid integer, not 1.5"),
+        ("cache_gib", -1, "cache_gib should be greater than or equal to 0, not -1"),
+        ("cache_gib", float("inf"), "cache_gib should be a finite number, not inf"),
     ],
 )
-def test_a_value_of_the_wrong_type_or_out_of_range_is_named_with_what_is_needed(tmp_path, where, value, needed):
-    message = complaint(tmp_path, changed(where, value))
-    assert where in message
+def test_what_is_wrong_in_params_is_named_with_what_is_needed(tmp_path, where, value, needed):
+    assert needed in complaint(tmp_path, where, value, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "needed"),
+    [
+        ("task", "image", "task: unknown 'image'; did you mean 'images'? there are: images, translation"),
+        ("note", None, "note should be a valid string, not None"),
+        ("data", "digits", "data should be a valid dictionary or instance of ImageData, not 'digits'"),
+        ("data.dataset", "mnist", "data: unknown dataset 'mnist'; available: cifar10, digits"),
+        ("data.options", {"size": 3}, "options of dataset 'digits': unknown 'size'; did you mean 'test_size'? it has:"),
+        ("data.options", {"tuning_size": "300"}, "data: option 'tuning_size' of dataset 'digits' must be int, not"),
+        ("data", {"dataset": "cifar10", "options": {"folder": 5}}, "'folder' of dataset 'cifar10' must be str or null"),
+        ("data", {"dataset": "image_folder"}, "dataset 'image_folder' needs the option 'folder'"),
+        ("model.architecture", "vgg", "model: unknown architecture 'vgg'; available: "),
+        ("model.options", {"depth": 3}, "model: architecture 'resnet18' has no option 'depth'; it has: width"),
+        ("model.options", {"width": 0}, "model: width must be a whole number >= 1, not 0"),
+        ("model.options", {"classes": 3}, "model: 'classes' of architecture 'resnet18' is no option"),
+        ("trainings", {}, "trainings: Dictionary should have at least 1 item"),
+        ("trainings.plain", 3, "trainings.plain should be a valid dictionary"),
+        ("trainings.plain.recipe", "plane", "trainings.plain tag 'plane' found using 'recipe' does not match any of"),
+        ("trainings.plain.recipe", MISSING, "trainings.plain: Unable to extract tag using discriminator 'recipe'"),
+        ("trainings.plain.schedule", "linear", "plain.schedule should be 'constant' or 'cosine', not 'linear'"),
+        ("trainings.plain.epochs", 0, "trainings.plain.epochs should be greater than or equal to 1, not 0"),
+        ("trainings.plain.batch_size", 1, "plain.batch_size should be greater than or equal to 2, not 1"),
+        ("trainings.plain.lr", -1, "trainings.plain.lr should be greater than 0, not -1"),
+        ("trainings.plain.lr", float("nan"), "trainings.plain.lr should be a finite number, not nan"),
+        ("trainings.plain.lr", "fast", "trainings.plain.lr should be a valid number, not 'fast'"),
+        ("trainings.plain.lr_new", 0.1, "trainings.plain: lr_new needs start"),
+        ("trainings.plain.start", "plane", "trainings.plain: cannot be made of 'plane'; there are no others"),
+        ("trainings.plain.architecture", "vgg", "trainings.plain.architecture: unknown architecture 'vgg'; available:"),
+        ("trainings.a/b", DIGITS["trainings"]["plain"], "trainings.a/b: String should match pattern"),
+        ("tuning.edits", 0, "tuning.edits should be greater than or equal to 1, not 0"),
+        ("tuning.control_size", 0, "tuning.control_size should be greater than or equal to 1, not 0"),
+        ("tuning.min_success", 100.5, "tuning.min_success should be less than or equal to 100, not 100.5"),
+        ("evaluation.edits", "many", "evaluation.edits should be a valid integer, not 'many'"),
+        ("evaluation.shard", 0, "evaluation.shard should be greater than or equal to 1, not 0"),
+        ("analysis.edits", 1, "analysis.edits should be greater than or equal to 2, not 1"),
+        ("analysis.cells", [["plain", "gd"]], "analysis.cells.0: List should have at least 3 items"),
+        ("analysis.cells", [["plane", "gd", "all"]], "analysis.cells: unknown 'plane'; did you mean 'plain'?"),
+        ("analysis.cells", [["plain", "gdd", "all"]], "analysis.cells: unknown 'gdd'; did you mean 'gd'? editors: gd"),
+        ("sequences.orders", 0, "sequences.orders should be greater than or equal to 1, not 0"),
+        ("sequences.cells", [], "sequences.cells: List should have at least 1 item"),
+        ("sequences.source", "errors", "sequences.source should be 'random' or 'mistakes', not 'errors'"),
+        ("sequences.source", "mistakes", "sequences.source: there is no block 'mistakes', so it must be random"),
+        ("similar", {"cells": [["plain", "gd", "all"]]}, "similar: whether a label is right for another image too can"),
+        ("mistakes", {"training": "plain", "edits": 3}, "mistakes: dataset 'digits' has no images for mistakes"),
+        ("editors", {}, "editors: Dictionary should have at least 1 item"),
+        ("editors.two words", {"method": "gd"}, "editors.two words: String should match pattern"),
+        ("editors.sgd", {}, "editors: unknown 'sgd'; did you mean 'gd'? available: adam, "),
+        ("editors.gd.method", "adm", "editors.gd.method: unknown 'adm'; did you mean 'adam'? available: "),
+        ("editors.gd.trials", -1, "editors.gd.trials should be greater than or equal to 0, not -1"),
+        ("editors.gd.max_steps", 0, "editors.gd.max_steps should be greater than or equal to 1, not 0"),
+        ("editors.gd.memory", -1, "editors.gd.memory should be greater than or equal to 0, not -1"),
+        ("editors.gd.memory", 2.0, "editors.gd.memory: gd remembers no edits, so it must be 0, not 2"),
+        ("editors.gd.fixed", {"lr": "big"}, "editors.gd.fixed.lr should be a valid number, not 'big'"),
+        ("editors.gd.fixed", {"momentum": 0.9}, "editors.gd.fixed: unknown 'momentum'; its hyperparameters: lr"),
+        ("editors.gd.fixed", {"lr": -1.0}, "editors.gd.fixed.lr must be a number > 0, not -1"),
+        ("editors.gd.fixed", {"lr": float("nan")}, "editors.gd.fixed.lr must be a number > 0, not nan"),
+        ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd.ranges: unknown 'beta'; its hyperparameters: lr"),
+        ("editors.gd.ranges", {"lr": [0.0, 1.0]}, "editors.gd.ranges.lr must be a number > 0, not 0"),
+        ("editors.gd.ranges", {"lr": [0.2, 0.1]}, "editors.gd.ranges.lr: 0.2 is above 0.1"),
+        ("editors.gd.ranges", {"lr": [1.0]}, "editors.gd.ranges.lr: List should have at least 2 items"),
+        ("editors.gd.ranges", {"lr": "wide"}, "editors.gd.ranges.lr should be a valid list, not 'wide'"),
+        ("editors.gd.layers", {"plane": ["all"]}, "gd.layers: unknown 'plane'; did you mean 'plain'? trainings: plain"),
+        ("editors.gd.layers", {"plain": "all"}, "editors.gd.layers.plain should be a valid list, not 'all'"),
+        ("editors.gd.layers", {"plain": ["all", "all"]}, "editors.gd.layers.plain: 'all' is listed twice"),
+        ("editors.gd.layers", {"plain": ["chain*", "chain?"]}, "'chain_' is listed twice"),  # the same file names
+    ],
+)
+def test_what_is_wrong_in_a_benchmark_is_named_with_what_is_needed(tmp_path, where, value, needed):
+    message = complaint(tmp_path, where, value)
+    assert message.startswith("benchmarks/configs/digits.yaml: ")
     assert needed in message
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "sentence"),
+    ("where", "value", "needed"),
     [
-        ("run", ["digit"], "run: unknown benchmark 'digit'; params.yaml describes: digits, cifar10"),
-        ("run", ["digits", "digits"], "run: 'digits' is listed twice"),
-        ("leaderboard", ["adagrad"], "leaderboard: unknown editor 'adagrad'; params.yaml describes: "),
-        ("leaderboard", ["gd", "gd"], "leaderboard: 'gd' is listed twice"),
-        ("trainings", ["plain", "distilled"], "trainings: unknown training of digits 'distilled'"),
-        ("editors.adagrad", {"trials": 1, "max_steps": 1, "subsets": {"plain": ["all"]}}, "unknown editor 'adagrad'"),
-        ("benchmarks.digits.data.dataset", "mnist", "unknown dataset 'mnist'; available: cifar10, digits"),
-        ("benchmarks.digits.data.options", {"size": 3}, "dataset 'digits' has no option 'size'; it has: tuning_size"),
-        (
-            "benchmarks.digits.data.options",
-            {"tuning_size": "300"},
-            "'tuning_size' of dataset 'digits' must be int, not",
-        ),
-        ("benchmarks.cifar10.data.options", {"folder": 5}, "must be str or null, not 5"),
-        ("benchmarks.digits.data", {"dataset": "image_folder"}, "dataset 'image_folder' needs the option 'folder'"),
-        ("benchmarks.digits.model.architecture", "vgg", "unknown architecture 'vgg'; available: "),
-        (
-            "benchmarks.digits.model.options",
-            {"depth": 3},
-            "architecture 'resnet18' has no option 'depth'; it has: width",
-        ),
-        ("benchmarks.digits.model.options", {"width": 0}, "width must be a whole number >= 1, not 0"),
-        ("benchmarks.digits.model.options", {"classes": 3}, "'classes' of architecture 'resnet18' is no option"),
-        (
-            "benchmarks.digits.analysis.cells",
-            [["plane", "gd", "all"]],
-            "benchmarks.digits.analysis.cells: unknown training 'plane'; params.yaml describes: plain",
-        ),
-        (
-            "benchmarks.digits.sequences.ablation.cells",
-            [["plain", "gdd", "all"]],
-            "benchmarks.digits.sequences.ablation.cells: unknown editor 'gdd'; params.yaml describes: ",
-        ),
-        (
-            "benchmarks.digits.sequences.source",
-            "mistakes",
-            "benchmarks.digits: sequences.source: there is no block 'mistakes', so it must be random",
-        ),
-        (
-            "benchmarks.digits.similar",
-            {"cells": [["plain", "gd", "all"]]},
-            "similar: whether a label is right for another image too can be asked of 'mistakes' only",
-        ),
-        ("editors.gd.memory", 2.0, "editors.gd.memory: gd remembers no edits, so it must be 0, not 2"),
-        ("editors.gd.fixed", {"momentum": 0.9}, "editors.gd: no hyperparameter 'momentum'; it has: lr"),
-        ("editors.gd.fixed", {"lr": -1.0}, "lr must be a number > 0, not -1"),
-        ("editors.gd.fixed", {"lr": float("nan")}, "lr must be a number > 0, not nan"),
-        ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd.ranges: no hyperparameter 'beta'; it has: lr"),
-        ("editors.gd.ranges", {"lr": [0.0, 1.0]}, "editors.gd.ranges.lr must be a number > 0, not 0"),
-        ("editors.gd.ranges", {"lr": [0.2, 0.1]}, "editors.gd.ranges.lr: 0.2 is above 0.1"),
-        ("editors.gd.subsets", {"none": ["all"]}, "editors.gd.subsets: unknown training 'none'; known: plain"),
-        ("editors.gd.subsets", {"plain": []}, "editors.gd.subsets.plain: needs names, each once, not []"),
-        ("editors.gd.subsets", {"plain": ["all", "all"]}, "needs names, each once"),
-        ("editors.gd.subsets", {"plain": ["chain*", "chain?"]}, "needs names, each once"),  # the same file names
-        (
-            "benchmarks.digits_finetune.run.trainings",
-            ["pretrained", "distiled"],
-            "benchmarks.digits_finetune.run.trainings: unknown training of digits_finetune 'distiled'",
-        ),
-        (
-            "benchmarks.digits_finetune.run.trainings",
-            ["distilled"],
-            "benchmarks.digits_finetune.run.trainings: 'distilled' is made of 'pretrained', which must be listed",
-        ),
-        (
-            "benchmarks.digits_finetune.run.ranges",
-            {"adagrad": {"lr": [0.1, 0.2]}},
-            "benchmarks.digits_finetune.run.ranges: unknown editor 'adagrad'",
-        ),
-        (
-            "benchmarks.digits_finetune.run.ranges",
-            {"rmsprop": {"lr": [0.2, 0.1]}},
-            "benchmarks.digits_finetune.run.ranges.rmsprop.lr: 0.2 is above 0.1",
-        ),
-        (
-            "benchmarks.digits_finetune.run.leaderboard",
-            ["rmsprop", "rmsprop"],
-            "benchmarks.digits_finetune.run.leaderboard: 'rmsprop' is listed twice",
-        ),
-        (
-            "benchmarks.digits_finetune.run.subsets",
-            {"adagrad": {"pretrained": ["all"]}},
-            "benchmarks.digits_finetune.run: unknown editor 'adagrad'",
-        ),
-        (
-            "benchmarks.digits_finetune.run.subsets",
-            {"gd": {"plain": ["all"]}},
-            "benchmarks.digits_finetune.run.subsets.gd: unknown training 'plain'; known: pretrained",
-        ),
-        (
-            "benchmarks.digits_finetune.mistakes",
-            None,
-            "trainings.editable-rmsprop-extra-match_ranks.targets: without a block 'mistakes', targets must be random",
-        ),
-        (
-            "benchmarks.digits_finetune.mistakes",
-            {"training": "plain", "edits": 5},
-            "mistakes.training: unknown training 'plain'; params.yaml describes: pretrained",
-        ),
-        (
-            "benchmarks.digits.mistakes",
-            {"training": "plain", "edits": 5},
-            "mistakes: dataset 'digits' has no images for mistakes",
-        ),
+        ("mistakes", None, "trainings.editable.targets: without a block 'mistakes', targets must be random"),
+        ("mistakes.training", "plane", "mistakes: training: unknown 'plane'; did you mean 'plain'?"),
+        ("similar.embedding", "vgg", "similar.embedding should be 'auto', 'inception_v3', 'pooled' or 'pixels'"),
+        ("similar.cells", [["plain", "adam", "all"]], "similar.cells: unknown 'adam'; editors: gd, rmsprop"),
+        ("trainings.editable.editor", "adagrad", "trainings.editable: unknown editor 'adagrad'; available: "),
     ],
 )
-def test_a_name_that_does_not_fit_is_named_with_those_that_do(tmp_path, where, value, sentence):
-    assert sentence in complaint(tmp_path, changed(where, value))
-
-
-@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", "two words"])
-def test_a_name_that_could_leave_its_folder_is_refused(tmp_path, name):
-    content = yaml.safe_load(COMMITTED.read_text())
-    content["benchmarks"] = {name: content["benchmarks"]["digits"]}
-    content["run"] = [name]
-    assert "must be a name of letters, digits" in complaint(tmp_path, yaml.safe_dump(content))
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "must hold keys and values, found nothing"),
-        ("# nothing but a comment\n", "must hold keys and values, found nothing"),
-        ("- a\n- b\n", "must hold keys and values, found a list"),
-        ("seed: [1\n", "cannot be read as YAML"),
-        ("editors:\n\tgd: 1\n", "cannot be read as YAML"),
-        ("seed: 1\nseed: 2\n", "the key 'seed' is given twice"),
-        ("seed: !!python/object/apply:os.getcwd []\n", "cannot be read as YAML"),
-        ("seed: 2024-13-45\n", "cannot be read as YAML"),
-        ("1: 2\n", "run is missing"),
-    ],
-)
-def test_a_file_that_is_not_a_block_of_yaml_is_refused(tmp_path, text, sentence):
-    assert sentence in complaint(tmp_path, text)
-
-
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-    (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe\n")
-    with pytest.raises(InputError, match="cannot be read as YAML"):
-        params.load(tmp_path / "params.yaml")
-
-
-def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.yaml does not exist; run this in the repository's root"):
-        params.load(tmp_path / "absent.yaml")
-    with pytest.raises(InputError, match="cannot be read as YAML"):
-        params.load(tmp_path)
-
-
-@pytest.mark.parametrize("written", ["1e-4", "1E-4", "1.0e-4", "+1e-4", "0.0001", ".1e-3"])
-def test_a_number_may_be_written_in_any_way_that_dvc_takes(tmp_path, written):
-    text = COMMITTED.read_text().replace("lr: 2.0e-3", f"lr: {written}")
-    assert load(tmp_path, text).training("digits", "plain").lr == 1e-4
+def test_so_is_what_is_wrong_about_mistakes_and_trainings_for_edits(tmp_path, where, value, needed):
+    assert needed in complaint(tmp_path, where, value, FINETUNE)
 
 
 def test_several_mistakes_are_counted(tmp_path):
-    content = yaml.safe_load(COMMITTED.read_text())
-    content |= {"threads": 0, "processes": 0, "seed": "x"}
-    assert complaint(tmp_path, yaml.safe_dump(content)).endswith("(and 2 more)")
+    with pytest.raises(InputError, match=r"\(and 2 more\)$"):
+        load(tmp_path, PARAMS | {"threads": 0, "processes": 0, "seed": "x"})
 
 
-def test_a_benchmark_runs_its_own_trainings_and_cells_or_those_of_the_top():
-    loaded = params.load(COMMITTED)
-    own, common = loaded.run_of("digits_finetune"), loaded.run_of("digits")
-    assert "pretrained" in own.trainings
-    assert own.leaderboard == ["rmsprop"]
-    assert own.subsets["rmsprop"]["extended"] == ["extra"]
-    assert (common.trainings, common.leaderboard) == (loaded.trainings, loaded.leaderboard)
-    assert common.subsets == {name: block.subsets for name, block in loaded.editors.items()}
-    names = [(cell.training, cell.layers) for cell in cells_of(loaded, "digits_finetune", "rmsprop")]
-    assert names == [(training, part) for training, parts in own.subsets["rmsprop"].items() for part in parts]
-    assert cells_of(loaded, "digits_finetune", "gd") == []
-
-
-def test_a_training_needs_the_model_whose_mistakes_it_learns_from():
-    block = params.load(COMMITTED).benchmark("tiny_imagenet")
-    assert block.sources_of("densenet169-distilled") == ("densenet169-pretrained",)
-    assert block.sources_of("editable-rmsprop-extra-mistakes") == ("pretrained",)
-    chosen = block.trainings["editable-rmsprop-extra-mistakes"].model_copy(update={"start": None, "teacher": None})
-    alone = block.model_copy(update={"trainings": block.trainings | {"alone": chosen}})
-    assert chosen.made_of == ()
-    assert alone.sources_of("alone") == ("pretrained",)
-
-
-def test_names_that_are_asked_for_later_are_checked_too():
-    loaded = params.load(COMMITTED)
-    for ask, sentence in (
-        (lambda: loaded.benchmark("mnist"), "unknown benchmark 'mnist'; params.yaml describes: digits, cifar10"),
-        (lambda: loaded.training("digits", "none"), "unknown training 'none'; params.yaml describes: plain"),
-        (lambda: loaded.editor("adagrad"), "unknown editor 'adagrad'"),
+def test_a_broken_benchmark_does_not_matter_until_it_is_asked_for(tmp_path):
+    loaded = load(tmp_path, digits=DIGITS, broken=DIGITS | {"trainings": {}}, _part={"note": "Others build on it."})
+    assert loaded.benchmark("digits").note == DIGITS["note"]
+    for name, sentence in (
+        ("broken", "broken.yaml: trainings: "),
+        ("mnist", "benchmark: unknown 'mnist'; .*describes: broken, digits$"),
+        ("_part", "benchmark: unknown '_part'"),
+        ("../configs/digits", "benchmark: unknown '../configs/digits'"),
     ):
         with pytest.raises(InputError, match=sentence):
-            ask()
+            loaded.benchmark(name)
+
+
+def test_names_that_are_asked_for_later_are_checked_too(tmp_path):
+    block = load(tmp_path).benchmark("digits")
+    with pytest.raises(InputError, match="training: unknown 'none'; there are: plain"):
+        block.training("none")
+    with pytest.raises(InputError, match="editor: unknown 'adam'; there are: gd, rmsprop"):
+        block.editor("adam")
+
+
+def test_the_editor_that_a_training_prepares_for_edits_what_it_prepares(tmp_path):
+    trainings = FINETUNE["trainings"] | {
+        "cnp": {"recipe": "cnp", "architecture": "cnp_resnet18", "c_edit": 1.0, "c_loc": 1.0, **TABLE_3_TRAINING},
+        "dknn": {"recipe": "dknn", "network": "plain", "k": 3},
+    }
+    editors = {
+        "rmsprop": {"layers": {"plain": ["all"]}},
+        "again": {"method": "rmsprop"},
+        "condition_vector": {},
+        "flip_labels": {"layers": {"dknn": []}},
+    }
+    added = {"trainings": trainings, "editors": editors, "analysis": {}, "sequences": None, "similar": None}
+    loaded = load(tmp_path, digits=FINETUNE | added)
+    found = {name: [(one.training, one.layers) for one in cells_of(loaded, "digits", name)] for name in editors}
+    assert found == {
+        "rmsprop": [("plain", "all"), ("editable", "chain3")],
+        "again": [],
+        "condition_vector": [("cnp", "condition")],
+        "flip_labels": [],
+    }
+
+
+def test_a_training_needs_the_model_whose_mistakes_it_learns_from(tmp_path):
+    alone = {name: value for name, value in EDITABLE.items() if name != "start"}
+    trainings = FINETUNE["trainings"] | {"editable": alone | {"targets": "mistakes"}}
+    block = load(tmp_path, digits=FINETUNE | {"trainings": trainings}).benchmark("digits")
+    assert block.training("editable").made_of == ()
+    assert block.sources_of("editable") == ("plain",)
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:", "cpu0", "", "cuda:-1"])
-def test_an_unknown_device_is_refused_with_those_there_are(tmp_path, device):
-    with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:<number>"):
-        load(tmp_path, changed("device", device)).torch_device()
+def test_an_unknown_device_is_refused_with_those_there_are(device):
+    with pytest.raises(InputError, match="params.yaml: device must be auto, cpu, cuda or cuda:<number>"):
+        params.device_of(device, "params.yaml: device")
 
 
-def test_a_gpu_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no such GPU; use cpu"):
-        load(tmp_path, changed("device", "cuda:99")).torch_device()
-
-
-def test_auto_takes_a_gpu_where_there_is_one(tmp_path):
+def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(tmp_path):
     wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    assert load(tmp_path, changed("device", "auto")).torch_device().type == wanted
-    assert load(tmp_path, changed("device", "cpu")).torch_device().type == "cpu"
-
-
-def test_checking_a_model_takes_no_memory_for_it(tmp_path):
-    loaded = load(tmp_path, changed("benchmarks.cifar10.model.options", {"width": 20_000}))  # about 4 TB of weights
-    assert loaded.benchmark("cifar10").model.options == {"width": 20_000}
-
-
-def test_a_benchmark_may_search_elsewhere(tmp_path):
-    own = {"rmsprop": {"lr": [1e-4, 1e-3]}}
-    found = load(tmp_path, changed("benchmarks.digits_finetune.run.ranges", own))
-    assert found.ranges("digits_finetune", "rmsprop")["lr"] == [1e-4, 1e-3]
-    assert found.ranges("digits", "rmsprop") == found.editor("rmsprop").ranges
-    assert found.ranges("digits_finetune", "rmsprop_ewc") == found.editor("rmsprop_ewc").ranges
+    assert load(tmp_path, PARAMS | {"device": "auto"}).torch_device().type == wanted
+    assert params.device_of("cpu", "device").type == "cpu"
+    with pytest.raises(InputError, match="no such GPU; use cpu"):
+        params.device_of("cuda:99", "device")

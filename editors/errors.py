@@ -1,0 +1,11 @@
+"""What editors raise for a request that they cannot carry out."""
+
+FINGERPRINTED = False  # decides no number
+
+
+class EditError(ValueError):
+    """A request that no editor can carry out; the message is one sentence that names the cause."""
+
+
+class ForwardError(EditError):
+    """A forward pass that fails for the inputs of a request."""

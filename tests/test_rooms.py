@@ -1,0 +1,106 @@
+"""Imports run one way, between rooms and between the floors of pipelines/; the files that DVC reads stay short."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
+FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "stages")
+"""Packages of pipelines/, the lowest first; the stages are the files at its top."""
+BESIDE = ("timing", "patching", "bundling")
+"""On one floor with tracking, and imported by the stages alone."""
+FOREIGN = {"mlflow": "pipelines", "optuna": "pipelines", "dvc": "pipelines", "ray": "pipelines", "typer": "pipelines"}
+FOREIGN |= {"fairseq": "benchmarks/translation"}
+"""Packages that are imported in one place only."""
+
+
+def imports(file: Path) -> Iterator[tuple[str, bool]]:
+    """The names that a file imports, and whether it does so as soon as it is imported itself."""
+    tree = ast.parse(file.read_text())
+    at_once = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from ((name, id(node) in at_once) for name in names)
+
+
+def floor(name: str) -> str:
+    """The package of pipelines/ that a module's dotted name belongs to."""
+    package = [*name.split("."), ""][1]
+    return package if (ROOT / "pipelines" / package).is_dir() and package else "stages"
+
+
+def module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_rooms_before_it_only(room):
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    found = [(file, name) for file in FILES if file.is_relative_to(ROOT / room) for name, _ in imports(file)]
+    assert found
+    assert [(str(file), name) for file, name in found if name.split(".")[0] in later] == []
+
+
+def test_packages_of_pipelines_import_downwards_only():
+    wrong, seen = [], defaultdict(int)
+    for file in (file for file in FILES if file.is_relative_to(ROOT / "pipelines")):
+        here = floor(module(file))
+        seen[here] += 1
+        below = ("config", "store", "jobs", "reporting") if here in BESIDE else FLOORS[: FLOORS.index(here)]
+        below += BESIDE if here == "stages" else ()
+        for name, _ in imports(file):
+            there = floor(name) if name.startswith("pipelines.") else here
+            if there not in (here, *below):
+                wrong.append(f"{module(file)} imports {name}")
+    assert wrong == []
+    assert set(seen) == {*FLOORS, *BESIDE}
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    known = {module(file): file for file in FILES}
+    order = {
+        name: {other for other, at_once in imports(file) if at_once and other in known and other != name}
+        for name, file in known.items()
+        if file.name != "__init__.py"
+    }
+    assert len(list(graphlib.TopologicalSorter(order).static_order())) > 100
+
+
+def test_some_packages_are_imported_in_one_place_only():
+    found = {(name.split(".")[0], file) for file in FILES for name, _ in imports(file)}
+    used = [(name, file) for name, file in found if name in FOREIGN]
+    assert {"mlflow", "optuna", "typer"} <= {name for name, _ in used}
+    assert [(name, str(file)) for name, file in used if not file.is_relative_to(ROOT / FOREIGN[name])] == []
+
+
+def test_files_that_dvc_reads_are_short_and_name_what_there_is():
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 150
+    assert len((ROOT / "params.yaml").read_text().splitlines()) <= 80
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert list(stages) == ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"]
+    for name, stage in stages.items():
+        assert re.fullmatch(rf"python -m pipelines\.{name} \$\{{item\.benchmark\}}", stage["cmd"])
+        code = [path for path in stage["deps"] if "$" not in path]
+        assert [path for path in code if not (ROOT / path).exists()] == []
+        assert {"editors", "benchmarks", "baselines", f"pipelines/{name}.py"} <= set(code)
+        named, *tracked = stage["params"]
+        assert named == {"benchmarks/configs/${item.benchmark}.yaml": None}
+        assert set(tracked) <= set(params)
