@@ -32,7 +32,7 @@ def drawings(names: list[str]) -> dict:
     variance = pd.DataFrame({"components": [1, 2], "explained": [50.0, 100.0]}).assign(**model)
     trials = pd.DataFrame({"number": [0, 1], "success_rate": [99.0, 90.0], "drawdown": [1.0, 2.0], "lr": [0.1, 0.01]})
     trials = trials.assign(feasible=[True, False], chosen=[True, False])
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]})
+    history, loss = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]}), {"Loss": ("train_loss",)}
     return {
         "bars": lambda: figures.table_bars(rows),
         "points": lambda: figures.scatter(rows, "num_steps", curves=[rows]),
@@ -41,7 +41,7 @@ def drawings(names: list[str]) -> dict:
         "classes": lambda: figures.figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
         "tuning": lambda: figures.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
         "training": lambda: figures.training_curves(
-            history, 2, {"Loss": ("train_loss",)}, "train_loss", title=names[0]
+            history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]
         ),
     }
 
