@@ -32,7 +32,7 @@ def drawings(names: list[str]) -> dict:
     variance = pd.DataFrame({"components": [1, 2], "explained": [50.0, 100.0]}).assign(**model)
     trials = pd.DataFrame({"number": [0, 1], "success_rate": [99.0, 90.0], "drawdown": [1.0, 2.0], "lr": [0.1, 0.01]})
     trials = trials.assign(feasible=[True, False], chosen=[True, False])
-    history, loss = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]}), {"Loss": ("train_loss",)}
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]})
     return {
         "bars": lambda: figures.table_bars(rows),
         "points": lambda: figures.scatter(rows, "num_steps", curves=[rows]),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from benchmarks.data.mistakes import load_candidates
+from benchmarks.data.candidates import load_candidates
 from safetensors.torch import load_file
 
 from baselines.model_files import load_model

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.errors import InputError
 from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.jobs.cells import PROTOCOL
-from pipelines.reporting.tables import results
+from pipelines.reporting.tables import reading, results
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.reporting.tables.results import rows_of
 from tests.pipelines.reporting.cells import image_cell, translator_cell, write_cell, write_project
@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
 
 
 def read(settings):
-    return results.read(settings, "digits", CLASSIFIERS)
+    return reading.read(settings, "digits", CLASSIFIERS)
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
