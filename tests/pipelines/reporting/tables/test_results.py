@@ -131,7 +131,7 @@ def test_learned_hyperparameters_have_columns_of_their_own(project, tmp_path):
 def test_a_text_may_be_empty_or_null_and_a_number_missing(tmp_path):
     cell = translator_cell("plain/rmsprop/last_decoder_layer", 0.4)
     path = write_cell(tmp_path, replace(cell, records=cell.records.assign(kl=[math.nan] + [0.5] * 39, target="12")))
-    records = results._records(path.with_suffix(".csv"), TRANSLATIONS)
+    records = reading._records(path.with_suffix(".csv"), TRANSLATIONS)
     assert (records["before"] == "").all()
     assert (records["after"] == "null").all()
     assert (records["target"] == "12").all()
@@ -157,7 +157,7 @@ def test_times_are_those_of_the_shards_and_of_what_was_measured_with_the_quality
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
-    path = results.Path("results/digits/edits/gd/plain-all.json")
+    path = reading.Path("results/digits/edits/gd/plain-all.json")
     content = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=sentence or "are broken .'test_images'"):
@@ -177,7 +177,7 @@ def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
     ],
 )
 def test_a_missing_or_broken_file_is_refused_by_name(project, name, content, sentence):
-    path = results.Path("results/digits/edits/gd") / name
+    path = reading.Path("results/digits/edits/gd") / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=sentence):
         read(project)
