@@ -40,7 +40,9 @@ def drawings(names: list[str]) -> dict:
         "sequences": lambda: figures.sequence_curves(long, {"error": "Error"}),
         "classes": lambda: figures.figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
         "tuning": lambda: figures.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
-        "training": lambda: figures.training_curves(history, 2, loss, ("train_loss", ""), names[0]),
+        "training": lambda: figures.training_curves(
+            history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]
+        ),
     }
 
 
