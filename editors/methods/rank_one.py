@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditResult, Layers, holds, uninformed
+from editors.base import EditResult, Layers, check_statistics, holds, uninformed
 from editors.constraints import Predicts
 from editors.covariance import EXAMPLES, Covariances, Layer, Stiffness, covariances, last_linear
 from editors.errors import EditError
@@ -48,6 +48,7 @@ class RankOne(AnswerEditor):
         return covariances(model, inputs, [name for name in (layer.weight, layer.bias) if name])
 
     def informed(self, statistics: Covariances) -> RankOne:
+        check_statistics(statistics, Covariances, "rank_one")
         return dataclasses.replace(self, stiffness=statistics.damped(self.damping) if statistics else None)
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> EditResult:
