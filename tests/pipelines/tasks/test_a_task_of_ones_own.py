@@ -298,7 +298,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     threads, folder = torch.get_num_threads(), tmp_path_factory.mktemp("curve")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(write_project(folder, PARAMS | {"run": ["sine"], "edit_seeds": [0, 1]}, sine=SINE))
-        patch.setattr("pipelines.train.logging_live", lambda *run: nullcontext(lambda *numbers: None))
+        patch.setattr("pipelines.train.live_training", lambda *run: nullcontext(lambda *numbers: None))
         for stage in STAGES:
             stage("sine")
         yield folder
