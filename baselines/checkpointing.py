@@ -1,15 +1,20 @@
-"""Checkpoints of a training: a killed one goes on from minutes before, and ends as if it had not been killed."""
+"""Checkpoints, from which a killed training goes on to the end that it would have had."""
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from baselines.model_files import load_state, save_state
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+
+FINGERPRINTED = False  # decides no number
 
 CHECKPOINT = "checkpoint.pt"
 """After an epoch."""
@@ -19,7 +24,7 @@ _SAVED_EVERY = 300.0  # seconds, within an epoch
 
 
 class Checkpoints:
-    """Those of one training, in ``folder``.
+    """The checkpoints of one training, in ``folder``.
 
     :param identity: a hash of all that decides how the training ends: a checkpoint of another one is not used.
     :param parts: what changes with every step, by name: whatever has a ``state_dict`` and can load one.
@@ -35,7 +40,7 @@ class Checkpoints:
         return time.perf_counter() - self._began
 
     def restore(self) -> dict[str, Any] | None:
-        """Bring the parts to where the newest checkpoint has them; its state, None if there is none of this training.
+        """Load the parts from the newest checkpoint of this training, and return its state; None if there is none.
 
         :raises InputError: if a checkpoint cannot be read.
         """
@@ -49,19 +54,19 @@ class Checkpoints:
         return state
 
     def after_epoch(self, state: Mapping[str, Any]) -> None:
-        """Keep ``state``, whose ``history`` has an item for each epoch, together with the parts."""
+        """Save ``state``, whose ``history`` has an item for each epoch, together with the parts."""
         self._save(CHECKPOINT, state)
         (self._folder / WITHIN).unlink(missing_ok=True)
 
     def within_epoch(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """The same after a step, if the last checkpoint is minutes old and no part holds what is not a number."""
+        """Save the state after a step, if the last checkpoint is minutes old and all numbers in them are finite."""
         if time.perf_counter() - self._looked >= _SAVED_EVERY:
             self._looked = time.perf_counter()
             if all(_is_finite(part.state_dict()) for part in self._parts.values()):
                 self._save(WITHIN, state())
 
     def kept(self, epochs: int) -> str:
-        """What a training that has to stop after ``epochs`` whole ones leaves behind, in words."""
+        """A phrase about the files that a training leaves behind that has to stop after ``epochs`` whole ones."""
         return f"{self._folder / CHECKPOINT} keeps epoch {epochs}" if epochs else "no epoch was completed"
 
     def _save(self, name: str, state: Mapping[str, Any]) -> None:
@@ -75,8 +80,30 @@ class Checkpoints:
 
 
 def _is_finite(state: Any) -> bool:
-    """Whether all tensors of a state, at any depth, are made of numbers."""
+    """Whether all numbers in the tensors of a state, at any depth, are finite."""
     if isinstance(state, Tensor):
         return bool(state.isfinite().all())
     parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
     return all(map(_is_finite, parts))
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint."""
+    content = io.BytesIO()  # torch.save reports a full disk as a RuntimeError of its own
+    torch.save(dict(state), content)
+    write_atomically(path, content.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint without executing anything in it; None if there is no such file.
+
+    :raises InputError: if the file cannot be read.
+    """
+    try:
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch.load raises many kinds for a broken file
+        raise InputError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): remove it to train from the start"
+        ) from error

@@ -17,7 +17,7 @@ EDITOR = "condition_vector"
 
 @dataclass(frozen=True, kw_only=True)
 class CnpTerms(EditTerms):
-    """How a conditioned network is trained.
+    """Settings of the training of a conditioned network.
 
     :ivar margin: by how much the wanted logit should exceed all others, ``max(0, l_e + margin)``; 0 is formula (3).
         Unlike gradient steps, which go on until the constraint holds, the encoder has one try: without a margin

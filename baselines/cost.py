@@ -1,4 +1,4 @@
-"""What a training step costs, in steps of plain training."""
+"""The cost of a training step, in steps of plain training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from baselines import precision
-from baselines.epochs import Pass
-from baselines.objectives import CrossEntropy, Objective, Step
-from baselines.training import TrainingPlan
-from benchmarks.data.dataset import Dataset, Split
+from baselines.images import ImageBatches, ImagePlan
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Objective
+from benchmarks.data.dataset import Dataset
 from benchmarks.metrics import Estimate
 
 _RESAMPLES = 2000
@@ -35,19 +35,15 @@ class StepCost:
     batches: int
 
 
-def step_cost(
-    model: nn.Module, objective: Objective, dataset: Dataset, plan: TrainingPlan, count: int = 12
-) -> StepCost:
+def step_cost(model: nn.Module, objective: Objective, dataset: Dataset, plan: ImagePlan, count: int = 12) -> StepCost:
     """Time ``count`` batches with ``objective`` and with the cross-entropy alone, on copies: nothing is changed.
 
     A step is a forward pass, a backward pass and one of Adam. Other work on the machine slows both kinds alike,
     which is why they take turns; it still widens the interval.
     """
-    device = next(model.parameters()).device
-    images = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
+    source = ImageBatches(dataset, next(model.parameters()).device)
     timed = [_Timed(model, CrossEntropy(), plan), _Timed(model, objective, plan)]
-    steps = -(-len(images) // plan.batch_size)
-    epochs = (Pass(dataset, images, steps, ("cost", number)).batches() for number in itertools.count())
+    epochs = (source.epoch(plan, ("cost", number)).batches() for number in itertools.count())
     seconds: list[list[float]] = []
     inner: list[float] = []
     for step in itertools.islice(itertools.chain.from_iterable(epochs), count + 1):
@@ -66,10 +62,11 @@ def step_cost(
 class _Timed:
     """A copy of a model, trained for a few steps to see how long they take."""
 
-    def __init__(self, model: nn.Module, objective: Objective, plan: TrainingPlan) -> None:
-        self._model, self._objective = copy.deepcopy(model).train(), copy.deepcopy(objective)
-        trained = [*self._model.parameters(), *self._objective.parameters()]
+    def __init__(self, model: nn.Module, objective: Objective, plan: ImagePlan) -> None:
+        order = precision.memory_format(plan.mixed_precision)
+        self._model, self._objective = (copy.deepcopy(one).to(memory_format=order) for one in (model, objective))
         self._mixed_precision = plan.mixed_precision
+        trained = [*self._model.train().parameters(), *self._objective.parameters()]
         self._optimizer = torch.optim.Adam(trained, lr=plan.lr * 1e-6, fused=True)
 
     def run(self, step: Step) -> tuple[float, float]:

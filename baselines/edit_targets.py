@@ -1,8 +1,7 @@
-"""Which edits a training step makes: what is edited, and to what (sections 3.2 and 4.3.1)."""
+"""The edits of a training step: images, and the labels that they are to get (sections 3.2 and 4.3.1)."""
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.objectives import Step
+from baselines.training import hash_of
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset
-from benchmarks.data.mistakes import Candidates
 from benchmarks.errors import InputError
 from benchmarks.scoring.ranks import matched_targets
 from benchmarks.seeds import generator
@@ -64,7 +64,7 @@ class MatchedRanks(Targets):
         self.register_buffer("distribution", distribution.cpu(), persistent=False)
 
     def extra_repr(self) -> str:
-        return _digest(self.distribution)
+        return hash_of(self.distribution)
 
     def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
         source, distribution = generator(step.seed, "edit"), self.distribution.cpu()
@@ -88,7 +88,7 @@ class MistakenImages(Targets):
         self.register_buffer("labels", found.images.labels, persistent=False)
 
     def extra_repr(self) -> str:
-        return _digest(self.images, self.labels)
+        return hash_of(self.images, self.labels)
 
     def more(self, step: Step, count: int) -> Tensor:
         chosen = self.images[self._drawn(step, count).to(self.images.device)]
@@ -104,7 +104,7 @@ class MistakenImages(Targets):
 
 
 def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks: Callable[[], Tensor]) -> Targets:
-    """The targets of that name; what they need not is not asked for.
+    """The targets of that name; ``mistakes`` and ``ranks`` are called only if they need them.
 
     :param mistakes: those to train on, never those to be evaluated.
     :param ranks: the distribution of their true classes' ranks, see :func:`benchmarks.scoring.ranks.rank_distribution`.
@@ -117,11 +117,3 @@ def make(name: str, dataset: Dataset, mistakes: Callable[[], Candidates], ranks:
     if name == MISTAKES:
         return MistakenImages(dataset, mistakes())
     raise InputError(f"targets must be one of {', '.join(NAMES)}, not {name!r}")
-
-
-def _digest(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +13,13 @@ from torch import Tensor, nn
 import editors
 from baselines import precision
 from baselines.edit_targets import RandomTargets, Targets
-from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.usable_editors import check_usable
+from baselines.edit_terms import EditorTerms, EditWeights
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Losses, Objective
 from benchmarks.errors import InputError
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import layers_of, split
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 LOCALITY = ("kl", "cross_entropy")
 REFERENCE_MODES = ("eval", "train")
@@ -28,8 +28,8 @@ _INSET = 1e-3  # of a range: as close to its ends as a hyperparameter starts, be
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditTerms:
-    """How ``c_edit · L_edit + c_loc · L_loc`` of objective (2) are computed. Defaults are the paper's wording.
+class EditTerms(EditWeights):
+    """Settings of ``c_edit · L_edit + c_loc · L_loc`` in objective (2). Defaults are the paper's wording.
 
     :ivar edits: independent edits per batch, their losses averaged; the paper draws one. More make the gradient less
         noisy, at the price of as many times the work.
@@ -41,18 +41,13 @@ class EditTerms:
         answers in evaluation mode, as it will be used.
     """
 
-    c_edit: float
-    c_loc: float
     edits: int = 1
     locality: str = "kl"
     detach_reference: bool = True
     reference_mode: str = "eval"
 
     def __post_init__(self) -> None:
-        for name in ("c_edit", "c_loc"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"{name} must be a number >= 0, not {value!r}")
+        super().__post_init__()
         if isinstance(self.edits, bool) or not isinstance(self.edits, int) or self.edits < 1:
             raise InputError(f"edits must be a whole number >= 1, not {self.edits!r}")
         _one_of("locality", self.locality, LOCALITY)
@@ -60,20 +55,13 @@ class EditTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditableTerms(EditTerms):
-    """Which edits a network is prepared for.
+class EditableTerms(EditTerms, EditorTerms):
+    """The edits that a network is prepared for.
 
-    :ivar editor: name of a registered gradient-following editor; ``layers`` what it changes, ``all`` for everything.
-    :ivar max_steps: k, the most gradient steps of one edit.
     :ivar learning_rate: ``trained`` along with the editor's other hyperparameters (the paper), or ``fixed``.
-    :ivar hyperparameters: where they start; those not named start at the editor's defaults.
     """
 
-    editor: str
-    layers: str
-    max_steps: int = 10
     learning_rate: str = "trained"
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,10 +187,8 @@ class EditableObjective(EditObjective):
     ) -> None:
         super().__init__(terms, terms.layers, base, targets)
         self.compiled = compiled
-        description = editors.describe(terms.editor)
-        start = editors.build(terms.editor, **terms.hyperparameters, max_steps=terms.max_steps)
-        check_usable(terms.editor, start)
-        self.ranges = {parameter.name: parameter for parameter in description.hyperparameters}
+        terms.build()  # or say why not
+        self.ranges = {parameter.name: parameter for parameter in editors.describe(terms.editor).hyperparameters}
         self.fixed: dict[str, float] = {}
         self.raw = nn.ParameterDict()
         for name, parameter in self.ranges.items():
@@ -224,7 +210,7 @@ class EditableObjective(EditObjective):
     def forward(self, model: nn.Module, step: Step) -> Losses:
         losses = super().forward(model, step)
         values = {f"editor_{name}": value for name, value in self._values().items()}
-        return Losses(losses.total, losses.logits, {**losses.parts, **values})
+        return replace(losses, parts={**losses.parts, **values})
 
     def _values(self) -> dict[str, Tensor]:
         return {name: _to_value(self.ranges[name], raw) for name, raw in self.raw.items()}

@@ -1,13 +1,14 @@
-"""Trained models and half-trained ones as files."""
+"""Trained models as files: weights, and a description of what they are."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -18,19 +19,41 @@ from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, write_atomically
 
+FINGERPRINTED = False  # decides no number
+
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-@dataclass(frozen=True)
-class ModelDescription:
-    """What a folder of weights holds.
+class Description(ABC):
+    """The description of a trained model: a frozen dataclass with these fields and those of its kind of model.
 
-    :ivar architecture: name and options of the model, as ``benchmarks.models.make`` takes them.
     :ivar training: the name of the training, as in tables.
-    :ivar epoch: the epoch that was kept, counted from 1, of ``epochs``; ``tuning_error`` its error in percent.
-    :ivar dataset: fingerprint of the data it was trained on.
+    :ivar epoch: the epoch that was kept, counted from 1, of ``epochs``.
     :ivar fingerprint: of all that the model follows from, code included; the one to compare before training again.
+    """
+
+    training: str
+    epoch: int
+    epochs: int
+    fingerprint: str
+
+    @property
+    @abstractmethod
+    def data(self) -> str:
+        """Fingerprint of the data that the model was trained on."""
+
+
+Kind = TypeVar("Kind", bound=Description)
+
+
+@dataclass(frozen=True)
+class ModelDescription(Description):
+    """The description of a classifier.
+
+    :ivar architecture: name and ``options`` of the model, as ``benchmarks.models.make`` takes them.
+    :ivar tuning_error: of the epoch that was kept, in percent.
+    :ivar dataset: fingerprint of the data it was trained on.
     """
 
     architecture: str
@@ -44,12 +67,17 @@ class ModelDescription:
     dataset: str
     fingerprint: str = ""
 
+    @property
+    def data(self) -> str:
+        return self.dataset
 
-def save_model(folder: str | os.PathLike[str], model: nn.Module, description: Any) -> None:
-    """Write ``model.safetensors`` and, last, ``model.json``; the same bytes for the same model.
+    def build(self) -> nn.Module:
+        """The network without its weights."""
+        return models.make(self.architecture, channels=self.channels, classes=self.classes, **self.options)
 
-    :param description: a :class:`ModelDescription`, or what another kind of model has instead.
-    """
+
+def save_model(folder: str | os.PathLike[str], model: nn.Module, description: Description) -> None:
+    """Write ``model.safetensors`` and, last, ``model.json``; the same bytes for the same model."""
     folder = Path(folder)
     # Copies: safetensors refuses weights that two layers share.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
@@ -61,29 +89,37 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module, description: An
 def load_model(
     folder: str | os.PathLike[str], device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, ModelDescription]:
-    """The model that ``save_model`` wrote, in evaluation mode.
+    """Load a classifier, in evaluation mode.
 
     :raises InputError: naming the file, if it is missing, broken or of another architecture.
     """
-    description = read_description(folder)
-    model = models.make(
-        description.architecture,
-        channels=description.channels,
-        classes=description.classes,
-        **description.options,
-    )
+    return load(folder, ModelDescription, ModelDescription.build, device)
+
+
+def load(
+    folder: str | os.PathLike[str],
+    kind: type[Kind],
+    build: Callable[[Kind], nn.Module],
+    device: torch.device | str = "cpu",
+) -> tuple[nn.Module, Kind]:
+    """Load a model of any kind, in evaluation mode, into the network that ``build`` makes of its description.
+
+    :raises InputError: naming the file, if it is missing, broken or of another architecture.
+    """
+    description = read_description(folder, kind)
+    model = build(description)
     load_weights(model, Path(folder) / WEIGHTS)
     return model.to(device).eval(), description
 
 
-def read_description(folder: str | os.PathLike[str]) -> ModelDescription:
-    """What ``save_model`` wrote about the model in ``folder``.
+def read_description(folder: str | os.PathLike[str], kind: type[Kind] = ModelDescription) -> Kind:
+    """The description of the model in ``folder``.
 
-    :raises InputError: naming the file, if it is missing or describes no model.
+    :raises InputError: naming the file, if it is missing or describes no model of that kind.
     """
     path = Path(folder) / DESCRIPTION
     try:
-        return ModelDescription(**json.loads(path.read_text()))
+        return kind(**json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: train the model first") from error
     except (OSError, ValueError, TypeError) as error:
@@ -112,25 +148,3 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{path} belongs to another architecture: at {name} it holds {found}, the model needs {expected}"
             )
     model.load_state_dict(weights)
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write what a training needs to go on after an interruption."""
-    content = io.BytesIO()  # torch.save reports a full disk as a RuntimeError of its own
-    torch.save(state, content)
-    write_atomically(path, content.getvalue())
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """What :func:`save_state` wrote, read without executing anything in it; None if there is no such file.
-
-    :raises InputError: if the file cannot be read.
-    """
-    try:
-        return dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # torch.load raises many kinds for a broken file
-        raise InputError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): remove it to train from the start"
-        ) from error

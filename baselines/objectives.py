@@ -1,17 +1,17 @@
-"""What a training minimises: one class per way of training, all of the same form."""
+"""Base losses of classifiers: the cross-entropy, or the distance to a teacher's answers."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.precision import as_float32
-from editors.base import evaluation_mode
+from baselines.training import Losses, Objective
+from editors.forward import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,10 @@ class Step:
     labels: Tensor
     seed: int
 
-
-@dataclass(frozen=True)
-class Losses:
-    """What an objective makes of one batch.
-
-    :ivar total: the scalar to minimise.
-    :ivar logits: the model's answers ``(N, classes)``, for counting errors.
-    :ivar parts: further scalars to log, averaged over an epoch.
-    """
-
-    total: Tensor
-    logits: Tensor
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class Objective(nn.Module):
-    """``objective(model, step) -> Losses``; the model is in training mode.
-
-    Parameters of the objective itself are trained along with the model's.
-    """
-
-    def forward(self, model: nn.Module, step: Step) -> Losses:
-        raise TypeError(f"{type(self).__name__} must define forward(model, step)")
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self.labels)
 
 
 class CrossEntropy(Objective):

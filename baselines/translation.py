@@ -1,185 +1,201 @@
-"""The training loop of a translator: epochs, checkpoints to resume from, and the choice of the epoch to keep."""
+"""Training of translators: the plan, the batches of sentence pairs, the base loss; and translators as files."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from baselines.checkpointing import Checkpoints
-from baselines.translation_epochs import Pass, batch_of, run
-from baselines.translation_objectives import TranslationObjective, token_loss
+from baselines.model_files import Description, load
+from baselines.training import Axes, Epoch, Losses, Objective, Pass, Plan, Source
 from benchmarks.errors import InputError
-from benchmarks.translation.batches import by_tokens
+from benchmarks.seeds import generator, seed
+from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.corpus import Corpus, Sentences
-from benchmarks.translation.model import Translator
-from editors.base import evaluation_mode
+from benchmarks.translation.model import Architecture, Translator
+from benchmarks.translation.toolkit import fairseq
+from editors.forward import evaluation_mode
 
 
-@dataclass(frozen=True)
-class TranslationPlan:
-    """How long and how fast to train: Adam (0.9, 0.98) on a learning rate that rises linearly for ``warmup`` steps
-    and then falls with the inverse square root of the step (Vaswani et al., 2017). Defaults are the paper's.
+@dataclass(frozen=True, kw_only=True)
+class TranslationPlan(Plan):
+    """Length and speed of a training: Adam (0.9, 0.98) on a learning rate that rises linearly for ``warmup`` steps and
+    then falls with the inverse square root of the step (Vaswani et al., 2017). Defaults are the paper's.
 
     :ivar epochs: at most; training ends earlier after ``patience`` epochs without a smaller validation loss.
     :ivar tokens: most target tokens of a batch, what fills up rows included.
-    :ivar clip_norm: largest norm of a step's gradient; None for no limit.
+    :ivar smoothing: of the labels, see :func:`token_loss`.
     :ivar mixed_precision: on a GPU, matrix products in bfloat16 (never those of an edit); a CPU computes in float32.
     """
 
-    epochs: int
     lr: float = 5e-4
     warmup: int = 4000
     tokens: int = 4096
     patience: int = 5
     weight_decay: float = 1e-4
     smoothing: float = 0.1
-    clip_norm: float | None = None
     mixed_precision: bool = True
 
-    def factor(self, done: int) -> float:
-        """What multiplies the learning rate after ``done`` steps."""
+    def factor(self, done: int, steps: int | None = None) -> float:
         step = done + 1
         return min(step / max(self.warmup, 1), math.sqrt(max(self.warmup, 1) / step))
 
+    def make_optimizer(self, old: list[nn.Parameter], new: list[nn.Parameter]) -> torch.optim.Optimizer:
+        settings = {"lr": self.lr, "betas": (0.9, 0.98), "weight_decay": self.weight_decay}
+        return torch.optim.AdamW(old + new, **settings, fused=True)
 
-@dataclass(frozen=True)
-class TranslationEpoch:
-    """Averages of one epoch, counted from 1; losses in nats per target token.
+    def mixes_on(self, device: torch.device) -> bool:
+        return self.mixed_precision and device.type == "cuda"
 
-    :ivar train_loss: over the batches, as it was minimised; ``parts`` what else the objective logs.
-    :ivar valid_loss: cross-entropy without smoothing, on the validation pairs at the end of the epoch.
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sentence pairs ``source (B, S)``, ``target (B, T)``, the ``previous (B, T)`` token of each target token, and the
+    seed of everything random about them.
+
+    :ivar size: the number of target tokens that are not padding.
     """
 
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    parts: dict[str, float] = field(default_factory=dict)
+    source: Tensor
+    previous: Tensor
+    target: Tensor
+    size: int
+    seed: int
 
 
-@dataclass(frozen=True)
-class TrainedTranslator:
-    """The model as it was after the epoch with the smallest validation loss.
+class SentencePairs(Source):
+    """The training pairs of ``corpus`` for ``model``; the smallest loss on the validation pairs chooses the epoch.
 
-    :ivar seconds: wall time, that of processes that were killed included.
+    The score is ``valid_loss``, the cross-entropy without smoothing, in nats per target token.
+
+    :raises InputError: if a sentence is longer than the model has positions.
     """
 
-    model: Translator
-    kept: TranslationEpoch
-    history: tuple[TranslationEpoch, ...]
-    seconds: float
+    def __init__(self, corpus: Corpus, model: Translator) -> None:
+        for split in (corpus.train, corpus.valid):
+            model.check_length(*split.source_numbers, *split.target_numbers)
+        self._corpus, self._model = corpus, model
+
+    @property
+    def identity(self) -> list[Any]:
+        return [self._corpus.fingerprint, asdict(self._model.architecture)]
+
+    def steps(self, plan: TranslationPlan) -> None:
+        return None
+
+    def epoch(self, plan: TranslationPlan, axes: Axes, state: Mapping[str, Any] | None = None) -> Pass:
+        """A pass through the pairs in batches of like length, whose order follows from ``axes``."""
+        pairs = self._corpus.train
+        batches = _drawn(pairs, plan.tokens, axes)
+
+        def draw(number: int) -> Batch:
+            return batch_of(self._model, pairs, batches[number], seed(*axes, "step", number))
+
+        return Pass(len(batches), draw, state)
+
+    def evaluate(self, model: Translator, finished: Pass) -> tuple[dict[str, float], None]:
+        return {"valid_loss": validation_loss(model, self._corpus.valid)}, None
+
+    def kept(self, history: Sequence[Epoch]) -> int:
+        return min(range(len(history)), key=lambda place: history[place].scores["valid_loss"])
 
 
-def train(
-    model: Translator,
-    objective: TranslationObjective,
-    corpus: Corpus,
-    plan: TranslationPlan,
-    folder: Path,
-    axes: tuple[str | int, ...],
-    on_epoch: Callable[[TranslationEpoch], None] = lambda epoch: None,
-    on_step: Callable[[int], None] = lambda done: None,
-) -> TrainedTranslator:
-    """Train ``model`` in place and return it as it was after the epoch with the smallest validation loss.
-
-    After every epoch, and every few minutes within one, a checkpoint goes to ``folder``; a training that finds one of
-    its own continues there and ends with the same weights as an unbroken one.
-
-    :param axes: what everything random depends on: suite seed, benchmark, training, repetition.
-    :param on_epoch: called for each epoch, those restored from a checkpoint included.
-    :param on_step: called with the number of steps done in this epoch.
-    :raises InputError: if a sentence is longer than the model has positions, the loss stops being a number, or the
-        checkpoint cannot be read.
-    """
-    model.check_length(*corpus.train.source_numbers, *corpus.train.target_numbers)
-    model.check_length(*corpus.valid.source_numbers, *corpus.valid.target_numbers)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True
+def batch_of(model: Translator, sentences: Sentences, chosen: list[int], seed: int = 0) -> Batch:
+    """The ``chosen`` pairs, on the model's device."""
+    device = next(model.parameters()).device
+    source, target = (
+        rows([side[number] for number in chosen], model.pad).to(device)
+        for side in (sentences.source_numbers, sentences.target_numbers)
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.factor)
-    identity = _identity(model, objective, corpus, plan, axes)
-    checkpoints = Checkpoints(folder, identity, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
-    restored = checkpoints.restore()
-    history = [TranslationEpoch(**epoch) for epoch in restored["history"]] if restored else []
-    kept = restored["kept"] if restored else {}  # the first epoch will be
-    within = restored.get("pass") if restored else None
-    for epoch in history:
-        on_epoch(epoch)
+    size = sum(len(sentences.target_numbers[number]) for number in chosen)
+    return Batch(source, previous_tokens(target, model.target.end, model.pad), target, size, seed)
 
-    def state(passed: Pass | None = None) -> dict[str, Any]:
-        epochs = [asdict(epoch) for epoch in history]
-        return {"history": epochs, "kept": kept, "pass": passed.state() if passed else None}
 
-    while len(history) < plan.epochs and not _is_over(history, plan.patience):
-        number = len(history) + 1
-        passed = Pass(model, corpus.train, plan.tokens, (*axes, "epoch", number), within)
-
-        def after_step(passed: Pass = passed) -> None:
-            if passed.done < passed.steps:
-                checkpoints.within_epoch(partial(state, passed))
-            on_step(passed.done)
-
-        try:
-            settings = {"smoothing": plan.smoothing, "mixed_precision": plan.mixed_precision}
-            run(passed, model, objective, optimizer, scheduler, plan.clip_norm, after_step, **settings)
-            within = None
-            loss, parts = passed.means()
-            history.append(TranslationEpoch(number, loss, validation_loss(model, corpus.valid), parts))
-        except FloatingPointError as problem:
-            raise InputError(
-                f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); "
-                f"{checkpoints.kept(len(history))}"
-            ) from problem
-        if _best(history) is history[-1]:
-            kept = copy.deepcopy(model.state_dict())
-        checkpoints.after_epoch(state())
-        on_epoch(history[-1])
-    model.load_state_dict(kept)
-    return TrainedTranslator(model.eval(), _best(history), tuple(history), checkpoints.seconds)
+def _drawn(sentences: Sentences, tokens: int, axes: Axes) -> list[list[int]]:
+    """Numbers of the pairs of every batch."""
+    source = generator(*axes, "batches")
+    lengths = [max(map(len, pair)) for pair in zip(sentences.source_numbers, sentences.target_numbers, strict=True)]
+    # Equal lengths are told apart by chance, so that batches differ from epoch to epoch.
+    mixed = torch.randperm(len(lengths), generator=source).tolist()
+    batches = list(by_tokens([lengths[place] for place in mixed], range(len(mixed)), tokens))
+    order = torch.randperm(len(batches), generator=source).tolist()
+    return [[mixed[place] for place in batches[number]] for number in order]
 
 
 def validation_loss(model: Translator, sentences: Sentences, tokens: int = 8000) -> float:
-    """Cross-entropy in nats per target token, in evaluation mode."""
+    """Cross-entropy in nats per target token, in evaluation mode.
+
+    :raises FloatingPointError: if it is not a number.
+    """
     lengths = [len(target) for target in sentences.target_numbers]
     total = 0.0
     with torch.no_grad(), evaluation_mode(model):
         for chosen in by_tokens(lengths, range(len(sentences)), tokens):
             batch = batch_of(model, sentences, chosen)
-            count = sum(lengths[number] for number in chosen)
-            total += count * float(token_loss(model(batch.source, batch.previous), batch.target, model.pad, 0.0))
+            total += batch.size * float(token_loss(model(batch.source, batch.previous), batch.target, model.pad, 0.0))
     loss = total / sum(lengths)
     if not math.isfinite(loss):
         raise FloatingPointError(f"the validation loss became {loss} at the end")
     return loss
 
 
-def _best(history: list[TranslationEpoch]) -> TranslationEpoch:
-    return min(history, key=lambda epoch: epoch.valid_loss)
+class LabelSmoothed(Objective):
+    """Plain training: the label-smoothed cross-entropy of the target tokens, in nats per token."""
+
+    def __init__(self, smoothing: float) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+
+    def forward(self, model: Translator, batch: Batch) -> Losses:
+        logits = model(batch.source, batch.previous)
+        return Losses(token_loss(logits, batch.target, model.pad, self.smoothing))
 
 
-def _is_over(history: list[TranslationEpoch], patience: int) -> bool:
-    return bool(history) and history[-1].epoch - _best(history).epoch >= patience
+def token_loss(logits: Tensor, target: Tensor, pad: int, smoothing: float) -> Tensor:
+    """fairseq's label-smoothed cross-entropy of ``target (B, T)``, in nats per token that is not padding."""
+    smoothed = fairseq().criterions.label_smoothed_cross_entropy.label_smoothed_nll_loss
+    total, _ = smoothed(logits.log_softmax(dim=-1), target, smoothing, ignore_index=pad)
+    return total / target.ne(pad).sum()
 
 
-def _identity(
-    model: Translator,
-    objective: TranslationObjective,
-    corpus: Corpus,
-    plan: TranslationPlan,
-    axes: tuple[str | int, ...],
-) -> str:
-    """A hash of all that decides how a training ends: two with the same may share a checkpoint."""
-    described = [asdict(model.architecture), objective.settings, corpus.fingerprint, asdict(plan), list(axes)]
-    digest = hashlib.sha256(json.dumps(described).encode())
-    for name, value in model.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class TranslatorDescription(Description):
+    """The description of a translator.
+
+    :ivar architecture: as :class:`benchmarks.translation.model.Architecture` takes it.
+    :ivar valid_loss: of the epoch that was kept, in nats per token.
+    :ivar corpus: fingerprint of the corpus it was trained on, vocabularies included.
+    """
+
+    architecture: dict[str, Any]
+    training: str
+    epoch: int
+    epochs: int
+    valid_loss: float
+    corpus: str
+    fingerprint: str = ""
+
+    @property
+    def data(self) -> str:
+        return self.corpus
+
+
+def load_translator(folder: Path, corpus: Corpus, device: torch.device | str = "cpu") -> Translator:
+    """Load a translator, in evaluation mode.
+
+    :raises InputError: if it is missing, broken, or was trained with the vocabularies of another run.
+    """
+
+    def build(description: TranslatorDescription) -> Translator:
+        if description.corpus != corpus.fingerprint:
+            raise InputError(
+                f"{folder} was trained on another corpus than the one prepared, or its vocabulary: train again"
+            )
+        return Translator(Architecture(**description.architecture), corpus.source, corpus.target)
+
+    return load(folder, TranslatorDescription, build, device)[0]

@@ -40,6 +40,7 @@ class Quality(Protocol):
 
     :ivar name: the metric's, such as ``test_error``.
     :ivar measured_on: of what the estimate is, in words, such as ``400 test images``.
+    :ivar signature: how it is computed, where there are several ways; else nothing.
     :ivar timings: wall times that were measured with it, by the names of columns.
     """
 
@@ -50,6 +51,9 @@ class Quality(Protocol):
 
     @property
     def measured_on(self) -> str: ...
+
+    @property
+    def signature(self) -> str: ...
 
     @property
     def timings(self) -> Mapping[str, float]: ...
@@ -65,7 +69,7 @@ class Quality(Protocol):
 
 @dataclass(frozen=True)
 class Measures:
-    """What the records of one kind of task say: one row per edit, with the columns ``edit``, ``trivial``, ``succeeded``.
+    """What the records of one kind of task say: a row per edit, with the columns ``edit``, ``trivial``, ``succeeded``.
 
     :ivar drawdown: the metric that tuning minimises.
     :ivar quality: the name of the :class:`Quality` of its models.

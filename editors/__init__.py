@@ -1,4 +1,4 @@
-"""How a trained network is changed: ``Edit(θ, l_e)``, for any ``torch.nn.Module``.
+"""Editors of trained networks: ``Edit(θ, l_e)``, for any ``torch.nn.Module``.
 
 >>> import editors
 >>> editor = editors.build("rmsprop", lr=1e-3, beta=0.5, max_steps=10)

@@ -1,4 +1,4 @@
-"""Going back to where the constraint just holds: the smallest mixture of two sets of weights that satisfies it."""
+"""Backtracking: the smallest mixture of two sets of weights that satisfies a constraint, found by bisection."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from editors.base import (
     EditResult,
     Layers,
     Request,
-    call,
-    copied_buffers,
-    evaluation_mode,
+    checked_pairs,
+    holds,
 )
+from editors.forward import outputs_of
 
 _HALVINGS = 10  # to a thousandth of the way
 
@@ -50,16 +50,16 @@ class BisectionEditor(Editor):
         if differentiable:
             name = type(self).__name__.lower()
             raise EditError(f"{name} searches for its result by bisection, so its edits are not differentiable")
-        return self.bisected(model, [Request(*request) for request in requests], layers)
+        return self.bisected(model, checked_pairs(requests), layers)
 
     @abstractmethod
     def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[Edit]:
-        """Independent edits in the order of ``requests``."""
+        """Make independent edits, in the order of ``requests``."""
 
 
 @dataclass(frozen=True)
 class Backtracking(BisectionEditor):
-    """Any editor that changes parameters, with the last update of a successful edit scaled back by bisection.
+    """An editor of parameters whose successful edits have their last update scaled back by bisection.
 
     The end is a point where the constraint was seen to hold, so an edit that succeeded still does; one that failed or
     took no step is left as it is. What came before the last update is found by editing again with one step fewer.
@@ -117,13 +117,12 @@ def mixed_back(edit: EditResult, start: Mapping[str, Tensor], request: Request) 
     if not edit.succeeded or edit.unchanged:
         return edit
     low, high, found = 0.0, 1.0, edit
-    buffers = copied_buffers(edit.model)
-    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(edit.model):
+    with torch.inference_mode(False), torch.no_grad():
         for _ in range(_HALVINGS):
             share = (low + high) / 2
             between = {name: start[name].detach().lerp(value, share) for name, value in edit.parameters.items()}
-            loss = request.constraint(call(edit.model, {**buffers, **between}, request.inputs))
-            if loss <= 0:
+            loss = request.constraint(outputs_of(edit.model, between, request.inputs))
+            if holds(loss):
                 high, found = share, dataclasses.replace(edit, parameters=between, loss=loss)
             else:
                 low = share

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+
+from editors.errors import EditError
+from editors.forward import copied, outputs_of
 
 Constraint = Callable[[Any], Tensor]
-"""``constraint(outputs) -> l_e``: a scalar tensor, satisfied iff ``l_e <= 0``."""
+"""``constraint(outputs) -> l_e``: a scalar tensor, satisfied iff it is finite and ``l_e <= 0``."""
 
 Layers = str | Sequence[str] | None
-"""What may change: a module name, several, a glob, or None for the whole model."""
-
-
-class EditError(ValueError):
-    """A request that no editor can carry out; its message is one sentence that names the cause."""
+"""The parameters that may change: a module name, several, a glob, or None for the whole model."""
 
 
 class Request(NamedTuple):
-    """One thing to correct: the inputs that the model got wrong, and the constraint on its outputs for them.
+    """A mistake to correct: the inputs that the model gets wrong, and the constraint on its outputs for them.
 
     ``inputs`` is what the model takes: a tensor with a leading batch dimension, a tuple of positional arguments, or
     a mapping of keyword arguments.
@@ -36,9 +33,9 @@ class Request(NamedTuple):
 
 
 class Edit(ABC):
-    """What came of one request. Methods that change no weights implement ``predict`` in their own way.
+    """The result of one request. Methods that change no weights implement ``predict`` in their own way.
 
-    :ivar succeeded: whether the constraint holds after the edit (``l_e <= 0``).
+    :ivar succeeded: the constraint holds after the edit.
     :ivar steps: gradient steps taken; 0 when the model already satisfied the constraint.
     :ivar loss: ``l_e`` after the edit, a scalar tensor; it carries the graph if the edit was differentiable.
     """
@@ -54,13 +51,16 @@ class Edit(ABC):
 
     @abstractmethod
     def predict(self, inputs: Any) -> Any:
-        """The edited model's outputs for ``inputs``, in evaluation mode."""
+        """The edited model's outputs for ``inputs``, in evaluation mode; model and inputs stay as they are.
+
+        :raises EditError: if the model fails on these inputs.
+        """
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A new module that answers as this edit does and that the next edit can start from; ``model`` stays as it is.
 
         :param model: the one that was edited.
-        :raises EditError: for edits that cannot be put in place.
+        :raises EditError: for edits that cannot be put in place, and models that cannot be copied.
         """
         raise EditError(f"{type(self).__name__} cannot be put in place of a model, so no edit can follow it")
 
@@ -80,13 +80,12 @@ class EditResult(Edit):
 
     def predict(self, inputs: Any) -> Any:
         """The edited model's outputs for ``inputs``, in evaluation mode, without copying the model."""
-        with evaluation_mode(self.model):
-            return call(self.model, self.parameters, inputs)
+        return outputs_of(self.model, self.parameters, inputs)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A new module: a copy of ``model`` with the edited parameters in place; ``model`` stays as it is."""
         with torch.inference_mode(False), torch.no_grad():
-            patched = copy.deepcopy(model)
+            patched = copied(model)
             slots = dict(patched.named_parameters(remove_duplicate=False))
             for name, value in self.parameters.items():
                 if name not in slots:
@@ -118,37 +117,38 @@ class Editor(ABC):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> Edit:
-        """Change ``model``'s answer for ``inputs`` until ``constraint(outputs) <= 0``.
+        """Change ``model``'s answer for ``inputs`` until ``constraint(outputs) <= 0``; both stay as they are.
 
         :param inputs: what the model takes (see :class:`Request`).
         :param layers: what may change: a module name, several, a glob, or None for everything.
         :param differentiable: keep the graph through every step, back to the model's parameters and to
             hyperparameters given as tensors.
-        :raises EditError: for unknown layers or a loss that is not a number before the first step.
+        :raises EditError: for unknown layers, a model that cannot be edited, inputs that it fails on, or a loss that
+            is infinite or no number before the first step.
         """
 
     def statistics(self, model: nn.Module, inputs: Any, labels: Tensor | None, layers: Layers) -> Any:
-        """What the method must know about the data that ``model`` was trained on; computed once per model and part.
+        """The knowledge of the training data that the method needs, computed once per model and part.
 
         :param inputs: training inputs as ``model`` takes them, ``(N, ...)``; without :attr:`needs_labels` also an
             iterable of the inputs of one example each (see :class:`Request`).
         :param labels: their classes ``(N,)``; None where there are none.
-        :returns: what :meth:`informed` takes; None if the method needs nothing.
+        :returns: something that :meth:`informed` takes; None if the method needs nothing.
         """
         return None
 
     @property
     def examples(self) -> int | None:
-        """How many training inputs :meth:`statistics` looks at, see :func:`spread`; None for all that there are."""
+        """The number of training inputs that :meth:`statistics` looks at, see :func:`spread`; None for all."""
         return None
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether :meth:`statistics` finds out anything."""
+        """Whether the method needs :meth:`statistics`."""
         return type(self).statistics is not Editor.statistics
 
     def informed(self, statistics: Any) -> Editor:
-        """This editor with what :meth:`statistics` found out; methods that need nothing are returned as they are."""
+        """This editor with its :meth:`statistics`; one that needs none is returned as it is."""
         return self
 
     def remember(self, model: nn.Module, inputs: Any, layers: Layers) -> Editor:
@@ -167,49 +167,49 @@ class Editor(ABC):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> list[Edit]:
-        """Independent edits, each of the original ``model``, in the order of ``requests``."""
-        return [self.edit(model, *request, layers=layers, differentiable=differentiable) for request in requests]
+        """Make independent edits, each of the original ``model``, in the order of ``requests``."""
+        return [self.edit(model, *one, layers=layers, differentiable=differentiable) for one in checked_pairs(requests)]
+
+
+def checked_pairs(requests: Sequence[Request | tuple[Any, Constraint]]) -> list[Request]:
+    """The requests as named pairs.
+
+    :raises EditError: for one that is no pair.
+    """
+    for number, one in enumerate(requests):
+        if not isinstance(one, tuple | list) or len(one) != 2:
+            raise EditError(f"request {number} must be a pair (inputs, constraint), not {type(one).__name__}")
+    return [Request(*one) for one in requests]
+
+
+def check_statistics(statistics: Any, kind: type, name: str) -> None:
+    """Refuse what another editor found out.
+
+    :param kind: of the statistics that the editor ``name`` takes.
+    :raises EditError: for statistics of another kind; None, for none, is allowed.
+    """
+    if not isinstance(statistics, kind | None):
+        raise EditError(
+            f"{name} takes statistics of the kind {kind.__name__}, not {type(statistics).__name__}: "
+            "use what its own statistics(model, inputs, labels, layers) returns"
+        )
 
 
 def spread(count: int, most: int | None) -> Tensor:
-    """At most ``most`` of the numbers below ``count``, as evenly spread as they can be; None for all."""
+    """At most ``most`` of the numbers below ``count``, spread evenly; None for all."""
     if most is None or most >= count:
         return torch.arange(count)
     return torch.linspace(0, count - 1, most).round().long()
 
 
-def call(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Any) -> Any:
-    """``model``'s outputs for ``inputs`` with some parameters replaced."""
-    positional = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, Mapping) else (inputs,)
-    named = dict(inputs) if isinstance(inputs, Mapping) else {}
-    try:
-        return functional_call(model, dict(parameters), positional, named)
-    except RuntimeError as error:
-        given = {str(value.device) for value in (*positional, *named.values()) if isinstance(value, Tensor)}
-        there = {str(value.device) for value in model.parameters()}
-        if given <= there:
-            raise
-        raise EditError(f"the inputs are on {', '.join(given)}, the model is on {', '.join(there)}") from error
-
-
-def copied_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """Its buffers by name, for :func:`call`: a model that counts or averages in its forward pass stays as it is."""
-    return {name: value.clone() for name, value in model.named_buffers()}
+def holds(loss: float | Tensor) -> bool:
+    """Whether a constraint of this ``l_e`` is satisfied: a number that is not infinite, and at most 0."""
+    return -math.inf < float(loss) <= 0
 
 
 def uninformed(name: str, needed: str) -> EditError:
-    """What an editor raises that was not given what its ``statistics`` find out: ``needed``, after "needs"."""
+    """The error of an editor that lacks its statistics.
+
+    :param needed: what it needs, as the object of that verb.
+    """
     return EditError(f"{name} needs {needed}: use editor.informed(editor.statistics(model, inputs, labels, layers))")
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Run a block with ``model`` in evaluation mode; every submodule gets its own mode back."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.base import EditError, Request, call, copied_buffers
+from editors.base import Request
 from editors.convolutions import as_products
+from editors.errors import EditError
+from editors.forward import call, copied_buffers, untouched, usable
 from editors.parameter_buffers import Layout
 from editors.pytree import mapped, tuple_like
 
@@ -54,7 +56,7 @@ class Batch:
                 raise EditError(f"the constraint of {name} must be a callable outputs -> l_e, not {constraint!r}")
         self.model = model
         self.names = names
-        self.requests = [Request(_usable(request.inputs), request.constraint) for request in requests]
+        self.requests = [Request(usable(request.inputs), request.constraint) for request in requests]
         self.parameters = parameters
         self._vector = Layout(parameters, together=True)
 
@@ -74,15 +76,19 @@ class Batch:
         """
         if vectors[0].dim() == 1:
             inputs, constraint = self.requests[rows[0]]
-            return _scalar(constraint(self._answer(vectors, layout, inputs))).reshape(1)
+            outputs = untouched(self.model, partial(self._answer, layout, vectors), inputs)
+            return _scalar(constraint(outputs)).reshape(1)
         inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
-        outputs = vmap(lambda mine, one: self._answer(mine, layout, one))(list(vectors), inputs)
-        return self._constrain(outputs, rows)
 
-    def _answer(self, vectors: Sequence[Tensor], layout: Layout, inputs: Any) -> Any:
+        def run(own: Any, buffers: Mapping[str, Tensor]) -> Any:
+            return vmap(lambda mine, one: self._answer(layout, mine, one, buffers))(list(vectors), own)
+
+        return self._constrain(untouched(self.model, run, inputs), rows)
+
+    def _answer(self, layout: Layout, vectors: Sequence[Tensor], inputs: Any, buffers: Mapping[str, Tensor]) -> Any:
         edited = layout.named(vectors)
         with as_products(edited.values()):
-            return call(self.model, {**self._fixed, **edited}, inputs)
+            return call(self.model, {**self._fixed, **buffers, **edited}, inputs)
 
     def loss(self, vector: Tensor) -> Tensor:
         """``l_e`` ``()`` of the first request with parameters ``vector (P,)``, with the graph to all of the model."""
@@ -90,9 +96,10 @@ class Batch:
         return _scalar(constraint(self.outputs(vector, inputs, differentiable=True)))
 
     def outputs(self, vector: Tensor, inputs: Any, differentiable: bool) -> Any:
-        """What the model answers to ``inputs`` with ``vector (P,)`` as edited parameters."""
+        """The model's outputs for ``inputs`` with ``vector (P,)`` as edited parameters."""
         fixed = self._buffers if differentiable else self._fixed
-        return call(self.model, {**fixed, **self.named(vector)}, inputs)
+        edited = self.named(vector)
+        return untouched(self.model, lambda own, buffers: call(self.model, {**fixed, **buffers, **edited}, own), inputs)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """The edited parameters by name, from a vector ``(P,)`` like those of :meth:`start`."""
@@ -106,7 +113,7 @@ class Batch:
     def _fixed(self) -> dict[str, Tensor]:
         edited = {id(value) for value in self.parameters.values()}  # a tied parameter has several names
         others = {name: value for name, value in self.model.named_parameters() if id(value) not in edited}
-        return {**self._buffers, **{name: _usable(value.detach()) for name, value in others.items()}}
+        return {**self._buffers, **{name: usable(value.detach()) for name, value in others.items()}}
 
     @cached_property
     def _inputs(self) -> Any:
@@ -120,11 +127,6 @@ class Batch:
             if together is not None:
                 return together(outputs)
         return torch.stack([_scalar(one(_at(outputs, place))) for place, one in enumerate(constraints)])
-
-
-def _usable(inputs: Any) -> Any:
-    # Tensors made under inference_mode cannot take part in a graph; a copy can.
-    return mapped(lambda value: value.clone() if value.is_inference() else value, inputs)
 
 
 def _scalar(loss: Any) -> Tensor:

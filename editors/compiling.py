@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editors import hyperparameters
-from editors.base import EditError
+from editors.errors import EditError
 
 _MOST_VARIANTS = 64  # of one step: for other shapes, dtypes and models, of which a long run meets many
 
@@ -53,7 +53,7 @@ def compiled(function: Callable[..., Any], rule: Any, dynamic: bool) -> Callable
 
 
 def bare(value: Tensor) -> Tensor:
-    """The same numbers without a past: of what else they are a part would be a reason to compile anew.
+    """``value`` without its graph and its base, both of which would be reasons to compile anew.
 
     Memory is shared if ``value`` is contiguous.
     """

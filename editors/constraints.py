@@ -1,4 +1,4 @@
-"""Constraints: what an edited model must answer. Each is a callable ``outputs -> l_e``, satisfied iff ``l_e <= 0``."""
+"""Constraints on an edited model's outputs: callables ``outputs -> l_e``, satisfied iff ``l_e <= 0``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editors.base import EditError
+from editors.errors import EditError
+from editors.forward import usable
 
 
 @dataclass(frozen=True, eq=False)
 class Predicts:
-    """The classifier's answer is the wanted label: ``l_e = max_y log p(y|x) − log p(y_ref|x)`` (section 3).
+    """The constraint that a classifier gives the wanted label: ``l_e = max_y log p(y|x) − log p(y_ref|x)`` (section 3).
 
     The normaliser of the log-softmax cancels, so this is a margin between logits. The maximum is taken over the other
     labels and clamped at 0, which is the same function and has the gradient that is wanted. A tie satisfies the
@@ -52,7 +53,10 @@ class Predicts:
         wanted = torch.arange(classes, device=logits.device) == labels.unsqueeze(-1)
         others = logits.masked_fill(wanted, -torch.inf).amax(dim=-1)
         reference = torch.where(wanted, logits, 0).sum(dim=-1)
-        return (others - reference + self.margin).clamp(min=0).mean(dim=-1)
+        distances = (others - reference + self.margin).clamp(min=0)
+        if logits.dtype == torch.float16:  # an infinite logit, which is soon reached there, is no answer
+            distances = distances.masked_fill(reference == torch.inf, torch.nan)
+        return distances.mean(dim=-1)
 
     @classmethod
     def stack(cls, constraints: Sequence[Predicts]) -> Predicts | None:
@@ -70,7 +74,7 @@ class Predicts:
 
 
 def predicts(labels: int | Sequence[int] | Tensor, margin: float = 0.0) -> Predicts:
-    """The constraint that a classifier assigns ``labels`` to the inputs: one label for all, or one for each.
+    """Make the constraint that a classifier assigns ``labels`` to the inputs: one label for all, or one for each.
 
     :param margin: by how much the logit of the label must exceed all others.
     :raises EditError: for labels that are not whole numbers, or none at all; for a margin that is not >= 0.
@@ -90,12 +94,14 @@ def predicts(labels: int | Sequence[int] | Tensor, margin: float = 0.0) -> Predi
 
 
 SCORES = ("sum", "token_average")
-"""How :func:`prefers` scores a translation: the sum of its tokens' log-probabilities (the paper), or their mean."""
+"""Scores of a translation for :func:`prefers`: the sum of its tokens' log-probabilities (the paper), or their mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prefers:
-    """A sequence model likes the wanted answer best: ``l_e = max_i log p(y_i|s) − log p(y_0|s)`` (section 4.4).
+    """The constraint that a sequence model likes the wanted answer best (section 4.4).
+
+    ``l_e = max_i log p(y_i|s) − log p(y_0|s)``.
 
     As in :class:`Predicts` the maximum is clamped at 0 and a tie satisfies the constraint, so an alternative that is
     the wanted answer itself changes nothing.
@@ -117,7 +123,7 @@ class Prefers:
         return (alternatives.amax(dim=-1) - wanted.squeeze(-1)).clamp(min=0)
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """What each answer scores under logits ``(H, T, V)``: ``(H,)``, the wanted one first; of a stack ``(E, H)``."""
+        """The scores of the answers under logits ``(H, T, V)``, the wanted first: ``(H,)``; of a stack ``(E, H)``."""
         if not isinstance(outputs, Tensor) or outputs.shape[:-1] != self.tokens.shape:
             found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise EditError(f"prefers() needs logits of shape {(*self.tokens.shape, 'vocabulary')}, not {found}")
@@ -140,7 +146,7 @@ class Prefers:
 def prefers(
     target: Sequence[int] | Tensor, alternatives: Sequence[Sequence[int] | Tensor], score: str = SCORES[0]
 ) -> Prefers:
-    """The constraint that a sequence model prefers ``target`` to each of ``alternatives``, all sequences of tokens.
+    """Make the constraint that a sequence model prefers ``target`` to each of ``alternatives``, sequences of tokens.
 
     The model's outputs must be logits ``(1 + alternatives, T, V)`` of the answers in this order, T tokens long as the
     longest of them, each token predicted from those before it.
@@ -151,10 +157,11 @@ def prefers(
         raise EditError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
     if len(alternatives) == 0:
         raise EditError("prefers() needs at least one alternative, none was given")
-    rows = [torch.as_tensor(row) for row in (target, *alternatives)]
+    rows = [usable(torch.as_tensor(row)) for row in (target, *alternatives)]
     if any(row.dim() != 1 or row.numel() == 0 or row.is_floating_point() or int(row.min()) < 0 for row in rows):
         raise EditError("every answer that prefers() compares must be a list of one or more whole numbers >= 0")
-    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(torch.int64)
-    lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
-    mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+    with torch.inference_mode(False):  # a graph holds them
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(torch.int64)
+        lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
+        mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
     return Prefers(tokens, mask, int(tokens.max()), score)

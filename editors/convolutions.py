@@ -1,4 +1,4 @@
-"""Convolutions whose weights are another edit's in every row of a batch, as matrix products where these are faster."""
+"""Convolutions of a batch of edits, each with weights of its own, as matrix products where these are faster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNELS_PER_POSITION = 4
 
 
 def as_products(weights: Iterable[Tensor]) -> AbstractContextManager[Any]:
-    """Inside, a two-dimensional convolution with one of ``weights`` is ``unfold`` and a matrix product, if that pays.
+    """A context in which convolutions with one of ``weights (O, C, h, w)`` are matrix products, where that pays.
 
     Libraries for convolutions first bring weights into an order of their own, and are slow at gradients of many weights
     from few positions. With weights that change at every call, windows cost less than that if the output has few

@@ -1,4 +1,4 @@
-"""Covariances of what reaches a layer: how much a change of its weights moves its outputs on ordinary data."""
+"""Covariances of layers' inputs: how much a change of a layer's weights moves its outputs on ordinary data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, call, evaluation_mode, spread
-from editors.selection import select_parameters
+from editors.base import Layers, spread
+from editors.errors import EditError
+from editors.forward import outputs_of
+from editors.selection import editable_parameters
 
 EXAMPLES = 5000
 """Inputs that covariances are of, at most."""
@@ -34,7 +36,7 @@ class Layer(NamedTuple):
         return self.module.weight[0].numel() + (self.bias is not None)
 
     def rows(self, inputs: Tensor) -> Tensor:
-        """What the layer multiplies its weight with, ``(d, n)``: inputs or patches of them, 1 for the bias."""
+        """The matrix ``(d, n)`` that the weight is multiplied with: inputs or patches of them, 1 for the bias."""
         if isinstance(self.module, nn.Conv2d):
             shape = {name: getattr(self.module, name) for name in ("kernel_size", "dilation", "padding", "stride")}
             columns = F.unfold(inputs, **shape).transpose(0, 1).flatten(1)
@@ -48,7 +50,7 @@ class Layer(NamedTuple):
         return torch.cat(columns if self.bias is None else [*columns, self.module.bias.detach().unsqueeze(1)], dim=1)
 
     def named(self, joined: Tensor) -> dict[str, Tensor]:
-        """What :meth:`joined` put together, as parameters by name."""
+        """The parameters by name, from a matrix like that of :meth:`joined`."""
         size = self.module.weight[0].numel()
         parameters = {self.weight: joined[:, :size].reshape(self.module.weight.shape).clone()}
         return parameters if self.bias is None else {**parameters, self.bias: joined[:, size].clone()}
@@ -61,10 +63,13 @@ class Covariances:
     Of a convolution, h_p is the patch at position p, so that it is the dense layer with shared weights that it is.
 
     :ivar moments: ``{name of the weight: A (d, d)}``.
-    :ivar added: by the same names, what later edits added to them; nothing at first.
+    :ivar unreached: ``{name of the weight: d}`` of layers that no input reached, such as an auxiliary head; their
+        gradient is zero.
+    :ivar added: by the names of ``moments``, what later edits added to them; nothing at first.
     """
 
     moments: Mapping[str, Tensor]
+    unreached: Mapping[str, int] = field(default_factory=dict)
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def joined_by(self, others: Covariances, weight: float) -> Covariances:
@@ -90,19 +95,21 @@ class Covariances:
                 )
             inverses[name] = torch.cholesky_inverse(factor).to(moment.dtype)
         other = (1 + damping) * (torch.stack(list(scales.values())).mean() if scales else 1.0)
-        return Stiffness(inverses, other)
+        return Stiffness(inverses, other, self.unreached)
 
 
 @dataclass(frozen=True, eq=False)
 class Stiffness:
-    """What a gradient is divided by.
+    """The matrices that gradients are divided by.
 
     :ivar inverses: ``{name of a weight: (d, d)}``.
     :ivar other: for parameters of other layers, such as batch norm: the mean eigenvalue of those above.
+    :ivar unreached: see :class:`Covariances`; these layers are divided by ``other`` as well.
     """
 
     inverses: Mapping[str, Tensor]
     other: float | Tensor
+    unreached: Mapping[str, int] = field(default_factory=dict)
 
     def inverse(self, layer: Layer) -> Tensor:
         """The matrix ``(d, d)`` of a layer.
@@ -124,7 +131,8 @@ class Stiffness:
 
         :raises EditError: naming a layer that the covariances were not computed for.
         """
-        inverses = [(layer, self.inverse(layer)) for layer in edited_layers(model, parameters)]
+        edited = [one for one in edited_layers(model, parameters) if self.unreached.get(one.weight) != one.width]
+        inverses = [(layer, self.inverse(layer)) for layer in edited]
         sizes = [value.numel() for value in parameters.values()]
 
         def divide(gradients: Tensor) -> Tensor:
@@ -188,7 +196,7 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
 
     :raises EditError: if there is none.
     """
-    found = edited_layers(model, select_parameters(model, layers))
+    found = edited_layers(model, editable_parameters(model, layers))
     linear = [layer for layer in found if isinstance(layer.module, nn.Linear)]
     if not linear:
         raise EditError(f"layers {layers!r} hold no linear layer")
@@ -196,13 +204,13 @@ def last_linear(model: nn.Module, layers: Layers) -> Layer:
 
 
 def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: int = EXAMPLES) -> Covariances:
-    """The covariances of the edited layers' inputs, in evaluation mode.
+    """The covariances of the edited layers' inputs, with the model in evaluation mode.
 
     :param inputs: a tensor ``(N, ...)``; one example's inputs as a tuple or mapping; or an iterable of such examples.
     :param examples: most inputs of a tensor to look at, spread evenly over those given.
-    :raises EditError: for no inputs, or layers without a weight whose inputs have a covariance.
+    :raises EditError: for no inputs, layers without a weight whose inputs have a covariance, or none that is reached.
     """
-    found = edited_layers(model, select_parameters(model, layers))
+    found = edited_layers(model, editable_parameters(model, layers))
     if not found:
         raise EditError(f"layers {layers!r} hold no weight of a linear or convolution layer, so there is no covariance")
     moments: dict[str, Tensor] = {}
@@ -219,20 +227,23 @@ def covariances(model: nn.Module, inputs: Any, layers: Layers = None, examples: 
     hooks = [layer.module.register_forward_pre_hook(watch(layer)) for layer in found]
     count = 0
     try:
-        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
+        with torch.inference_mode(False), torch.no_grad():
             for number, some in _batches(inputs, examples):
-                call(model, {}, some)
+                outputs_of(model, {}, some)
                 count += number
     finally:
         for hook in hooks:
             hook.remove()
     if count == 0:
         raise EditError("covariances need at least one input, none was given")
-    return Covariances({name: _mirrored(upper.div_(count)) for name, upper in moments.items()})
+    unreached = {layer.weight: layer.width for layer in found if layer.weight not in moments}
+    if len(unreached) == len(found):
+        raise EditError(f"no input reaches {', '.join(unreached)}: name layers that the model uses to answer")
+    return Covariances({name: _mirrored(upper.div_(count)) for name, upper in moments.items()}, unreached)
 
 
 def _batches(inputs: Any, examples: int) -> Iterator[tuple[int, Any]]:
-    """What goes through the model at a time, and how many examples that are."""
+    """Inputs that go through the model together, with the number of examples that these are."""
     if isinstance(inputs, Tensor):
         for some in spread(len(inputs), examples).to(inputs.device).split(_AT_ONCE):
             if len(some):

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
-from editors.base import Constraint, EditError, Editor, EditResult, Layers, Request, evaluation_mode
+from editors.base import Constraint, Editor, EditResult, Layers, Request, checked_pairs, holds
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
+from editors.errors import EditError, ForwardError
+from editors.forward import evaluation_mode
 from editors.hyperparameters import check_steps
 from editors.parameter_buffers import Layout, Rows
 from editors.pytree import mapped
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``(gradients of l_e, parameters) -> gradients to follow``, all ``(A, P)``, one row for each edit that goes on."""
@@ -65,10 +67,10 @@ class DescentEditor(Editor):
 
     @abstractmethod
     def update(self, gradients: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What to add to the parameters ``(..., P)``, and the next state."""
+        """The updates ``(..., P)``, which are added to the parameters, and the next state."""
 
     def objective(self, batch: Batch, differentiable: bool) -> Objective | None:
-        """What the rule minimises beside ``l_e``, such as a penalty; None, the default, if that is all.
+        """The gradients to follow of a rule that minimises more than ``l_e``, such as a penalty; None by default.
 
         It is asked for once per batch of edits and called once per step. It must treat rows independently and, where
         ``differentiable``, carry the graph.
@@ -95,7 +97,7 @@ class DescentEditor(Editor):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> EditResult:
-        parameters = select_parameters(model, layers)
+        parameters = editable_parameters(model, layers)
         return self._edit_batch(Batch(model, parameters, [Request(inputs, constraint)]), differentiable)[0]
 
     def edit_many(
@@ -110,8 +112,8 @@ class DescentEditor(Editor):
         Results equal those of :meth:`edit` within floating-point tolerance. A model that cannot be vectorised over
         edits, or a batch that does not fit into memory, is edited one by one.
         """
-        parameters = select_parameters(model, layers)
-        asked = [Request(*request) for request in requests]
+        parameters = editable_parameters(model, layers)
+        asked = checked_pairs(requests)
         edits: list[EditResult | None] = [None] * len(asked)
         for rows in batches(asked, parameters, single=differentiable):
             names = [f"request {row}" if len(asked) > 1 else "the request" for row in rows]
@@ -129,6 +131,8 @@ class DescentEditor(Editor):
             return self._edit_batch(batch, differentiable)
         try:
             return self._edit_batch(batch, differentiable)
+        except ForwardError:
+            return None  # of vmap, or of the model, which fails again alone
         except EditError:
             raise
         except (RuntimeError, ValueError, TypeError, AttributeError):
@@ -150,9 +154,10 @@ class DescentEditor(Editor):
         for step in range(self.max_steps + 1):
             leaves = values.leaves()
             losses = batch.losses(leaves, layout, rows)
+            numbers = losses.tolist()
             if step == 0:
-                refuse_nan(losses, batch.names)
-            satisfied = (losses <= 0).tolist()
+                refuse_unusable(numbers, batch.names)
+            satisfied = [holds(number) for number in numbers]
             stopping = step == 0 or self.may_stop(step)
             going_on = [
                 place for place, done in enumerate(satisfied) if not (done and stopping) and step < self.max_steps
@@ -182,9 +187,10 @@ class DescentEditor(Editor):
             if not current.requires_grad:
                 current = current.detach().requires_grad_()
             losses = batch.loss(current[0]).reshape(1)
+            number = losses.item()
             if step == 0:
-                refuse_nan(losses, batch.names)
-            succeeded = bool(losses <= 0)
+                refuse_unusable([number], batch.names)
+            succeeded = holds(number)
             if (succeeded and (step == 0 or self.may_stop(step))) or step == self.max_steps:
                 break
             if compiled_step is not None:
@@ -210,12 +216,15 @@ def step_with_graph(rule: DescentEditor, batch: Batch, current: Tensor, state: A
 
 
 def _with_graph(state: Tensor) -> Tensor:
-    """A state that asks for gradients, needed or not, and at first as later: another kind would be compiled for."""
+    """A state that asks for gradients, needed or not, and at first as later: another kind would be compiled anew."""
     return bare(state).requires_grad_() if state.is_floating_point() and not state.requires_grad else state
 
 
-def refuse_nan(losses: Tensor, names: Sequence[str]) -> None:
-    """Raise :class:`EditError`, naming the request, if one of ``losses (E,)`` is no number before the first step."""
-    for name, loss in zip(names, losses.tolist(), strict=True):
-        if math.isnan(loss):
-            raise EditError(f"the constraint of {name} is nan before the first step; check its inputs and the model")
+def refuse_unusable(losses: Sequence[float], names: Sequence[str]) -> None:
+    """Refuse requests whose ``l_e`` no step can be taken from.
+
+    :raises EditError: naming the first request whose loss is infinite or no number before the first step.
+    """
+    for name, loss in zip(names, losses, strict=True):
+        if not math.isfinite(loss):
+            raise EditError(f"the constraint of {name} is {loss} before the first step; check its inputs and the model")

@@ -1,17 +1,19 @@
-"""The diagonal of the Fisher information: how much each parameter matters for what a model has learned."""
+"""The diagonal of the Fisher information: the importance of each parameter for what a model has learned."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from editors.base import EditError, Editor, Layers, call, copied_buffers, evaluation_mode, uninformed
-from editors.selection import select_parameters
+from editors.base import Editor, Layers, check_statistics, uninformed
+from editors.errors import EditError
+from editors.forward import call, evaluation_mode, untouched, usable
+from editors.selection import editable_parameters
 
 _MOST_AT_ONCE = 256
 
@@ -55,38 +57,41 @@ def diagonal_fisher(
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise EditError(f"the Fisher information needs one label for each input, found {len(inputs)} and {len(labels)}")
-    selected = select_parameters(model, layers)
-    parameters = {name: value.detach() for name, value in selected.items()}
+    selected = editable_parameters(model, layers)
     chosen = {id(value) for value in selected.values()}
-    fixed = copied_buffers(model) | {
-        name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen
-    }
+    parameters = {name: usable(value.detach()) for name, value in selected.items()}
+    fixed = {name: value.detach() for name, value in model.named_parameters() if id(value) not in chosen}
+    fixed = usable(fixed | dict(model.named_buffers()))
 
-    def log_probability(values: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
-        logits = call(model, {**fixed, **values}, one.unsqueeze(0))
+    def log_probability(values: dict[str, Tensor], one: Tensor, label: Tensor, buffers: dict[str, Tensor]) -> Tensor:
+        logits = call(model, {**fixed, **buffers, **values}, one.unsqueeze(0))
         # A mask instead of an index: it works under vmap on every device.
         wanted = torch.arange(logits.shape[-1], device=logits.device) == label
         return torch.where(wanted, logits.log_softmax(dim=-1), 0).sum()
 
-    one_by_one = grad(log_probability)
-    together = vmap(one_by_one, in_dims=(None, 0, 0))
+    def gradients(function: Callable[..., dict[str, Tensor]], some: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return untouched(model, lambda own, buffers: function(parameters, own, labels, buffers), some)
+
+    alone = grad(log_probability)
+    together = vmap(alone, in_dims=(None, 0, 0, None))
     size = sum(value.numel() * value.element_size() for value in parameters.values())
     chunk = max(1, min(_MOST_AT_ONCE, memory // size))
-    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    inputs, labels = usable(inputs), labels.to(inputs.device)
     with torch.inference_mode(False), evaluation_mode(model):
-        for some, answers in zip(inputs.split(chunk), labels.to(inputs.device).split(chunk), strict=True):
+        total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        for some, answers in zip(inputs.split(chunk), labels.split(chunk), strict=True):
             try:
-                _add(total, together(parameters, some, answers))
+                _add(total, gradients(together, some, answers))
             except (RuntimeError, ValueError, TypeError, AttributeError):  # what vmap cannot do fails in many ways
                 for one, label in zip(some, answers, strict=True):
-                    gradients = one_by_one(parameters, one, label)
-                    _add(total, {name: gradient.unsqueeze(0) for name, gradient in gradients.items()})
-    return Fisher({name: value / len(inputs) for name, value in total.items()})
+                    found = gradients(alone, one, label)
+                    _add(total, {name: gradient.unsqueeze(0) for name, gradient in found.items()})
+        return Fisher({name: value / len(inputs) for name, value in total.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FisherInformed(Editor):
-    """What editors share that know the Fisher information of the training data; a base before the update rule's.
+    """The base of editors that need the Fisher information of the training data; put it before the update rule's.
 
     :ivar fisher: F, the diagonal empirical Fisher information; from ``statistics``, through ``informed``.
     """
@@ -97,12 +102,13 @@ class FisherInformed(Editor):
         return diagonal_fisher(model, inputs, labels, layers)
 
     def informed(self, statistics: Fisher) -> FisherInformed:
+        check_statistics(statistics, Fisher, type(self).__name__)
         return dataclasses.replace(self, fisher=statistics)
 
     def importance(self, parameters: Mapping[str, nn.Parameter], name: str) -> Tensor:
         """The diagonal ``(P,)`` of ``parameters``, in their order.
 
-        :param name: what the editor is called where it does not know F yet.
+        :param name: of the editor, for the error where it does not know F yet.
         :raises EditError: for that, or naming a parameter that F was not computed for.
         """
         if self.fisher is None:

@@ -1,8 +1,7 @@
-"""Editors that follow no gradient of the weights: what they share in keeping the contract."""
+"""The base of editors that follow no gradient of the weights, and of the edits that change no weight."""
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
@@ -10,15 +9,18 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editors.base import Constraint, Edit, EditError, Editor, Layers, evaluation_mode
+from editors.base import Constraint, Edit, Editor, Layers
 from editors.constraints import Predicts
-from editors.descent import refuse_nan
+from editors.descent import refuse_unusable
+from editors.errors import EditError
+from editors.forward import copied, evaluation_mode, usable
 from editors.hyperparameters import check_steps
+from editors.selection import editable_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerEditor(Editor):
-    """Change what a model answers without following a gradient of its weights.
+    """An editor that changes a model's answers without following a gradient of its weights.
 
     Such an editor must know the wanted label itself, so it takes ``editors.constraints.predicts(label)`` and no other
     constraint; and its edits have no derivative.
@@ -41,6 +43,7 @@ class AnswerEditor(Editor):
         layers: Layers = None,
         differentiable: bool = False,
     ) -> Edit:
+        editable_parameters(model, layers)  # what cannot be edited or is unknown is an error everywhere
         name = type(self).__name__
         if differentiable:
             raise EditError(f"{name} follows no gradient of the weights, so its edits are not differentiable")
@@ -49,23 +52,23 @@ class AnswerEditor(Editor):
         if not isinstance(inputs, Tensor):
             raise EditError(f"{name} needs one tensor as input, not {type(inputs).__name__}")
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-            return self.answer(model, inputs.clone() if inputs.is_inference() else inputs, constraint, layers)
+            return self.answer(model, usable(inputs), constraint, layers)
 
     @abstractmethod
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> Edit:
-        """The edit; ``model`` is in evaluation mode, gradients are off."""
+        """Make the edit; ``model`` is in evaluation mode, gradients are off."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnswerEdit(Edit):
-    """An edit that left every weight of ``model`` as it was: it holds what it stored instead."""
+    """An edit that left every weight of ``model`` as it was and stores something else instead."""
 
     model: nn.Module
 
     def apply(self, model: nn.Module) -> Edited:
         """A new module that answers as this edit does; ``model`` is the one that was edited, and stays as it is."""
         bare, _ = edit_in_place(model, type(self))
-        return Edited(replace(self, model=copy.deepcopy(bare)))
+        return Edited(replace(self, model=copied(bare)))
 
 
 class Edited(nn.Module):
@@ -98,8 +101,8 @@ def edit_in_place(model: nn.Module, kind: type[_Kind]) -> tuple[nn.Module, _Kind
 def checked(constraint: Predicts, outputs: Tensor) -> Tensor:
     """``l_e ()`` before the first change.
 
-    :raises EditError: if it is not a number, or for what the constraint refuses.
+    :raises EditError: if it is infinite or no number, or for what the constraint refuses.
     """
     loss = constraint(outputs)
-    refuse_nan(loss.reshape(1), ["the request"])
+    refuse_unusable([float(loss)], ["the request"])
     return loss

@@ -1,4 +1,4 @@
-"""What reaches one module of a model, and what it makes of that, while the model answers."""
+"""Inputs and outputs of one module, recorded while its model runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from editors.base import call
+from editors.forward import call, untouched
 
 
 class Observation(NamedTuple):
-    """One forward pass of a model.
+    """A forward pass of a model, seen from one of its modules.
 
-    :ivar given: the watched module's first argument, each time that it ran; ``made`` what it answered.
-    :ivar outputs: the model's.
+    :ivar given: the module's first argument, each time that it ran; ``made`` are its outputs.
+    :ivar outputs: the model's outputs.
     """
 
     given: list[Tensor]
@@ -25,7 +25,10 @@ class Observation(NamedTuple):
 def observe(
     model: nn.Module, module: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None
 ) -> Observation:
-    """``model``'s outputs for ``inputs``, with some parameters or buffers replaced, and what passed ``module``."""
+    """Run ``model`` once, with some parameters or buffers replaced, and record what passes ``module``.
+
+    :raises ForwardError: if the model fails on these inputs.
+    """
     given, made = list[Tensor](), list[Any]()
 
     def watch(watched: nn.Module, arguments: tuple[Tensor, ...], answer: Any) -> None:
@@ -34,6 +37,8 @@ def observe(
 
     hook = module.register_forward_hook(watch)
     try:
-        return Observation(given, made, call(model, parameters or {}, inputs))
+        replaced = parameters or {}
+        outputs = untouched(model, lambda own, buffers: call(model, {**buffers, **replaced}, own), inputs)
+        return Observation(given, made, outputs)
     finally:
         hook.remove()

@@ -1,4 +1,4 @@
-"""Which of some stored keys is nearest, and whether it is near enough to answer in the model's place."""
+"""The nearest of some stored keys, for editors that answer near a key in the model's place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def nearest_key(rows: Tensor, keys: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """For each of ``rows (N, d)``, the place ``(N,)`` of the nearest of ``keys (K, d)``, and whether it is near.
+    """The place ``(N,)`` of the key in ``keys (K, d)`` that is nearest to each of ``rows (N, d)``, and which are near.
 
     Distances are relative to the key, ``‖x − key‖ / ‖key‖``; near, ``(N,)`` of booleans, are those up to ``epsilon``.
     """

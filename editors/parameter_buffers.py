@@ -1,4 +1,4 @@
-"""The parameters of several edits while these are made: changed in place, in pieces that stay in a core's cache."""
+"""Buffers for the parameters of several edits: changed in place, in pieces that stay in a core's cache."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import EditError
 from editors.compiling import bare, compiled
+from editors.errors import EditError
 from editors.pytree import mapped
 
 _TILE = 2**17  # numbers that an update looks at together: what it computes from them stays in a core's cache
@@ -20,7 +20,7 @@ _SMALL = 2**12  # parameters with fewer numbers share a vector: it costs as much
 
 
 class Layout:
-    """Edited parameters as vectors: large ones have one each, small ones share one.
+    """The layout of edited parameters as vectors: large ones have one each, small ones share one.
 
     :param together: whether all share one, ``(P,)``, in the model's order.
     """
@@ -68,7 +68,7 @@ class _Block:
 
 
 class Rows:
-    """Edited parameters of ``count`` edits, all of which begin with the unedited ones.
+    """The edited parameters of ``count`` edits, a row each, all of which begin with the unedited ones.
 
     :param rule: has ``init`` and ``update``, see :class:`editors.descent.DescentEditor`.
     :param whole: whether the rule must see all parameters of an edit at once.

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from editors import hyperparameters
-from editors.base import EditError, Editor
+from editors.base import Editor
+from editors.errors import EditError
+
+FINGERPRINTED = False  # decides no number
 
 _EditorClass = TypeVar("_EditorClass", bound=type[Editor])
 _registered: dict[str, type[Editor]] = {}
@@ -20,10 +23,11 @@ _registered: dict[str, type[Editor]] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What is known of an editor before it is built.
+    """An editor as its file declares it.
 
-    :ivar source: where the method was published.
-    :ivar hyperparameters: what can be tuned, in order of declaration.
+    :ivar source: the publication of the method.
+    :ivar summary: the first line of its docstring.
+    :ivar hyperparameters: the values that are tuned, in order of declaration.
     :ivar options: further fields with their defaults, such as ``max_steps``.
     """
 
@@ -61,7 +65,7 @@ def available() -> list[str]:
 
 
 def build(name: str, **values: Any) -> Editor:
-    """An editor by name.
+    """Make an editor by name.
 
     :param values: hyperparameters and options; those not given take the defaults that the editor's file declares.
         A hyperparameter may be a tensor of one element, for differentiating through it.
@@ -78,7 +82,7 @@ def build(name: str, **values: Any) -> Editor:
 
 
 def describe(name: str) -> Description:
-    """What editor ``name`` is, and what can be tuned about it.
+    """The description of editor ``name``.
 
     :raises EditError: for an unknown name.
     """

@@ -1,4 +1,4 @@
-"""Editing while training goes on: every step also looks at a batch of training data."""
+"""The base of editors whose every step also looks at a batch of training data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from editors.base import uninformed
+from editors.base import check_statistics, uninformed
 from editors.batching import Batch
 from editors.descent import DescentEditor, Objective
 from editors.hyperparameters import hyperparameter
@@ -22,7 +22,7 @@ _TOGETHER = 16  # edits whose training batches go through the model at once
 
 
 class TrainingData(NamedTuple):
-    """``inputs (N, ...)`` as the model takes them, and what it should answer: ``targets (N, ...)``."""
+    """Training ``inputs (N, ...)`` as the model takes them, with the ``targets (N, ...)`` of their outputs."""
 
     inputs: Tensor
     targets: Tensor
@@ -50,6 +50,7 @@ class Replay(DescentEditor):
         """The mean loss ``()`` of ``outputs (B, C)`` for a training batch."""
 
     def informed(self, statistics: TrainingData) -> Replay:
+        check_statistics(statistics, TrainingData, type(self).__name__)
         return dataclasses.replace(self, data=statistics)
 
     def init(self, parameters: Tensor) -> Any:

@@ -1,13 +1,15 @@
-"""Which parameters an edit may change: layer names and globs, resolved against a model."""
+"""The parameters that an edit may change: layer names and globs, resolved against a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
-from editors.base import EditError, Layers
+from editors.base import Layers
+from editors.errors import EditError
 
 _LISTED = 40
 
@@ -40,8 +42,31 @@ def select_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Paramete
             seen.add(id(value))
             selected[name] = value
     if not selected:
-        raise EditError(f"layers {layers!r} hold no parameters that could be edited")
+        where = "the model holds" if layers is None else f"layers {layers!r} hold"
+        raise EditError(f"{where} no parameters that could be edited")
     return selected
+
+
+def editable_parameters(model: nn.Module, layers: Layers) -> dict[str, nn.Parameter]:
+    """The parameters that :func:`select_parameters` finds, of a model that is about to be run and edited.
+
+    :raises EditError: as :func:`select_parameters` does, and for a model that cannot be edited.
+    """
+    if not isinstance(model, nn.Module):
+        raise EditError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise EditError("a scripted or traced model cannot be edited: edit the module that it was made from")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise EditError(f"a model in {type(model).__name__} cannot be edited: edit its .module")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise EditError(f"embedding {name!r} has a max_norm and so changes its weights: set that to None")
+    for name, value in model.named_parameters():
+        if torch.nn.parameter.is_lazy(value):
+            raise EditError(f"parameter {name!r} has no shape yet: run the model once before it is edited")
+        if value.is_meta:
+            raise EditError(f"parameter {name!r} is on the meta device, without numbers: load weights first")
+    return select_parameters(model, layers)
 
 
 def _matching(model: nn.Module, pattern: str, parameters: dict[str, nn.Parameter]) -> list[str]:

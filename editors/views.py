@@ -1,4 +1,4 @@
-"""Requests that hold for other views of their inputs as well: augmented copies, on which the constraint must hold."""
+"""Views: augmented copies of a request's inputs, on which its constraint must hold as well."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.base import Constraint, EditError, Request
+from editors.base import Constraint, Request
 from editors.constraints import Predicts
+from editors.errors import EditError
 
 
 @dataclass(frozen=True, eq=False)
 class Everywhere:
     """A constraint that must hold for each of ``copies`` runs of rows, one after the other.
 
-    ``l_e`` is the mean of what exceeds 0: 0 iff it holds for each.
+    ``l_e`` is the mean of what exceeds 0: 0 iff it holds for each, nan if one of them is not finite.
     """
 
     constraint: Constraint
     copies: int
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        return torch.stack([self.constraint(part).clamp(min=0) for part in outputs.chunk(self.copies)]).mean()
+        losses = torch.stack([self.constraint(part) for part in outputs.chunk(self.copies)])
+        return torch.where(losses.isfinite(), losses.clamp(min=0), torch.nan).mean()
 
 
 def with_views(request: Request, augment: Callable[[Tensor], Tensor], views: int) -> Request:

@@ -22,7 +22,7 @@ Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
 Editors = Annotated[
     list[str] | None,
-    typer.Argument(metavar="editor", help="Names under `editors`; all that `leaderboard` lists, if none is given."),
+    typer.Argument(metavar="editor", help="Names under `editors` of the benchmark; all of them, if none is given."),
 ]
 
 

@@ -5,23 +5,27 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from baselines.model_files import DESCRIPTION, WEIGHTS
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
-from benchmarks.patching import patches
-from benchmarks.patching.patches import Patch
+from benchmarks.files import file_hash, write_atomically
+from benchmarks.patching import checkpoint_files, patches
 from pipelines import command
 from pipelines.config.params import device_of
 from pipelines.patching import own_models
 from pipelines.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
-from pipelines.patching.own_models import OwnModel, Preprocessing
-from pipelines.patching.page import EditedImage, PatchReport, write
-from pipelines.patching.side_effects import control_images, side_effects
+from pipelines.patching.own_models import OwnModel, Preprocessing, control_images, order_note
+from pipelines.patching.page import EditedImage, PatchReport, is_report, side_effects, write
+
+_Outcome = TypeVar("_Outcome")
 
 
 def patch(
@@ -66,19 +70,17 @@ def patch(
     seen = () if training is None else control_images(training, own, [mistake.image for mistake in wanted])
     correction = correct(own, wanted, Method(editor, where, chosen, max_steps, views, seen))
     effects = side_effects(own, correction.network, controls)
-    made = correction.patch
-    stem = _stem(model, out)
-    _write(made, model, out, patches.apply)
-    patches.save(made, _patch_file(stem))
+    made, beside = correction.patch, _beside(model, out)
     pairs = zip(wanted, correction.before, strict=True)
     report = PatchReport(
         model=str(model),
         out=str(out),
+        patch=str(beside[".patch.safetensors"]),
         editor=editor,
         layers=where,
         hyperparameters=correction.hyperparameters,
         views=views,
-        edited=tuple(EditedImage(str(one.image), own.classes[old], own.classes[one.label]) for one, old in pairs),
+        edited=tuple(EditedImage(str(one.image), own.called(old), own.called(one.label)) for one, old in pairs),
         steps=correction.steps,
         seconds=correction.seconds,
         changed={name: value.numel() for name, value in made.after.items()},
@@ -87,8 +89,15 @@ def patch(
         original=made.original,
         patched=made.patched,
         effects=effects,
+        notes=(*own.notes, *order_note(control, own)),
     )
-    print(write(report, stem, own.mode))
+    with _all_or_nothing(out.parent) as folder:
+        _write(lambda old, new: patches.apply(made, old, new), model, folder / out.name)
+        patches.save(made, folder / beside[".patch.safetensors"].name)
+        text = write(report, folder / _stem(model, out).name, own.mode)
+        if not effects.flips:
+            beside[".flips.png"].unlink(missing_ok=True)  # of an earlier patch
+    print(text)
 
 
 PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")]
@@ -97,10 +106,13 @@ PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safe
 def apply(
     patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The model that was patched: a checkpoint, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write it with the patch; it may be the same.")],
+    out: Annotated[Path, typer.Option(help="Where to write it with the patch, beside the original.")],
 ) -> None:
-    """Put a patch into the model that it was made for."""
-    _write(patches.load(patch), model, out, patches.apply)
+    """Put a patch into the model that it was made for; the model itself stays as it is."""
+    if out.resolve() == model.resolve():
+        raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
+    loaded = patches.load(patch)
+    _write(lambda old, new: patches.apply(loaded, old, new), model, out)
     print(f"{out} is {model} with {patch}")
 
 
@@ -109,9 +121,14 @@ def remove(
     model: Annotated[Path, typer.Option(help="The patched model: a checkpoint, or a folder.")],
     out: Annotated[Path, typer.Option(help="Where to write it without the patch; it may be the same.")],
 ) -> None:
-    """Take a patch out of a model; the file has the bytes that it had before."""
-    _write(patches.load(patch), model, out, patches.remove)
-    print(f"{out} is {model} without {patch}")
+    """Take a patch out of a model: its weights are again what they were, bit by bit."""
+    loaded, weights = patches.load(patch), out / WEIGHTS if model.is_dir() else out
+    if weights.is_file() and file_hash(weights) == loaded.file:
+        print(f"{out} is the original already: it was left as it is")
+        return
+    same = _write(lambda old, new: patches.remove(loaded, old, new), model, out)
+    bytes_too = "the same file" if same else "the same weights in a file that this version of torch wrote"
+    print(f"{out} is {model} without {patch}: {bytes_too} as before")
 
 
 def _hyperparameters(assignments: list[str]) -> dict[str, float]:
@@ -144,19 +161,28 @@ def _check_out(model: Path, out: Path) -> None:
         raise InputError(f"{out} is a file: a patched {model} is a folder")
     if model.is_file() and out.suffix != model.suffix:
         raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
-    if out.exists() and not _patch_file(_stem(model, out)).exists():
-        raise InputError(
-            f"{out} is there already, and no earlier patch of a model: give another name, or remove it first"
-        )
+    beside = _beside(model, out)
+    weights, patch_file = out / WEIGHTS if model.is_dir() else out, beside.pop(".patch.safetensors")
+    try:
+        earlier = patches.load(patch_file).patched
+        ours = not weights.exists() or checkpoint_files.fingerprint(checkpoint_files.read(weights)) == earlier
+    except InputError:
+        ours = not patch_file.exists() and not out.exists()
+    strange = [path for path in beside.values() if path.exists() and not is_report(path)]
+    if not ours or strange:
+        found = strange[0] if ours else out if out.exists() else patch_file
+        raise InputError(f"{found} is there already, and not of an earlier patch: give another --out, or remove it")
 
 
 def _stem(model: Path, out: Path) -> Path:
-    """What the names of all files beside a patched model begin with."""
+    """The path with which the names of all files beside a patched model begin."""
     return out.with_name(out.name if model.is_dir() else out.stem)
 
 
-def _patch_file(stem: Path) -> Path:
-    return stem.with_name(f"{stem.name}.patch.safetensors")
+def _beside(model: Path, out: Path) -> dict[str, Path]:
+    """The files that are written beside a patched model, by what their names end in."""
+    stem = _stem(model, out)
+    return {end: stem.with_name(f"{stem.name}{end}") for end in (".patch.safetensors", ".md", ".json", ".flips.png")}
 
 
 def _mistakes(own: OwnModel, image: Path | None, label: str | None, table: Path | None) -> list[Mistake]:
@@ -167,12 +193,26 @@ def _mistakes(own: OwnModel, image: Path | None, label: str | None, table: Path 
     return read_mistakes(own, table)
 
 
-def _write(patch: Patch, model: Path, out: Path, change: patches.Change) -> None:
+def _write(change: Callable[[Path, Path], _Outcome], model: Path, out: Path) -> _Outcome:
+    """Change the weights of a checkpoint, or of a folder, whose description stays as it is."""
     if not model.is_dir():
-        change(patch, model, out)
-        return
-    change(patch, model / WEIGHTS, out / WEIGHTS)
+        return change(model, out)
+    outcome = change(model / WEIGHTS, out / WEIGHTS)
     write_atomically(out / DESCRIPTION, (model / DESCRIPTION).read_bytes())
+    return outcome
+
+
+@contextmanager
+def _all_or_nothing(target: Path) -> Iterator[Path]:
+    """Yield a folder to write to, the files of which move to ``target`` at the end, or none if something fails."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as name:
+        folder = Path(name)
+        yield folder
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            place = target / path.relative_to(folder)
+            place.parent.mkdir(exist_ok=True)
+            os.replace(path, place)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -14,187 +13,144 @@ import typer
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines import command
-from pipelines.config import params as parameters
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS
+from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
-from pipelines.reporting.claims import definitions, judging, measurements
+from pipelines.reporting.claims import definitions, judging
+from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.pages import sequences
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.pages.index import write_index
-from pipelines.reporting.pages.leaderboard import leaderboard_html
-from pipelines.reporting.tables import columns, finetuned, leaderboard, trainings
-from pipelines.reporting.tables.leaderboard import CellResult
-from pipelines.reporting.tables.markdown import Column, to_markdown
+from pipelines.reporting.tables import paper, reading, results, trainings
+from pipelines.reporting.tables.presentation import Presentation, write_tables
+from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
 from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import MISTAKES, RANKS, Layout
+from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout
+from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
-PAPER_COLUMNS = [columns.TEST_ERROR, columns.DRAWDOWN, columns.SUCCESS, columns.STEPS]
-FURTHER_COLUMNS = [
-    columns.GENERALITY,
-    columns.GENERALITY_BEFORE,
-    Column("drawdown_signed", "Signed drawdown", "points", 2),
-    Column("flip_rate", "Flips", "%", 2),
-]
-LEARNED_COLUMNS = [
-    Column("drawdown_learned", "Drawdown, learned", "points", 2),
-    Column("success_rate_learned", "Success, learned", "%", 1),
-]
-LEARNED_CAPTION = (
-    '"Learned" are the same edits with the hyperparameters that Editable Training ended with, which no tuning held to '
-    "the required success. "
-)
-SPREAD_COLUMN = Column("drawdown_seeds_std", "Drawdown, sd over trainings", "points", 2)
-_TERMS = (
-    "*Generality* is the share of five other pictures of the edited thing (augmented as in training, then turned by up "
-    "to 10 degrees and scaled by up to 10 %) that get the target after the edit. Brackets hold 95 % intervals over "
-    "edits of one trained model (bootstrap, Wilson's for shares), those of test errors over test images; they say "
-    "nothing of other trainings."
-)
+_SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
 
+@provenance.timed(lambda layout: layout.results.glob("leaderboard.csv"))
 def report(
-    benchmark: Annotated[str, typer.Argument(help="A name under `benchmarks` in the parameter file.")],
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark> and results/README.md, and make MLflow's runs equal to them."""
-    began = time.perf_counter()
-    settings = parameters.load(params)
-    layout = Layout(benchmark)
-    results = leaderboard.read(settings, benchmark)
-    if not results:
-        raise InputError(
-            f"there is nothing to report on {benchmark}: no editor of `leaderboard` edits a listed training"
-        )
-    mistakes = leaderboard.read(settings, benchmark, MISTAKES) if settings.benchmark(benchmark).mistakes else []
-    board = leaderboard.leaderboard(results)
-    tables = {
-        "table1": leaderboard.table1(results),
-        "table2": leaderboard.table2(results),
-        "table3": leaderboard.table3(results),
-        "table4": finetuned.table4(results),
-        "table5": finetuned.table5(mistakes),
-    }
+    settings, layout = load_settings(params), Layout(benchmark)
+    task = task_of(settings, benchmark)
+    told, block = task.presentation, settings.benchmark(benchmark)
+    found = reading.read(settings, benchmark, told)
+    if not found:
+        raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
+    mistakes = reading.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
+    board, tables = write_tables(settings, layout, told, found, mistakes)
     _write_ranks(settings, layout, mistakes)
-    _write_tables(settings, layout, results, board, tables)
-    _write_claims(settings, layout, results, mistakes)
+    _write_claims(settings, layout, told, found, mistakes)
+    if told.examples:
+        page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
+        write_atomically(layout.results / "examples.md", page)
     sequences.write(settings, layout)
     trainings.write(settings, layout)
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
-    drawing.draw(settings, layout, results, board, tables)
-    _write_json(layout.results / "metrics.json", _metrics(board))
+    drawing.draw(settings, layout, found, board, tables, told.quantities)
+    _write_json(layout.results / "metrics.json", _metrics(told, board))
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
-    warning = fill(benchmark, run_records(settings, benchmark, results, board))
-    described = provenance.describe(settings, benchmark, time.perf_counter() - began)
-    _write_json(layout.results / "run.json", described)
-    write_index(layout.root / "results", settings, warning)
-    best = board.iloc[0]
-    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best['drawdown']:.2f} points: ", end="")
+    chosen = {name: one.model_dump() for name, one in block.trainings.items()}
+    asked = {name: one.asked for name, one in block.editors.items()}
+    warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
+    _write_json(layout.results / "run.json", _run(settings, layout, found))
+    write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
+    best, drawdown = board.iloc[0], told.measures.drawdown
+    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best[drawdown]:.2f} points: ", end="")
     print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
-
-
-def _write_tables(
-    settings: Settings,
-    layout: Layout,
-    results: list[CellResult],
-    board: pd.DataFrame,
-    tables: dict[str, pd.DataFrame],
-) -> None:
-    scale_note = settings.benchmark(layout.benchmark).note
-    fewer = "" if board["edits"].nunique() == 1 else " (of an editor whose steps are slow, fewer)"
-    edits = f"{board['edits'].max()} edits{fewer} of test images, targets drawn from all classes. {_TERMS}"
-    learned = LEARNED_COLUMNS if LEARNED_COLUMNS[0].metric in board else []
-    seeds = [SPREAD_COLUMN] if SPREAD_COLUMN.metric in board else []
-    titles = {
-        "table1": (
-            f"Table 1 on {layout.benchmark}: editors on the plain model",
-            f"Each editor on the part of the network where it had the smallest drawdown on the tuning split. {edits}",
-            [*PAPER_COLUMNS, columns.GENERALITY, *seeds],
-        ),
-        "table2": (
-            f"Table 2 on {layout.benchmark}: which layers to edit",
-            edits,
-            [*PAPER_COLUMNS, columns.GENERALITY, *seeds],
-        ),
-        "table3": (
-            f"Table 3 on {layout.benchmark}: Editable Training and its baselines",
-            f"Every row's editor is tuned by the same rule. {LEARNED_CAPTION if learned else ''}{edits} "
-            f"The last rows are not in the paper's table: other trainings of this run, and workarounds that the paper "
-            f"names and does not measure.",
-            [*PAPER_COLUMNS, columns.GENERALITY, *learned, *seeds],
-        ),
-        "leaderboard": (
-            f"Leaderboard of {layout.benchmark}",
-            f"Smallest drawdown first; rows whose success is clearly below the required rate last. {edits} "
-            '"Signed drawdown" is the mean of error after − error before, "flips" the share of test images whose '
-            'answer changes, "before the edit" the generality of the network that is not edited yet.',
-            [*PAPER_COLUMNS, *FURTHER_COLUMNS, *seeds],
-        ),
-        **finetuned.pages(
-            layout.benchmark,
-            edits,
-            f"{tables['table5']['edits'].max()} mistakes. {_TERMS}" if len(tables["table5"]) else "",
-            PAPER_COLUMNS,
-            [columns.GENERALITY, *learned, *seeds],
-        ),
-    }
-    for name, frame in (tables | {"leaderboard": board}).items():
-        title, caption, metrics = titles[name]
-        shown = _brief(frame) if name == "leaderboard" else frame
-        if frame.empty:  # none of this table's rows is part of this run
-            for suffix in (".md", ".csv"):
-                (layout.results / f"{name}{suffix}").unlink(missing_ok=True)
-            continue
-        keys = [key for key in ("architecture", *KEYS) if key in frame]
-        metrics = [column for column in metrics if column.metric in frame]
-        text = to_markdown(shown, title=title, caption=caption, scale_note=scale_note, metrics=metrics, keys=keys)
-        write_atomically(layout.results / f"{name}.md", text)
-        write_csv(layout.results / f"{name}.csv", frame, digits=6)
-    title, caption, metrics = titles["leaderboard"]
-    page = leaderboard_html(_brief(board), title=title, caption=caption, scale_note=scale_note, metrics=metrics)
-    write_atomically(layout.results / "leaderboard.html", page)
-    write_csv(layout.results / "timings.csv", leaderboard.timings(results), digits=6)
 
 
 def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:
     """How far mistakes are off, if a training of the run draws targets that are off as far."""
     block, path = settings.benchmark(layout.benchmark), layout.results / RANKS
     path.unlink(missing_ok=True)
-    folders = [layout.model(name, settings.training_seeds[0]) for name in settings.run_of(layout.benchmark).trainings]
+    folders = [layout.described(name, settings.training_seeds[0]) for name in block.trainings]
     drawn = [folder / RANKS for folder in folders if (folder / RANKS).exists()]
-    own = [result for result in mistakes if block.mistakes and result.cell.training == block.mistakes.training]
+    own = [result for result in mistakes if result.cell.training == block.mistakes.training]
     if drawn and own:
         frame = pd.read_csv(drawn[0])
-        write_csv(path, finetuned.ranks(own, frame, len(frame)), digits=6)
+        write_csv(path, paper.ranks(own, frame, len(frame)), digits=6)
 
 
-def _write_claims(settings: Settings, layout: Layout, results: list[CellResult], mistakes: list[CellResult]) -> None:
-    block, run = settings.benchmark(layout.benchmark), settings.run_of(layout.benchmark)
-    everything = definitions.load()
-    speak = {name: claim for name, claim in everything.items() if claim.trainings.intersection(block.trainings)}
-    measured = measurements.read(layout, run.trainings, settings.training_seeds[0])
-    judged = judging.judge(speak or everything, results, measured, mistakes)
-    title, scale_note = f"The paper's claims on {layout.benchmark}", block.note
-    write_atomically(layout.results / "claims.md", claims_markdown(judged, title=title, scale_note=scale_note))
+def _write_claims(
+    settings: Settings, layout: Layout, told: Presentation, found: list[CellResult], mistakes: list[CellResult]
+) -> None:
+    block = settings.benchmark(layout.benchmark)
+    names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
+    claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
+    measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
+    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured))
+    text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
+    write_atomically(layout.results / "claims.md", text)
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
 
 
-def _brief(board: pd.DataFrame) -> pd.DataFrame:
-    """The leaderboard with the paper's drawdown only: most of its rows have no published counterpart."""
-    published = [name for name in board.columns if name.startswith("published_") and name != "published_drawdown"]
-    return board.drop(columns=published)
-
-
-def _metrics(board: pd.DataFrame) -> dict:
+def _metrics(told: Presentation, board: pd.DataFrame) -> dict:
     """The leaderboard's main numbers, nested as ``dvc metrics show`` likes them."""
     nested: dict = {}
     for row in board.to_dict("records"):
-        values = {column.metric: round(float(row[column.metric]), 4) for column in PAPER_COLUMNS}
+        values = {name: round(float(row[name]), 4) for name in told.headline}
         values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no others
         nested.setdefault(row["training"], {}).setdefault(row["editor"], {})[row["layers"]] = values
     return nested
+
+
+def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[str, Any]:
+    """Everything needed to say where the numbers come from, and the command that makes them again.
+
+    What is not known here, as where the data or the times of stages are missing, stays as it was.
+    """
+    name, task = layout.benchmark, task_of(settings, layout.benchmark)
+    path, stages = layout.results / "run.json", provenance.read_stages(layout)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    last = stages.get("evaluate", before)
+    around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings(task.packages)
+    data = layout.data / task.data_file
+    block = settings.benchmark(name)
+    return {
+        "benchmark": name,
+        "command": f"dvc repro report@{name}",
+        "protocol": PROTOCOL,
+        "seed": settings.seed,
+        "training_seeds": settings.training_seeds,
+        "edit_seeds": settings.edit_seeds,
+        "data": _about_data(json.loads(data.read_text())) if data.exists() else before["data"],
+        "made_elsewhere": results.made_elsewhere(found),
+        **around,
+        "seconds": _seconds(layout, stages) if stages else before.get("seconds", {}),
+        "parameters": {"compile": settings.compile, "benchmark": block.model_dump(mode="json")},
+    }
+
+
+def _about_data(described: dict[str, Any]) -> dict[str, Any]:
+    """Source, fingerprint and sizes of prepared data, from their description."""
+    splits = {"train": "training", "tuning": "tuning", "valid": "validation", "test": "test"}
+    counts = described.get("files") or described
+    sizes = {words: counts[name] for name, words in splits.items() if name in counts}
+    sizes = {words: size["images"] if isinstance(size, dict) else size for words, size in sizes.items()}
+    source = described.get("source") or described.get("origin")
+    return {"source": source, "fingerprint": described["fingerprint"], "sizes": sizes}
+
+
+def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Wall time of stages, but for this one, and of trainings and studies, as they wrote it down."""
+    spent = {
+        name: {key: one[key] for key in ("seconds", "made", "of")} for name, one in stages.items() if "seconds" in one
+    }
+    spent.pop("report", None)
+    files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
+    files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
+    pieces = {name: json.loads(path.read_text()) for name, path in files.items()}
+    of_tables = provenance.of_tables(spent | {"report": {"seconds": 0.0}})
+    return {"stages": spent, "tables_and_figure_2": of_tables, **pieces}
 
 
 def _write_json(path: Path, content: dict) -> None:

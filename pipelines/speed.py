@@ -16,11 +16,10 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from editors.compiling import CompilationError
 from pipelines.reporting.figures.saving import save
-from pipelines.store.machine import git_commit, machine, slug
-from pipelines.timing import page as page
+from pipelines.store.provenance import git_commit, machine, slug
+from pipelines.timing import page
 from pipelines.timing.loops import loops
-from pipelines.timing.records import Record, from_json, to_json
-from pipelines.timing.stopwatch import Conditions
+from pipelines.timing.rounds import Conditions, Record, from_json, to_json
 
 RESULTS = Path("results/speed")
 

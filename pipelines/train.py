@@ -30,7 +30,7 @@ from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tasks.scoring import data_fingerprint, data_of
-from pipelines.tracking.live import logging_live
+from pipelines.tracking.sync import live_training
 
 _ORIGIN = "made.json"
 """Where the model was made; not part of its description, which is the same wherever it is made."""
@@ -95,7 +95,7 @@ def _make(settings: Settings, key: ModelKey) -> None:
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
-    live = logging_live(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
+    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
     with live as log:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:

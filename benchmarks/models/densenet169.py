@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.models import check_size, register
 from benchmarks.models.extra_layer import with_extra_layer
 from benchmarks.models.torchvision_networks import check_colour, in_parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.models import register
@@ -20,16 +20,20 @@ from benchmarks.models.extra_layer import with_extra_layer
 from benchmarks.patching import checkpoint_files
 
 CHANNELS = 3
-_TWO_HEADED = ("googlenet", "inception_v3")  # they answer with several tensors in training
+_TWO_HEADED = ("googlenet", "inception_v3")  # with further heads, which only training uses; they are left out here
+_FURTHER_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 _SUFFIXES = (".pth", ".pt", ".safetensors")
+_COUNTER = "num_batches_tracked"
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+# What torch.compile, FSDP and activation checkpointing put into names.
+_WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # DenseNets were published before names could not hold dots.
 _DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 @register("torchvision")
 def torchvision_network(channels: int, classes: int, network: str, extra_width: int | None = None) -> nn.Module:
-    """A network of torchvision's, as parts where they are known (see :func:`in_parts`).
+    """A network of torchvision's, untrained, as parts where they are known (see :func:`in_parts`).
 
     :param network: its name there, such as ``resnet18``.
     :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
@@ -41,28 +45,32 @@ def torchvision_network(channels: int, classes: int, network: str, extra_width: 
 
 
 def check_colour(channels: int) -> None:
-    """:raises InputError: for images that are not in colour."""
+    """Refuse images that are not in colour.
+
+    :raises InputError: naming the number of channels.
+    """
     if channels != CHANNELS:
         raise InputError(f"torchvision's networks take {CHANNELS} colour channels, not {channels}")
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """The classifiers that torchvision has, but for the two that answer with several tensors in training."""
+    """The classifiers that torchvision has."""
     from torchvision import models
 
-    return tuple(name for name in models.list_models(module=models) if name not in _TWO_HEADED)
+    return tuple(models.list_models(module=models))
 
 
 def make_whole(name: str, classes: int) -> nn.Module:
-    """torchvision's own module, untrained.
+    """torchvision's own module, untrained, with one head.
 
     :raises InputError: for an unknown name.
     """
     from torchvision import models
 
     _check_name(name)
-    return models.get_model(name, weights=None, num_classes=classes)
+    options = {"aux_logits": False, "init_weights": False} if name in _TWO_HEADED else {}
+    return models.get_model(name, weights=None, num_classes=classes, **options)
 
 
 def in_parts(network: nn.Module) -> nn.Module:
@@ -111,7 +119,7 @@ def published(name: str, weights: str = "DEFAULT") -> Any:
 
 
 def pretrained(name: str, classes: int, weights: str = "DEFAULT") -> nn.Module:
-    """A network in parts, where they are known, with published weights or those in a file.
+    """Make a network, in parts where they are known, with published weights or those in a file.
 
     :param weights: torchvision's name of published weights, or a file, ``.pth``, ``.pt`` or ``.safetensors``.
     :raises InputError: if they cannot be had, or do not fit.
@@ -140,7 +148,14 @@ def load_published(network: nn.Module, name: str, weights: str = "DEFAULT") -> N
             raise InputError(
                 f"{url} could not be downloaded ({error}): get it elsewhere and put it at {path}"
             ) from error
+    as_published(network)
     load_weights(network, path)
+
+
+def as_published(network: nn.Module) -> None:
+    """Let a network take inputs as its published weights do: some shift and scale their channels first."""
+    if hasattr(network, "transform_input"):
+        network.transform_input = True
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -154,26 +169,49 @@ def load_weights(network: nn.Module, path: Path) -> None:
     fill(network, checkpoint_files.read(path), path)
 
 
-def modern_name(name: str) -> str:
-    """What torchvision's networks call a tensor that has this name in a file, which may be an old one."""
-    return _DOTTED.sub(r"\1\2", name)
+def names_in(network: nn.Module, names: Iterable[str], path: Path) -> dict[str, str]:
+    """The names that a network has for tensors of a file, by their names there, which may be old ones.
+
+    What DataParallel, torch.compile, Lightning or a module around the network put before its names or into them is left
+    out. Tensors outside of the network, and further heads that only training uses, are not among them.
+
+    :raises InputError: naming ``path``, if the network is in it several times.
+    """
+    plain = {name: _DOTTED.sub(r"\1\2", _WRAPPERS.sub("", name)) for name in names}
+    wanted = {name: None for name in network.state_dict() if not name.endswith(_COUNTER)}
+    a_name = next(iter(wanted))
+    prefixes = {"", *(name.removesuffix(a_name) for name in plain.values() if name.endswith(f".{a_name}"))}
+    found = {prefix: len(wanted.keys() & _below(prefix, plain.values())) for prefix in prefixes}
+    whole = sorted(prefix for prefix, count in found.items() if count == len(wanted))
+    if len(whole) > 1:
+        where = " and ".join(f"{prefix}{a_name}" for prefix in whole)
+        raise InputError(f"{path} holds the network several times, with {where}: save the one that is meant alone")
+    prefix = max(found, key=lambda prefix: (found[prefix], not prefix))
+    inner = {name: known.removeprefix(prefix) for name, known in plain.items() if known.startswith(prefix)}
+    return {name: known for name, known in inner.items() if not known.startswith(_FURTHER_HEADS)}
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a network the weights read from ``path``; names may be old ones, and counters of batches missing.
+def _below(prefix: str, names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
 
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, str]:
+    """Give a network the weights read from ``path``; counters of batches may be missing.
+
+    :returns: what :func:`names_in` gives for them.
     :raises InputError: naming the file and the first tensor that does not fit.
     """
-    tensors = {modern_name(name): value for name, value in tensors.items()}
+    names = names_in(network, tensors, path)
+    found = {known: tensors[name] for name, known in names.items()}
     wanted = network.state_dict()
-    for name in [*wanted, *tensors]:
-        there = name in wanted and name in tensors and wanted[name].shape == tensors[name].shape
-        if not there and not (name in wanted and name.endswith("num_batches_tracked")):
-            found, expected = (tuple(some[name].shape) if name in some else "nothing" for some in (tensors, wanted))
-            raise InputError(
-                f"{path} does not fit the network: at {name} it holds {found}, the network needs {expected}"
-            )
-    network.load_state_dict(wanted | tensors)
+    for name in [*wanted, *found]:
+        there = name in wanted and name in found and wanted[name].shape == found[name].shape
+        if not there and not (name in wanted and name.endswith(_COUNTER)):
+            has, needs = (tuple(some[name].shape) if name in some else "nothing" for some in (found, wanted))
+            raise InputError(f"{path} does not fit the network: at {name} it holds {has}, the network needs {needs}")
+    wanted.update(found)  # in place: some networks find the version of their weights in it
+    network.load_state_dict(wanted)
+    return names
 
 
 def _check_name(name: str) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from benchmarks.errors import InputError
-from benchmarks.files import atomic_path
+from benchmarks.files import atomic_path, file_hash
 from benchmarks.patching import checkpoint_files
-
-Change = Callable[["Patch", Path, Path], None]
-""":func:`apply` or :func:`remove`."""
 
 _KEY = "patch"
 _BEFORE, _AFTER = "before/", "after/"
@@ -29,12 +25,14 @@ class Patch:
     """Changed tensors by name, as they were and as they are to be.
 
     :ivar original, patched: fingerprints of all weights of the model without and with the patch.
+    :ivar file: the SHA-256 of the file that was patched; empty in patches of earlier versions.
     """
 
     before: Mapping[str, Tensor]
     after: Mapping[str, Tensor]
     original: str
     patched: str
+    file: str = ""
 
     @property
     def size(self) -> int:
@@ -42,16 +40,18 @@ class Patch:
         return sum(value.numel() * value.element_size() for value in self.after.values())
 
 
-def make(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Patch:
-    """The patch that leads from ``weights`` to the values in ``wanted``, which names some of them.
+def make(path: str | os.PathLike[str], wanted: Mapping[str, Tensor]) -> Patch:
+    """The patch that leads from the weights in a checkpoint to the values in ``wanted``, which names some of them.
 
     Wanted values are rounded to the dtype that the weights have; those that are the same then are left out.
     """
+    weights = checkpoint_files.read(path)
     rounded = {name: value.detach().cpu().to(weights[name].dtype) for name, value in wanted.items()}
-    after = {name: value for name, value in rounded.items() if not torch.equal(value, weights[name])}
+    as_bytes = checkpoint_files.bytes_of
+    after = {name: value for name, value in rounded.items() if as_bytes(value) != as_bytes(weights[name])}
     before = {name: weights[name] for name in after}
     fingerprints = (checkpoint_files.fingerprint({**weights, **values}) for values in ({}, after))
-    return Patch(before, after, *fingerprints)
+    return Patch(before, after, *fingerprints, file_hash(path))
 
 
 def apply(patch: Patch, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -63,23 +63,26 @@ def apply(patch: Patch, source: str | os.PathLike[str], path: str | os.PathLike[
     checkpoint_files.rewrite(source, path, patch.after)
 
 
-def remove(patch: Patch, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write to ``path`` the checkpoint ``source`` without the patch, the same bytes as before it was applied.
+def remove(patch: Patch, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
+    """Write to ``path`` the checkpoint ``source`` without the patch: every tensor has the bits that it had before.
 
+    :returns: whether the whole file has the bytes that it had before.
     :raises InputError: if ``source`` is not the patched model; of several patches, the last one is removed first.
     """
     _check(Path(source), patch.patched, patch.original, "the patch is not in place")
     checkpoint_files.rewrite(source, path, patch.before)
+    return file_hash(path) == patch.file
 
 
 def save(patch: Patch, path: str | os.PathLike[str]) -> None:
     """Write a safetensors file that holds ``before/<name>`` and ``after/<name>``; the same bytes for the same patch."""
-    tensors = {_BEFORE + name: value.contiguous() for name, value in patch.before.items()}
-    tensors |= {_AFTER + name: value.contiguous() for name, value in patch.after.items()}
+    # Copies: safetensors refuses weights that two layers share.
+    tensors = {_BEFORE + name: value.contiguous().clone() for name, value in patch.before.items()}
+    tensors |= {_AFTER + name: value.contiguous().clone() for name, value in patch.after.items()}
     # One entry, because the library writes several in any order.
-    described = {_KEY: json.dumps({"original": patch.original, "patched": patch.patched})}
+    described = {name: getattr(patch, name) for name in ("original", "patched", "file")}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=described)
+        safetensors.torch.save_file(tensors, temporary, metadata={_KEY: json.dumps(described)})
 
 
 def load(path: str | os.PathLike[str]) -> Patch:
@@ -95,7 +98,7 @@ def load(path: str | os.PathLike[str]) -> Patch:
             {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
             for kind in (_BEFORE, _AFTER)
         )
-        return Patch(before, after, described["original"], described["patched"])
+        return Patch(before, after, described["original"], described["patched"], described.get("file", ""))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should be a patch") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What records of edits of a classifier say, and how good a classifier is before any edit."""
+"""The metrics of a classifier's edits, from their records, and its test error before any edit."""
 
 from __future__ import annotations
 
@@ -76,11 +76,12 @@ class ErrorRate:
     images: int
 
     name: ClassVar[str] = "test_error"
+    signature: ClassVar[str] = ""
     timings: ClassVar[Mapping[str, float]] = {}
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> ErrorRate:
-        """What evaluation wrote down.
+        """Read what evaluation wrote.
 
         :raises KeyError, ValueError, AttributeError: if it did not.
         """

@@ -1,4 +1,4 @@
-"""Running edits and writing down, for each one, what it changed. Aggregates are made from these records later."""
+"""The scorer of a classifier: it makes edits and writes a record of each. Aggregates come later."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from benchmarks.control_set import control_set
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.networks.raw_images import Front
 from benchmarks.scoring.ranks import ranks
-from benchmarks.scoring.request_options import Demand
-from benchmarks.scoring.requests import EditRequests, control_images
+from benchmarks.scoring.requests import Demand, EditRequests
 from benchmarks.seeds import generator
 from editors.base import Layers, spread
 
-VIEWS = 5
-"""Other pictures of what is on the edited image, on which generality is counted."""
+GENERALITY_COPIES = 5
+"""Other pictures of the thing on the edited image, on which generality is counted."""
 _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
 # fetching those pages takes a third of the time.
@@ -32,7 +32,7 @@ _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 
 @dataclass(frozen=True)
 class EditRecord:
-    """What one edit did. Counts are kept as counts, so that every metric can be recomputed exactly.
+    """The effects of one edit. Counts are kept as counts, so that every metric can be recomputed exactly.
 
     :ivar edit: number of the request.
     :ivar image: position of the edited image among those that are edited; ``label`` its true class.
@@ -41,7 +41,8 @@ class EditRecord:
     :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
         ``flips`` of them with another answer than before.
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
-    :ivar views_before, views_after: how many of the ``views`` other pictures were assigned to the target.
+    :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
+        ``views_before`` and ``views_after`` of them are assigned to the target.
     """
 
     edit: int
@@ -72,13 +73,13 @@ class Outputs:
 
 
 class Scorer:
-    """Edits of one model, and what they do to a split: by default the one whose images are edited.
+    """Makes edits of one model and looks at their effects on a split: by default the one whose images are edited.
 
     Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
     images, other pictures of them and the control images, and the model's answers before.
 
     :param layers: name of the editable part, ``all`` for the whole model.
-    :param images: what edits should leave as it is.
+    :param images: the control set, of which edits should leave the answers as they are.
     :param requests: of images of ``edited``, which are those of ``images`` if it is None.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
     :param views: augmented copies of the edited image that must get the target too, none of them among the pictures on
@@ -132,7 +133,7 @@ class Scorer:
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
         self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
-        self._make_views = partial(_taken_again, dataset, edited, requests)
+        self._make_copies = partial(_taken_again, dataset, edited, requests)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
@@ -153,30 +154,30 @@ class Scorer:
         return self._demand.judged(edit, self._edited[row : row + 1], self.requests.targets[row])
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
         return activations(self._front, images, self._prefix_chunk)
 
     @property
     def examples(self) -> int:
-        """Images of the whole split."""
+        """The number of images of the whole split."""
         return len(self._labels)
 
     @property
     def classes(self) -> int:
-        """Classes of the dataset."""
+        """The number of classes of the dataset."""
         return len(self._dataset.classes)
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
         return training_statistics(editor, self.model, self.layers, self._dataset.train, self.inputs)
 
     def described(self) -> dict[str, Any]:
-        """What the unedited model answers on the whole split, for the description of records."""
+        """The answers of the unedited model on the whole split, for the description of records."""
         wrong = " ".join(map(str, self.wrong_before))  # one line in JSON, not one each
         return {"test_images": self.examples, "wrong_before_editing": wrong}
 
     def columns(self) -> dict[str, Sequence[int]]:
-        """Of images that are edited apart from the split, the rank of the target before the edit."""
+        """Further columns of records: of images apart from the split, the rank of the target before the edit."""
         return {"rank": self.ranks.tolist()} if self._apart else {}
 
     @property
@@ -195,7 +196,7 @@ class Scorer:
 
     @cached_property
     def ranks(self) -> Tensor:
-        """How many classes the unedited model holds for likelier than each request's target: int64 ``(E,)``."""
+        """The number of classes that the unedited model holds for likelier than each target: int64 ``(E,)``."""
         return ranks(self._predict(self.model, self._edited), self.requests.targets.to(self._labels.device)).cpu()
 
     @property
@@ -203,22 +204,22 @@ class Scorer:
         """Positions of the images of the whole split that the unedited model gets wrong, in order."""
         return self._wrong.nonzero().flatten().tolist()
 
-    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> EditRecord:
-        """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
+    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> EditRecord:
+        """The record of the edit of request ``row``: its effects on the control images and on copies of its own.
 
-        :param views: without them, ``views`` is 0 in the record: tuning does not need generality.
+        :param generality: look at the other pictures as well; without, the record has no ``views``, as in tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         image, target = int(self.requests.images[row]), int(self.requests.targets[row])
         size = None if every else self.control_size
-        chosen = control_images(len(self._labels), size, self.requests.seeds[row])
+        chosen = control_set(len(self._labels), size, self.requests.seeds[row])
         if chosen is not None:
             chosen = chosen.to(self._labels.device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
-        views_before = views_after = int((self._views_before[row] == target).sum()) if views else 0
+        views_before = views_after = int((self._copies_before[row] == target).sum()) if generality else 0
         after, divergence = before, 0.0
         if not edit.unchanged:
-            found = answers(self._predict_control(edit, chosen, self._views[row] if views else None))
+            found = answers(self._predict_control(edit, chosen, self._copies[row] if generality else None))
             after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = float(kl(before, after).mean())
             views_after = int((viewed == target).sum())
@@ -238,19 +239,19 @@ class Scorer:
             wrong_after=int((after.labels != labels).sum()),
             flips=int((after.labels != before.labels).sum()),
             kl=divergence,
-            views=VIEWS if views else 0,
+            views=GENERALITY_COPIES if generality else 0,
             views_before=views_before,
             views_after=views_after,
         )
 
     @cached_property
-    def _views(self) -> Tensor:
-        """Activations of the other pictures ``(E, VIEWS, ...)``; tuning never asks for them."""
-        return self.inputs(self._make_views()).unflatten(0, (-1, VIEWS))
+    def _copies(self) -> Tensor:
+        """Activations of the other pictures ``(E, GENERALITY_COPIES, ...)``; tuning never asks for them."""
+        return self.inputs(self._make_copies()).unflatten(0, (-1, GENERALITY_COPIES))
 
     @cached_property
-    def _views_before(self) -> Tensor:
-        return answers(self._predict(self.model, self._views.flatten(0, 1))).labels.view(-1, VIEWS)
+    def _copies_before(self) -> Tensor:
+        return answers(self._predict(self.model, self._copies.flatten(0, 1))).labels.view(-1, GENERALITY_COPIES)
 
     def _predict_control(
         self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
@@ -276,7 +277,7 @@ class Scorer:
 def training_statistics(
     editor: editors.Editor, model: nn.Module, layers: Layers, train: Split, inputs: Callable[[Tensor], Tensor]
 ) -> Any:
-    """What ``editor`` must know of the training images, see :meth:`editors.Editor.statistics`; None for nothing.
+    """The editor's statistics of the training images, see :meth:`editors.Editor.statistics`; None if it needs none.
 
     :param inputs: what ``model`` takes for raw images.
     """
@@ -295,20 +296,20 @@ def kl(before: Outputs, after: Outputs) -> Tensor:
 
 
 def answers(logits: Tensor) -> Outputs:
-    """What logits say. An edit may diverge: what is not a number is label -1, no right answer to anything."""
+    """Logits as answers. An edit may diverge: what is not a number is label -1, no right answer to anything."""
     labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
     return Outputs(labels, logits.log_softmax(dim=1))
 
 
 def shards(count: int, size: int) -> Iterator[range]:
-    """Numbers below ``count`` in runs of ``size``: what is kept when an evaluation is interrupted."""
+    """Numbers below ``count`` in runs of ``size``, which are kept one by one when an evaluation is interrupted."""
     yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
 def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Tensor:
     copies = [
         taken_again(
-            images.images[image].expand(VIEWS, *images.images.shape[1:]),
+            images.images[image].expand(GENERALITY_COPIES, *images.images.shape[1:]),
             dataset.augmentation,
             generator(request_seed, "views"),
         )
@@ -323,7 +324,7 @@ def _finish(device: torch.device) -> None:
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:
-    """What ``model`` answers to ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
+    """The outputs of ``model`` for ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
     sizes = [one.nbytes]
 
     def look(module: nn.Module, inputs: object, outputs: object) -> None:

@@ -32,23 +32,26 @@ class Bleu:
 
     :ivar counts: ``(N, 10)``, the :func:`counts` of its translations.
     :ivar seconds: wall time in which it translates these N sentences.
+    :ivar signature: what sacrebleu says about how it reckons.
     """
 
     estimate: Estimate
     counts: np.ndarray
     seconds: float
+    signature: str
 
     name: ClassVar[str] = "bleu"
 
     @classmethod
     def read(cls, description: Mapping[str, Any], translations: Path, timing: Path) -> Bleu:
-        """What evaluation wrote down: BLEU in a row's ``description``, counts beside the model's ``translations``.
+        """Read what evaluation wrote: BLEU in a row's ``description``, counts beside the model's ``translations``.
 
         :raises OSError, KeyError, ValueError: if it did not.
         """
         found = Estimate(*(description[f"bleu{end}"] for end in ("", "_low", "_high")))
         counted = pd.read_csv(translations, usecols=list(COUNTED))[list(COUNTED)].to_numpy()
-        return cls(found, counted, float(json.loads(timing.read_text())["seconds"]))
+        taken = float(json.loads(timing.read_text())["seconds"])
+        return cls(found, counted, taken, description["bleu_signature"])
 
     @property
     def measured_on(self) -> str:
@@ -104,7 +107,7 @@ def difference(table: np.ndarray, other: np.ndarray, name: str) -> Estimate:
 
 
 def signature() -> str:
-    """What sacrebleu says about how its numbers are computed, to be stored beside them."""
+    """sacrebleu's description of how its numbers are computed, to be stored beside them."""
     metric = _metric()
     metric.corpus_score(["a"], [["a"]])  # it knows the number of references only then
     return str(metric.get_signature())

@@ -1,4 +1,4 @@
-"""Translations by fairseq's beam search or sampling, from encoder outputs that are computed once.
+"""Translation by fairseq's beam search or sampling, from encoder outputs that are computed once.
 
 Lower decoder layers depend on the tokens chosen so far, so they are computed anew while decoding; only the encoder's
 output is kept.
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmarks.seeds import drawn_from
 from benchmarks.translation.batches import by_tokens, rows
 from benchmarks.translation.model import Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.toolkit import fairseq
-from editors.base import evaluation_mode
+from editors.forward import evaluation_mode
 
 BEAM = 5
 _HOPELESS = -1e4  # log-probability of every token where a model's answer is not a number
@@ -29,7 +29,7 @@ LONGER = 10
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Source sentences and what the encoder makes of them.
+    """Source sentences with the encoder's outputs for them.
 
     :ivar outputs: for each sentence ``(S, C)``.
     """

@@ -1,4 +1,4 @@
-"""Edits of a translator and, for each one, what it did to other translations. Aggregates come later."""
+"""The scorer of a translator: it makes edits and writes a record of each. Aggregates come later."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import editors
+from benchmarks.control_set import control_set
 from benchmarks.errors import InputError
-from benchmarks.scoring.requests import control_images
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.bleu import bleu, counts, estimate, signature
 from benchmarks.translation.corpus import Corpus, Sentences
@@ -24,18 +24,19 @@ from benchmarks.translation.model import Translator, layers_named
 from benchmarks.translation.parts import Inputs, plain_attention, split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
-from editors.base import evaluation_mode, spread
+from editors.base import holds, spread
 from editors.constraints import SCORES
+from editors.forward import evaluation_mode
 
-VIEWS = 5
-"""Sentences on which an edit's generality is looked at."""
+NEAR_SENTENCES = 5
+"""Sentences near the edited one, on which generality is counted."""
 _TOKENS = 8_000  # of a batch that is read with its reference
 _TRAINING = 1_000  # sentences that an editor's statistics are of, at most
 
 
 @dataclass(frozen=True)
 class TranslationRecord:
-    """What one edit did.
+    """The effects of one edit.
 
     :ivar edit: number of the request; ``sentence`` the position of the edited sentence in its split.
     :ivar trivial: the model preferred the wanted translation already, so nothing was done.
@@ -92,7 +93,7 @@ class _Forced:
 
 
 class TranslationScorer:
-    """Edits of one translator, and what they do to its translations of one split.
+    """Makes edits of one translator and looks at their effects on its translations of one split.
 
     What no edit can change is computed once: encoder outputs and lower decoder layers of the control sentences, the
     translations before and their counts of n-grams.
@@ -134,16 +135,16 @@ class TranslationScorer:
 
     @property
     def translations(self) -> Sequence[str]:
-        """What the unedited model makes of the whole split, as text."""
+        """The unedited model's translations of the whole split, as text."""
         return self._words
 
     @property
     def examples(self) -> int:
-        """Sentences of the whole split."""
+        """The number of sentences of the whole split."""
         return len(self._sentences)
 
     def described(self) -> dict[str, Any]:
-        """How well the unedited model translates the whole split, for the description of records."""
+        """BLEU of the unedited model on the whole split, for the description of records."""
         found = estimate(self.counts_before)
         values = {"bleu": found.value, "bleu_low": found.low, "bleu_high": found.high, "bleu_signature": signature()}
         return {"test_sentences": self.examples, **values, "score": self._score}
@@ -154,7 +155,7 @@ class TranslationScorer:
 
     @cached_property
     def counts_before(self) -> np.ndarray:
-        """What BLEU counts, of the unedited model's translations of the whole split: ``(N, 10)``."""
+        """The counts of BLEU for the unedited model's translations of the whole split: ``(N, 10)``."""
         return counts(self._words, self._sentences.target)
 
     def edit(self, editor: editors.Editor, chosen: Sequence[int]) -> tuple[list[editors.EditResult], float]:
@@ -162,7 +163,7 @@ class TranslationScorer:
 
         :raises InputError: for an editor that does not change weights.
         """
-        near = [self._near(self.requests[row])[VIEWS:] if self._asked_views else [] for row in chosen]
+        near = [self._near(self.requests[row])[NEAR_SENTENCES:] if self._asked_views else [] for row in chosen]
         began = time.perf_counter()
         asked = [self._asked(self.requests[row], some) for row, some in zip(chosen, near, strict=True)]
         with plain_attention():
@@ -176,7 +177,7 @@ class TranslationScorer:
 
     def _near(self, one: TranslationRequest) -> list[Tensor]:
         """Sentences near the edited one: the first are to look at, what comes after them may be asked for."""
-        return perturbed(one.source, self._corpus.source, VIEWS + self._asked_views, one.seed)
+        return perturbed(one.source, self._corpus.source, NEAR_SENTENCES + self._asked_views, one.seed)
 
     def _asked(self, one: TranslationRequest, near: Sequence[Tensor] = ()) -> editors.Request:
         with torch.no_grad(), evaluation_mode(self._whole):
@@ -187,7 +188,7 @@ class TranslationScorer:
         if edit.succeeded or not self._asked_views:
             return edit
         _, loss = self._losses(one, edit)
-        return replace(edit, succeeded=bool(loss <= 0), loss=loss)
+        return replace(edit, succeeded=holds(loss), loss=loss)
 
     def _losses(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[Tensor, Tensor]:
         """``l_e`` of the request before and after the edit."""
@@ -197,7 +198,7 @@ class TranslationScorer:
             return before, before if edit.unchanged else wanted(edit.predict(inputs))
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training sentences; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training sentences; None, at no cost, for an editor that needs none."""
         return editor.statistics(self.model, self._training(), None, self.layers) if editor.needs_statistics else None
 
     def _training(self) -> Iterator[Inputs]:
@@ -212,15 +213,15 @@ class TranslationScorer:
                 yield self._prefix(source, previous)
 
     def record(
-        self, row: int, edit: editors.EditResult, *, views: bool = True, every: bool = False
+        self, row: int, edit: editors.EditResult, *, generality: bool = True, every: bool = False
     ) -> TranslationRecord:
-        """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.
+        """The record of the edit of request ``row``: its effects on its own sentence and on the control sentences.
 
-        :param views: whether to look at sentences near its own as well; without, the record has none.
+        :param generality: look at sentences near its own as well; without, the record has no ``views``.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         one, size = self.requests[row], len(self._sentences)
-        subset = control_images(size, None if every else self.control_size, one.seed)
+        subset = control_set(size, None if every else self.control_size, one.seed)
         control = list(range(size)) if subset is None else subset.tolist()
         words, tokens, divergence = self._words, self._before[one.sentence], 0.0
         changed: list[int] = []
@@ -232,7 +233,7 @@ class TranslationScorer:
             changed = [number for number in control if not torch.equal(after[number], self._before[number])]
             tokens, divergence = after[one.sentence], self._divergence(edit, control)
         others = [number for number in changed if number != one.sentence][:1]
-        near, held_before, held_after = self._views(one, edit) if views else (0, 0, 0)
+        near, held_before, held_after = self._generality(one, edit) if generality else (0, 0, 0)
         table = counts([words[number] for number in control], [self._sentences.target[number] for number in control])
         return TranslationRecord(
             edit=row,
@@ -266,9 +267,9 @@ class TranslationScorer:
             return edit.steps == 0 and bool(edit.succeeded)
         return bool(self._losses(one, edit)[0] <= 0)  # its views may have needed the steps
 
-    def _views(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
-        """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
-        near = self._near(one)[:VIEWS]
+    def _generality(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
+        """The numbers of sentences near the edited one, and of those where the constraint holds before and after."""
+        near = self._near(one)[:NEAR_SENTENCES]
         before = after = 0
         for source in near:
             losses = self._losses(replace(one, source=source), edit)

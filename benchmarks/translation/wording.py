@@ -1,4 +1,4 @@
-"""What tables and pages say about edits of translators, as data and small functions."""
+"""The words of tables and pages about edits of translators, as data and small functions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COLUMNS = (
 HEADLINE = ("bleu", "bleu_drawdown", "success_rate", "num_steps", "generality")
 """The main ones."""
 EDITED = "test sentences"
-"""What is edited."""
+"""The edited examples, as tables call them."""
 TITLE = "Table 6 on {benchmark}: editing a translator"
 PICTURE = "BLEU drawdown and BLEU of every row of Table 6"
 FILES = (("Test translations before any edit", (), "translations/"),)
-"""What a benchmark's folder has besides: a name, pages, data."""
+"""Further files in a benchmark's folder: a name, pages, data."""
 
 
 def caption(temperature: float, alternatives: int, control_size: int | None) -> str:
-    """What the edits are and what the columns say; ``{edits}`` stands for their number.
+    """The caption of a table: its edits and its columns; ``{edits}`` stands for their number.
 
     :param control_size: how many test sentences each edit is scored on; None for all.
     """
@@ -47,33 +47,33 @@ def caption(temperature: float, alternatives: int, control_size: int | None) -> 
 
 
 def published_training(name: str, training: Any) -> str:
-    """What Table 6 calls a training.
+    """The name of a training in the published Table 6; empty for one that it does not have.
 
-    :param training: its settings, with ``start`` and ``editing``.
+    :param training: its settings: ``start``, and for Editable Training ``editor``, ``layers`` and ``c_loc``.
     """
-    if training.editing is None:
+    if not hasattr(training, "c_loc"):
         return name if training.start is None else ""
-    return f"editable-{training.editing.c_loc:g}-{training.editing.editor}-{training.editing.layers}"
+    return f"editable-{training.c_loc:g}-{training.editor}-{training.layers}"
 
 
 def training_note(training: Any) -> str:
     """A training's terms, where they are not the paper's wording.
 
-    :param training: its settings, with ``start``, ``tokens`` and ``editing``.
+    :param training: its settings: ``start``, ``tokens``, and for Editable Training ``hyperparameters`` and ``c_loc``.
     """
-    editing, source = training.editing, training.start
-    if editing is None:
-        return f"goes on from {source} without edits, to tell what longer training alone brings" if source else ""
-    rate = editing.hyperparameters.get("lr")
+    if not hasattr(training, "c_loc"):
+        more = "without edits, to tell what longer training alone brings"
+        return f"goes on from {training.start} {more}" if training.start else ""
+    rate = training.hyperparameters.get("lr")
     trained = f"trained with learning rate {rate:g} of the editor" if rate is not None else "trained with its defaults"
-    weight = (
-        f"c_loc = {editing.c_loc:g} ({editing.c_loc / training.tokens:.2g} beside a loss per token, in full batches)"
+    per_token = f"{training.c_loc / training.tokens:.2g} beside a loss per token, in full batches"
+    return f"{trained}, c_loc = {training.c_loc:g} ({per_token})" + (
+        f", going on from {training.start}" if training.start else ""
     )
-    return f"{trained}, {weight}" + (f", going on from {source}" if source else "")
 
 
 def views_note(views: int | None) -> str:
-    """What a row's editor was asked for besides."""
+    """A note on the sentences that had to follow an edit, if any."""
     if not views:
         return ""
     return f"up to {views} sentences near the edited one had to follow too, others than generality is measured on"

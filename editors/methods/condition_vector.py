@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from editors.base import Constraint, Edit, EditError, Editor, Layers, call, evaluation_mode
+from editors.base import Constraint, Edit, Editor, Layers, holds
 from editors.constraints import Predicts
+from editors.descent import refuse_unusable
+from editors.errors import EditError
+from editors.forward import copied, evaluation_mode, outputs_of
 from editors.hooks import observe
 from editors.hyperparameters import check_steps
 from editors.registry import register
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 PART = "condition"
 """Name of the submodule that adds its buffer ``vector`` to its input, and has ``encode(input, labels) -> vector``."""
@@ -44,13 +46,12 @@ class ConditionEdit(Edit):
 
     def predict(self, inputs: Any) -> Any:
         """The model's outputs for ``inputs`` with the vector added, in evaluation mode."""
-        with evaluation_mode(self.model):
-            return call(self.model, {self.name: self.vector}, inputs)
+        return outputs_of(self.model, {self.name: self.vector}, inputs)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A new module: a copy of ``model`` with the vector in place; ``model`` stays as it is."""
         with torch.inference_mode(False), torch.no_grad():
-            patched = copy.deepcopy(model)
+            patched = copied(model)
             slots = dict(patched.named_buffers())
             if self.name not in slots or slots[self.name].shape != self.vector.shape:
                 raise EditError(f"the model to patch has no {self.name!r} of shape {tuple(self.vector.shape)}")
@@ -90,7 +91,7 @@ class ConditionVector(Editor):
 
         :raises EditError: for a model without an encoder, or a constraint other than ``predicts(...)``.
         """
-        select_parameters(model, layers)
+        editable_parameters(model, layers)
         prefix, condition = _find(model, layers)
         if not isinstance(constraint, Predicts):
             raise EditError(f"the constraint must be constraints.predicts(...), which has labels, not {constraint!r}")
@@ -98,17 +99,16 @@ class ConditionVector(Editor):
         with torch.inference_mode(False), torch.set_grad_enabled(differentiable), evaluation_mode(model):
             seen = observe(model, condition, inputs)
             loss = constraint(seen.outputs)
-            if loss.isnan():
-                raise EditError("the constraint of the request is nan before the edit; check its inputs and the model")
+            refuse_unusable([float(loss)], ["the request"])
             vector = condition.vector
-            changes = self.max_steps > 0 and not bool(loss <= 0)
+            changes = self.max_steps > 0 and not holds(loss)
             if changes:
                 activations = seen.given[0]
                 vector = condition.encode(activations, constraint.labels.to(activations.device))
-                loss = constraint(call(model, {name: vector}, inputs))
+                loss = constraint(outputs_of(model, {name: vector}, inputs))
         if not differentiable:
             vector, loss = vector.detach(), loss.detach()
-        return ConditionEdit(model, name, vector, bool(loss <= 0), loss, same=not changes)
+        return ConditionEdit(model, name, vector, holds(loss), loss, same=not changes)
 
 
 def _find(model: nn.Module, layers: Layers) -> tuple[str, nn.Module]:

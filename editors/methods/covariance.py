@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, uninformed
+from editors.base import Layers, check_statistics, uninformed
 from editors.batching import Batch
 from editors.covariance import EXAMPLES, Covariances, Stiffness, covariances
 from editors.descent import Objective
+from editors.errors import EditError
 from editors.hyperparameters import hyperparameter
 from editors.polyak import PolyakStep
 from editors.registry import register
@@ -55,6 +56,7 @@ class Covariance(PolyakStep):
         return covariances(model, inputs, layers)
 
     def informed(self, statistics: Covariances) -> Covariance:
+        check_statistics(statistics, Covariances, "covariance")
         stiffness = statistics.damped(self.damping) if statistics else None
         return dataclasses.replace(self, stiffness=stiffness, known=statistics if self.memory else None)
 

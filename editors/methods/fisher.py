@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from editors.base import EditError
 from editors.batching import Batch
 from editors.descent import Objective
+from editors.errors import EditError
 from editors.fisher import FisherInformed
 from editors.hyperparameters import hyperparameter
 from editors.polyak import PolyakStep

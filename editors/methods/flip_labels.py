@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import Edit, EditError, EditResult, Layers, call, evaluation_mode
+from editors.base import Edit, EditResult, Layers, holds
 from editors.constraints import Predicts
+from editors.errors import EditError
+from editors.forward import outputs_of
 from editors.gradient_free import AnswerEditor, checked
 from editors.hooks import observe
 from editors.registry import register
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 from editors.voting import Votes, one_hot, tally
 
 
@@ -47,7 +49,7 @@ class FlipLabels(AnswerEditor):
             cast[others[flipped]] = wanted
             flipped += 1
             loss = constraint(tally(cast, distances).unsqueeze(0))
-        return LabelFlips(model, name, positions[others[:flipped]], label, bool(loss <= 0), flipped, loss)
+        return LabelFlips(model, name, positions[others[:flipped]], label, holds(loss), flipped, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,7 @@ class LabelFlips(Edit):
         return {self.votes: cast}
 
     def predict(self, inputs: Any) -> Any:
-        with evaluation_mode(self.model):
-            return call(self.model, self.parameters, inputs)
+        return outputs_of(self.model, self.parameters, inputs)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A copy of ``model`` with the labels flipped for good."""
@@ -83,7 +84,7 @@ class LabelFlips(Edit):
 
 
 def _votes(model: nn.Module, layers: Layers) -> tuple[str, Votes]:
-    selected = select_parameters(model, layers)
+    selected = editable_parameters(model, layers)
     for name, module in model.named_modules():
         if isinstance(module, Votes):
             parameter = f"{name}.cast" if name else "cast"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, call, copied_buffers, evaluation_mode
+from editors.base import Layers, holds
 from editors.constraints import Predicts
 from editors.covariance import last_linear
+from editors.errors import EditError
+from editors.forward import outputs_of, usable
 from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
@@ -42,13 +44,15 @@ class Grace(AnswerEditor):
         bare, earlier = edit_in_place(model, Codebook)
         if earlier is not None and earlier.layer != name:
             bare, earlier = model, None
+        held = (*bare.named_parameters(), *bare.named_buffers())
+        fixed = usable({key: value for key, value in held if value.is_inference()})
         reaching: list[Tensor] = []
         _with_features(bare, name, lambda features: reaching.append(features) or features, inputs)
         (keys,) = reaching
         values = keys.clone() if earlier is None else earlier.change(keys)
 
         def outputs(given: Tensor) -> Tensor:
-            return _with_features(bare, name, lambda features: given, inputs)
+            return _with_features(bare, name, lambda features: given, inputs, fixed)
 
         loss, steps = checked(constraint, outputs(values)), 0
         while loss > 0 and steps < self.max_steps:
@@ -62,7 +66,7 @@ class Grace(AnswerEditor):
         stored = (keys, values) if steps else (keys[:0], values[:0])
         if earlier is not None:  # new ones first: of two keys at the same place, the new one answers
             stored = tuple(torch.cat(pair) for pair in zip(stored, (earlier.keys, earlier.values), strict=True))
-        return Codebook(bare, name, *stored, float(self.epsilon), bool(loss <= 0), steps, loss)
+        return Codebook(bare, name, *stored, float(self.epsilon), holds(loss), steps, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +95,14 @@ class Codebook(AnswerEdit):
         return torch.where(near.unsqueeze(1), self.values[key], features)
 
 
-def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tensor], inputs: Any) -> Tensor:
-    """The outputs for ``inputs`` when ``layer`` is given what ``change`` makes of its features ``(N, d)``.
-
-    In evaluation mode.
-    """
+def _with_features(
+    model: nn.Module,
+    layer: str,
+    change: Callable[[Tensor], Tensor],
+    inputs: Any,
+    replaced: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """The outputs for ``inputs``, in evaluation mode, when ``layer`` is given ``change(features)``, both ``(N, d)``."""
 
     def replace(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
         if given[0].dim() != 2:
@@ -104,7 +111,6 @@ def _with_features(model: nn.Module, layer: str, change: Callable[[Tensor], Tens
 
     hook = model.get_submodule(layer).register_forward_pre_hook(replace)
     try:
-        with evaluation_mode(model):
-            return call(model, copied_buffers(model), inputs)
+        return outputs_of(model, replaced or {}, inputs)
     finally:
         hook.remove()

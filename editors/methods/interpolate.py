@@ -11,7 +11,7 @@ from editors.base import EditResult, Layers, Request
 from editors.hyperparameters import check_steps, hyperparameter
 from editors.methods.rmsprop import RMSProp
 from editors.registry import register
-from editors.selection import select_parameters
+from editors.selection import editable_parameters
 
 
 @register("interpolate")
@@ -32,5 +32,5 @@ class Interpolate(BisectionEditor):
 
     def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[EditResult]:
         edits = RMSProp(lr=self.lr, max_steps=self.max_steps).edit_many(model, requests, layers)
-        original = select_parameters(model, layers)
+        original = editable_parameters(model, layers)
         return [mixed_back(edit, original, request) for edit, request in zip(edits, requests, strict=True)]

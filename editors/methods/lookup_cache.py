@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editors.base import EditError, Layers, call, copied_buffers, evaluation_mode
+from editors.base import Layers, holds
 from editors.constraints import Predicts
+from editors.errors import EditError
+from editors.forward import outputs_of
 from editors.gradient_free import AnswerEdit, AnswerEditor, checked, edit_in_place
 from editors.hyperparameters import POSITIVE, hyperparameter
 from editors.nearest_key import nearest_key
 from editors.registry import register
-from editors.selection import select_parameters
 
 
 @register("lookup_cache")
@@ -33,10 +34,8 @@ class LookupCache(AnswerEditor):
     epsilon: float | Tensor = hyperparameter(0.1, low=1e-3, high=1.0, log=True, domain=POSITIVE)
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> CachedAnswer:
-        select_parameters(model, layers)  # nothing of them changes, but an unknown layer is an error everywhere
         bare, earlier = edit_in_place(model, CachedAnswer)
-        with evaluation_mode(bare):
-            outputs = call(bare, copied_buffers(bare), inputs)
+        outputs = outputs_of(bare, {}, inputs)
         if outputs.dim() != 2 or len(outputs) != len(inputs):
             raise EditError(f"lookup_cache needs one row of logits for each input, not shape {tuple(outputs.shape)}")
         loss = checked(constraint, outputs if earlier is None else earlier.change(inputs, outputs))
@@ -46,11 +45,11 @@ class LookupCache(AnswerEditor):
         stored = (keys, labels) if steps else (keys[:0], labels[:0])
         if earlier is not None:  # new ones first: of two keys at the same place, the new one answers
             stored = tuple(torch.cat(pair) for pair in zip(stored, (earlier.keys, earlier.labels), strict=True))
-        edit = CachedAnswer(bare, *stored, float(self.epsilon), bool(loss <= 0), steps, loss)
+        edit = CachedAnswer(bare, *stored, float(self.epsilon), holds(loss), steps, loss)
         if steps == 0:
             return edit
         after = constraint(edit.change(inputs, outputs))
-        return replace(edit, succeeded=bool(after <= 0), loss=after)
+        return replace(edit, succeeded=holds(after), loss=after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +67,7 @@ class CachedAnswer(AnswerEdit):
     loss: Tensor
 
     def predict(self, inputs: Any) -> Tensor:
-        with evaluation_mode(self.model):
-            outputs = call(self.model, {}, inputs)
-        return self.change(inputs, outputs)
+        return self.change(inputs, outputs_of(self.model, {}, inputs))
 
     def change(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """The model's ``outputs (N, C)`` with the target on top where an input is near a key."""

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import Layers, evaluation_mode, spread
+from editors.base import Layers, spread
+from editors.forward import outputs_of
 from editors.registry import register
 from editors.replay import Replay, TrainingData
 
@@ -34,9 +35,9 @@ class Rehearsal(Replay):
         return self.samples
 
     def statistics(self, model: nn.Module, inputs: Tensor, labels: Tensor, layers: Layers) -> TrainingData:
-        stored = inputs[spread(len(inputs), self.samples).to(inputs.device)]
-        with torch.no_grad(), evaluation_mode(model):
-            answers = [model(some).log_softmax(dim=-1) for some in stored.split(_AT_ONCE)]
+        with torch.inference_mode(False), torch.no_grad():
+            stored = inputs[spread(len(inputs), self.samples).to(inputs.device)]
+            answers = [outputs_of(model, {}, some).log_softmax(dim=-1) for some in stored.split(_AT_ONCE)]
         return TrainingData(stored, torch.cat(answers))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,12 +10,11 @@ from typing import Any
 
 from benchmarks.errors import InputError
 from pipelines.config.params import Settings
+from pipelines.store.csv_files import KEYS
 from pipelines.store.layout import Layout, cell, repeated
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
-KEYS = ["training", "editor", "layers"]
-"""The columns that name a cell in every table of a benchmark."""
 WHOLE_MODEL = "all"
 
 

@@ -39,7 +39,7 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
 def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     """Records that were just written, or left by an interrupted evaluation."""
     try:
-        records = pd.read_csv(path, keep_default_na=False, na_values=[""])  # a translation may be "null"
+        records = pd.read_csv(path, keep_default_na=False, na_values=[""])  # a text may be "null"
     except ValueError as error:
         raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
     if len(records) != edits:

@@ -1,4 +1,4 @@
-"""Editing a user's model until it gives the wanted answers, judged as the model will be stored."""
+"""Editing a user's model until it gives the wanted answers, judged by the weights that will be stored."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.errors import InputError
-from benchmarks.models.torchvision_networks import modern_name
 from benchmarks.networks.model_split import WHOLE_MODEL, layers_of
-from benchmarks.patching import checkpoint_files, patches
+from benchmarks.patching import patches
 from benchmarks.patching.patches import Patch
 from benchmarks.seeds import generator
-from pipelines.patching.own_models import OwnModel
-from pipelines.patching.side_effects import ControlImage
+from pipelines.patching.own_models import NOTHING, ControlImage, OwnModel, answers
 
 THIRD_CHAINS = ("chain3", "layer3", "features.denseblock3")
 """What is edited by default, where a network has it: the part that keeps edits most local in the paper."""
@@ -61,18 +59,27 @@ class Correction:
 def read_mistakes(own: OwnModel, table: Path) -> list[Mistake]:
     """The rows of a CSV with columns image,label; images lie relative to it.
 
-    :raises InputError: naming the file, for one that is missing, of another kind or without rows.
+    :raises InputError: naming the file, for one that is missing, of another kind, without rows, or unclear.
     """
     try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            rows = list(reader)
     except FileNotFoundError as error:
         raise InputError(f"{table} is missing: it should be a CSV with columns image,label") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} is not a readable CSV: {error}") from error
+        raise InputError(f"{table} is not a readable CSV in UTF-8: {error}") from error
     if not rows or not all(row.get("image") and row.get("label") for row in rows):
-        raise InputError(f"{table} needs rows with columns image,label")
-    return [Mistake(table.parent / row["image"], own.label(row["label"])) for row in rows]
+        raise InputError(f"{table} needs rows with columns image,label, divided by commas")
+    if wide := [row["image"] for row in rows if None in row]:
+        raise InputError(f"{table} has more columns than names at {wide[0]}: put a label with a comma in quotes")
+    mistakes = [Mistake(table.parent / row["image"].strip(), own.label(row["label"].strip())) for row in rows]
+    seen: dict[Path, int] = {}
+    for one in mistakes:
+        if seen.setdefault(one.image.resolve(), one.label) != one.label:
+            raise InputError(f"{table} names {one.image} twice, with two labels")
+    return mistakes
 
 
 def default_layers(network: nn.Module) -> str:
@@ -106,7 +113,9 @@ def correct(own: OwnModel, mistakes: Sequence[Mistake], method: Method) -> Corre
     """
     inputs = own.inputs([mistake.image for mistake in mistakes])
     labels = [mistake.label for mistake in mistakes]
-    before = _answers(own.network, inputs)
+    before = answers(own.network, inputs)
+    if NOTHING in before:
+        raise InputError(f"{own.weights} answers {mistakes[before.index(NOTHING)].image} with what is no finite number")
     if before == labels:
         raise InputError(f"{own.weights} gives the wanted answers already: there is nothing to patch")
     request = _request(own, inputs, labels, method.views)
@@ -121,14 +130,17 @@ def correct(own: OwnModel, mistakes: Sequence[Mistake], method: Method) -> Corre
         if not edit.succeeded:
             continue
         patch, network = _as_stored(own, edit)
-        after = _answers(network, inputs)
+        finite = all(value.double().isfinite().all() for value in patch.after.values())
+        after = answers(network, inputs) if finite else [NOTHING] * len(labels)
         if after == labels:
             return Correction(patch, network, tuple(before), values, edit.steps, time.perf_counter() - began)
     failed = next(mistake for mistake, answer in zip(mistakes, after, strict=True) if answer != mistake.label)
+    rounded = " (its numbers would not be finite as the file stores them)" if NOTHING in after else ""
     views = f" with {method.views} views of it" if method.views else ""
     raise InputError(
         f"{failed.image}{views} could not be made {own.classes[failed.label]!r} by {method.editor} on {method.layers} "
-        f"in {method.max_steps} steps: nothing was written; try other layers, more steps or another learning rate"
+        f"in {method.max_steps} steps{rounded}: nothing was written; "
+        "try other layers, more steps or another learning rate"
     )
 
 
@@ -150,8 +162,8 @@ def _statistics(own: OwnModel, method: Method) -> Any:
         )
     some = method.training[:: math.ceil(len(method.training) / MOST_TRAINING)]
     inputs = own.inputs([image.file for image in some])
-    answers = _answers(own.network, inputs)
-    labels = [answer if image.label is None else image.label for image, answer in zip(some, answers, strict=True)]
+    found = answers(own.network, inputs)
+    labels = [answer if image.label is None else image.label for image, answer in zip(some, found, strict=True)]
     where = layers_of(method.layers)
     return editor.statistics(own.network, inputs, torch.tensor(labels, device=inputs.device), where)
 
@@ -176,14 +188,10 @@ def _attempts(name: str, chosen: Mapping[str, float]) -> Iterator[dict[str, floa
 
 def _as_stored(own: OwnModel, edit: editors.EditResult) -> tuple[Patch, nn.Module]:
     """The patch, and the network as it comes back from the patched file, which may round to another dtype."""
-    weights = checkpoint_files.read(own.weights)
     edited = edit.apply(own.network).state_dict()
-    made = patches.make(weights, {name: edited[modern_name(name)] for name in weights})
+    made = patches.make(own.weights, {name: edited[known] for name, known in own.names.items()})
     patched = copy.deepcopy(own.network)
-    patched.load_state_dict({modern_name(name): value for name, value in made.after.items()}, strict=False)
+    there = patched.state_dict()
+    for name, value in made.after.items():
+        there[own.names[name]].copy_(value)
     return made, patched
-
-
-def _answers(network: nn.Module, inputs: Tensor) -> list[int]:
-    with torch.no_grad():
-        return network(inputs).argmax(dim=1).tolist()

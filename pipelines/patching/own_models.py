@@ -1,9 +1,9 @@
-"""A user's own classifier: its network, its classes, and how image files become its inputs."""
+"""A user's own classifier and images: its network, its classes, and how image files become its inputs."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from baselines.model_files import DESCRIPTION, WEIGHTS, load_model
 from benchmarks.data import dataset
 from benchmarks.data.augmentation import Augmentation
-from benchmarks.data.image_files import read_image
+from benchmarks.data.image_files import SUFFIXES, class_folders, in_folder, read_image
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
 from benchmarks.patching import checkpoint_files
 from pipelines.store.layout import Layout
 
 _LISTED = 12
+NOTHING = -1
+"""The answer of a network whose outputs are not all finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,34 @@ class Preprocessing:
 class OwnModel:
     """A trained classifier, in evaluation mode.
 
-    :ivar weights: the file that holds its tensors by the network's names.
-    :ivar classes: names in the order of its outputs.
+    :ivar weights: the file that holds its tensors.
+    :ivar names: the network's names of them by those in the file.
+    :ivar classes: names in the order of its outputs; ``named`` if they are the user's, not torchvision's or numbers.
     :ivar mode: what images are converted to, as Pillow names it.
     :ivar transform: an image to one input ``(C, H, W)``.
     :ivar augment: other views of inputs ``(N, C, H, W)``: what the model was trained with as far as that is known, else
         shifted by up to an eighth of the side and mirrored.
+    :ivar notes: what was taken for granted about it, in sentences.
     """
 
     network: nn.Module
     weights: Path
+    names: Mapping[str, str]
     classes: tuple[str, ...]
     mode: str
     transform: Callable[[Image.Image], Tensor]
     augment: Callable[[Tensor, torch.Generator], Tensor]
+    named: bool = True
+    notes: tuple[str, ...] = ()
 
     def inputs(self, files: Sequence[Path]) -> Tensor:
         """Image files as inputs ``(N, C, H, W)`` on the network's device."""
         device = next(self.network.parameters()).device
         return torch.stack([self.transform(read_image(file, self.mode)) for file in files]).to(device)
+
+    def called(self, answer: int) -> str:
+        """The name of a class, or that an answer is none."""
+        return "not a number" if answer == NOTHING else self.classes[answer]
 
     def label(self, name: str) -> int:
         """The number of a class by its name, or by that number.
@@ -73,7 +84,10 @@ class OwnModel:
         if len(found) > 1:
             raise InputError(f"label {name!r} names classes {', '.join(map(str, found))}: give the number")
         if not found:
-            raise InputError(f"label {name!r} is not among the {len(self.classes)} classes: {self._listed(name)}")
+            advice = "" if self.named else "; --classes gives them other names"
+            raise InputError(
+                f"label {name!r} is not among the {len(self.classes)} classes: {self._listed(name)}{advice}"
+            )
         return found[0]
 
     def _listed(self, name: str) -> str:
@@ -82,6 +96,13 @@ class OwnModel:
         nearest = difflib.get_close_matches(name, self.classes, n=_LISTED, cutoff=0.5)
         others = [known for known in self.classes if known not in nearest]
         return ", ".join([*nearest, *others][:_LISTED]) + ", …"
+
+
+def answers(network: nn.Module, inputs: Tensor) -> list[int]:
+    """The classes that a network gives to inputs ``(N, C, H, W)``; :data:`NOTHING` where its outputs are not finite."""
+    with torch.no_grad():
+        outputs = network(inputs)
+    return outputs.argmax(dim=1).where(outputs.isfinite().all(dim=1), NOTHING).tolist()
 
 
 def load(model: Path, architecture: str | None, classes: Path | None, preprocessing: Preprocessing) -> OwnModel:
@@ -117,7 +138,9 @@ def _of_suite(folder: Path, architecture: str | None, classes: Path | None, prep
         outside = black.to(inputs.device)
         return data.augmentation.apply(inputs - outside, source) + outside
 
-    return OwnModel(network, folder / WEIGHTS, names, "L" if channels == 1 else "RGB", transform, augment)
+    inside = {name: name for name in checkpoint_files.read(folder / WEIGHTS)}
+    mode = "L" if channels == 1 else "RGB"
+    return OwnModel(network, folder / WEIGHTS, inside, names, mode, transform, augment)
 
 
 def _data_of(folder: Path, fingerprint: str) -> Path:
@@ -146,24 +169,43 @@ def _of_torchvision(
     count = _outputs(architecture, tensors, path)
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
         network = torchvision_networks.make_whole(architecture, count)
-    torchvision_networks.fill(network, tensors, path)
-    published = tuple(entry.meta["categories"])
+    inside = torchvision_networks.fill(network, tensors, path)
+    published, notes = tuple(entry.meta["categories"]), []
+    if count == len(published):
+        torchvision_networks.as_published(network)
+    elif hasattr(network, "transform_input"):
+        notes.append(_ITS_INPUT.format(architecture=architecture))
     if classes is not None:
         names = _read_classes(classes, count, path)
     else:
-        names = published if count == len(published) else tuple(str(number) for number in range(count))
-    model = OwnModel(network.eval(), path, names, "RGB", _transform_of(entry, preprocessing), _moved_or_mirrored)
+        names = published if count == len(published) else tuple(map(str, range(count)))
+    transform = _transform_of(entry, preprocessing)
+    model = OwnModel(
+        network.eval(), path, inside, names, "RGB", transform, _moved_or_mirrored, classes is not None, tuple(notes)
+    )
     _try(model, path)
     return model
 
 
-def _outputs(architecture: str, tensors: dict[str, Tensor], path: Path) -> int:
+_ITS_INPUT = (
+    "{architecture} is run without transform_input. If it was made from published weights, which set it, "
+    "add --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5: that is the same."
+)
+
+
+def _outputs(architecture: str, tensors: Mapping[str, Tensor], path: Path) -> int:
     """How many classes a checkpoint has: the rows of the last layer, whose parameters come last in every classifier."""
-    with torch.device("meta"):
-        *_, (name, _) = torchvision_networks.make_whole(architecture, 2).named_parameters()
-    if name not in tensors or not tensors[name].dim():
-        raise InputError(f"{path} is not a checkpoint of {architecture}: it has no {name}")
-    return len(tensors[name])
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                network = torchvision_networks.make_whole(architecture, 2)
+        except NotImplementedError:  # some compute their widths with tensors
+            network = torchvision_networks.make_whole(architecture, 2)
+    *_, (last, _) = network.named_parameters()
+    for name, known in torchvision_networks.names_in(network, tensors, path).items():
+        if known == last and tensors[name].dim():
+            return len(tensors[name])
+    raise InputError(f"{path} is not a checkpoint of {architecture}: it has no {last}")
 
 
 def _transform_of(entry: Any, preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
@@ -190,12 +232,14 @@ def _try(model: OwnModel, path: Path) -> None:
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = one.shape[2:]
         reason = str(error).splitlines()[0]
-        raise InputError(f"the network of {path} takes no images of {height}x{width} pixels: {reason}") from error
+        raise InputError(
+            f"the network of {path} takes no images of {height}x{width} pixels (--size says another): {reason}"
+        ) from error
 
 
 def _read_classes(path: Path, count: int, model: Path) -> tuple[str, ...]:
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold the class names, one per line") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -203,3 +247,50 @@ def _read_classes(path: Path, count: int, model: Path) -> tuple[str, ...]:
     if len(names) != count:
         raise InputError(f"{path} names {len(names)} classes, but {model} has {count}")
     return names
+
+
+@dataclass(frozen=True)
+class ControlImage:
+    """An image file and, if it lies in a class folder, the number of its class."""
+
+    file: Path
+    label: int | None
+
+
+def control_images(folder: Path, model: OwnModel, without: Iterable[Path]) -> tuple[ControlImage, ...]:
+    """The images of a folder, which lie in it or in folders named as classes, but for the edited ones.
+
+    :raises InputError: for a folder that is missing or has no images, or a folder in it that is no class.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: it should be a folder of control images")
+    by_class, loose = class_folders(folder), in_folder(folder)
+    if by_class and loose:
+        raise InputError(f"{folder} holds both images and folders: put every image into the folder of its class")
+    found = [ControlImage(file, None) for file in loose]
+    for name, files in by_class.items():
+        try:
+            label = model.label(name)
+        except InputError as error:
+            raise InputError(f"{folder / name} is not named as a class: {error}") from error
+        found += [ControlImage(file, label) for file in files]
+    edited = {file.resolve() for file in without}
+    kept = tuple(image for image in found if image.file.resolve() not in edited)
+    if not kept:
+        raise InputError(f"{folder} holds no control images; read are files that end in {', '.join(SUFFIXES)}")
+    return kept
+
+
+def order_note(folder: Path, model: OwnModel) -> tuple[str, ...]:
+    """A sentence where class folders are named by numbers whose order as text is another, and no names were given."""
+    names = list(class_folders(folder))
+    if model.named or not all(map(str.isdecimal, names)) or names == (by_number := sorted(names, key=int)):
+        return ()
+    return (
+        f"The folders of {folder} are taken for the numbers of outputs: {_few(by_number)}. Where training sorted them "
+        f"as text, as torchvision's ImageFolder does ({_few(names)}), --classes must list them in that order.",
+    )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join([*names[:4], "…"])

@@ -1,4 +1,6 @@
-"""The report on a patch: Markdown for people, JSON for programs, and a sheet of the control images that flipped."""
+"""The report on a patch: its side effects on control images, as Markdown, as JSON, and as a sheet of what flipped."""
+
+from __future__ import annotations
 
 import json
 import math
@@ -8,18 +10,80 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import nn
 
+from benchmarks import metrics
 from benchmarks.data.image_files import read_image
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
-from pipelines.patching.side_effects import Flip, SideEffects
+from pipelines.jobs.progress import Progress
+from pipelines.patching.own_models import ControlImage, OwnModel, answers
 from pipelines.reporting.figures.saving import save
 from pipelines.reporting.figures.style import editor_title, new_figure, styled
 
 SHOWN = 24
 """Most flips on the sheet and in the Markdown; the JSON file has all."""
+_CHUNK = 64
 _COLUMNS = 6
 _CAPTION_SIZE = 8
+_TITLE, _SHEET = "# Patch of ", ".flips.png"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A control image that the patched model answers in another way, with class names."""
+
+    file: Path
+    label: str | None
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """The answers to control images before and after a patch, compared.
+
+    :ivar images: how many they are.
+    :ivar flip_rate: share of them whose answer changed, in percent, with Wilson's interval.
+    :ivar error_before, error_after: in percent, and ``drawdown``, their signed difference in percentage points; None
+        if the true classes are not known.
+    """
+
+    images: int
+    flips: tuple[Flip, ...]
+    flip_rate: Estimate
+    error_before: Estimate | None
+    error_after: Estimate | None
+    drawdown: Estimate | None
+
+
+def side_effects(model: OwnModel, patched: nn.Module, images: tuple[ControlImage, ...]) -> SideEffects:
+    """Ask ``model`` and its ``patched`` network about every control image."""
+    flips: list[Flip] = []
+    wrong: list[tuple[bool, bool]] = []
+    progress = Progress("patch: control images", len(images), "images")
+    for start in range(0, len(images), _CHUNK):
+        some = images[start : start + _CHUNK]
+        inputs = model.inputs([image.file for image in some])
+        before, after = (answers(network, inputs) for network in (model.network, patched))
+        for image, old, new in zip(some, before, after, strict=True):
+            if old != new:
+                true = None if image.label is None else model.classes[image.label]
+                flips.append(Flip(image.file, true, model.called(old), model.called(new)))
+            if image.label is not None:
+                wrong.append((old != image.label, new != image.label))
+        progress.advance(len(some))
+    count = len(wrong)
+    worse, better = wrong.count((False, True)), wrong.count((True, False))
+    old_errors = better + wrong.count((True, True))
+    return SideEffects(
+        images=len(images),
+        flips=tuple(flips),
+        flip_rate=metrics.share(len(flips), len(images)),
+        error_before=metrics.share(old_errors, count) if wrong else None,
+        error_after=metrics.share(old_errors + worse - better, count) if wrong else None,
+        drawdown=metrics.paired_change(worse, better, count) if wrong else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -33,9 +97,9 @@ class EditedImage:
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What a patch is and what it does.
+    """Everything that is said about a patch.
 
-    :ivar out: the patched model.
+    :ivar model: the file or folder that was patched into ``out``; ``patch`` is the file that holds the change alone.
     :ivar seconds: wall time of finding the edit, learning rates that failed included.
     :ivar changed: numbers of parameters by name of the changed tensor, of ``parameters`` in all.
     :ivar patch_bytes: of the changed tensors.
@@ -44,6 +108,7 @@ class PatchReport:
 
     model: str
     out: str
+    patch: str
     editor: str
     layers: str
     hyperparameters: Mapping[str, float]
@@ -57,27 +122,37 @@ class PatchReport:
     original: str
     patched: str
     effects: SideEffects
+    notes: tuple[str, ...] = ()
 
 
 def write(report: PatchReport, stem: Path, mode: str) -> str:
-    """Write ``<stem>.md``, ``<stem>.json`` and, if something flipped, ``<stem>.flips.png``; returns the Markdown.
+    """Write ``<stem>.md``, ``<stem>.json`` and, if something flipped, ``<stem>.flips.png``, and return the Markdown.
 
     :param mode: Pillow's, of the images on the sheet.
     """
-    sheet = stem.with_name(f"{stem.name}.flips.png")
-    sheet.unlink(missing_ok=True)
     if report.effects.flips:
         save(_sheet(report.effects.flips[:SHOWN], mode), stem.with_name(f"{stem.name}.flips"), kinds=("png",))
-    text = "\n".join(_lines(report, sheet.name, f"{stem}.patch.safetensors")) + "\n"
+    text = "\n".join(_lines(report, f"{stem.name}{_SHEET}")) + "\n"
     write_atomically(stem.with_name(f"{stem.name}.md"), text)
     content = json.dumps({"succeeded": True, **asdict(report)}, indent=2, default=str)
     write_atomically(stem.with_name(f"{stem.name}.json"), content + "\n")
     return text
 
 
-def _lines(report: PatchReport, sheet: str, patch: str) -> Iterator[str]:
+def is_report(path: Path) -> bool:
+    """Whether a file is part of an earlier report, ``<stem>.md``, ``.json`` or ``.flips.png``, and not a user's own."""
+    try:
+        if path.suffix == ".md":
+            return path.read_text().startswith(_TITLE)
+        data = path.with_name(path.name.removesuffix(_SHEET).removesuffix(".json") + ".json")
+        return "succeeded" in json.loads(data.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
     effects = report.effects
-    yield f"# Patch of {report.model}\n"
+    yield f"{_TITLE}{report.model}\n"
     images, steps = _plural(len(report.edited), "image"), _plural(report.steps, "step")
     yield f"{images} corrected in {steps}, {report.seconds:.1f} s.\n"
     yield "| image | answer before | answer now |\n| --- | --- | --- |"
@@ -98,10 +173,12 @@ def _lines(report: PatchReport, sheet: str, patch: str) -> Iterator[str]:
     else:
         errors = f"error {effects.error_before.value:.2f} % before, {effects.error_after.value:.2f} % after"
         yield f"- **Signed drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
+    for note in report.notes:
+        yield f"- **Note**: {note}"
     yield "\nIntervals are of 95 %, over other control images like these. The edited images are not among them.\n"
     yield from _flips(effects, sheet)
     yield f"Weights {report.original[:12]} became {report.patched[:12]}. To go back:\n"
-    yield f"    python -m pipelines.patch remove {patch} --model {report.out} --out ORIGINAL"
+    yield f"    python -m pipelines.patch remove {report.patch} --model {report.out} --out ORIGINAL"
 
 
 def _flips(effects: SideEffects, sheet: str) -> Iterator[str]:

@@ -1,1 +1,22 @@
-"""How results are shown: Markdown tables, figures, the leaderboard page, the paper's numbers beside ours."""
+"""What is said about results, for every kind of task the same way: from files to tables, claims, pages and figures.
+
+The way through, as ``pipelines/report.py`` walks it:
+
+1. ``tables/results.py`` reads what ``evaluate`` wrote. A :class:`~pipelines.reporting.tables.results.CellResult` is one
+   cell: records, description, and how good its model was before any edit. Its ``row`` holds every metric with its 95 %
+   interval. What the metrics are says :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals
+   are computed in ``benchmarks/metrics.py``.
+2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper
+   (``tables/published.py``). A table is a small definition, a
+   :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a kind of task, tables included,
+   is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its adapter in ``pipelines/tasks``
+   gives. ``write_tables`` writes them, ``tables/markdown.py`` is how they look.
+3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is,
+   ``judging.py`` finds its rows and compares them, ``statistics.py`` makes differences, intervals and verdicts.
+4. ``pages/`` are the pages beside the tables: the leaderboard in HTML, claims, edits in a row, and ``index.py`` for
+   results/README.md. Text of other people's passes through ``escape`` or ``code`` of ``tables/markdown.py``.
+5. ``figures/`` draws frames; ``drawing.py`` decides which figures there are.
+
+Nothing here knows a stage or a task. To show a further metric, add it to the task's ``Measures`` and name it in the
+``columns`` of a table; to claim something about any row of any table, add an entry to ``results/claims.yaml``.
+"""

@@ -1,102 +1,170 @@
-"""The figures of a report, drawn on several cores."""
+"""Which figures the results of a benchmark allow, and drawing those whose data changed, on several cores."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from baselines.model_files import DESCRIPTION
-from benchmarks.errors import InputError
+from benchmarks.files import file_hash, write_atomically
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS
+from pipelines.jobs.cells import models_of
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.reporting.figures import catalogue
+from pipelines.reporting import figures, frames
 from pipelines.reporting.pages import sequences
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.tables.presentation import Quantities
+from pipelines.reporting.tables.results import CellResult
+from pipelines.store.csv_files import KEYS, remove_others
 from pipelines.store.layout import HISTORY, RANKS, Layout
 
-_SCALABLE = (
-    "table1",
-    "table2",
-    "table3",
-    "table4",
-    "table5",
-    "ranks",
-    "steps-drawdown",
-    "generality-drawdown",
-    "error-drawdown",
-    "figure2",
-    "curves",
-    "sequences",
-)
-"""Figures for papers, which are also written as SVG."""
+_Draw = Callable[[], Figure]
+_SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"
+_ONLY_PNG = ("tuning-", "training-")
+"""Beginnings of the names of figures that are not for papers; all others are written as SVG, too."""
+_UNFIT = "no more general than the unedited network"
 
 
 def draw(
     settings: Settings,
     layout: Layout,
-    results: list[CellResult],
+    results: Sequence[CellResult],
     board: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
+    quantities: Quantities,
 ) -> None:
     """Write every figure that the results allow; one that they no longer allow is removed.
 
+    A figure whose data, code and files have not changed is not drawn again. One that cannot be drawn is left out, which
+    a line on stderr says.
+
     :param board: the leaderboard; ``tables`` the paper's by name, empty where this run has none of their rows.
     """
-    drawn: dict[str, Callable[[], Figure]] = {
-        "generality-drawdown": partial(
-            catalogue.scatter, board, x="generality", curves=_tradeoffs(settings, layout, board)
-        ),
+    drawn = {**_tables(tables, quantities), **_scatters(settings, layout, board, tables, quantities)}
+    drawn |= _from_files(layout, quantities)
+    for editor, (studies, threshold) in _studies(layout, results).items():
+        title = f"Tuning of {figures.editor_title(editor)}"
+        axes = {"y": quantities.drawdown[0], "titles": (_SUCCESS, quantities.drawdown[1])}
+        drawn[f"tuning-{editor}"] = partial(figures.tuning_panels, studies, threshold, title=title, **axes)
+    for folder in [key.described for key in models_of(settings, layout.benchmark)]:
+        if (folder / HISTORY).exists():
+            drawn[f"training-{folder.name}"] = partial(_training, folder, quantities)
+    write(drawn, layout.figures, layout.drawn, settings.processes)
+
+
+def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int = 1) -> None:
+    """Write figures by name into the folder and remove all other files there.
+
+    :param drawn: functions of a module with their arguments, so that they can be sent to another process.
+    :param memory: the file that remembers what each figure was drawn from.
+    """
+    try:
+        before = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        before = {}
+    pieces = [(folder / name, figure, before.get(name)) for name, figure in drawn.items()]
+    made = dict(zip(drawn, parallel_map(_write, pieces, processes, torch.device("cpu")), strict=True))
+    write_atomically(memory, json.dumps(made, indent=1) + "\n")
+    wanted = {name for one in made.values() for name in one["files"]}
+    remove_others(folder, wanted)
+
+
+def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:
+    """Draw and write a figure unless its files are there already; returns what it was drawn from, and their hashes."""
+    path, figure, before = piece
+    kinds = ("png",) if path.name.startswith(_ONLY_PNG) else ("png", "svg")
+    try:
+        source = hashlib.sha256(repr((_code(), _plain(figure))).encode()).hexdigest()
+        if before and before["source"] == source:
+            there = [path.with_name(name) for name in before["files"]]
+            if there and all(file.exists() and file_hash(file) == before["files"][file.name] for file in there):
+                return before
+        files = figures.save(figure(), path, kinds)
+    except Exception as error:  # a picture is never worth a report
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"figure {path.name} is left out: {reason}", file=sys.stderr, flush=True)
+        return {"source": "", "files": {}}
+    return {"source": source, "files": {file.name: file_hash(file) for file in files}}
+
+
+def _code() -> tuple[str, ...]:
+    files = [*sorted(Path(figures.__file__).parent.glob("*.py")), Path(frames.__file__), Path(__file__)]
+    return (matplotlib.__version__, *map(file_hash, files))
+
+
+def _plain(value: Any) -> Any:
+    """A value as texts that are equal if a figure of it is."""
+    if isinstance(value, partial):
+        return value.func.__qualname__, _plain(value.args), _plain(value.keywords)
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return value.to_csv()
+    if isinstance(value, Mapping):
+        return [(key, _plain(one)) for key, one in value.items()]
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Path):
+        return str(value), [file_hash(file) for file in sorted(value.glob("*")) if file.suffix in (".csv", ".json")]
+    return repr(value)
+
+
+def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[str, _Draw]:
+    """Bars of every table with a measured drawdown: beside it the model's quality, or the success on a single model."""
+    drawdown, title = quantities.drawdown
+    drawn: dict[str, _Draw] = {}
+    for name, frame in tables.items():
+        if frame.empty or not frame[drawdown].notna().any():
+            continue
+        if frame.loc[frame[drawdown].notna(), "training"].nunique() > 1:
+            beside: dict[str, Any] = {"quality": quantities.quality[0], "titles": (title, quantities.quality[1])}
+        else:
+            beside = {"quality": "success_rate", "titles": (title, _SUCCESS), "required": frames.REQUIRED_SUCCESS}
+            beside |= {"group": "layers"} if frame["editor"].duplicated().any() else {}
+        unfit = (~frames.carries_further(frame), _UNFIT)
+        drawn[name] = partial(figures.table_bars, frame, drawdown=drawdown, unfit=unfit, **beside)
+    return drawn
+
+
+def _scatters(
+    settings: Settings,
+    layout: Layout,
+    board: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    quantities: Quantities,
+) -> dict[str, _Draw]:
+    """Drawdown against generality, steps and, of several models, quality."""
+    y, title = quantities.drawdown
+    unfit = (~frames.carries_further(board), _UNFIT)
+    general = {"titles": (_GENERALITY, title), "more_is_better": True, "curves": _settings_of(settings, layout, board)}
+    if board["generality_before"].notna().any():
+        general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
+    drawn: dict[str, _Draw] = {
+        "generality-drawdown": partial(figures.scatter, board, "generality", y, unfit=unfit, **general)
     }
     if board["num_steps"].notna().any():
-        drawn["steps-drawdown"] = partial(catalogue.scatter, board, x="num_steps")
+        steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
+        drawn["steps-drawdown"] = partial(figures.scatter, board, "num_steps", y, unfit=unfit, **steps)
     if board["training"].nunique() > 1:
-        measured = (tables["table3"] if len(tables["table3"]) else board).dropna(subset="drawdown")
-        drawn["error-drawdown"] = partial(catalogue.error_drawdown_scatter, measured)
-    for name in ("table3", "table4", "table5"):
-        if not tables[name].empty and board["training"].nunique() > 1:
-            drawn[name] = partial(catalogue.table3_bars, tables[name])
-    if (layout.results / RANKS).exists():
-        drawn["ranks"] = partial(catalogue.rank_bars, pd.read_csv(layout.results / RANKS))
-    if not tables["table1"].empty:
-        drawn["table1"] = partial(catalogue.table1_bars, tables["table1"])
-    if not tables["table2"].empty:
-        drawn["table2"] = partial(catalogue.table2_bars, tables["table2"])
-    analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
-    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
-        drawn["figure2"] = partial(catalogue.figure2, *map(pd.read_csv, analysed))
-    curves = layout.results / "curves.csv"
-    if curves.exists() and not (frame := pd.read_csv(curves)).empty:
-        drawn["curves"] = partial(catalogue.tradeoff_curves, frame)
-    rows = sequences.table(layout, "sequences")
-    if not rows.empty:
-        drawn["sequences"] = partial(catalogue.sequence_curves, rows)
-    for editor, (studies, threshold) in _studies(layout, results).items():
-        drawn[f"tuning-{editor}"] = partial(catalogue.tradeoffs, studies, threshold, title=f"Tuning of {editor}")
-    for editor, series in _importances(layout, results).items():
-        drawn[f"importances-{editor}"] = partial(catalogue.importances, series)
-    trainings = settings.run_of(layout.benchmark).trainings
-    for folder in [layout.model(name, seed) for seed in settings.training_seeds for name in trainings]:
-        if (folder / HISTORY).exists():
-            history, kept = _history(folder)
-            drawn[f"training-{folder.name}"] = partial(
-                catalogue.training_curves, history, kept, title=f"{folder.name} training"
-            )
-    pieces = [(layout.figures / name, figure) for name, figure in drawn.items()]
-    written = {path for paths in parallel_map(_save, pieces, settings.processes, torch.device("cpu")) for path in paths}
-    for stale in set(layout.figures.iterdir()) - written:
-        stale.unlink()
+        quality, better = quantities.quality[0], {"more_is_better": quantities.more_is_better}
+        frame = next((one for one in (tables.get("table3"), board) if one is not None and len(one)), board)
+        frame = frame.dropna(subset=y)
+        better |= {"unfit": (~frames.carries_further(frame), _UNFIT), "titles": (quantities.quality[1], title)}
+        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(figures.scatter, frame, quality, y, **better)
+    return drawn
 
 
-def _tradeoffs(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
+def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
-    named = board.assign(editor=[settings.method(editor) for editor in board["editor"]]).sort_values("generality")
+    method = settings.benchmark(layout.benchmark).method
+    named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     curves = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
     if path.exists() and "generality" in (frame := pd.read_csv(path)):
@@ -104,41 +172,37 @@ def _tradeoffs(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[
     return curves
 
 
-def _history(folder: Path) -> tuple[pd.DataFrame, int]:
-    """A training's epochs and which of them was kept."""
-    try:
-        return pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} does not hold a whole training ({error!r}): train it again") from error
+def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
+    """Figures of what other stages wrote beside the records."""
+    drawn: dict[str, _Draw] = {}
+    if (layout.results / RANKS).exists():
+        drawn["ranks"] = partial(figures.rank_bars, pd.read_csv(layout.results / RANKS))
+    analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
+    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
+        drawn["figure2"] = partial(figures.figure2, *map(pd.read_csv, analysed))
+    curves = layout.results / "curves.csv"
+    if curves.exists() and not (frame := pd.read_csv(curves)).empty:
+        y, title = quantities.drawdown
+        drawn["curves"] = partial(figures.tradeoff_curves, frame, y, (_SUCCESS, title))
+    rows = sequences.table(layout, "sequences")
+    if not rows.empty:
+        drawn["sequences"] = partial(figures.sequence_curves, rows, quantities.sequences)
+    return drawn
 
 
-def _save(piece: tuple[Path, Callable[[], Figure]]) -> tuple[Path, ...]:
-    path, figure = piece
-    return catalogue.save(figure(), path, ("png", "svg") if path.name in _SCALABLE else ("png",))
+def _training(folder: Path, quantities: Quantities) -> Figure:
+    history, kept = pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
+    return figures.training_curves(history, kept, quantities.histories, quantities.judged, f"{folder.name} training")
 
 
-def _studies(layout: Layout, results: list[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
+def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
     """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
     found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
     for result in results:
-        cell, required = result.cell, result.description["tuning"].get("required", result.description["min_success"])
-        trials = pd.read_csv(layout.tuned(cell.editor) / f"{cell.file}.csv")
+        if not result.tuning:
+            continue
+        cell, required = result.cell, result.tuning.get("required", result.required)
+        trials = pd.read_csv(cell.tuned.with_suffix(".csv"))
         if len(trials) > 1:
-            found.setdefault(cell.editor, ({}, required))[0][f"{cell.training},\n{cell.layers}"] = trials
-    return found
-
-
-def _importances(layout: Layout, results: list[CellResult]) -> dict[str, dict[str, pd.Series]]:
-    """By editor and study, for those that tuned more than one hyperparameter."""
-    found: dict[str, dict[str, pd.Series]] = {}
-    for result in results:
-        cell = result.cell
-        path = layout.tuned(cell.editor) / f"{cell.file}.json"
-        try:
-            values = pd.Series(json.loads(path.read_text())["importances"], dtype=float)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
-            raise InputError(f"{path} does not hold a study ({error!r}): remove it and {again}") from error
-        if len(values) > 1 and values.notna().all():
-            found.setdefault(cell.editor, {})[f"{cell.training}, {cell.layers}"] = values
+            found.setdefault(cell.editor, ({}, required))[0][f"{cell.training}, {cell.layers}"] = trials
     return found

@@ -10,6 +10,9 @@ import pandas as pd
 
 from benchmarks.files import write_atomically
 
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
+
 
 def write_csv(path: Path, frame: pd.DataFrame, *, digits: int) -> None:
     """Write a table without its index, atomically, every float with so many significant digits."""

@@ -23,7 +23,7 @@ LEARNED = ".learned.csv"
 """Records of a cell's edits with the hyperparameters that training ended with, of a model trained for this editor."""
 
 TIMING = "timing.json"
-"""Beside models, chosen hyperparameters and translations: the wall time that they took."""
+"""Beside models and chosen hyperparameters: the wall time that they took."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,11 @@ class Layout:
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"
+
+    @property
+    def drawn(self) -> Path:
+        """What each figure was drawn from, so that none is drawn twice; not an output."""
+        return self.root / "unfinished" / self.benchmark / "figures.json"
 
     @property
     def figures(self) -> Path:

@@ -132,8 +132,8 @@ def of_tables(stages: Mapping[str, Mapping[str, Any]]) -> float | None:
 
 
 def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """What changes whenever a file is written again."""
-    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
+    """What changes whenever a file is written again, of the files that are there."""
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths if path.exists()}
 
 
 def _version(package: str) -> str | None:

@@ -46,6 +46,12 @@ def task_of(settings: Settings, benchmark: str) -> Task:
     return _registered[settings.benchmark(benchmark).task]
 
 
+def kinds() -> list[Task]:
+    """All kinds of task."""
+    _discover()
+    return list(_registered.values())
+
+
 @cache
 def _discover() -> None:
     for module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):

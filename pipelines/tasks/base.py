@@ -87,8 +87,8 @@ class Scorer(Protocol):
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """The edits of the requests ``rows``, and the milliseconds that each took."""
 
-    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> Any:
-        """A dataclass that says what an edit did; ``views`` includes its generality, ``every`` the whole split."""
+    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> Any:
+        """A dataclass that says what an edit did; ``generality`` includes that, ``every`` the whole split."""
 
     def statistics(self, editor: editors.Editor) -> Any:
         """What the editor must know of the training data; None, at no cost, for an editor that needs nothing."""
@@ -127,6 +127,8 @@ class Task(ABC):
     """In the folder of prepared data, the file that says what they are, their fingerprint included."""
     measures: ClassVar[Measures]
     """The metrics that records give, and which of them is the drawdown."""
+    presentation: ClassVar[Presentation]
+    """What tables and pages say."""
     rescorable: ClassVar[int] = 20
     """The best trials of a search are looked at on the whole split if it is at most so many times as large as the
     control examples of an edit; 0 for never. Looking at a larger one would cost more than all of the search."""
@@ -239,12 +241,6 @@ class Task(ABC):
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""
         return None
-
-    # Reports
-
-    def presentation(self, settings: Settings, benchmark: str) -> Presentation:
-        """What tables and pages say about such a benchmark."""
-        raise NotImplementedError
 
 
 def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:

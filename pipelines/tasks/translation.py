@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,16 +16,16 @@ import editors
 from baselines import editable_translation, translation
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import WEIGHTS
-from baselines.translation import TranslationEpoch, TranslationPlan
-from baselines.translation_objectives import LabelSmoothed, TranslationObjective
-from baselines.translators import TranslatorDescription, load_translator
+from baselines.training import Objective, train
+from baselines.translation import LabelSmoothed, SentencePairs, TranslationPlan, TranslatorDescription, load_translator
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.translation import bleu, corpora, corpus, requests, scoring
+from benchmarks.seeds import drawn_from
+from benchmarks.translation import bleu, corpora, corpus, requests, scoring, wording
 from benchmarks.translation.corpus import Corpus
+from benchmarks.translation.examples import examples
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture, Translator
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import (
     ALTERNATIVES,
     TEMPERATURE,
@@ -39,6 +40,10 @@ from pipelines.config.blocks import Benchmark, DataSettings, Name, Strict, Train
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, ModelKey
 from pipelines.jobs.progress import Progress
+from pipelines.reporting.tables import published
+from pipelines.reporting.tables.markdown import escape
+from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
+from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout
@@ -169,6 +174,61 @@ class TranslationBenchmark(Benchmark):
         return self
 
 
+def _caption(settings: Settings, benchmark: str) -> dict[str, str]:
+    block = settings.benchmark(benchmark)
+    asked = block.requests
+    return {"caption": wording.caption(asked.temperature, asked.alternatives, block.evaluation.control_size)}
+
+
+def _note(settings: Settings, cell: Cell) -> str:
+    block = settings.benchmark(cell.benchmark)
+    notes = [wording.training_note(block.training(cell.training)), wording.views_note(block.editor(cell.editor).views)]
+    return "; ".join(filter(None, notes))
+
+
+_SPREAD = [f"{name}_{seeds}_std" for name in ("bleu_drawdown", "bleu") for seeds in ("seeds", "edit_seeds")]
+TRANSLATORS = Presentation(
+    measures=TRANSLATIONS,
+    quality=lambda cell, description: bleu.Bleu.read(description, *_kept(cell)),
+    tables=(
+        Table(
+            name="table6",
+            title=wording.TITLE,
+            caption="{caption}",
+            columns=(*wording.COLUMNS, *_SPREAD),
+            rows=partial(in_papers_order, table="table6"),
+            main=True,
+            picture=wording.PICTURE,
+        ),
+    ),
+    leaderboard=Table(
+        name="leaderboard",
+        title=LEADERBOARD.title,
+        caption="Smallest BLEU drawdown first; rows whose success is clearly below the required rate last. {caption}",
+        columns=(*wording.COLUMNS, *_SPREAD),
+        rows=partial(leaderboard, tables=("table6",)),
+    ),
+    headline=wording.HEADLINE,
+    claims=published.DIRECTORY / "table6_claims.yaml",
+    quantities=Quantities(
+        drawdown=("bleu_drawdown", "BLEU drawdown (points)"),
+        quality=("bleu", "BLEU after training"),
+        more_is_better=True,
+        histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
+        judged=("valid_loss", "nats"),
+        sequences={},
+    ),
+    edited=wording.EDITED,
+    note=_note,
+    published_training=lambda settings, benchmark, training: wording.published_training(
+        training, settings.benchmark(benchmark).training(training)
+    ),
+    words=_caption,
+    examples=partial(examples, escape=escape),
+    files=wording.FILES,
+)
+
+
 @register
 class TranslationTask(Task):
     """Sentences are edited to get another translation; drawdown is the change of BLEU on the other sentences."""
@@ -177,6 +237,7 @@ class TranslationTask(Task):
     settings = TranslationBenchmark
     data_file = corpus.DESCRIPTION
     measures = TRANSLATIONS
+    presentation = TRANSLATORS
     rescorable = 0  # decoding the whole split for each of the best trials would cost too much
     packages = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
@@ -196,20 +257,21 @@ class TranslationTask(Task):
         block = settings.benchmark(key.benchmark)
         chosen, axes = block.training(key.training), (settings.seed, key.benchmark, key.training, key.seed)
         model, objective = _start(settings, key, data), _objective(settings, key, data)
-        trained = translation.train(
-            *(model, objective, data, chosen.plan, key.checkpoints, axes),
-            on_epoch=lambda epoch: on_epoch(_numbers(epoch)),
+        trained = train(
+            *(model, objective, SentencePairs(data, model), chosen.plan, key.checkpoints, axes),
+            on_epoch=lambda epoch: on_epoch(epoch.numbers),
         )
-        kept, history = trained.kept, [_numbers(epoch) for epoch in trained.history]
+        kept, history = trained.kept, [epoch.numbers for epoch in trained.history]
+        loss = kept.scores["valid_loss"]
         description = TranslatorDescription(
             architecture=asdict(trained.model.architecture),
             training=key.training,
             epoch=kept.epoch,
             epochs=len(history),
-            valid_loss=kept.valid_loss,
+            valid_loss=loss,
             corpus=data.fingerprint,
         )
-        outcome = f"kept epoch {kept.epoch} of {len(history)}, {kept.valid_loss:.3f} nats a token"
+        outcome = f"kept epoch {kept.epoch} of {len(history)}, {loss:.3f} nats a token"
         return Made(trained.model, description, outcome, history, trained.seconds)
 
     def made_from(self, settings: Settings, key: ModelKey) -> tuple[list[Any], Sequence[str | Path]]:
@@ -268,8 +330,12 @@ class TranslationTask(Task):
         write_atomically(timing, json.dumps(taken) + "\n")
 
     def kept(self, cell: Cell) -> list[Path]:
-        folder = cell.layout.results / "translations"
-        return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
+        return _kept(cell)
+
+
+def _kept(cell: Cell) -> list[Path]:
+    folder = cell.layout.results / "translations"
+    return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
 
 
 def _start(settings: Settings, key: ModelKey, data: Corpus) -> Translator:
@@ -285,11 +351,11 @@ def _start(settings: Settings, key: ModelKey, data: Corpus) -> Translator:
     return made
 
 
-def _objective(settings: Settings, key: ModelKey, data: Corpus) -> TranslationObjective:
+def _objective(settings: Settings, key: ModelKey, data: Corpus) -> Objective:
     block = settings.benchmark(key.benchmark)
     chosen, pool = block.training(key.training), key.checkpoints / "pool.jsonl"
     if not isinstance(chosen, EditableTranslationTraining):
-        return LabelSmoothed()
+        return LabelSmoothed(chosen.smoothing)
     if not pool.exists():
         plain = load_translator(ModelKey(key.benchmark, PLAIN, key.seed).folder, data, settings.torch_device())
         options = {"temperature": block.requests.temperature, "alternatives": chosen.alternatives}
@@ -297,7 +363,7 @@ def _objective(settings: Settings, key: ModelKey, data: Corpus) -> TranslationOb
         drawn = draw_requests(plain, data, "train", chosen.pool, *axes, **options)
         progress = Progress(f"draw edits for {key}", chosen.pool, "edits")
         save_requests(pool, data, list(_counted(drawn, progress)))
-    return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data))
+    return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data), chosen.smoothing)
 
 
 def _requests(benchmark: str, edits: EditSet) -> Path:
@@ -309,8 +375,3 @@ def _counted(drawn: Iterator[TranslationRequest], progress: Progress) -> Iterato
     for one in drawn:
         progress.advance()
         yield one
-
-
-def _numbers(epoch: TranslationEpoch) -> dict[str, float]:
-    values = asdict(epoch)
-    return values | values.pop("parts")

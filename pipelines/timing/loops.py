@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import editors
 from baselines import naive
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.scoring.scorer import EditRecord, Scorer
-from pipelines.timing import roofline
-from pipelines.timing import subjects as subjects
-from pipelines.timing.records import Comparison, Goal, Growth, Peak, Record
-from pipelines.timing.stopwatch import Conditions, exponent, in_turns, ratio, timed
-from pipelines.timing.training_steps import operations, training_step
+from pipelines.timing import rounds, subjects
+from pipelines.timing.rounds import Comparison, Conditions, Goal, Growth, Peak, Record, in_turns, ratio, timed
 
 K = 10
 _BETA, _EPS = 0.5, 1e-6
@@ -93,7 +91,7 @@ def evaluation(width: int, layers: str, images: int, device: torch.device) -> Wa
         return naive.predictions(model, inputs)
 
     def ours() -> EditRecord:
-        return scorer.record(row, edit, views=False)
+        return scorer.record(row, edit, generality=False)
 
     def naively() -> tuple[float, int]:
         after = naive.predictions(patched, inputs)
@@ -112,7 +110,7 @@ def edits_and_evaluation(width: int, layers: str, count: int, images: int, devic
     def ours() -> list[EditRecord]:
         scorer = Scorer(model, layers, data, data.test, requests)
         made, _ = scorer.edit(editor, range(count))
-        return [scorer.record(row, edit, views=False) for row, edit in enumerate(made)]
+        return [scorer.record(row, edit, generality=False) for row, edit in enumerate(made)]
 
     def naively() -> list[tuple[float, int]]:
         before, found = naive.predictions(model, inputs), []
@@ -130,12 +128,50 @@ def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions)
     """How much faster ours is; the first run of each way is compared and not timed."""
     ways = make(asked.device)
     differences = ways.differences(ways.ours(), ways.naive())
-    known = roofline.references(asked.device)
+    known = rounds.references(asked.device)
     paces = {name: reference.way for name, reference in known.items()}
     in_turns(paces, 1, asked.device)
     seconds = in_turns({"naive": ways.naive, "ours": ways.ours, **paces}, asked.turns, asked.device)
-    over_limit = roofline.over_limit(seconds, roofline.operations(ways.counted or ways.ours), known)
+    over_limit = rounds.over_limit(seconds, rounds.operations(ways.counted or ways.ours), known)
     return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, over_limit)
+
+
+def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions, compiled: bool = False) -> Record:
+    """The cost of a step of Editable Training, in plain steps; the first round is not timed."""
+    training = subjects.Training(width, batch, k, asked.device, compiled)
+    found, expected = training.gradient(training.ours), training.gradient(training.naive)
+    differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
+    ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
+    known = rounds.references(asked.device)
+    ways |= {name: reference.way for name, reference in known.items()}
+    in_turns(ways, 1, asked.device)
+    seconds = in_turns(ways, asked.turns, asked.device)
+    counted = subjects.Training(width, batch, k, asked.device) if compiled else training
+    over_limit = rounds.over_limit(seconds, rounds.operations(counted.stepper(counted.ours)), known)
+    over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
+    return Comparison(goal, seconds, over_plain["ours"], differences, over_limit, over_plain["naive"])
+
+
+def dispatched(asked: Conditions) -> Record:
+    """Tensor operations of one inner step: the difference between four inner steps and three, forward and backward."""
+    counts = {}
+    for name in ("ours", "naive"):
+        totals = []
+        for k in (3, 4):
+            training = subjects.Training(16, 8, k, torch.device("cpu"))
+            with _Counter() as counter:
+                training.gradient(getattr(training, name))
+            totals.append(counter.count)
+        counts[name] = totals[1] - totals[0]
+    return rounds.Operations("one inner step of Editable Training, ResNet-18, chain 3", counts)
+
+
+class _Counter(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:
@@ -153,7 +189,7 @@ def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> in
         subjects.network(width, where), layers, data, data.test, subjects.requests(data, 1), control_size=100
     )
     editor = editors.build("rmsprop", lr=LEARNING_RATES[width, layers], max_steps=1)
-    scorer.record(0, scorer.edit(editor, [0])[0][0], views=False)
+    scorer.record(0, scorer.edit(editor, [0])[0][0], generality=False)
     if where.type == "cuda":
         return torch.cuda.max_memory_allocated(where)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -172,7 +208,7 @@ def growth(
             if name == "naive" and before and before[-1] * size / sizes[len(before) - 1] > 2 * _PATIENCE:
                 continue
             before.append(_typical(way, asked))
-    exponents = {name: exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
+    exponents = {name: rounds.exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
     return Growth(title, quantity, sizes, seconds, exponents)
 
 
@@ -266,7 +302,7 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}"
         name, title = _marked(compiled, f"training-w{width}-k{k}", title)
         table[name] = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
-    table["operations"] = operations
+    table["operations"] = dispatched
     table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
     sizes = [500, 1000, 2000, 5000, 10000]
     table["growth-control"] = partial(growth, _evaluation, "control images", sizes, "Evaluation of an edit, width 16")

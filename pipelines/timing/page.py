@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from benchmarks.metrics import Estimate
 from pipelines.reporting.figures.style import HEIGHT, WIDTH, new_figure, styled
-from pipelines.timing.records import Comparison, Growth, Operations, Peak, Record
+from pipelines.timing.rounds import Comparison, Growth, Operations, Peak, Record
 
 _Kind = TypeVar("_Kind", bound=Record)
 _COLOURS = {"ours": "#0072B2", "naive": "#D55E00"}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+from collections.abc import Callable
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines import naive
+from baselines.editable import EditableObjective, EditableTerms
+from baselines.objectives import CrossEntropy, Step
 from benchmarks import models
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split, channel_statistics
@@ -77,3 +83,55 @@ def _images(count: int) -> Tensor:
         patches = F.interpolate(torch.rand(100, 3, 4, 4, generator=source), size=SIZE, mode="bilinear")
         made.append((200 * patches + 55 * torch.rand(100, 3, SIZE, SIZE, generator=source)).to(torch.uint8))
     return torch.cat(made)[:count]
+
+
+class Training:
+    """One batch of Editable Training on chain 3 whose edit takes all ``k`` inner steps, as losses of a model.
+
+    Ours, the naive way, and that of a plain step to compare with.
+    """
+
+    def __init__(self, width: int, batch: int, k: int, device: torch.device, compiled: bool = False) -> None:
+        # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another edit.
+        tiny = {"lr": 1e-5, "eps": 1e-2}
+        self.terms = EditableTerms(
+            editor="rmsprop", layers="chain3", c_edit=0.01, c_loc=0.01, max_steps=k, hyperparameters=tiny
+        )
+        self.model = network(width, device)
+        self.objective = EditableObjective(self.terms, compiled=compiled).to(device)
+        data = dataset(batch)
+        inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+        for seed in itertools.count():
+            self.step = Step(inputs, labels, seed)
+            model = copy.deepcopy(self.model).train()
+            if int(self.objective(model, self.step).parts["edit_steps"]) == k:
+                break
+
+    def plain(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        return CrossEntropy()(model, self.step).total
+
+    def ours(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        return objective(model, self.step).total
+
+    def naive(self, model: nn.Module, objective: nn.Module) -> Tensor:
+        editor = objective.editor()
+        rule = naive.RMSProp(editor.lr, editor.beta, editor.eps)
+        return naive.editable_loss(model, self.step, self.terms, self.terms.layers, rule, self.terms.max_steps)
+
+    def gradient(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Tensor:
+        """That of all parameters, the editor's included, as one vector."""
+        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
+        wanted = [*model.parameters(), *objective.parameters()]
+        return torch.cat([value.flatten() for value in torch.autograd.grad(loss(model, objective), wanted)])
+
+    def stepper(self, loss: Callable[[nn.Module, nn.Module], Tensor]) -> Callable[[], None]:
+        """A training step on a copy, which hardly moves: forward, backward, Adam."""
+        model, objective = copy.deepcopy(self.model).train(), copy.deepcopy(self.objective)
+        optimizer = torch.optim.Adam([*model.parameters(), *objective.parameters()], lr=1e-9, fused=True)
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss(model, objective).backward()
+            optimizer.step()
+
+        return step

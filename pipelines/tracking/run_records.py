@@ -1,32 +1,32 @@
-"""What MLflow shows: one run per leaderboard entry and one per training, made from result files."""
+"""The runs that MLflow shows of a benchmark, made from result files: one per leaderboard row, one per trained model."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import typer
 
+from baselines.model_files import DESCRIPTION
 from benchmarks.files import write_atomically
-from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
-from pipelines.reporting.claims.measurements import read_cost
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
-from pipelines.store.machine import git_commit
-from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, uri
+from pipelines.store.provenance import git_commit
+from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
-_DESCRIBING = ("model.json", EDITOR, COST, RANKS)
+_DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
+_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "sequences", "similar", "examples"]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences"]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
-    """Make the runs of a benchmark's experiment equal to ``records``, and say in ``mlflow/<benchmark>.json`` what came
-    of it.
+    """Make the runs of a benchmark's experiment equal to ``records``, and note it in ``mlflow/<benchmark>.json``.
 
     :returns: a warning if the server does not answer, else nothing.
     """
@@ -37,59 +37,66 @@ def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
     except Unreachable as error:
         warning = f"MLflow was not filled: {error}"
         typer.echo(f"warning: {warning}", err=True)
-    told = {"tracking_uri": uri(), "runs": len(records), **counts, "warning": warning}
+    told = {"tracking_uri": tracking_uri(), "runs": len(records), **counts, "warning": warning}
     write_atomically(Path("mlflow") / f"{benchmark}.json", json.dumps(told, indent=2) + "\n")
     return warning
 
 
 def run_records(
-    settings: Settings, benchmark: str, results: Sequence[CellResult], table: pd.DataFrame
+    layout: Layout,
+    results: Sequence[CellResult],
+    table: pd.DataFrame,
+    trainings: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    asked: Mapping[str, Mapping[str, Any]],
 ) -> list[RunRecord]:
-    """The runs of one benchmark's experiment.
+    """The runs of one benchmark's experiment, whatever its task.
 
-    :param table: the leaderboard, from which metrics and published values come.
+    :param results: of the cells, of which ``cell``, ``description`` and ``milliseconds`` are read.
+    :param table: the leaderboard, which has a row per cell; its numbers become metrics.
+    :param trainings: the settings of each training by name; each was repeated with all ``seeds``.
+    :param asked: by editor, what is asked of its edits besides their target.
     """
-    commit = git_commit()
-    layout = Layout(benchmark)
-    rows = {(row["training"], row["editor"], row["layers"]): row for row in table.to_dict("records")}
-    cells = [
-        _cell_run(result, rows[tuple(cell.names.values())], layout, commit, settings.editor(cell.editor).asked)
-        for result in results
-        for cell in [result.cell]
-    ]
-    trained = [
-        (training, seed) for seed in settings.training_seeds for training in settings.run_of(benchmark).trainings
-    ]
-    return cells + [_training_run(settings, layout, training, seed, commit) for training, seed in trained]
+    rows = {tuple(row[key] for key in KEYS): row for row in table.to_dict("records")}
+    tags = {"benchmark": layout.benchmark, "git_commit": git_commit(), "protocol": str(PROTOCOL)}
+    shared = [layout.results / f"{name}.md" for name in _PAGES] + [layout.results / "leaderboard.html"]
+    shared = _there(shared + [layout.figures / f"{name}.png" for name in _FIGURES])
+    cells = []
+    for result in results:
+        row = rows[tuple(result.cell.names.values())]
+        cells.append(_cell_run(layout, result, row, asked.get(result.cell.editor, {}), tags, shared))
+    trained = [_training_run(layout, name, seed, trainings[name], tags) for seed, name in product(seeds, trainings)]
+    return cells + trained
 
 
 def _cell_run(
-    result: CellResult, row: dict[str, Any], layout: Layout, commit: str, asked: Mapping[str, Any]
+    layout: Layout,
+    result: CellResult,
+    row: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    tags: Mapping[str, str],
+    shared: Sequence[Path],
 ) -> RunRecord:
-    cell = result.cell
-    described = (*KEYS, "note", "edits")
-    metrics = {name: float(value) for name, value in row.items() if name not in described}
+    cell, description = result.cell, result.description
+    metrics = {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name != "edits"}
     records = [layout.edits(cell.editor) / f"{cell.file}{kind}.csv" for kind in ("", MISTAKES)]
-    figures = sorted(layout.figures.glob(f"tuning-{cell.editor}.png"))
     return RunRecord(
-        key=f"{cell.training}/{cell.editor}/{cell.layers}",
+        key="/".join(cell.names.values()),
         parameters={
-            **result.description["hyperparameters"],
-            "max_steps": result.description["max_steps"],
+            **description["hyperparameters"],
+            "max_steps": description["max_steps"],
             **{name: value for name, value in asked.items() if value},
         },
         metrics={**metrics, **_similar(layout, cell), "milliseconds": float(result.milliseconds.mean())},
         series=_in_a_row(layout, cell),
         tags={
-            **_tags(layout, commit),
-            "training": cell.training,
-            "editor": cell.editor,
-            "layers": cell.layers,
+            **tags,
+            **cell.names,
             "kind": "edits",
-            "feasible": str(result.description["feasible"]).lower(),
+            "feasible": str(description["feasible"]).lower(),
             **({"note": row["note"]} if row["note"] else {}),
         },
-        artifacts=[*figures, *_shared(layout), *(path for path in records if path.exists())],
+        artifacts=[*_there([layout.figures / f"tuning-{cell.editor}.png"]), *shared, *_there(records)],
     )
 
 
@@ -104,7 +111,7 @@ def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
 
 
 def _similar(layout: Layout, cell: Cell) -> dict[str, float]:
-    """How many of the images most like the edited ones follow, for the cells that were asked."""
+    """The share of the images most like the edited ones that follow the edit, for the cells that were asked."""
     rows = _of(cell, layout.results / "similar.csv")
     return {name: float(rows[name].iloc[0]) for name in ("similar_accuracy", "similar_before") if len(rows)}
 
@@ -115,36 +122,26 @@ def _of(cell: Cell, path: Path) -> pd.DataFrame:
     return table[(table[KEYS] == list(cell.names.values())).all(axis=1)]
 
 
-def _training_run(settings: Settings, layout: Layout, training: str, seed: int, commit: str) -> RunRecord:
-    folder = layout.model(training, seed)
+def _training_run(
+    layout: Layout, training: str, seed: int, settings: Mapping[str, Any], tags: Mapping[str, str]
+) -> RunRecord:
+    folder = layout.described(training, seed)
+    model = folder.name
     path = folder / HISTORY  # a model made without training has none
     history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
-    curves = [name for name in history.columns if name != _EPOCH]
-    figure = layout.figures / f"training-{folder.name}.png"
+    cost = json.loads((folder / COST).read_text()) if (folder / COST).exists() else {}
     return RunRecord(
-        key=f"training/{folder.name}",
-        parameters=settings.training(layout.benchmark, training).model_dump(),
-        metrics=_cost(folder),
-        series={name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True)) for name in curves},
-        tags={**_tags(layout, commit), "training": training, "seed": str(seed), "kind": "training"},
-        artifacts=[path for path in (figure, *(folder / name for name in _DESCRIBING)) if path.exists()],
+        key=f"training/{model}",
+        parameters=settings,
+        metrics={name: value for name, value in cost.items() if name.startswith("cost_ratio")},
+        series={
+            name: list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True))
+            for name in history.columns.drop(_EPOCH)
+        },
+        tags={**tags, "training": training, "seed": str(seed), "kind": "training"},
+        artifacts=_there([layout.figures / f"training-{model}.png", *(folder / name for name in _DESCRIBING)]),
     )
 
 
-def _cost(folder: Path) -> dict[str, float]:
-    """What a step cost, in steps of plain training, of a training that edits."""
-    path = folder / COST
-    cost = read_cost(path) if path.exists() else {}
-    return {name: value for name, value in cost.items() if name.startswith("cost_ratio") and math.isfinite(value)}
-
-
-def _tags(layout: Layout, commit: str) -> dict[str, str]:
-    return {"benchmark": layout.benchmark, "git_commit": commit, "protocol": str(PROTOCOL)}
-
-
-def _shared(layout: Layout) -> list[Path]:
-    names = [*(f"table{number}.md" for number in range(1, 6)), "leaderboard.md", "leaderboard.html", "claims.md"]
-    names += ["sequences.md", "similar.md"]
-    figures = [*(f"table{number}.png" for number in range(1, 6)), "ranks.png", "steps-drawdown.png", "sequences.png"]
-    found = [layout.results / name for name in names] + [layout.figures / name for name in figures]
-    return [path for path in found if path.exists()]
+def _there(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if path.exists()]

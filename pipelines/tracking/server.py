@@ -1,4 +1,11 @@
-"""Getting at MLflow: its database made once and moved with the repository, its server tried with little patience."""
+"""Reaching MLflow: a database that is made once and moves with the repository, or a server that is tried briefly.
+
+Artifacts of a database's runs lie in ``artifacts`` beside it. MLflow would note that folder as an absolute path, which
+is lost when the repository moves, so experiments note ``mlflow-artifacts:/<experiment>`` instead: ``mlflow ui`` and
+``mlflow gc`` look for it below their ``--artifacts-destination``.
+"""
+
+from __future__ import annotations
 
 import logging
 import os
@@ -15,10 +22,11 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
 
 LOCK_SECONDS = 300
+_PROXIED = "mlflow-artifacts:/"
 
 
 class Unreachable(Exception):
-    """The tracking server does not answer, or failed on the way; one sentence that names its URI."""
+    """The tracking server does not answer, or fails on the way; one sentence that names its URI."""
 
 
 def import_mlflow():
@@ -32,6 +40,7 @@ def import_mlflow():
 
 @contextmanager
 def failing_as_unreachable(target: str) -> Iterator[None]:
+    """Turn what MLflow and its database raise into :class:`Unreachable`, without passwords."""
     mlflow = import_mlflow()
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -55,7 +64,7 @@ def _database(target: str) -> Path | None:
 
 @contextmanager
 def locked(target: str) -> Iterator[None]:
-    """One process at a time makes or rebuilds a database file; a server sees to that itself."""
+    """Let one process at a time make or rebuild a database file; a server sees to that itself."""
     if (database := _database(target)) is None:
         yield
         return
@@ -71,16 +80,22 @@ def connect(target: str, experiment: str) -> tuple[Any, str]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            client.create_experiment(experiment)
+            client.create_experiment(experiment, None if database is None else f"{_PROXIED}{experiment}")
         except mlflow.exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # then another machine made it meanwhile
                 raise
         found = client.get_experiment_by_name(experiment)
     elif found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    if database is not None:
-        _keep_artifacts_beside(database, found.experiment_id)
     return client, found.experiment_id
+
+
+def artifact_folder(target: str, run: Any) -> Path | None:
+    """Where the files of a run lie on this machine; None for those that only a server can reach."""
+    database, location = _database(target), run.info.artifact_uri
+    if database is not None and location.startswith(_PROXIED):
+        return database.parent / "artifacts" / location.removeprefix(_PROXIED)
+    return None if ":" in location else Path(location)
 
 
 def _reach(server: str):
@@ -118,17 +133,9 @@ def _open(database: Path):
         ) from error
 
 
-def _keep_artifacts_beside(database: Path, experiment_id: str) -> None:
-    """Names the artifact folder as relatively as the database; MLflow's absolute one is lost in a move."""
-    location = (database.parent / "artifacts" / experiment_id).as_posix()
-    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
-        statement = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-        connection.execute(statement, (location, int(experiment_id)))
-
-
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without the log lines of creating tables and of retries: what matters comes as an exception."""
+    """Leave out the log lines of creating tables and of retries: what matters comes as an exception."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -139,7 +146,7 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Other environment variables for a moment; MLflow takes its patience from there only."""
+    """Set environment variables for a moment; MLflow takes its patience from there only."""
     before = dict(os.environ)
     os.environ.update(values)
     try:

@@ -1,9 +1,11 @@
-"""MLflow shows what the result files say; nothing is kept in it only.
+"""MLflow's runs, made equal to what result files say, and a training's epochs while it goes on.
 
-Each of our runs carries the tag `suite.key`, by which it is found again, and, once it is complete,
-`suite.fingerprint`, a hash of all it shows. Runs without `suite.key` are the user's and never touched. What a
-rebuild replaces goes to MLflow's trash (`mlflow gc` empties it).
+Nothing is kept in MLflow only. Each run of the suite carries the tag ``suite.key``, by which it is found again, and,
+once it is complete, ``suite.fingerprint``, a hash of all it shows. Runs without ``suite.key`` are the user's and never
+touched. What a rebuild replaces goes to MLflow's trash (``mlflow gc`` empties it).
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -11,17 +13,19 @@ import math
 import os
 import posixpath
 import re
+import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
-from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked
+from pipelines.tracking.server import Unreachable, artifact_folder, connect, failing_as_unreachable, locked
 
 DEFAULT_URI = "sqlite:///mlflow/mlflow.db"  # from the working directory; artifacts beside it, in mlflow/artifacts
 
@@ -36,11 +40,12 @@ Parameters = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything one MLflow run shows, made from files.
+    """Everything that one MLflow run shows, made from files.
 
-    `key` ("plain/rmsprop/chain3") is unique in the experiment and the run's display name. `series` holds
-    curves of (epoch, value); a name is in `metrics` or in `series`. Numbers that are not finite are left
-    out. Artifacts go to "figures" (.png, .svg), "tables" (.md, .csv, .json) or the top.
+    :ivar key: unique in the experiment and the run's display name, such as ``plain/rmsprop/chain3``.
+    :ivar metrics: single numbers; those that are not finite are left out, here and in ``series``.
+    :ivar series: curves of (epoch, value); a name is in ``metrics`` or in ``series``.
+    :ivar artifacts: files, shown in "figures" (.png, .svg), "tables" (.md, .csv, .json) or at the top.
     """
 
     key: str
@@ -60,36 +65,36 @@ class Rebuilt:
     removed: int
 
 
-def uri() -> str:
-    """Where runs are tracked: the environment's MLFLOW_TRACKING_URI, else `DEFAULT_URI`."""
+def tracking_uri() -> str:
+    """The address where runs are tracked: the environment's MLFLOW_TRACKING_URI, else :data:`DEFAULT_URI`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
-_configured_uri = uri  # the functions below have a parameter `uri`
-
-
 def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = None) -> Rebuilt:
-    """Makes the suite's runs in `experiment` equal to `records`; doing it twice changes nothing.
+    """Make the suite's runs in ``experiment`` equal to ``records``; doing it twice changes nothing.
 
-    A run with the fingerprint of its record stays as it is (same run id). Other records are written, then
-    the runs they replace are deleted, and those of no record too, except a training under way. An
-    interrupted rebuild heals in the next one, because a fingerprint is set last. Raises InputError for a
-    name MLflow refuses or a broken database, Unreachable, OSError for an unreadable artifact, ValueError for
-    contradicting records.
+    A run with the fingerprint of its record stays as it is (same run id). Other records are written, then the runs they
+    replace are deleted, and those of no record too, except a training under way. An interrupted rebuild heals in the
+    next one, because a fingerprint is set last.
+
+    :raises InputError: for a name MLflow refuses or a broken database.
+    :raises Unreachable: if the server does not answer.
+    :raises OSError: for an unreadable artifact.
+    :raises ValueError: for contradicting records.
     """
     fingerprints = {record.key: _fingerprint(record) for record in records}
     if len(fingerprints) != len(records):
         raise ValueError("two records have the same key")
-    target = uri or _configured_uri()
+    target = uri or tracking_uri()
     with failing_as_unreachable(target), locked(target):
         client, experiment_id = connect(target, experiment)
         existing = _suite_runs(client, experiment_id)
         kept = set()
         for record in records:
             fingerprint = fingerprints[record.key]
-            same = next((run for run in existing if _shows(run, record, fingerprint)), None)
+            same = next((run for run in existing if _shows(target, run, record, fingerprint)), None)
             if same is None:
-                _write(client, experiment_id, record, fingerprint)
+                _write(target, client, experiment_id, record, fingerprint)
             else:
                 kept.add(same.info.run_id)
         stale = [run for run in existing if run.info.run_id not in kept]
@@ -101,49 +106,55 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
 
 @contextmanager
 def live_training(
-    experiment: str, key: str, parameters: Parameters, tags: Mapping[str, str], uri: str | None = None
+    experiment: str, model: str, parameters: Parameters, tags: Mapping[str, str], uri: str | None = None
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Yields `log(metrics, step)`, which shows a training's numbers in MLflow while it goes on.
+    """Yield ``log(metrics, epoch)``, which shows a training's numbers in MLflow while it goes on.
 
-    `rebuild` later replaces the run by the one made from files. A training that was killed or failed and
-    starts again with the same parameters continues its run; what was logged for a step stays. The run ends
-    FINISHED, or FAILED when the block raises. Raises InputError and Unreachable on entering; a server lost
-    later costs one warning, not the training.
+    :func:`rebuild` later replaces the run by the one made from files. A training that was killed or failed and starts
+    again with the same parameters continues its run; what was logged for an epoch stays. The run ends FINISHED, or
+    FAILED when the block raises. A server that does not answer, now or later, costs one warning and not the training.
+
+    :raises InputError: on entering, for a name MLflow refuses or a broken database.
     """
+    key, target = f"training/{model}", uri or tracking_uri()
     _check_names(key, [*parameters, *tags])
-    target = uri or _configured_uri()
-    with failing_as_unreachable(target), locked(target):
-        client, experiment_id = connect(target, experiment)
-        run_id, logged = _live_run(client, experiment_id, key, parameters, tags)
-    lost = False
+    client, run_id, logged = None, "", set()  # no client: lost
 
-    def unless_lost(act: Callable[..., None], *arguments: Any) -> None:
-        nonlocal lost
-        if lost:
-            return
+    def unless_lost(act: Callable[[], Any]) -> None:
+        nonlocal client
         try:
             with failing_as_unreachable(target):
-                act(*arguments)
+                act()
         except Unreachable as error:
-            lost = True
-            warnings.warn(f"{error} The training goes on and is shown later.", RuntimeWarning, stacklevel=3)
+            client = None
+            typer.echo(f"warning: {error} The training goes on without live metrics and is shown later.", err=True)
 
-    def log(metrics: Mapping[str, float], step: int) -> None:
+    def begin() -> None:
+        nonlocal client, run_id, logged
+        with locked(target):
+            reached, experiment_id = connect(target, experiment)
+            run_id, logged = _live_run(reached, experiment_id, key, parameters, tags)
+        client = reached
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
         _check_names(key, metrics)
-        new = _finite((name, step, value) for name, value in metrics.items() if (name, step) not in logged)
-        logged.update((name, step) for name, step, _ in new)
-        unless_lost(_log_points, client, run_id, new)
+        new = _finite((name, epoch, value) for name, value in metrics.items() if (name, epoch) not in logged)
+        logged.update((name, epoch) for name, epoch, _ in new)
+        if client:
+            unless_lost(lambda: _log_points(client, run_id, new))
 
+    unless_lost(begin)
+    ending = "FAILED"
     try:
         yield log
-    except BaseException:
-        unless_lost(client.set_terminated, run_id, "FAILED")
-        raise
-    unless_lost(client.set_terminated, run_id, "FINISHED")
+        ending = "FINISHED"
+    finally:
+        if client:
+            unless_lost(lambda: client.set_terminated(run_id, ending))
 
 
 def _live_run(client, experiment_id, key, parameters, tags) -> tuple[str, set[tuple[str, int]]]:
-    """The run to log to and the (metric, step) it has; unfinished runs of other parameters are deleted."""
+    """The run to log to and the (metric, epoch) it has; unfinished runs of other parameters are deleted."""
     runs = [run for run in _suite_runs(client, experiment_id) if run.data.tags[KEY] == key]
     unfinished = [run for run in runs if LIVE in run.data.tags and run.info.status != "FINISHED"]
     texts = {name: _clipped(value, LONGEST_PARAMETER) for name, value in parameters.items()}
@@ -165,18 +176,23 @@ def _is_training(run) -> bool:
     return LIVE in run.data.tags and run.info.status == "RUNNING"
 
 
-def _shows(run, record: RunRecord, fingerprint: str) -> bool:
+def _shows(target: str, run, record: RunRecord, fingerprint: str) -> bool:
     if run.data.tags[KEY] != record.key or run.data.tags.get(FINGERPRINT) != fingerprint:
         return False
-    folder = run.info.artifact_uri
-    return ":" in folder or all(Path(folder, name).is_file() for name in _artifacts(record))
+    folder = artifact_folder(target, run)
+    return folder is None or all((folder / name).is_file() for name in _artifacts(record))
 
 
-def _write(client, experiment_id: str, record: RunRecord, fingerprint: str) -> None:
+def _write(target: str, client, experiment_id: str, record: RunRecord, fingerprint: str) -> None:
     run_id = _create(client, experiment_id, record.key, record.tags, record.parameters)
     _log_points(client, run_id, _points(record))
+    folder = artifact_folder(target, client.get_run(run_id))
     for name, path in _artifacts(record).items():
-        client.log_artifact(run_id, str(path), posixpath.dirname(name) or None)
+        if folder is None:
+            client.log_artifact(run_id, str(path), posixpath.dirname(name) or None)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
     client.set_terminated(run_id, "FINISHED")
     client.set_tag(run_id, FINGERPRINT, fingerprint)
 

@@ -1,15 +1,18 @@
 """A data set that is learnt in seconds, and models for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from baselines.objectives import Losses, Objective, Step
-from baselines.training import Trained, TrainingPlan
+from baselines.images import ImageBatches, ImagePlan
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Epoch, Losses, Objective, Trained, train
 from benchmarks import models, seeds
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
@@ -17,6 +20,7 @@ from benchmarks.data.dataset import Dataset, Split
 CLASSES = ("a", "b", "c", "d")
 AXES = (0, "tiny", "plain", 0)
 MakeModel = Callable[..., nn.Module]
+Fit = Callable[..., Trained]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -113,5 +117,28 @@ def make_resnet() -> MakeModel:
 
 
 @pytest.fixture
-def plan() -> TrainingPlan:
-    return TrainingPlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
+def plan() -> ImagePlan:
+    return ImagePlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
+
+
+@pytest.fixture
+def fit(make_model: MakeModel, dataset: Dataset, plan: ImagePlan, tmp_path: Path) -> Fit:
+    """Trains the small network on the small data set, but for what is given; other options change the plan."""
+
+    def train_with(
+        objective: Objective | None = None,
+        *,
+        model: nn.Module | None = None,
+        data: Dataset = dataset,
+        folder: str = "",
+        axes: tuple[str | int, ...] = AXES,
+        new: Collection[str] = (),
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        on_step: Callable[[int], None] = lambda done: None,
+        **changed: Any,
+    ) -> Trained:
+        watched = {"on_epoch": on_epoch, "on_step": on_step, "new": new}
+        given = model or make_model(), objective or CrossEntropy(), ImageBatches(data), replace(plan, **changed)
+        return train(*given, tmp_path / folder, axes, **watched)
+
+    return train_with

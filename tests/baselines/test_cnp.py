@@ -167,7 +167,7 @@ def test_a_model_without_an_encoder_and_a_constraint_without_labels_are_refused(
         editor.edit(plain_twin(model), images[:1], predicts(0))
     with pytest.raises(EditError, match="the constraint must be constraints.predicts"):
         editor.edit(model, images[:1], lambda outputs: outputs.sum())
-    with pytest.raises(EditError, match="nan before the edit"):
+    with pytest.raises(EditError, match="nan before the first step"):
         editor.edit(model, images[:1] * math.nan, predicts(0))
 
 

@@ -17,9 +17,10 @@ from baselines.edit_targets import MatchedRanks, MistakenImages, RandomTargets, 
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import Step
 from benchmarks.data.augmentation import Augmentation
+from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.data.mistakes import Candidates, distribution_of_ranks, divide, mistakes
 from benchmarks.errors import InputError
+from benchmarks.scoring.mistakes import distribution_of_ranks, divide, mistakes
 from benchmarks.scoring.ranks import rank_distribution, ranks
 from benchmarks.seeds import generator
 

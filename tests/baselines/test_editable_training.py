@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import editors
 from baselines.editable import EditableObjective, EditableTerms
-from baselines.objectives import Losses, Step
-from baselines.training import TrainingPlan, train
+from baselines.images import ImageBatches, ImagePlan
+from baselines.objectives import Step
+from baselines.training import Losses, train
 from benchmarks import models
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
@@ -49,14 +50,14 @@ def network() -> nn.Module:
         return models.make("resnet18", channels=1, classes=CLASSES, width=4)
 
 
-def trained_with(digits: Dataset, folder: Path, plan: TrainingPlan, **options: Any) -> tuple[dict[str, Tensor], Any]:
+def trained_with(digits: Dataset, folder: Path, plan: ImagePlan, **options: Any) -> tuple[dict[str, Tensor], Any]:
     net, made = network(), EditableObjective(TERMS)
-    train(net, made, digits, plan, folder, (0, "bright", "editable"), **options)
+    train(net, made, ImageBatches(digits), plan, folder, (0, "bright", "editable"), **options)
     return net.state_dict() | {f"objective.{name}": value for name, value in made.state_dict().items()}, made
 
 
 def test_resumed_training_gives_the_same_bytes(digits: Dataset, tmp_path: Path) -> None:
-    plan = TrainingPlan(epochs=3, batch_size=16, lr=2e-3, schedule="cosine", clip_norm=10.0)
+    plan = ImagePlan(epochs=3, batch_size=16, lr=2e-3, schedule="cosine", clip_norm=10.0)
 
     def interrupt(epoch: Any) -> None:
         if epoch.epoch == 2:
@@ -75,7 +76,7 @@ def test_resumed_training_gives_the_same_bytes(digits: Dataset, tmp_path: Path) 
 def test_clipping_takes_model_and_editor_parameters_together(digits: Dataset, tmp_path: Path) -> None:
     moved = {}
     for clip_norm in (None, 1e-13):  # far below Adam's own epsilon, so that hardly anything moves
-        plan = TrainingPlan(epochs=1, batch_size=24, lr=1e-2, clip_norm=clip_norm)
+        plan = ImagePlan(epochs=1, batch_size=24, lr=1e-2, clip_norm=clip_norm)
         net = network().state_dict()
         weights, made = trained_with(digits, tmp_path / str(clip_norm), plan)
         beginning = EditableObjective(TERMS).state_dict()

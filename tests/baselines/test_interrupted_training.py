@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from baselines import checkpointing
-from baselines.checkpointing import CHECKPOINT, WITHIN
-from baselines.model_files import load_state
-from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import Epoch, Trained, TrainingPlan, train
+from baselines.checkpointing import CHECKPOINT, WITHIN, load_state
+from baselines.images import ImagePlan
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Epoch, Losses, Trained
 from benchmarks.data import dataset as datasets
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
-from tests.baselines.conftest import AXES, MakeModel, Scaled, assert_same, with_misleading_tuning
+from tests.baselines.conftest import AXES, Fit, MakeModel, Scaled, assert_same, with_misleading_tuning
 
 
 class Killed(Exception):
@@ -37,18 +37,16 @@ def kill_after(number: int) -> Callable[[Epoch], None]:
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, number: int
+    fit: Fit, dataset: Dataset, plan: ImagePlan, number: int
 ) -> None:
-    misleading = with_misleading_tuning(dataset) if number % 2 else dataset
+    data = with_misleading_tuning(dataset) if number % 2 else dataset
     objectives = [Scaled(), Scaled(), Scaled()]
-    unbroken = train(make_model(), objectives[0], misleading, plan, tmp_path / "unbroken", AXES)
+    unbroken = fit(objectives[0], data=data, folder="unbroken")
     with pytest.raises(Killed):
-        train(make_model(), objectives[1], misleading, plan, tmp_path / "broken", AXES, kill_after(number))
+        fit(objectives[1], data=data, folder="broken", on_epoch=kill_after(number))
     reported: list[Epoch] = []
     steps: list[int] = []
-    resumed = train(
-        make_model(), objectives[2], misleading, plan, tmp_path / "broken", AXES, reported.append, steps.append
-    )
+    resumed = fit(objectives[2], data=data, folder="broken", on_epoch=reported.append, on_step=steps.append)
     assert_same(resumed, unbroken)
     assert torch.equal(objectives[2].scale, objectives[0].scale)
     assert tuple(reported) == unbroken.history
@@ -57,16 +55,10 @@ def test_interrupted_training_ends_bit_identical_to_an_unbroken_one(
 
 @pytest.mark.parametrize(("number", "step"), [(1, 1), (1, 2), (2, 2), (4, 1)])
 def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
-    make_model: MakeModel,
-    dataset: Dataset,
-    plan: TrainingPlan,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    number: int,
-    step: int,
+    fit: Fit, plan: ImagePlan, monkeypatch: pytest.MonkeyPatch, number: int, step: int
 ) -> None:
     objectives = [Scaled(), Scaled(), Scaled()]
-    unbroken = train(make_model(), objectives[0], dataset, plan, tmp_path / "unbroken", AXES)
+    unbroken = fit(objectives[0], folder="unbroken")
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     made: list[int] = []
 
@@ -76,39 +68,35 @@ def test_training_that_is_killed_within_an_epoch_goes_on_from_the_step_that_was_
             raise Killed
 
     with pytest.raises(Killed):
-        train(make_model(), objectives[1], dataset, plan, tmp_path / "broken", AXES, on_step=kill)
+        fit(objectives[1], folder="broken", on_step=kill)
     left: list[int] = []
-    resumed = train(make_model(), objectives[2], dataset, plan, tmp_path / "broken", AXES, on_step=left.append)
+    resumed = fit(objectives[2], folder="broken", on_step=left.append)
     assert_same(resumed, unbroken)
     assert torch.equal(objectives[2].scale, objectives[0].scale)
-    assert resumed.history == unbroken.history
     assert (made + left) == [1, 2, 3] * plan.epochs
 
 
 def test_within_an_epoch_a_checkpoint_is_written_only_every_few_minutes(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, plan: ImagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(done: int) -> None:
         seen.append((done, (tmp_path / CHECKPOINT).exists(), (tmp_path / WITHIN).exists()))
 
     seen: list[tuple[int, bool, bool]] = []
     assert 60 <= checkpointing._SAVED_EVERY <= 600
-    train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "seldom", AXES, on_step=look)
+    fit(folder="seldom", on_step=look)
     assert not any(within for _, _, within in seen)
     seen.clear()
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
-    train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=look)
+    fit(on_step=look)
     # Not after the last step of an epoch, whose own checkpoint follows and makes the other one go.
-    first, later = (
-        [(1, False, True), (2, False, True), (3, False, True)],
-        [(1, True, True), (2, True, True), (3, True, True)],
-    )
+    first, later = ([(step, after, True) for step in (1, 2, 3)] for after in (False, True))
     assert seen == first + later * (plan.epochs - 1)
     assert not (tmp_path / WITHIN).exists()
 
 
 def test_the_time_of_a_process_that_was_killed_counts(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, plan: ImagePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
 
@@ -122,10 +110,9 @@ def test_the_time_of_a_process_that_was_killed_counts(
     monkeypatch.setattr(checkpointing.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     with pytest.raises(Killed):
-        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=on_step)
+        fit(on_step=on_step)
     clock[0] = 1000.0
-    resumed = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=on_step)
-    assert resumed.seconds == 10.0 * 3 * plan.epochs - 10.0  # the clock ticks after a step's checkpoint
+    assert fit(on_step=on_step).seconds == 10.0 * 3 * plan.epochs - 10.0  # it ticks after a step's checkpoint
 
 
 @pytest.mark.parametrize("where", [lambda bad: {"a": bad}, lambda bad: {"a": [{"b": (bad,)}]}])
@@ -134,30 +121,27 @@ def test_weights_that_are_no_numbers_are_found_at_any_depth(where: Callable[[tor
     assert not checkpointing._is_finite(where(torch.tensor([1.0, torch.nan])))
 
 
-def test_sgd_with_two_rates_resumes_to_the_same_model(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    plan = replace(plan, optimizer="sgd", lr_new=5e-2)
-
-    def run(folder: Path, on_epoch: Callable[[Epoch], None] = lambda epoch: None, new: tuple[str, ...] = ("4.bias",)):
-        return train(make_model(), CrossEntropy(), dataset, plan, folder, AXES, on_epoch, new=new)
-
-    whole = run(tmp_path / "whole")
+def test_sgd_with_two_rates_resumes_to_the_same_model(fit: Fit) -> None:
+    options = {"optimizer": "sgd", "lr_new": 5e-2}
+    whole = fit(folder="whole", new=["4.bias"], **options)
     with pytest.raises(Killed):
-        run(tmp_path / "killed", kill_after(2))
-    assert_same(run(tmp_path / "killed"), whole)
-    other = run(tmp_path / "killed", new=("4.weight",))  # another training: its checkpoint must not be gone on from
+        fit(folder="killed", new=["4.bias"], on_epoch=kill_after(2), **options)
+    assert_same(fit(folder="killed", new=["4.bias"], **options), whole)
+    # Another training: its checkpoint must not be gone on from.
+    other = fit(folder="killed", new=["4.weight"], **options)
     assert any(not torch.equal(*pair) for pair in zip(other.model.parameters(), whole.model.parameters(), strict=True))
-    assert_same(other, run(tmp_path / "other", new=("4.weight",)))
+    assert_same(other, fit(folder="other", new=["4.weight"], **options))
 
 
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import torch
+from baselines.images import ImageBatches, ImagePlan
 from baselines.objectives import CrossEntropy
-from baselines.training import TrainingPlan, train
-from benchmarks import dataset, models
+from baselines.training import train
+from benchmarks import models
+from benchmarks.data import dataset
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -169,15 +153,16 @@ def on_step(done):
     if begun.count(2) == 2:  # in the middle of the second epoch
         os.kill(os.getpid(), signal.SIGKILL)
 
-plan = TrainingPlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
+plan = ImagePlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
 folder = Path(sys.argv[1])
-train(model, CrossEntropy(), dataset.load(folder / "data"), plan, folder, (0, "tiny", "plain", 0), on_step=on_step)
+source = ImageBatches(dataset.load(folder / "data"))
+train(model, CrossEntropy(), source, plan, folder, (0, "tiny", "plain", 0), on_step=on_step)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_process_is_continued_bit_identically(
-    make_resnet: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    fit: Fit, make_resnet: MakeModel, dataset: Dataset, tmp_path: Path
 ) -> None:
     datasets.save(dataset, tmp_path / "data")
     root = Path(__file__).resolve().parents[2]
@@ -186,56 +171,50 @@ def test_killed_process_is_continued_bit_identically(
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(load_state(tmp_path / CHECKPOINT)["history"]) == 1
-    loaded = datasets.load(tmp_path / "data")
-    resumed = train(make_resnet(), CrossEntropy(), loaded, plan, tmp_path, AXES)
-    assert_same(resumed, train(make_resnet(), CrossEntropy(), dataset, plan, tmp_path / "unbroken", AXES))
+    resumed = fit(model=make_resnet(), data=datasets.load(tmp_path / "data"))
+    assert_same(resumed, fit(model=make_resnet(), folder="unbroken"))
 
 
-def test_finished_training_is_not_trained_again(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+def test_finished_training_is_not_trained_again(fit: Fit) -> None:
+    first = fit()
     steps: list[int] = []
-    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, on_step=steps.append), first)
+    assert_same(fit(on_step=steps.append), first)
     assert steps == []
 
 
 @pytest.mark.parametrize("other", ["lr", "epochs", "axes", "data", "initial weights", "objective", "its setting"])
 def test_checkpoint_of_other_settings_is_not_used(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, other: str
+    fit: Fit, make_model: MakeModel, dataset: Dataset, other: str
 ) -> None:
-    objective: Objective = Scaled()
     with pytest.raises(Killed):
-        train(make_model(), objective, dataset, plan, tmp_path / "used", AXES, kill_after(1))
+        fit(Scaled(), folder="used", on_epoch=kill_after(1))
 
     def anew(folder: str) -> Trained:
-        chosen = {"lr": replace(plan, lr=5e-3), "epochs": replace(plan, epochs=2)}.get(other, plan)
-        data = with_misleading_tuning(dataset) if other == "data" else dataset
-        goal = {"objective": CrossEntropy(), "its setting": Scaled(weight=0.1)}.get(other, Scaled())
-        axes = (1, *AXES[1:]) if other == "axes" else AXES
-        return train(make_model(int(other == "initial weights")), goal, data, chosen, tmp_path / folder, axes)
+        changed = {
+            "lr": {"lr": 5e-3},
+            "epochs": {"epochs": 2},
+            "axes": {"axes": (1, *AXES[1:])},
+            "data": {"data": with_misleading_tuning(dataset)},
+            "initial weights": {"model": make_model(1)},
+        }
+        objective = {"objective": CrossEntropy(), "its setting": Scaled(weight=0.1)}.get(other, Scaled())
+        return fit(objective, folder=folder, **changed.get(other, {}))
 
     assert_same(anew("used"), anew("fresh"))
 
 
-def test_corrupt_checkpoint_is_refused_by_name(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_corrupt_checkpoint_is_refused_by_name(fit: Fit, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES, kill_after(1))
+        fit(on_epoch=kill_after(1))
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match=r"checkpoint\.pt is not a readable checkpoint .*: remove it"):
-        train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+        fit()
 
 
-def test_checkpoint_of_something_else_is_started_over(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_checkpoint_of_something_else_is_started_over(fit: Fit, tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / CHECKPOINT)
-    plan = replace(plan, epochs=1)
-    found = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
-    assert_same(found, train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "fresh", AXES))
+    assert_same(fit(epochs=1), fit(epochs=1, folder="fresh"))
 
 
 class Poisoned(CrossEntropy):
@@ -265,13 +244,11 @@ class Poisoned(CrossEntropy):
     [
         (True, 4, r"the training loss became nan at step 2 of epoch 2;"),
         (False, 5, r"the training loss became nan at step 2 of epoch 2;"),
-        (True, 6, "the tuning loss became nan at the end"),
+        (True, 6, "the tuning loss became nan at the end of epoch 2;"),
     ],
 )
 def test_nan_stops_training_and_keeps_the_last_good_epoch(
-    make_model: MakeModel,
-    dataset: Dataset,
-    plan: TrainingPlan,
+    fit: Fit,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     spoils_weights: bool,
@@ -280,13 +257,12 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     saved_every: float,
 ) -> None:
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", saved_every)
-    unbroken = train(make_model(), Poisoned(), dataset, plan, tmp_path / "unbroken", AXES)
+    unbroken = fit(Poisoned(), folder="unbroken")
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "at", at)
         patch.setattr(Poisoned, "spoils_weights", spoils_weights)
         with pytest.raises(InputError, match=sentence) as caught:
-            train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
-    assert "of epoch 2" in str(caught.value)
+            fit(Poisoned())
     assert f"{tmp_path / CHECKPOINT} keeps epoch 1" in str(caught.value)
     kept = load_state(tmp_path / CHECKPOINT)
     assert len(kept["history"]) == 1
@@ -294,20 +270,16 @@ def test_nan_stops_training_and_keeps_the_last_good_epoch(
     assert (within is not None) == (saved_every == 0 and at != 4)
     for state in [kept] if within is None else [kept, within]:
         assert all(value.isfinite().all() for value in state["trained"].values())
-    assert_same(train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES), unbroken)
+    assert_same(fit(Poisoned()), unbroken)
 
 
-def test_huge_learning_rate_is_named(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_huge_learning_rate_is_named(fit: Fit) -> None:
     with pytest.raises(InputError, match=r"became (nan|inf) at .* of epoch \d; lower the learning rate \(now 1e\+37\)"):
-        train(make_model(), CrossEntropy(), dataset, replace(plan, lr=1e37), tmp_path, AXES)
+        fit(lr=1e37)
 
 
-def test_nan_in_the_first_epoch_leaves_no_checkpoint(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nan_in_the_first_epoch_leaves_no_checkpoint(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Poisoned, "at", 3)
     with pytest.raises(InputError, match=r"at step 3 of epoch 1; .*; no epoch was completed"):
-        train(make_model(), Poisoned(), dataset, plan, tmp_path, AXES)
+        fit(Poisoned())
     assert not (tmp_path / CHECKPOINT).exists()

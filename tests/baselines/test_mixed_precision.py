@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from baselines import objectives, precision
+from baselines.checkpointing import CHECKPOINT, load_state
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.cost import step_cost
 from baselines.editable import EditableObjective, EditableTerms
-from baselines.objectives import CrossEntropy, Distillation, Losses, Objective, Step
-from baselines.training import TrainingPlan, train
+from baselines.images import ImagePlan
+from baselines.objectives import CrossEntropy, Distillation, Step
+from baselines.training import Epoch, Losses, Objective, Trained
 from benchmarks import models
 from benchmarks.data.dataset import Dataset
 from editors.descent import DescentEditor
-from tests.baselines.conftest import AXES, MakeModel
+from tests.baselines.conftest import Fit, MakeModel, assert_same
 
 EDITABLE = EditableTerms(
     editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2, hyperparameters={"lr": 0.01}
@@ -132,29 +134,68 @@ def test_edits_are_made_in_float32(step: Step, monkeypatch: pytest.MonkeyPatch) 
     assert seen == [(torch.float32, torch.float32, False)] * 2
 
 
-def test_a_training_learns_in_it_and_is_judged_in_full_precision(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+@pytest.mark.parametrize(
+    ("architecture", "objective"), [("resnet18", EditableObjective(EDITABLE)), ("cnp_resnet18", CnpObjective(CNP))]
+)
+def test_a_step_that_edits_is_the_same_with_channels_last(architecture: str, objective: Objective, step: Step) -> None:
+    losses, gradients = {}, {}
+    for order in (torch.contiguous_format, torch.channels_last):
+        # In float64: rounding in float32 moves activations over the edge of a ReLU.
+        model, mine = network(architecture).double().to(memory_format=order), copy.deepcopy(objective).double()
+        given = replace(step, inputs=step.inputs.double().to(memory_format=order))
+        losses[order] = losses_of(mine, model, given, mixed_precision=False)
+        wanted = (*model.parameters(), *mine.parameters())
+        found = torch.autograd.grad(losses[order].total, wanted, allow_unused=True, materialize_grads=True)
+        gradients[order] = torch.cat([value.flatten() for value in found])
+    found, expected = gradients[torch.channels_last], gradients[torch.contiguous_format]
+    assert losses[torch.channels_last].parts["edit_steps"] == losses[torch.contiguous_format].parts["edit_steps"]
+    assert float((found - expected).norm() / expected.norm()) < 1e-10
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_networks_are_trained_with_channels_last_and_kept_as_they_were(
+    fit: Fit, make_resnet: MakeModel, tmp_path: Path, mixed: bool
 ) -> None:
-    longer = replace(plan, epochs=8, mixed_precision=True)
+    orders = set()
+
+    class Watched(CrossEntropy):
+        def forward(self, model: nn.Module, step: Step) -> Losses:
+            weight = model.get_parameter("chain1.0.conv1.weight")
+            orders.add((weight.is_contiguous(), weight.is_contiguous(memory_format=torch.channels_last)))
+            return super().forward(model, step)
+
+    def stop(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    def run(folder: str, **more: Any) -> Trained:
+        return fit(Watched(), model=make_resnet(), folder=folder, epochs=2, mixed_precision=mixed, **more)
+
+    trained = run("whole")
+    assert orders == {(not mixed, mixed)}
+    kept = load_state(tmp_path / "whole" / CHECKPOINT)["kept"]
+    assert all(value.is_contiguous() for value in (*kept.values(), *trained.model.state_dict().values()))
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", on_epoch=stop)
+    assert_same(run("broken"), trained)
+
+
+def test_a_training_learns_in_it_and_is_judged_in_full_precision(fit: Fit, make_model: MakeModel) -> None:
     model = make_model()
     seen = SeesConvolutions(model)
-    history = train(model, CrossEntropy(), dataset, longer, tmp_path, AXES).history
+    history = fit(model=model, epochs=8, mixed_precision=True).history
     assert history[-1].train_loss < 0.7 * history[0].train_loss
     assert seen.training == {torch.bfloat16}
     assert seen.evaluation == {torch.float32}
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
-def test_another_precision_does_not_go_on_from_a_checkpoint(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    full = train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES).history
-    mixed = train(make_model(), CrossEntropy(), dataset, replace(plan, mixed_precision=True), tmp_path, AXES).history
+def test_another_precision_does_not_go_on_from_a_checkpoint(fit: Fit) -> None:
+    full, mixed = (fit(mixed_precision=mixed).history for mixed in (False, True))
     assert mixed[0].train_loss != full[0].train_loss
 
 
 def test_steps_are_timed_in_the_precision_they_are_trained_in(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan
+    make_model: MakeModel, dataset: Dataset, plan: ImagePlan
 ) -> None:
     seen = []
 

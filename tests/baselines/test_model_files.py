@@ -10,20 +10,17 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from baselines.checkpointing import load_state, save_state
 from baselines.model_files import (
     DESCRIPTION,
     WEIGHTS,
     ModelDescription,
     load_model,
-    load_state,
     load_weights,
     save_model,
-    save_state,
 )
-from baselines.objectives import CrossEntropy
-from baselines.training import TrainingPlan, train
-from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
+from tests.baselines.conftest import Fit
 
 MakeResNet = Callable[..., nn.Module]
 TRAINED = ModelDescription("resnet18", {"width": 2}, 1, 4, "plain", 3, 5, 1.25, "a fingerprint")
@@ -41,12 +38,9 @@ def test_model_comes_back_bit_identical_and_in_evaluation_mode(make_resnet: Make
     assert int(loaded.stem.bn.num_batches_tracked) == 1
 
 
-def test_same_seed_same_bytes(
-    make_model: Callable[..., nn.Module], dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_same_seed_same_bytes(fit: Fit, tmp_path: Path) -> None:
     for folder in ("first", "second"):
-        trained = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / folder / "checkpoints", (0, "tiny"))
-        save_model(tmp_path / folder, trained.model, TRAINED)
+        save_model(tmp_path / folder, fit(folder=f"{folder}/checkpoints").model, TRAINED)
     for name in (WEIGHTS, DESCRIPTION):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 

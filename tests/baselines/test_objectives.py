@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.objectives import CrossEntropy, Distillation, Objective, Step, divergence
+from baselines.objectives import CrossEntropy, Distillation, Step, divergence
+from baselines.training import Objective
 from benchmarks.seeds import generator
 
 
@@ -24,7 +25,7 @@ def test_objective_without_a_definition_says_what_is_missing() -> None:
     class Unfinished(Objective):
         pass
 
-    with pytest.raises(TypeError, match=r"Unfinished must define forward\(model, step\)"):
+    with pytest.raises(TypeError, match=r"Unfinished must define forward\(model, batch\)"):
         Unfinished()(nn.Identity(), Step(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), seed=0))
 
 

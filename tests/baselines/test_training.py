@@ -2,7 +2,8 @@
 
 import math
 import random
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from baselines.objectives import CrossEntropy, Losses, Objective, Step
-from baselines.training import TrainingPlan, _kept, evaluate, train
+from baselines.images import ImageBatches, ImagePlan, evaluate
+from baselines.objectives import CrossEntropy, Step
+from baselines.training import Epoch, Losses, Objective, Pass, Plan, Source, train
+from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
+from benchmarks.errors import InputError
+from benchmarks.seeds import generator
 from tests.baselines.conftest import (
     AXES,
+    Fit,
     MakeModel,
     Scaled,
     assert_same,
@@ -38,30 +44,23 @@ class Recorded(CrossEntropy):
         return super().forward(model, step)
 
 
-def test_training_lowers_loss_and_error(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    history = train(make_model(), CrossEntropy(), dataset, replace(plan, epochs=8), tmp_path, AXES).history
+def test_training_lowers_loss_and_error(fit: Fit) -> None:
+    history = fit(epochs=8).history
     assert [epoch.epoch for epoch in history] == list(range(1, 9))
     assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert history[-1].train_error < history[0].train_error - 20
-    assert history[-1].tuning_error < 50
+    assert history[-1].scores["train_error"] < history[0].scores["train_error"] - 20
+    assert history[-1].scores["tuning_error"] < 50
 
 
-def test_training_returns_the_model_it_was_given_in_evaluation_mode(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_training_returns_the_model_it_was_given_in_evaluation_mode(fit: Fit, make_model: MakeModel) -> None:
     model = make_model()
-    trained = train(model, CrossEntropy(), dataset, replace(plan, epochs=1), tmp_path, AXES)
-    assert trained.model is model
+    assert fit(model=model, epochs=1).model is model
     assert not any(module.training for module in model.modules())
 
 
-def test_one_epoch_equals_adam_written_out(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    recorded, plan = Recorded(), replace(plan, epochs=1, lr=3e-3)
-    model = train(make_model(), recorded, dataset, plan, tmp_path, AXES).model
+def test_one_epoch_equals_adam_written_out(fit: Fit, make_model: MakeModel) -> None:
+    recorded = Recorded()
+    model = fit(recorded, epochs=1, lr=3e-3).model
     plain = make_model().train()
     values = list(plain.parameters())
     means, squares = ([torch.zeros_like(value) for value in values] for _ in range(2))
@@ -69,7 +68,7 @@ def test_one_epoch_equals_adam_written_out(
     for done, step in enumerate(recorded.steps):
         loss = F.cross_entropy(plain(step.inputs), step.labels)
         losses.append(float(loss.detach()))
-        lr = plan.lr * (1 + math.cos(math.pi * done / len(recorded.steps))) / 2
+        lr = 3e-3 * (1 + math.cos(math.pi * done / len(recorded.steps))) / 2
         with torch.no_grad():
             for place, gradient in enumerate(torch.autograd.grad(loss, values)):
                 means[place] = 0.9 * means[place] + 0.1 * gradient
@@ -84,11 +83,11 @@ def test_one_epoch_equals_adam_written_out(
 
 
 def test_every_epoch_sees_each_training_image_once_in_another_order(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    fit: Fit, dataset: Dataset, plan: ImagePlan
 ) -> None:
     still = replace(dataset, augmentation=replace(dataset.augmentation, crop_padding=0))
     recorded = Recorded()
-    train(make_model(), recorded, still, replace(plan, epochs=2), tmp_path, AXES)
+    fit(recorded, data=still, epochs=2)
     first, second = recorded.steps[:3], recorded.steps[3:]
     expected = sorted(image.numpy().tobytes() for image in still.inputs(still.train.images))
     orders = []
@@ -100,15 +99,10 @@ def test_every_epoch_sees_each_training_image_once_in_another_order(
     assert len({step.seed for step in recorded.steps}) == 6
 
 
-def test_labels_stay_with_their_images_and_augmentation_is_fresh(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    marked = replace(
-        dataset, train=Split(dataset.train.labels[:, None, None, None].to(torch.uint8).expand(-1, 1, 8, 8) + 100,
-                             dataset.train.labels)
-    )  # fmt: skip
+def test_labels_stay_with_their_images_and_augmentation_is_fresh(fit: Fit, dataset: Dataset) -> None:
+    images = dataset.train.labels[:, None, None, None].to(torch.uint8).expand(-1, 1, 8, 8) + 100
     recorded = Recorded()
-    train(make_model(), recorded, marked, replace(plan, epochs=2), tmp_path, AXES)
+    fit(recorded, data=replace(dataset, train=Split(images, dataset.train.labels)), epochs=2)
     for step in recorded.steps:
         centres = (step.inputs[:, 0, 4, 4] * 55 + 130 - 100).round().to(torch.int64)
         assert torch.equal(centres, step.labels)
@@ -117,27 +111,27 @@ def test_labels_stay_with_their_images_and_augmentation_is_fresh(
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 41, 42, 100])
-def test_no_batch_of_one_image_is_left_over(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, batch_size: int
-) -> None:
+def test_no_batch_of_one_image_is_left_over(fit: Fit, batch_size: int) -> None:
     recorded = Recorded()
-    train(make_model(), recorded, dataset, replace(plan, epochs=1, batch_size=batch_size), tmp_path, AXES)
+    fit(recorded, epochs=1, batch_size=batch_size)
     sizes = [len(step.labels) for step in recorded.steps]
     assert (sum(sizes), len(sizes)) == (42, math.ceil(42 / batch_size))
     assert 1 < min(sizes) <= max(sizes) <= batch_size
 
 
-def test_the_epoch_to_keep_is_chosen_on_the_tuning_split(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_the_epoch_to_keep_is_chosen_on_the_tuning_split(fit: Fit, dataset: Dataset, plan: ImagePlan) -> None:
     misleading = with_misleading_tuning(dataset)
-    trained = train(make_model(), CrossEntropy(), misleading, plan, tmp_path, AXES)
-    kept, smallest = trained.kept, min(epoch.tuning_error for epoch in trained.history)
-    assert kept != min(trained.history, key=lambda epoch: epoch.train_error)
+    trained = fit(data=misleading)
+    kept, errors = trained.kept, [epoch.scores["tuning_error"] for epoch in trained.history]
+    assert kept != min(trained.history, key=lambda epoch: epoch.scores["train_error"])
     assert kept.epoch < plan.epochs
-    assert evaluate(trained.model, misleading, misleading.tuning) == (kept.tuning_loss, kept.tuning_error)
-    assert smallest <= kept.tuning_error
-    assert all(epoch.tuning_error > kept.tuning_error for epoch in trained.history[kept.epoch :])
+    loss, error = evaluate(trained.model, misleading, misleading.tuning)
+    assert (loss, error) == (kept.scores["tuning_loss"], kept.scores["tuning_error"])
+    assert min(errors) <= error < min(errors[kept.epoch :])
+
+
+def kept_of(dataset: Dataset, masks: list[Tensor]) -> int:
+    return ImageBatches(dataset).kept([Epoch(place + 1, 0.0, answers=mask) for place, mask in enumerate(masks)])
 
 
 @pytest.mark.parametrize(
@@ -151,50 +145,44 @@ def test_the_epoch_to_keep_is_chosen_on_the_tuning_split(
         ([1], 0),
     ],
 )
-def test_the_last_epoch_that_is_not_significantly_worse_than_the_best_is_kept(wrong: list[int], kept: int) -> None:
-    masks = [torch.arange(300) < count for count in wrong]
-    assert _kept(masks) == kept
+def test_the_last_epoch_that_is_not_significantly_worse_than_the_best_is_kept(
+    dataset: Dataset, wrong: list[int], kept: int
+) -> None:
+    assert kept_of(dataset, [torch.arange(300) < count for count in wrong]) == kept
 
 
-def test_the_same_number_of_errors_on_other_images_is_weaker_evidence() -> None:
+def test_the_same_number_of_errors_on_other_images_is_weaker_evidence(dataset: Dataset) -> None:
     best = torch.arange(300) < 10
     nested, apart = torch.arange(300) < 18, (torch.arange(300) >= 100) & (torch.arange(300) < 118)
-    assert _kept([best, nested]) == 0  # 8 against 0
-    assert _kept([best, apart]) == 1  # 18 against 10
+    assert kept_of(dataset, [best, nested]) == 0  # 8 against 0
+    assert kept_of(dataset, [best, apart]) == 1  # 18 against 10
 
 
 def test_kept_weights_are_those_of_a_training_that_ended_at_that_epoch(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
+    fit: Fit, dataset: Dataset, plan: ImagePlan
 ) -> None:
-    misleading, constant = with_misleading_tuning(dataset), replace(plan, schedule="constant")
     long, short = Scaled(), Scaled()
-    trained = train(make_model(), long, misleading, constant, tmp_path / "long", AXES)
+    common = {"data": with_misleading_tuning(dataset), "schedule": "constant"}
+    trained = fit(long, folder="long", **common)
     assert trained.kept.epoch < plan.epochs
-    until = replace(constant, epochs=trained.kept.epoch)
-    ended = train(make_model(), short, misleading, until, tmp_path / "short", AXES)
-    assert trained.history[: until.epochs] == ended.history
+    ended = fit(short, folder="short", epochs=trained.kept.epoch, **common)
+    assert trained.history[: len(ended.history)] == ended.history
     assert_same_weights(trained.model, ended.model)
     assert torch.equal(long.scale, short.scale)
 
 
-def test_test_split_has_no_influence(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_test_split_has_no_influence(fit: Fit, dataset: Dataset) -> None:
     poisoned = replace(dataset, test=Split(255 - dataset.test.images, (dataset.test.labels + 1) % 4))
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    assert_same(train(make_model(), CrossEntropy(), poisoned, plan, tmp_path / "second", AXES), first)
+    assert_same(fit(data=poisoned, folder="second"), fit(folder="first"))
 
 
-def test_test_split_is_not_even_read(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_test_split_is_not_even_read(fit: Fit, dataset: Dataset) -> None:
     class WithoutTest:
         def __getattr__(self, name: str) -> Any:
             assert name != "test"
             return (lambda: "a fingerprint") if name == "fingerprint" else getattr(dataset, name)
 
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    assert_same(train(make_model(), CrossEntropy(), WithoutTest(), plan, tmp_path / "second", AXES), first)
+    assert_same(fit(data=WithoutTest(), folder="second"), fit(folder="first"))
 
 
 def test_evaluate_counts_errors_and_averages_loss(make_model: MakeModel, dataset: Dataset) -> None:
@@ -210,56 +198,77 @@ def test_evaluate_counts_errors_and_averages_loss(make_model: MakeModel, dataset
     assert model.training
 
 
-def test_training_averages_over_images_not_batches(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_training_averages_over_images_not_batches(fit: Fit, dataset: Dataset) -> None:
     still = replace(dataset, train=dataset.train.select(torch.arange(17)))
-    plan = replace(plan, epochs=1, lr=1e-12)
-    objective = Scaled()
-    (epoch,) = train(make_model(), objective, still, plan, tmp_path, AXES).history
+    (epoch,) = fit(Scaled(), data=still, epochs=1, lr=1e-12).history
     assert epoch.parts == {"scale": pytest.approx(0.5), "size": pytest.approx((9 * 9 + 8 * 8) / 17)}
-    assert (epoch.train_error * 17 / 100) == pytest.approx(round(epoch.train_error * 17 / 100))
+    wrong = epoch.scores["train_error"] * 17 / 100
+    assert wrong == pytest.approx(round(wrong))
+    columns = ["epoch", "train_loss", "train_error", "tuning_loss", "tuning_error", "scale", "size"]
+    assert list(epoch.numbers) == columns
 
 
-def test_parameters_of_the_objective_are_trained(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_parameters_of_the_objective_are_trained(fit: Fit, plan: ImagePlan) -> None:
     objective = Scaled()
-    history = train(make_model(), objective, dataset, plan, tmp_path, AXES).history
+    history = fit(objective).history
     assert abs(objective.scale.item() - 0.5) > 1e-3
     assert len({epoch.parts["scale"] for epoch in history}) == plan.epochs
 
 
-def test_training_neither_reads_nor_changes_global_random_state(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
+def test_training_neither_reads_nor_changes_global_random_state(fit: Fit, make_model: MakeModel) -> None:
+    dropping = [nn.Sequential(*make_model()[:-1], nn.Dropout(0.5), make_model()[-1]) for _ in range(2)]
     torch.manual_seed(1)
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
+    first = fit(model=dropping[0], folder="first")
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
     torch.manual_seed(2)
-    assert_same(train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", AXES), first)
+    assert_same(fit(model=dropping[1], folder="second"), first)
 
 
-def test_other_axes_give_another_training(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path
-) -> None:
-    first = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "first", AXES)
-    second = train(make_model(), CrossEntropy(), dataset, plan, tmp_path / "second", (*AXES[:-1], 1))
-    assert first.history != second.history
+def test_other_axes_give_another_training(fit: Fit) -> None:
+    assert fit(folder="first").history != fit(folder="second", axes=(*AXES[:-1], 1)).history
 
 
-@pytest.mark.parametrize(("progress", "factor"), [(0, 1), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1, 0)])
-def test_cosine_schedule_falls_to_zero(progress: float, factor: float) -> None:
-    assert TrainingPlan(1, 1, 1.0, "cosine").factor(progress) == pytest.approx(factor, abs=1e-15)
-    assert TrainingPlan(1, 1, 1.0, "constant").factor(progress) == 1
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", {0: 1, 0.5: 1, 1: 1}),
+        ("cosine", {0: 1, 1 / 3: 0.75, 0.5: 0.5, 2 / 3: 0.25, 1: 0}),
+        ("triangular", {0: 0, 0.075: 0.5, 0.15: 1, 0.575: 0.5, 0.83: 0.2, 1: 0}),
+    ],
+)
+def test_schedules_run_over_all_steps(schedule: str, factors: dict[float, float]) -> None:
+    plan = ImagePlan(epochs=2, batch_size=1, lr=1.0, schedule=schedule)
+    for progress, factor in factors.items():
+        assert plan.factor(40 * progress, steps=20) == pytest.approx(factor, abs=1e-15)
 
 
-def test_schedule_runs_over_the_steps_of_all_epochs(
-    make_model: MakeModel, dataset: Dataset, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cutout_zeroes_a_square_of_every_image_and_changes_no_other_draw(dataset: Dataset, plan: ImagePlan) -> None:
+    bright = replace(dataset, augmentation=Augmentation(crop_padding=0, flip=False), mean=(-500.0,))  # no pixel is zero
+    source = ImageBatches(bright)
+    whole, cut = (
+        [step for number in (1, 2) for step in source.epoch(replace(plan, cutout=side), (number,)).batches()]
+        for side in (None, 3)
+    )
+    places = set()
+    for before, after in zip(whole, cut, strict=True):
+        assert torch.equal(before.labels, after.labels)
+        for image, found in zip(before.inputs[:, 0], after.inputs[:, 0], strict=True):
+            top, left = (int(places.min()) for places in (found == 0).nonzero(as_tuple=True))
+            image[top : top + 3, left : left + 3] = 0
+            assert torch.equal(found, image)
+            places.add((top, left))
+    assert {top for top, _ in places} == {left for _, left in places} == set(range(6))
+
+
+def test_cutout_larger_than_the_images_is_refused(fit: Fit) -> None:
+    with pytest.raises(InputError, match="cutout must be at most 8, the side of the images, not 9"):
+        fit(cutout=9)
+
+
+def test_schedule_runs_over_the_steps_of_all_epochs(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
     original = torch.optim.Adam.step
 
@@ -268,7 +277,7 @@ def test_schedule_runs_over_the_steps_of_all_epochs(
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "step", spying)
-    train(make_model(), CrossEntropy(), dataset, plan, tmp_path, AXES)
+    fit()
     assert rates == pytest.approx([0.5e-2 * (1 + math.cos(math.pi * done / 12)) for done in range(12)])
 
 
@@ -285,14 +294,13 @@ class Linear(Objective):
         return Losses(total, model(step.inputs))
 
 
-def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(
-    make_model: MakeModel, dataset: Dataset, tmp_path: Path
-) -> None:
-    model, objective = make_model(), Linear()
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    plan = TrainingPlan(epochs=1, batch_size=21, lr=1e-4, optimizer="sgd", lr_new=1e-2)
-    assert len(dataset.train) == 42  # two steps
-    trained = train(model, objective, dataset, plan, tmp_path, AXES, new=["4.weight"])
+SGD = {"epochs": 1, "schedule": "constant", "optimizer": "sgd"}
+
+
+def test_sgd_has_momentum_and_new_parameters_a_learning_rate_of_their_own(fit: Fit, make_model: MakeModel) -> None:
+    objective = Linear()
+    before = {name: value.detach().clone() for name, value in make_model().named_parameters()}
+    trained = fit(objective, new=["4.weight"], batch_size=21, lr=1e-4, lr_new=1e-2, **SGD)  # two steps
     moved = 1.0 + 1.9  # of a gradient of 1, in two steps with momentum 0.9
     for name, value in trained.model.named_parameters():
         rate = 1e-2 if name == "4.weight" else 1e-4
@@ -316,11 +324,60 @@ class Late(Objective):
         return Losses(total + self.own.sum() if self.steps > 1 else total, logits)
 
 
-def test_sgd_takes_a_parameter_whose_first_gradient_comes_late(
-    make_model: MakeModel, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_sgd_takes_a_parameter_whose_first_gradient_comes_late(fit: Fit) -> None:
     objective = Late()
-    plan = TrainingPlan(epochs=1, batch_size=14, lr=1e-2, optimizer="sgd")
-    assert len(dataset.train) == 42  # three steps
-    train(make_model(), objective, dataset, plan, tmp_path, AXES)
+    fit(objective, batch_size=14, lr=1e-2, **SGD)  # three steps
     torch.testing.assert_close(objective.own.detach(), torch.full((3,), -1e-2 * (1.0 + 1.9)))
+
+
+@dataclass(frozen=True)
+class Points:
+    """A batch of another task: numbers and what is to be told from them."""
+
+    inputs: Tensor
+    wanted: Tensor
+    seed: int
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+
+class Line(Source):
+    """Points of y = 3x - 1, all in one batch; it keeps the second epoch and knows no classes."""
+
+    identity = "a line"
+
+    def steps(self, plan: Plan) -> int:
+        return 1
+
+    def epoch(self, plan: Plan, axes: tuple[str | int, ...], state: Mapping[str, Any] | None = None) -> Pass:
+        inputs = torch.rand(20, 1, generator=generator(*axes))
+        return Pass(1, lambda number: Points(inputs, 3 * inputs - 1, number), state)
+
+    def evaluate(self, model: nn.Module, finished: Pass) -> tuple[dict[str, float], None]:
+        return {"slope": model.weight.item()}, None
+
+    def kept(self, history: Sequence[Epoch]) -> int:
+        return min(1, len(history) - 1)
+
+
+class Squares(Objective):
+    def forward(self, model: nn.Module, batch: Points) -> Losses:
+        return Losses(F.mse_loss(model(batch.inputs), batch.wanted))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient(Plan):
+    patience: int = 3
+
+
+@pytest.mark.parametrize(("plan", "epochs"), [(Plan(epochs=7, lr=0.1), 7), (Patient(epochs=7, lr=0.1), 5)])
+def test_another_task_needs_a_source_and_an_objective(tmp_path: Path, plan: Plan, epochs: int) -> None:
+    model = nn.Linear(1, 1)
+    nn.init.zeros_(model.weight)
+    trained = train(model, Squares(), Line(), plan, tmp_path, ("line",))
+    assert len(trained.history) == epochs
+    assert list(trained.kept.numbers) == ["epoch", "train_loss", "slope"]
+    assert trained.kept.epoch == 2
+    assert model.weight.item() == trained.kept.scores["slope"] == pytest.approx(0.2, abs=0.01)  # two steps of Adam

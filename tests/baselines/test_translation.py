@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,16 +14,22 @@ from baselines.checkpointing import CHECKPOINT, WITHIN
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.editable_translation import EditableTranslation, TranslationEditTerms
 from baselines.model_files import save_model
-from baselines.translation import TranslationPlan, train, validation_loss
-from baselines.translation_epochs import Pass, batch_of
-from baselines.translation_objectives import LabelSmoothed, token_loss
-from baselines.translators import TranslatorDescription, load_translator
+from baselines.training import Trained, train
+from baselines.translation import (
+    LabelSmoothed,
+    SentencePairs,
+    TranslationPlan,
+    TranslatorDescription,
+    batch_of,
+    load_translator,
+    token_loss,
+    validation_loss,
+)
 from benchmarks.errors import InputError
-from benchmarks.seeds import generator
+from benchmarks.seeds import drawn_from, generator
 from benchmarks.translation import corpora, corpus
 from benchmarks.translation.model import Architecture, Translator
 from benchmarks.translation.parts import split
-from benchmarks.translation.randomness import drawn_from
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from tests.optional import FAIRSEQ, PREPARING, needs, skip_without
 
@@ -38,6 +45,20 @@ def data() -> corpus.Corpus:
 def _model(data, dropout: float = 0.1, max_positions: int = 64, dtype: torch.dtype = torch.float32) -> Translator:
     with drawn_from("model", device=torch.device("cpu")):
         return Translator(Architecture(16, 32, 2, 2, dropout, max_positions), data.source, data.target).to(dtype)
+
+
+@pytest.fixture
+def fit(data, tmp_path) -> Callable[..., Trained]:
+    """Trains a small translator on the corpus, but for what is given."""
+
+    def train_with(
+        objective=None, *, model=None, data=data, plan=PLAN, folder="", axes: tuple[str, ...] = ("axes",), **watched
+    ) -> Trained:
+        model = model or _model(data)
+        objective = objective or LabelSmoothed(plan.smoothing)
+        return train(model, objective, SentencePairs(data, model), plan, tmp_path / folder, axes, **watched)
+
+    return train_with
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +94,9 @@ def test_every_pair_is_seen_once_an_epoch_in_another_order_each_time(data):
     model = _model(data)
     seen = []
     for epoch in (1, 2):
-        batches = list(Pass(model, data.train, 400, ("axes", epoch)).batches())
-        assert all(batch.target.numel() <= 400 for batch in batches)
+        batches = list(SentencePairs(data, model).epoch(PLAN, ("axes", epoch)).batches())
+        assert all(batch.target.numel() <= PLAN.tokens for batch in batches)
+        assert all(batch.size == int(batch.target.ne(model.pad).sum()) for batch in batches)
         seen.append([tuple(row[row != model.pad].tolist()) for batch in batches for row in batch.target])
     wanted = sorted(tuple(numbers.tolist()) for numbers in data.train.target_numbers)
     assert sorted(seen[0]) == sorted(seen[1]) == wanted
@@ -85,17 +107,17 @@ class _InterruptedError(Exception):
     pass
 
 
-def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
-    unbroken = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "one", ("axes",))
+def test_an_interrupted_training_ends_as_an_unbroken_one(fit):
+    unbroken = fit(folder="one")
 
     def interrupt(epoch):
         if epoch.epoch == 2:
             raise _InterruptedError
 
     with pytest.raises(_InterruptedError):
-        train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "two", ("axes",), interrupt)
+        fit(folder="two", on_epoch=interrupt)
     torch.manual_seed(99)
-    resumed = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "two", ("axes",))
+    resumed = fit(folder="two")
     assert resumed.history == unbroken.history
     assert len(resumed.history) == 3
     assert resumed.history[2].train_loss < resumed.history[0].train_loss
@@ -103,15 +125,14 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(data, tmp_path):
         assert torch.equal(value, unbroken.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (3, 2)])
-@pytest.mark.parametrize("editable", [False, True])
+@pytest.mark.parametrize(("epoch", "step", "editable"), [(1, 1, False), (1, 3, True), (3, 2, False)])
 def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
-    data, pool, tmp_path, monkeypatch, epoch, step, editable
+    fit, pool, tmp_path, monkeypatch, epoch, step, editable
 ):
     terms = _terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3)
-    objective = EditableTranslation(terms, pool) if editable else LabelSmoothed()
+    objective = EditableTranslation(terms, pool, PLAN.smoothing) if editable else None
     steps: list[int] = []
-    unbroken = train(_model(data), objective, data, PLAN, tmp_path / "one", ("axes",), on_step=steps.append)
+    unbroken = fit(objective, folder="one", on_step=steps.append)
     assert not (tmp_path / "one" / WITHIN).exists()
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     made: list[int] = []
@@ -122,58 +143,54 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_
             raise _InterruptedError
 
     with pytest.raises(_InterruptedError):
-        train(_model(data), objective, data, PLAN, tmp_path / "two", ("axes",), on_step=interrupt)
+        fit(objective, folder="two", on_step=interrupt)
     assert (tmp_path / "two" / WITHIN).exists()
     torch.manual_seed(99)
     left: list[int] = []
-    resumed = train(_model(data), objective, data, PLAN, tmp_path / "two", ("axes",), on_step=left.append)
+    resumed = fit(objective, folder="two", on_step=left.append)
     assert made + left == steps
     assert resumed.history == unbroken.history
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, unbroken.model.state_dict()[name]), name
 
 
-def test_a_checkpoint_of_other_settings_is_not_used(data, tmp_path):
-    train(_model(data), LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
-    other = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path, ("other",))
-    again = train(_model(data), LabelSmoothed(), data, PLAN, tmp_path / "anew", ("other",))
+def test_a_checkpoint_of_other_settings_is_not_used(fit):
+    fit()
+    other, again = fit(axes=("other",)), fit(axes=("other",), folder="anew")
     assert other.history == again.history
 
 
-def test_training_stops_early_and_keeps_the_best_epoch(data, tmp_path):
+def test_training_stops_early_and_keeps_the_best_epoch(data, fit):
     plan = TranslationPlan(epochs=50, lr=0.3, warmup=1, tokens=400, patience=2)
-    trained = train(_model(data), LabelSmoothed(), data, plan, tmp_path, ("axes",))
-    losses = [epoch.valid_loss for epoch in trained.history]
+    trained = fit(plan=plan)
+    losses = [epoch.scores["valid_loss"] for epoch in trained.history]
     assert len(losses) < 50
-    assert trained.kept.valid_loss == min(losses)
+    assert trained.kept.scores["valid_loss"] == min(losses)
     assert len(losses) - trained.kept.epoch == 2
     assert not trained.model.training
-    assert validation_loss(trained.model, data.valid) == trained.kept.valid_loss
+    assert validation_loss(trained.model, data.valid) == trained.kept.scores["valid_loss"]
 
 
-def test_training_never_looks_at_the_test_set(data, tmp_path):
+def test_training_never_looks_at_the_test_set(data, fit):
     unseen = replace(data, test=data.train)
     assert unseen.fingerprint != data.fingerprint
-    one, other = (
-        train(_model(data), LabelSmoothed(), seen, PLAN, tmp_path / seen.fingerprint, ("axes",))
-        for seen in (data, unseen)
-    )
+    one, other = (fit(data=seen, folder=seen.fingerprint) for seen in (data, unseen))
     assert one.history == other.history
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
 
 
-def test_a_loss_that_is_no_number_is_one_sentence(data, tmp_path):
+def test_a_loss_that_is_no_number_is_one_sentence(data, fit, tmp_path):
     model = _model(data)
     model.encoder.embed_tokens.weight.data[5:] = math.nan
     with pytest.raises(InputError, match="the training loss became nan at step 1 of epoch 1; lower the learning rate"):
-        train(model, LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
+        fit(model=model)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_sentence_that_is_too_long_is_one_sentence(data, tmp_path):
+def test_a_sentence_that_is_too_long_is_one_sentence(data, fit):
     with pytest.raises(InputError, match="units, the model only 8 positions"):
-        train(_model(data, max_positions=8), LabelSmoothed(), data, PLAN, tmp_path, ("axes",))
+        fit(model=_model(data, max_positions=8))
 
 
 def test_a_translator_comes_back_for_its_own_corpus_alone(data, tmp_path):
@@ -195,14 +212,14 @@ def _terms(**changed) -> TranslationEditTerms:
 
 def test_editable_loss_is_in_the_papers_units(data, pool):
     model, batch = _model(data, dropout=0.0).train(), batch_of(_model(data), data.train, [3, 4, 5], seed=1)
-    losses = EditableTranslation(_terms(hyperparameters={"lr": 1e-3}), pool)(model, batch, 0.0)
+    losses = EditableTranslation(_terms(hyperparameters={"lr": 1e-3}), pool, 0.0)(model, batch)
     parts, tokens = losses.parts, int(batch.target.ne(model.pad).sum())
     assert float(parts["locality_loss"]) > 0
     assert float(parts["edit_loss"]) > 0
     summed = tokens * parts["base_loss"] + 3.0 * parts["edit_loss"] + 7.0 * parts["locality_loss"]
     torch.testing.assert_close(losses.total, summed / tokens)
     assert float(parts["c_loc_per_token"]) == pytest.approx(7.0 / tokens)
-    plain = LabelSmoothed()(model, batch, 0.0)
+    plain = LabelSmoothed(0.0)(model, batch)
     torch.testing.assert_close(parts["base_loss"], plain.total)
 
 
@@ -212,9 +229,9 @@ def test_editable_loss_is_in_the_papers_units(data, pool):
 def test_gradient_of_edit_and_locality_agrees_with_finite_differences(data, pool, name):
     model = _model(data, dropout=0.0, dtype=torch.float64)
     batch = batch_of(model, data.train, [3, 4, 5], seed=1)
-    objective = EditableTranslation(_terms(), pool)
+    objective = EditableTranslation(_terms(), pool, 0.0)
     parameter = dict(model.named_parameters())[name]
-    parts = objective(model.train(), batch, 0.0).parts
+    parts = objective(model.train(), batch).parts
     (gradient,) = torch.autograd.grad(parts["edit_loss"] + 50 * parts["locality_loss"], parameter)
     direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model.eval()
@@ -244,21 +261,21 @@ def _edit_and_locality(model, objective, batch, reference) -> float:
     return float(edit.loss + 50 * each.mean())
 
 
-def test_an_editable_training_prepares_for_edits_and_resumes(data, pool, tmp_path):
-    objective = EditableTranslation(_terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3), pool)
+def test_an_editable_training_prepares_for_edits_and_resumes(fit, pool):
+    objective = EditableTranslation(_terms(editor="rmsprop", hyperparameters={"lr": 1e-3}, max_steps=3), pool, 0.0)
     plan = TranslationPlan(epochs=2, lr=2e-3, warmup=1, tokens=400, clip_norm=10.0)
-    trained = train(_model(data), objective, data, plan, tmp_path, ("axes",))
+    trained = fit(objective, plan=plan)
     assert set(trained.history[0].parts) >= {"base_loss", "edit_loss", "locality_loss", "edit_steps", "edit_success"}
-    again = train(_model(data), objective, data, plan, tmp_path, ("axes",))
+    again = fit(objective, plan=plan)
     assert again.history == trained.history
 
 
 def test_edits_stay_in_full_precision_where_the_rest_is_mixed(data, pool):
-    model, objective = _model(data, dropout=0.0).train(), EditableTranslation(_terms(), pool)
+    model, objective = _model(data, dropout=0.0).train(), EditableTranslation(_terms(), pool, 0.0)
     batch = batch_of(model, data.train, [3, 4, 5], seed=1)
-    full = objective(model, batch, 0.0).parts
+    full = objective(model, batch).parts
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = objective(model, batch, 0.0).parts
+        mixed = objective(model, batch).parts
     for name in ("edit_loss", "locality_loss"):
         assert torch.equal(full[name], mixed[name])
     assert mixed["base_loss"] != full["base_loss"]

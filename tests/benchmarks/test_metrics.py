@@ -1,4 +1,3 @@
-import io
 import math
 
 import numpy as np
@@ -6,106 +5,35 @@ import pandas as pd
 import pytest
 
 from benchmarks import metrics
-from benchmarks.metrics import NAMES, Estimate, mean, share, summarise
+from benchmarks.metrics import Column, Estimate, Measures, bootstrap, mean, seeded, share
 
 
-@pytest.fixture
-def records() -> pd.DataFrame:
-    """Four edits that can be reckoned by hand; the second is trivial."""
-    return pd.DataFrame(
-        {
-            "edit": [0, 1, 2, 3],
-            "trivial": [False, True, False, False],
-            "succeeded": [True, True, False, True],
-            "steps": [3, 0, 10, 2],
-            "loss": [0.0, 0.0, 1.5, 0.0],
-            "control_size": [50, 50, 50, 200],
-            "wrong_before": [10, 10, 10, 40],
-            "wrong_after": [12, 10, 5, 50],
-            "flips": [4, 0, 9, 30],
-            "kl": [0.25, 0.0, 0.75, 1.0],
-            "views": [5, 5, 5, 5],
-            "views_before": [0, 4, 1, 0],
-            "views_after": [5, 4, 1, 3],
-        }
+def test_means_leave_out_edits_without_a_value_only_where_a_task_says_so() -> None:
+    records = pd.DataFrame({"trivial": False, "fine": [True, False, True, True], "off": [1.0, np.nan, 2.0, 6.0]})
+    options = {"drawdown": "off", "quality": "error", "asked": (), "shares": {"success_rate": "fine"}}
+    options |= {"means": {"off": lambda records: records["off"]}, "columns": {"off": Column("Off", "", 1)}}
+    assert math.isnan(Measures(**options).summarise(records)["off"].value)
+    found = Measures(**options, skips_missing=True).summarise(records)
+    assert found["off"] == mean(np.array([1.0, 2.0, 6.0]), "off")
+    assert found["success_rate"] == share(3, 4)
+
+
+def test_a_bootstrap_of_pairs_draws_pairs() -> None:
+    first = np.random.default_rng(0).normal(size=60)
+    found = bootstrap([first + 1, first], lambda a, b, axis: np.mean(a - b, axis=axis), seeded("pairs"), resamples=500)
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+    apart = bootstrap([first + 1, first], lambda a, b, axis: np.mean(a * b, axis=axis), seeded("pairs"), resamples=500)
+    assert apart == bootstrap(
+        [first + 1, first], lambda a, b, axis: np.mean(a * b, axis=axis), seeded("pairs"), resamples=500, batch=7
     )
+    assert apart.low < apart.value < apart.high
 
 
-BY_HAND = {
-    "success_rate": (75.0, 200 / 3),
-    "drawdown": ((4 + 0 + 10 + 5) / 4, (4 + 10 + 5) / 3),
-    "drawdown_signed": ((4 + 0 - 10 + 5) / 4, (4 - 10 + 5) / 3),
-    "flip_rate": ((8 + 0 + 18 + 15) / 4, (8 + 18 + 15) / 3),
-    "generality": ((100 + 80 + 20 + 60) / 4, (100 + 20 + 60) / 3),
-    "generality_before": ((0 + 80 + 20 + 0) / 4, (0 + 20 + 0) / 3),
-    "kl": (0.5, 2 / 3),
-    "num_steps": (3.75, 5.0),
-}
-
-
-def test_every_metric_has_an_example() -> None:
-    assert set(BY_HAND) == set(NAMES)
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_metric_equals_the_one_reckoned_by_hand(records: pd.DataFrame, name: str) -> None:
-    table = summarise(records)
-    assert table[name].value == pytest.approx(BY_HAND[name][0], rel=1e-12)
-    assert table[f"{name}_nontrivial"].value == pytest.approx(BY_HAND[name][1], rel=1e-12)
-
-
-def test_summary_holds_every_metric_twice_and_nothing_else(records: pd.DataFrame) -> None:
-    assert list(summarise(records)) == [f"{name}{suffix}" for suffix in ("", "_nontrivial") for name in NAMES]
-
-
-def test_drawdown_is_absolute_for_each_edit_before_averaging(records: pd.DataFrame) -> None:
-    assert metrics.drawdown(records).tolist() == [4, 0, 10, 5]
-    assert metrics.drawdown_signed(records).tolist() == [4, 0, -10, 5]
-    assert summarise(records)["drawdown"].value > abs(summarise(records)["drawdown_signed"].value)
-
-
-def test_intervals_hold_their_value(records: pd.DataFrame) -> None:
-    many = pd.concat([records] * 20, ignore_index=True)
-    for name, estimate in summarise(many).items():
-        assert estimate.low < estimate.value < estimate.high, name
-
-
-def test_summary_does_not_depend_on_going_through_a_file(records: pd.DataFrame) -> None:
-    text = records.to_csv(index=False)
-    assert "False" in text
-    assert summarise(pd.read_csv(io.StringIO(text))) == summarise(records)
-
-
-def test_summary_is_reproducible_and_leaves_records_and_global_random_state(records: pd.DataFrame) -> None:
-    before, state = records.copy(), np.random.get_state()[1].copy()
-    assert summarise(records) == summarise(records)
-    assert np.array_equal(np.random.get_state()[1], state)
-    pd.testing.assert_frame_equal(records, before)
-
-
-def test_without_views_generality_is_not_a_number(records: pd.DataFrame) -> None:
-    table = summarise(records.assign(views=0, views_before=0, views_after=0))
-    assert math.isnan(table["generality"].value)
-    assert table["drawdown"].value == 4.75
-
-
-def test_no_records_give_no_numbers(records: pd.DataFrame) -> None:
-    for estimate in summarise(records.iloc[:0]).values():
-        assert all(math.isnan(number) for number in (estimate.value, estimate.low, estimate.high))
-
-
-def test_only_trivial_records_leave_the_nontrivial_half_empty(records: pd.DataFrame) -> None:
-    table = summarise(records[records["trivial"]])
-    assert table["success_rate"].value == 100
-    assert all(math.isnan(table[f"{name}_nontrivial"].value) for name in NAMES)
-
-
-def test_one_record_has_a_value_but_a_mean_no_interval(records: pd.DataFrame) -> None:
-    table = summarise(records.iloc[:1])
-    assert table["drawdown"].value == 4
-    assert math.isnan(table["drawdown"].low)
-    assert math.isnan(table["drawdown"].high)
-    assert 0 < table["success_rate"].low < table["success_rate"].high == 100
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_what_cannot_vary_or_is_not_finite_has_no_interval(values: list[float]) -> None:
+    found = bootstrap([np.array(values)], np.mean, seeded("any"), resamples=10)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7])

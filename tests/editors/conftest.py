@@ -1,7 +1,10 @@
 """Small models and editors that the tests of this folder share."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from editors import registry
 from editors.covariance import Covariances, edited_layers
 from editors.ewc import ElasticWeightConsolidation
 from editors.fisher import Fisher
@@ -19,6 +23,22 @@ from editors.replay import Replay, TrainingData
 from editors.selection import select_parameters
 
 Build = Callable[..., editors.Editor]
+
+README = Path(editors.__file__).with_name("README.md").read_text(encoding="utf-8")
+EXAMPLE = README.split("```python\n")[1].split("```")[0]
+"""The editor that the README adds."""
+
+
+def _made_as_the_readme_says() -> tuple[str, type[editors.Editor]]:
+    """The README's editor and its name; it is registered while the tests of this folder run, and nowhere else."""
+    module = sys.modules.setdefault("readme_example", ModuleType("readme_example"))
+    before = set(editors.available())
+    exec(compile(EXAMPLE, "editors/README.md", "exec"), module.__dict__)
+    (added,) = set(editors.available()) - before
+    return added, registry._registered.pop(added)
+
+
+ADDED, ADDED_CLASS = _made_as_the_readme_says()
 
 # Learning rates with which the edits below take some, but not all, of their steps; editors not named use their default.
 LEARNING_RATES = {
@@ -33,6 +53,7 @@ LEARNING_RATES = {
     "retrain": 0.02,
     "rehearsal": 0.02,
     "interpolate": 0.02,
+    ADDED: 0.03,
 }
 
 # Forward passes of each step, beside the last check of the constraint.
@@ -43,7 +64,8 @@ PASSES = {"rehearsal": 2, "retrain": 2}
 ANSWERING = ("condition_vector", "flip_labels", "grace", "lookup_cache")
 # This one changes no layer but the last.
 CLOSED_FORM = ("rank_one",)
-CHANGING = [name for name in editors.available() if name not in (*ANSWERING, *CLOSED_FORM)]
+NAMES = [*editors.available(), ADDED]
+CHANGING = [name for name in NAMES if name not in (*ANSWERING, *CLOSED_FORM)]
 # Editors that search after their last step: not differentiable, and they evaluate the constraint more often.
 SEARCHING = ("interpolate",)
 RULES = [name for name in CHANGING if name not in SEARCHING]
@@ -174,7 +196,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(params=editors.available())
+@pytest.fixture(autouse=True)
+def _added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, ADDED, ADDED_CLASS)
+
+
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     """Each registered editor in turn."""
     return request.param

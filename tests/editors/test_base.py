@@ -58,25 +58,6 @@ def test_statistics_of_batch_norm_are_those_of_the_model_in_every_result(
         assert torch.equal(dict(patched.named_buffers())[name], value)
 
 
-def test_a_model_that_counts_in_its_forward_pass_is_left_as_it_was(build: Build, graphs: bool) -> None:
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("passes", torch.zeros(()))
-            self.layer = nn.Linear(3, 2)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            self.passes += 1
-            return self.layer(inputs)
-
-    model, inputs = Counting(), torch.eye(3)
-    build(max_steps=2).edit_many(model, [(inputs, impossible)] * 3)
-    build(max_steps=2).edit(model, inputs, impossible, differentiable=graphs)
-    for label in (0, 1):  # one of them is not answered yet
-        build(max_steps=10).edit(model, inputs[:1], predicts(label))
-    assert model.passes == 0
-
-
 def test_edit_is_made_in_evaluation_mode(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
     label = wrong_answer(model, images[0])
     in_training = editor.edit(model, images[0], predicts(label))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.editors.test_rows import Remembering
 from torch import Tensor, nn
 
 import editors
@@ -17,6 +16,7 @@ from editors.constraints import predicts
 from editors.descent import DescentEditor
 from tests.compiling import compiles
 from tests.editors.conftest import RULES, Build, assert_same, impossible
+from tests.editors.test_parameter_buffers import Remembering
 
 pytestmark = compiles
 

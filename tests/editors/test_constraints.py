@@ -83,6 +83,13 @@ def test_nan_logits_give_nan_and_never_satisfy() -> None:
         assert predicts(1)(logits).isnan()
 
 
+def test_an_infinite_logit_of_half_precision_is_an_overflow_and_no_answer() -> None:
+    logits = torch.tensor([[1.0, torch.inf, 2.0], [1.0, 9.0, -torch.inf]], dtype=torch.float16)
+    assert predicts(1)(logits[:1]).isnan()
+    assert predicts(1)(logits[1:]) == 0
+    assert predicts(2)(logits[1:]) == torch.inf
+
+
 def test_constraints_survive_pickling(logits: Tensor) -> None:
     constraint = predicts([0, 4, 2, 2, 1, 3])
     assert torch.equal(pickle.loads(pickle.dumps(constraint))(logits), constraint(logits))

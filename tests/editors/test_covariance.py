@@ -13,6 +13,7 @@ import editors
 from editors import EditError
 from editors.constraints import predicts
 from editors.covariance import Covariances, covariances, multiplied
+from tests.editors.conftest import wrong_answer
 
 DAMPING = 0.3
 LABELS = torch.zeros(40, dtype=torch.int64)
@@ -192,6 +193,36 @@ def test_statistics_of_another_model_or_part_are_refused(model: nn.Module, image
 def test_layers_without_a_weight_of_a_linear_or_convolution_layer_are_refused(model: nn.Module, images: Tensor) -> None:
     message = refused(lambda: editors.build("covariance").statistics(model, images.flatten(0, 1), LABELS, "chain1.1"))
     assert message == ("layers 'chain1.1' hold no weight of a linear or convolution layer, so there is no covariance")
+
+
+class WithAuxiliary(nn.Module):
+    """Has a head that only training uses, as GoogLeNet has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.auxiliary = nn.Linear(6, 8), nn.Linear(8, 5), nn.Linear(8, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.tanh(self.body(inputs.flatten(1)[:, :6]))
+        return self.head(hidden) + self.auxiliary(hidden) if self.training else self.head(hidden)
+
+
+def test_layers_that_no_input_reaches_are_left_as_they_are(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model, data = WithAuxiliary().double(), images.flatten(0, 1)
+    built = editors.build("covariance", max_steps=50)
+    edits = []
+    for layers in (None, ["body", "head"]):
+        editor = built.informed(built.statistics(model, data, LABELS, layers))
+        edits.append(editor.edit(model, images[0], predicts(wrong_answer(model, images[0])), layers=layers))
+    whole, reached = edits
+    assert whole.succeeded
+    assert whole.steps == reached.steps > 0
+    for name, value in whole.parameters.items():
+        expected = reached.parameters.get(name, model.get_parameter(name))
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
+    message = refused(lambda: built.statistics(model, data, LABELS, "auxiliary"))
+    assert message == "no input reaches auxiliary.weight: name layers that the model uses to answer"
 
 
 def test_a_singular_covariance_is_refused_with_the_layer_and_the_damping() -> None:

@@ -1,5 +1,6 @@
 """Bad input gets one clear sentence that names the thing and what is allowed."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,10 @@ from torch import Tensor, nn
 
 import editors
 from editors import EditError
+from editors.backtracking import mixed_back
 from editors.constraints import predicts
+from editors.voting import Votes
+from tests.editors.conftest import Build, wrong_answer
 
 
 def message_of(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
@@ -18,6 +22,18 @@ def message_of(action: Callable[..., Any], *arguments: Any, **options: Any) -> s
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+@pytest.fixture
+def network(name: str) -> nn.Module:
+    """Three numbers to two classes, with the parts that ``name`` asks for."""
+    if name == "flip_labels":
+        return nn.Sequential(OrderedDict(first=nn.Linear(3, 2), votes=Votes(4, 2)))
+    if name == "condition_vector":
+        condition = nn.Identity()
+        condition.encode, condition.vector = None, torch.zeros(2)
+        return nn.Sequential(OrderedDict(first=nn.Linear(3, 2), condition=condition))
+    return nn.Linear(3, 2)
 
 
 def impossible(outputs: Tensor) -> Tensor:
@@ -190,14 +206,141 @@ def test_inputs_on_another_device_are_named_with_both_devices(
         assert message == "the inputs are on meta, the model is on cpu"
 
 
-def test_errors_of_the_model_itself_are_not_hidden(editor: editors.Editor, model: nn.Module) -> None:
-    wrong_size = torch.zeros(1, 3, 6, 6, dtype=torch.float64)
-    for action in (
-        lambda: editor.edit(model, wrong_size, impossible),
-        lambda: editor.edit_many(model, [(wrong_size, impossible)] * 3),
-    ):
-        with pytest.raises(RuntimeError, match="channels"):
-            action()
+def test_inputs_that_the_model_cannot_take_are_named_with_its_own_error(name: str, network: nn.Module) -> None:
+    editor = editors.build(name)
+    if editor.needs_statistics:
+        editor = editor.informed(editor.statistics(network, torch.eye(3), torch.tensor([0, 1, 1]), None))
+    for inputs, shape in ((torch.zeros(1, 4), "(1, 4)"), (torch.zeros(2, 1), "(2, 1)")):
+        requests = [(inputs, predicts(1))] * 3
+        for message in (
+            message_of(editor.edit, network, *requests[0]),
+            message_of(editor.edit_many, network, requests),
+        ):
+            assert message.startswith(f"the model fails on inputs of shape {shape}: ")
+            assert "cannot be multiplied" in message
+
+
+@pytest.mark.parametrize(
+    ("inputs", "described"),
+    [
+        ([1, 2], "of type list: linear(): argument 'input'"),
+        ((torch.eye(3), torch.eye(2)), "of shape ((3, 3), (2, 2)): "),
+        ({"rows": torch.eye(3)}, "of shape {'rows': (3, 3)}: "),
+        (torch.eye(3).long(), "of shape (3, 3): "),
+    ],
+    ids=["no tensor", "too many", "unknown name", "other dtype"],
+)
+def test_inputs_of_another_kind_are_described(inputs: Any, described: str) -> None:
+    editor, model = editors.build("gd"), nn.Linear(3, 2)
+    edit = editor.edit(model, torch.eye(3), impossible)
+    for message in (message_of(editor.edit, model, inputs, impossible), message_of(edit.predict, inputs)):
+        assert message.startswith(f"the model fails on inputs {described}")
+
+
+def test_errors_that_are_not_of_the_inputs_are_not_hidden(editor: editors.Editor) -> None:
+    class Broken(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.no_such_part(inputs)
+
+    for count in (1, 3):
+        with pytest.raises(AttributeError, match="no_such_part"):
+            editor.edit_many(Broken(3, 2), [(torch.eye(3), impossible)] * count)
+
+
+SCRIPTED = "a scripted or traced model cannot be edited: edit the module that it was made from"
+
+
+class Renorming(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(4, 3, max_norm=1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (
+            lambda: torch.jit.script(nn.Linear(3, 2)),
+            SCRIPTED,
+        ),
+        (
+            lambda: torch.jit.trace(nn.Linear(3, 2), torch.eye(3)),
+            SCRIPTED,
+        ),
+        (lambda: nn.DataParallel(nn.Linear(3, 2)), "a model in DataParallel cannot be edited: edit its .module"),
+        (lambda: nn.LazyLinear(2), "parameter 'weight' has no shape yet: run the model once before it is edited"),
+        (lambda: nn.Linear(3, 2, device="meta"), "parameter 'weight' is on the meta device, without numbers: load"),
+        (nn.ReLU, "the model holds no parameters that could be edited"),
+        (Renorming, "embedding 'words' has a max_norm and so changes its weights: set that to None"),
+        (lambda: torch.relu, "the model must be a torch.nn.Module, not builtin_function_or_method"),
+        (lambda: nn.Linear(3, 2).state_dict(), "the model must be a torch.nn.Module, not OrderedDict"),
+    ],
+    ids=["scripted", "traced", "parallel", "lazy", "meta", "parameterless", "max_norm", "function", "state dict"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_that_cannot_be_edited_are_refused_with_what_to_do(
+    name: str, make: Callable[[], Any], expected: str
+) -> None:
+    editor, model = editors.build(name), make()
+    assert message_of(editor.edit, model, torch.eye(3), predicts(1)).startswith(expected)
+    assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
+
+
+def test_statistics_of_another_editor_are_refused(name: str) -> None:
+    editor, other = editors.build(name), editors.build("gd")
+    if editor.needs_statistics:
+        message = message_of(editor.informed, other)
+        assert "takes statistics of the kind" in message
+        assert "not GradientDescent: use what its own statistics(" in message
+        assert editor.informed(None) == editor
+    else:
+        assert editor.informed(other) is editor
+
+
+@pytest.mark.parametrize("request_", [torch.zeros(2, 3), (torch.eye(3),), (torch.eye(3), predicts(1), "head"), None])
+def test_a_request_that_is_no_pair_is_named(name: str, request_: Any) -> None:
+    message = message_of(editors.build(name).edit_many, nn.Linear(3, 2), [(torch.eye(3), predicts(1)), request_])
+    assert message == f"request 1 must be a pair (inputs, constraint), not {type(request_).__name__}"
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_a_constraint_that_is_not_finite_is_refused_or_fails_but_never_succeeds(
+    build: Build, model: nn.Module, images: Tensor, graphs: bool, value: float
+) -> None:
+    editor = build(max_steps=3)
+
+    def wild(outputs: Tensor) -> Tensor:
+        return outputs.sum() * 0 + value
+
+    expected = f"is {value} before the first step; check its inputs and the model"
+    assert message_of(editor.edit, model, images[0], wild).endswith(expected)
+    assert message_of(editor.edit_many, model, [(one, wild) for one in images]).endswith(expected)
+
+    class Later:
+        """Only the first answer is a usual one."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, outputs: Tensor) -> Tensor:
+            self.calls += 1
+            return impossible(outputs) if self.calls == 1 else wild(outputs)
+
+    edits = [editor.edit(model, images[0], Later()), *editor.edit_many(model, [(one, Later()) for one in images[:3]])]
+    if graphs:
+        edits.append(editor.edit(model, images[0], Later(), differentiable=True))
+    assert [(edit.succeeded, edit.steps) for edit in edits] == [(False, 3)] * len(edits)
+
+
+def test_bisection_ends_at_no_loss_that_is_not_finite(model: nn.Module, images: Tensor) -> None:
+    edit = editors.build("rmsprop", lr=0.02, max_steps=20).edit(
+        model, images[0], predicts(wrong_answer(model, images[0]))
+    )
+    assert edit.steps > 0
+    start = dict(model.named_parameters())
+    for value in (-torch.inf, torch.nan):
+        request = editors.Request(images[0], lambda outputs, value=value: outputs.sum() * 0 + value)
+        assert mixed_back(edit, start, request) is edit
 
 
 def test_edit_of_another_model_cannot_be_applied(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:

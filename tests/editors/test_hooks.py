@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from editors import EditError
 from editors.hooks import observe
 
 
@@ -44,7 +45,7 @@ def test_what_is_given_in_place_of_parameters_and_buffers_is_used_and_the_model_
 def test_nobody_watches_afterwards_not_even_when_the_model_fails() -> None:
     model = Counting()
     seen = observe(model, model.layer, torch.ones(1, 3))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(EditError, match="the model fails on inputs of shape"):
         observe(model, model.layer, torch.ones(1, 4))
     model(torch.ones(1, 3))
     assert len(seen.given) == 2

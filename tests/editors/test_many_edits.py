@@ -1,6 +1,7 @@
 """What every registered editor promises of many edits at once: those of one by one, in fewer forward passes."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,12 +86,12 @@ class DataDependent(nn.Module):
     def __init__(self, patience: int) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 3).double()
-        self.patience = patience
+        self.left = SimpleNamespace(passes=patience)  # in there an edit does not notice what changes
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.patience -= 1
+        self.left.passes -= 1
         outputs = self.layer(inputs)
-        return outputs * (2 if self.patience >= 0 or outputs.sum().item() > 0 else 2.0)
+        return outputs * (2 if self.left.passes >= 0 or outputs.sum().item() > 0 else 2.0)
 
 
 class Encoder(nn.Module):
@@ -123,7 +124,7 @@ def test_models_that_cannot_be_vectorised_are_edited_just_as_well(
     many = editor.edit_many(model, requests)
     assert max(edit.steps for edit in many) > 2
     assert len(calls) > sum(edit.steps + 1 for edit in many)
-    model.patience = 10**6
+    model.left = SimpleNamespace(passes=10**6)
     assert_same(many, one_by_one(editor, model, requests), atol=1e-12)
 
 

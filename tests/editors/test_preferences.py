@@ -48,6 +48,15 @@ def test_what_fills_up_a_row_changes_neither_loss_nor_gradient():
     torch.testing.assert_close(constraint(other), constraint(logits), rtol=0, atol=0)
 
 
+def test_made_in_inference_mode_it_can_be_differentiated():
+    logits = _logits().requires_grad_()
+    with torch.inference_mode():
+        constraint = prefers(torch.tensor(TARGET), [torch.tensor(row) for row in ALTERNATIVES])
+    (found,) = torch.autograd.grad(constraint.scores(logits).sum(), logits)
+    (expected,) = torch.autograd.grad(prefers(TARGET, ALTERNATIVES).scores(logits).sum(), logits)
+    assert torch.equal(found, expected)
+
+
 def test_a_tie_satisfies_the_constraint():
     assert float(prefers([1, 2], [[2, 1], [1, 2]])(torch.zeros(3, 2, 4))) == 0.0
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,40 +13,14 @@ import pytest
 import torch
 
 import editors
-
-NEW_METHOD = '''
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from editors.descent import DescentEditor
-from editors.hyperparameters import hyperparameter
-from editors.registry import register
-
-
-@register("half_gd")
-@dataclass(frozen=True, kw_only=True)
-class HalfGradientDescent(DescentEditor):
-    """Half a step of gradient descent.
-
-    Source: nowhere
-    """
-
-    lr: float | Tensor = hyperparameter(0.5, low=0.1, high=1.0)
-
-    def init(self, parameters):
-        return None
-
-    def update(self, gradients, state):
-        return -self.lr / 2 * gradients, state
-'''
+from tests.editors.conftest import ADDED, EXAMPLE, README
 
 USE = """
 import json, torch, editors
 model = torch.nn.Linear(1, 1, bias=False)
 torch.nn.init.constant_(model.weight, 1.0)
-edit = editors.build("half_gd", max_steps=1).edit(model, torch.ones(1, 1), lambda outputs: outputs.sum())
-print(json.dumps([editors.available(), editors.describe("half_gd").source, edit.parameters["weight"].item()]))
+edit = editors.build("nesterov", lr=0.1, max_steps=1).edit(model, torch.ones(1, 1), lambda outputs: outputs.sum())
+print(json.dumps([editors.available(), editors.describe("nesterov").source, edit.parameters["weight"].item()]))
 """
 
 
@@ -68,6 +43,13 @@ def test_the_six_editors_of_the_paper_are_there() -> None:
 def test_hyperparameters_have_the_names_of_the_field(name: str, hyperparameters: list[str]) -> None:
     assert [parameter.name for parameter in editors.describe(name).hyperparameters] == hyperparameters
     assert editors.describe(name).options == {"max_steps": 10, "compiled": False}
+
+
+def test_the_readme_names_every_file() -> None:
+    named = set(re.findall(r"`(?:methods/)?(\w+)\.py`", README))
+    files = {file.stem for file in Path(editors.__file__).parent.glob("*.py")}
+    assert named <= files | {file.stem for file in Path(editors.__file__).parent.glob("methods/*.py")}
+    assert files - named <= {"__init__", "errors", "hooks", "hyperparameters", "pytree", "registry", "views"}
 
 
 def test_description_says_what_an_editor_is_and_where_it_comes_from(name: str) -> None:
@@ -103,18 +85,19 @@ def test_hyperparameters_may_be_tensors_of_one_element() -> None:
     assert editors.build("gd", lr=lr).lr is lr
 
 
-def test_a_new_file_in_methods_is_found_by_itself(tmp_path: Path) -> None:
+def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path: Path) -> None:
     package = tmp_path / "editors"
     shutil.copytree(Path(editors.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "methods" / "half_gd.py").write_text(NEW_METHOD)
+    (package / "methods" / "added.py").write_text(EXAMPLE, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     available, source, weight = json.loads(done.stdout)
-    assert available == sorted([*editors.available(), "half_gd"])
-    assert source == "nowhere"
-    assert weight == 0.75
+    assert ADDED == "nesterov"
+    assert available == editors.available()
+    assert source == "Sutskever et al., ICML 2013"
+    assert weight == pytest.approx(1 - 0.1 * 1.5)
 
 
 def test_two_editors_cannot_have_one_name() -> None:

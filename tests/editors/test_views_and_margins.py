@@ -62,6 +62,9 @@ def test_the_constraint_holds_exactly_if_it_holds_for_the_input_and_every_view(i
             outputs = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.5, 1.0]])[rows]
             single = [max(constraint(one[None]).item(), 0) for one in outputs]
             assert asked(outputs).item() == pytest.approx(sum(single) / 3)
+    for wild in (-torch.inf, torch.inf, torch.nan):
+        _, asked = with_views(Request(images[0], lambda outputs, wild=wild: outputs.sum() * 0 + wild), shaken, 2)
+        assert asked(torch.zeros(3, 2)).isnan()
     pair = torch.cat([images[0], images[1]])
     _, asked = with_views(Request(pair, predicts([1])), shaken, 2)  # one label for all inputs
     assert asked(torch.tensor([[0.0, 1.0]]).repeat(6, 1)) == 0

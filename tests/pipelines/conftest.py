@@ -311,6 +311,11 @@ def runs(experiment="digits"):
     return client().search_runs([client().get_experiment_by_name(experiment).experiment_id])
 
 
+def artifacts(run) -> Path:
+    """The folder of a run's files, as ``mlflow ui --artifacts-destination mlflow/artifacts`` finds it."""
+    return Path("mlflow/artifacts", run.info.artifact_uri.removeprefix("mlflow-artifacts:/"))
+
+
 def histories(run) -> dict[str, list[tuple[int, float, int]]]:
     return {
         name: [(m.step, m.value, m.timestamp) for m in client().get_metric_history(run.info.run_id, name)]

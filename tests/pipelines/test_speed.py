@@ -16,13 +16,13 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from editors.compiling import CompilationError
 from pipelines import speed
-from pipelines.timing import loops, roofline, stopwatch, training_steps
+from pipelines.timing import loops, rounds, subjects
 from pipelines.timing.page import line, markdown
-from pipelines.timing.records import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
+from pipelines.timing.rounds import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
 from tests.compiling import compiles
 
 CPU = torch.device("cpu")
-ASKED = stopwatch.Conditions(CPU, turns=1)
+ASKED = rounds.Conditions(CPU, turns=1)
 FASTER = Comparison(
     Goal("edits", 2, 4),
     {"naive": [9.0, 10.0, 30.0], "ours": [2.0, 3.0, 4.0]},
@@ -55,26 +55,26 @@ def _one_thread() -> None:
 def test_ways_take_turns_and_are_timed_once_a_round():
     order = []
     ways = {name: partial(order.append, name) for name in ("naive", "ours")}
-    seconds = stopwatch.in_turns(ways, 3, CPU)
+    seconds = rounds.in_turns(ways, 3, CPU)
     assert order == ["naive", "ours"] * 3
     assert {name: len(spent) for name, spent in seconds.items()} == {"naive": 3, "ours": 3}
 
 
 def test_ratio_is_of_medians_and_its_interval_that_of_resampled_rounds():
     slow, fast = np.array([8.0, 9.0, 10.0, 11.0, 40.0]), np.array([4.0, 5.0, 5.0, 5.0, 6.0])
-    found = stopwatch.ratio(slow, fast)
+    found = rounds.ratio(slow, fast)
     assert found.value == 2.0
     source = np.random.default_rng(1)
-    rounds = source.integers(5, size=(20_000, 5))
-    every = np.median(slow[rounds], axis=1) / np.median(fast[rounds], axis=1)
+    drawn = source.integers(5, size=(20_000, 5))
+    every = np.median(slow[drawn], axis=1) / np.median(fast[drawn], axis=1)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(every, [0.025, 0.975])), rel=0.15)
-    same = stopwatch.ratio(3 * fast, fast)
+    same = rounds.ratio(3 * fast, fast)
     assert (same.value, same.low, same.high) == pytest.approx((3, 3, 3))
 
 
 def test_exponent_is_that_of_a_power_law():
     sizes = [16, 64, 256]
-    assert stopwatch.exponent(sizes, [0.3 * size**1.7 for size in sizes]) == pytest.approx(1.7)
+    assert rounds.exponent(sizes, [0.3 * size**1.7 for size in sizes]) == pytest.approx(1.7)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -103,7 +103,7 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     "make",
     [
         partial(loops.edits, 16, "chain4", 3),
-        pytest.param(partial(loops.edits, 16, "chain4", 3, compiled=True), marks=compiles),
+        pytest.param(partial(loops.edits, 16, "chain4", 3, compiled=True), marks=[compiles, pytest.mark.slow]),
         partial(loops.evaluation, 16, "chain4", 20),
         partial(loops.edits_and_evaluation, 16, "chain4", 3, 20),
     ],
@@ -116,14 +116,14 @@ def test_both_ways_of_a_loop_do_the_same(make):
 
 
 def test_the_edit_of_a_training_step_takes_all_inner_steps():
-    training = training_steps.Training(16, 4, 3, CPU)
+    training = subjects.Training(16, 4, 3, CPU)
     assert int(training.objective(training.model, training.step).parts["edit_steps"]) == 3
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
 
 
 @pytest.fixture
-def loops(monkeypatch):
+def quick(monkeypatch):
     """Two loops that are over at once, the second of which is interrupted the first time."""
     calls = []
 
@@ -138,7 +138,7 @@ def loops(monkeypatch):
     return table
 
 
-def test_what_was_measured_before_an_interruption_stays_and_the_rest_is_added(loops, tmp_path, capsys):
+def test_what_was_measured_before_an_interruption_stays_and_the_rest_is_added(quick, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         speed.measure(["*"], ASKED, tmp_path)
     (path,) = tmp_path.glob("*.json")
@@ -161,14 +161,14 @@ def test_what_was_measured_before_an_interruption_stays_and_the_rest_is_added(lo
         (["--device", "tpu"], "--device must be cpu or cuda, not 'tpu'"),
     ],
 )
-def test_bad_arguments_are_answered_with_one_sentence(loops, arguments, message, capsys):
+def test_bad_arguments_are_answered_with_one_sentence(quick, arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
         speed.main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_damaged_file_of_an_earlier_run_is_named(loops, tmp_path):
+def test_a_damaged_file_of_an_earlier_run_is_named(quick, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         speed.measure(["*"], ASKED, tmp_path)
     (path,) = tmp_path.glob("*.json")
@@ -191,27 +191,27 @@ def test_operations_are_those_of_every_convolution_product_and_gradient():
         outputs = torch.nn.functional.conv2d(inputs, weight, padding=1, groups=2)
         torch.autograd.grad(outputs.sum(), wanted)
 
-    assert roofline.operations(lambda: gradients(weight)) == 2 * forward
-    assert roofline.operations(lambda: gradients(inputs, weight)) == 3 * forward
-    assert roofline.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
+    assert rounds.operations(lambda: gradients(weight)) == 2 * forward
+    assert rounds.operations(lambda: gradients(inputs, weight)) == 3 * forward
+    assert rounds.operations(lambda: torch.rand(5, 4, 3) @ torch.rand(5, 3, 7)) == 2 * 5 * 4 * 3 * 7
 
 
 def test_the_limit_is_the_pace_of_the_faster_reference():
-    known = roofline.references(CPU)
+    known = rounds.references(CPU)
     assert list(known) == ["product", "convolution"]
     for reference in known.values():
-        assert roofline.operations(reference.way) == reference.operations
+        assert rounds.operations(reference.way) == reference.operations
     pace = {name: reference.operations / 1e9 for name, reference in known.items()}  # seconds at one GFLOP/s
     for fast, slow in (("product", "convolution"), ("convolution", "product")):
         seconds = {"ours": [6.0, 6.0, 8.0], fast: [pace[fast] / 2] * 3, slow: [pace[slow]] * 3}
-        assert roofline.over_limit(seconds, int(4e9), known).value == 3.0
+        assert rounds.over_limit(seconds, int(4e9), known).value == 3.0
 
 
-def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(loops, tmp_path, monkeypatch, capsys):
+def test_a_loop_that_cannot_be_compiled_is_left_out_and_the_others_are_measured(quick, tmp_path, monkeypatch, capsys):
     def refused(asked):
         raise CompilationError("it cannot be compiled")
 
-    monkeypatch.setattr(speed, "loops", lambda: {"before": refused, **loops})
+    monkeypatch.setattr(speed, "loops", lambda: {"before": refused, **quick})
     speed.measure(["before", "first"], ASKED, tmp_path)
     (path,) = tmp_path.glob("*.json")
     assert list(json.loads(path.read_text())["loops"]) == ["first"]

@@ -1,10 +1,15 @@
-"""The paper's claims as data: what each says, and the comparisons that decide it."""
+"""Claims as data: what each says, and the comparisons that decide it.
+
+The paper's claims stand in files beside its tables, a file for each kind of task; our own in results/claims.yaml, each
+with the benchmarks that it is about. A row is ``training/editor/layers``, as in any table.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +17,18 @@ import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.errors import InputError
-from pipelines.config import yaml_files
-from pipelines.config.trainings import Name, Strict
-from pipelines.reporting.claims.verdicts import Allowed
+from benchmarks.metrics import Measures
+from pipelines.config import files
+from pipelines.config.blocks import Name, Strict, check_known
+from pipelines.reporting.claims.statistics import Allowed
 from pipelines.reporting.tables import published
 
-FILE = published.DIRECTORY / "claims.yaml"
+OURS = published.DIRECTORY.parent / "claims.yaml"
+"""Claims that this suite makes, of which the paper knows nothing."""
 BEST = "best"
 """In place of a part of the model: the one where tuning found the smallest drawdown."""
+MISTAKES = "mistakes_"
+"""Begins the names of metrics of edits of realistic mistakes."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +38,15 @@ class Metric:
     label: str
     unit: str
     digits: int
-    source: Literal["edits", "mistakes", "test images", "test sentences", "measurement"]
+    source: Literal["edits", "mistakes", "quality", "measurement"]
+
+    @property
+    def of_edits(self) -> bool:
+        """Whether it is a mean over edits, of test data or of mistakes, which can be compared in pairs."""
+        return self.source in ("edits", "mistakes")
 
 
-METRICS = {
-    "drawdown": Metric("drawdown", "points", 2, "edits"),
-    "mistakes_drawdown": Metric("drawdown on mistakes", "points", 2, "mistakes"),
-    "num_steps": Metric("gradient steps", "steps", 2, "edits"),
-    "test_error": Metric("test error", "points", 2, "test images"),
-    "bleu_drawdown": Metric("BLEU drawdown", "points", 2, "edits"),
-    "bleu": Metric("BLEU", "points", 2, "test sentences"),
+MEASURED = {
     "cost_ratio": Metric("time of a training step", "plain steps", 2, "measurement"),
     "own_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
     **{
@@ -46,38 +54,44 @@ METRICS = {
         for share in (50, 80, 90, 95)
     },
 }
+"""What is measured besides edits."""
 
 
-TABLE6 = ("bleu_drawdown", "bleu")
-"""The metrics that translators alone have."""
-EDITED = ("edits", "mistakes")
-"""Sources of metrics that are means over edits, test images to random targets and mistakes to their true classes."""
+def metrics_of(measures: Measures) -> dict[str, Metric]:
+    """All numbers of one kind of task that claims may speak of: its measures, of mistakes too, its models' quality,
+    and :data:`MEASURED`.
+    """
+    found = {}
+    for name, column in measures.columns.items():
+        source = "quality" if name == measures.quality else "edits"
+        words = column.label if column.label[1:2].isupper() else column.label[0].lower() + column.label[1:]
+        found[name] = Metric(words, "points" if column.unit == "%" else column.unit, column.digits, source)
+    mistakes = {
+        f"{MISTAKES}{name}": Metric(f"{one.label} on mistakes", one.unit, one.digits, "mistakes")
+        for name, one in found.items()
+        if one.source == "edits"
+    }
+    return found | mistakes | MEASURED
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the leaderboard, or a training alone (``editor`` and ``layers`` empty), or a row of Table 6.
-
-    :ivar lr: the editor's learning rate, where rows of one table differ in it; else empty.
-    """
+    """A row of a table, or a training alone (``editor`` and ``layers`` empty)."""
 
     training: str
     editor: str = ""
     layers: str = ""
-    lr: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """:raises InputError: for anything but ``training/editor/layers``, with a learning rate or not, or
-        ``training``.
-        """
+        """:raises InputError: for anything but ``training/editor/layers`` or ``training``."""
         parts = text.split("/")
-        if len(parts) not in (1, 3, 4) or not all(parts):
-            raise InputError(f"a row is training/editor/layers[/learning rate], or a training alone, not {text!r}")
+        if len(parts) not in (1, 3) or not all(parts):
+            raise InputError(f"a row is training/editor/layers, or a training alone, not {text!r}")
         return cls(*parts)
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.training, self.editor, self.layers, self.lr) if part)
+        return "/".join(part for part in (self.training, self.editor, self.layers) if part)
 
 
 class Condition(Strict):
@@ -133,35 +147,37 @@ class Condition(Strict):
             return Allowed(low=1 / factor if self.rule == "equivalent" else -math.inf, high=factor)
         return Allowed(low=-self.within if self.rule == "equivalent" else -math.inf, high=self.within)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Condition:
-        if self.metric not in METRICS:
-            raise InputError(f"unknown metric {self.metric!r}; there are: {', '.join(METRICS)}")
-        self._check_keys()
-        self._check_bounds()
-        if self.or_of and METRICS[self.metric].source != "measurement":
+    def check(self, metrics: Mapping[str, Metric], of_paper: bool) -> None:
+        """That the metric is one of those there are, and that the rows are such as have it.
+
+        :raises InputError: if not.
+        """
+        check_known("metric", self.metric, metrics, "there are")
+        metric = metrics[self.metric]
+        if self.or_of and metric.source != "measurement":
             raise InputError(f"'or_of' is for what was measured besides edits, not for {self.metric}")
+        if self.within_percent is not None and not metric.of_edits:
+            raise InputError(f"'within_percent' needs pairs of edits, {self.metric} has none: use 'within'")
         for row in (*self.rows, *self.stand_ins):
             if (row.editor == "") != (self.metric == "cost_ratio"):
                 wanted = "a training alone" if self.metric == "cost_ratio" else "training/editor/layers"
                 raise InputError(f"{self.metric} is that of {wanted}, not of {str(row)!r}")
-            if (row.lr == "") != (self.metric not in TABLE6) and self.metric != "num_steps":
-                wanted = "a row with" if self.metric in TABLE6 else "a row without"
-                raise InputError(f"{self.metric} is that of {wanted} a learning rate, not of {str(row)!r}")
-        measured = METRICS[self.metric].source in ("measurement", "mistakes")
-        if measured and self.published is None:
+        looked_up = metric.source in ("edits", "quality")
+        if of_paper and not looked_up and self.published is None:
             raise InputError(f"'published' must say what the paper shows of {self.metric}")
-        if not measured and self.published is not None:
+        if looked_up and self.published is not None:
             raise InputError(f"{self.metric} is looked up in the paper's tables: remove 'published'")
-        return self
+        if of_paper:  # the numbers of Table 5, of mistakes, are in a picture: there is nothing to look up
+            for row in (row for row in (*self.rows, *self.stand_ins) if metric.source != "mistakes"):
+                if in_paper(row).empty:
+                    raise InputError(f"the paper has no row {str(row)!r} in its tables")
 
-    def _check_keys(self) -> None:
+    @model_validator(mode="after")
+    def _consistent(self) -> Condition:
         for key in sorted(self.model_fields_set - {"rule", "metric", "of", "or_of", "published"} - _TAKES[self.rule]):
             raise InputError(f"rule {self.rule} takes no {key!r}")
         if "than" in _TAKES[self.rule] and not self.than:
             raise InputError(f"rule {self.rule} needs 'than', the rows to compare with")
-
-    def _check_bounds(self) -> None:
         possible = sorted(_TAKES[self.rule] & {"within", "within_percent", "above", "below"})
         given = [key for key in possible if getattr(self, key) is not None]
         if possible and not given:
@@ -170,10 +186,11 @@ class Condition(Strict):
             raise InputError(f"rule {self.rule} needs a 'reason' for its bound")
         if self.within is not None and self.within_percent is not None:
             raise InputError("'within' and 'within_percent' exclude each other")
-        if self.within_percent is not None and METRICS[self.metric].source not in EDITED:
-            raise InputError(f"'within_percent' needs pairs of edits, {self.metric} has none: use 'within'")
         if self.above is not None and self.below is not None and self.above >= self.below:
             raise InputError(f"'above' ({self.above:g}) must be smaller than 'below' ({self.below:g})")
+        for text in (self.of, *self.than, *self.or_of):
+            Row.parse(text)
+        return self
 
 
 _TAKES = {
@@ -187,12 +204,16 @@ _TAKES = {
 
 
 class Claim(Strict):
-    """A sentence of the paper in our words, where it stands, and its conditions, all of which must hold."""
+    """A statement, and its conditions, all of which must hold.
+
+    One of the paper's says in our words what stands at ``source``; one of ours names the ``benchmarks`` it is about.
+    """
 
     says: str
-    source: str
+    source: str | None = None
     quote: str | None = None
     remark: str | None = None
+    benchmarks: list[Name] = Field(default_factory=list)
     conditions: list[Condition] = Field(min_length=1)
 
     @property
@@ -200,64 +221,82 @@ class Claim(Strict):
         """Those that it speaks of."""
         return {row.training for condition in self.conditions for row in (*condition.rows, *condition.stand_ins)}
 
+    @model_validator(mode="after")
+    def _of_somebody(self) -> Claim:
+        if (self.source is None) == (not self.benchmarks):
+            raise InputError("a claim has either a 'source' in the paper, or 'benchmarks' of ours")
+        return self
+
 
 class _File(Strict):
     claims: dict[Name, Claim] = Field(min_length=1)
 
 
-class Paper:
-    """The numbers of Tables 1 to 4 and 6 by row."""
-
-    def value(self, row: Row, metric: str) -> float:
-        """The published value, ``nan`` where the row has none.
-
-        :raises InputError: for a row that is in none of the tables.
-        """
-        table = self._best if row.layers == BEST else self._translation if row.lr else self._named
-        chosen = table[table["training"] == row.training]
-        if row.editor:
-            chosen = chosen[chosen["editor"] == row.editor]
-        if row.editor and row.layers != BEST:
-            chosen = chosen[chosen["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
-        if row.lr:
-            chosen = chosen[[f"{value:g}" == row.lr for value in chosen["lr"]]]
-        if chosen.empty:
-            raise InputError(f"the paper has no row {str(row)!r} in {'Table 6' if row.lr else 'Tables 1 to 4'}")
-        return float(chosen[metric].iloc[0]) if row.editor and metric in chosen else math.nan
-
-    @cached_property
-    def _best(self) -> pd.DataFrame:
-        return published.load("table1")
-
-    @cached_property
-    def _translation(self) -> pd.DataFrame:
-        return published.load("table6")
-
-    @cached_property
-    def _named(self) -> pd.DataFrame:
-        tables = [published.load("table3"), published.load("table2"), published.table4()]
-        return pd.concat(tables, ignore_index=True)
+def in_paper(row: Row) -> pd.DataFrame:
+    """The paper's rows of that name, or of that training: one or none, for a whole name."""
+    table = _paper(row.layers == BEST)
+    found = table[table["training"] == row.training]
+    if row.editor:
+        found = found[found["editor"] == row.editor]
+    if row.editor and row.layers != BEST:
+        found = found[found["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
+    return found
 
 
-def load(path: Path = FILE) -> dict[str, Claim]:
+@cache
+def _paper(best: bool) -> pd.DataFrame:
+    """All rows with the names that they have here; those of Table 1, which name no part, for the ``best`` one."""
+    numbers = (1,) if best else (3, 2, 4, 6)
+    return pd.concat([published.named(f"table{number}") for number in numbers], ignore_index=True)
+
+
+def published_value(row: Row, metric: str) -> float:
+    """What the paper prints of a metric of a row, ``nan`` where it prints nothing."""
+    found = in_paper(row)
+    return float(found[metric].iloc[0]) if row.editor and metric in found and len(found) else math.nan
+
+
+def load(path: Path) -> dict[str, Claim]:
     """The claims of a file by name, in its order.
 
-    :raises InputError: one sentence that names the file, the claim and what is wrong with it; also for a row that the
-        paper's tables do not have.
+    :raises InputError: naming the file, the claim and what is wrong with it.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
+    content = files.read(path)
     try:
-        claims = _File.model_validate(yaml_files.read(path)).claims
+        return _File.model_validate(content).claims
     except ValidationError as error:
-        raise InputError(f"{path}: {yaml_files.sentence(error, _File)}") from error
-    paper = Paper()
+        raise InputError(f"{path}: {files.sentence(error, content)}") from error
+
+
+def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:
+    """That one kind of task has what these claims speak of, and the paper the rows of its own.
+
+    :param path: where they stand.
+    :raises InputError: naming the file, the claim and what is wrong with it.
+    """
+    metrics = metrics_of(measures)
     for name, claim in claims.items():
-        # The numbers of Table 5 are in a picture: there is nothing to look up.
-        looked_up = [one for one in claim.conditions if METRICS[one.metric].source != "mistakes"]
-        for row in (row for one in looked_up for row in (*one.rows, *one.stand_ins)):
+        for condition in claim.conditions:
             try:
-                paper.value(row, "drawdown")
+                condition.check(metrics, of_paper=claim.source is not None)
             except InputError as error:
                 raise InputError(f"{path}: claims.{name}: {error}") from error
-    return claims
+
+
+def about(benchmark: str, trainings: set[str], path: Path, measures: Measures) -> dict[str, Claim]:
+    """The claims on a benchmark: the paper's about any of its trainings (all, if there are none), then our own.
+
+    :param trainings: the names of the benchmark's, ours and the paper's.
+    :param path: the file of the paper's claims about this kind of task.
+    :raises InputError: see :func:`load` and :func:`check`.
+    """
+    paper, ours = load(path), load(OURS)
+    check(path, paper, measures)
+    spoken = {name: claim for name, claim in paper.items() if claim.trainings & trainings} or paper
+    mine = {name: claim for name, claim in ours.items() if benchmark in claim.benchmarks}
+    check(OURS, mine, measures)
+    if twice := spoken.keys() & mine.keys():
+        raise InputError(f"{OURS}: claims.{min(twice)}: the paper's claims in {path} have one of that name")
+    return spoken | mine

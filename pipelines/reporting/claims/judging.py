@@ -1,34 +1,47 @@
-"""The paper's claims against a benchmark's results: every comparison with its interval, and a verdict on each claim."""
+"""Claims against a benchmark's results: every comparison with its interval, and a verdict on each claim."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.errors import InputError
-from benchmarks.metrics import Estimate
-from pipelines.reporting.claims.definitions import BEST, METRICS, Claim, Condition, Paper, Row
-from pipelines.reporting.claims.equal_failures import at_equal_failures
-from pipelines.reporting.claims.verdicts import (
+from benchmarks.metrics import Estimate, Measures
+from pipelines.jobs.cells import KEYS
+from pipelines.reporting.claims.definitions import (
+    BEST,
+    MEASURED,
+    MISTAKES,
+    Claim,
+    Condition,
+    Metric,
+    Row,
+    metrics_of,
+    published_value,
+)
+from pipelines.reporting.claims.statistics import (
     Verdict,
+    at_equal_failures,
     combine,
     independent_difference,
     paired_difference,
     paired_ratio,
 )
-from pipelines.reporting.tables.leaderboard import CellResult, best_part, shortfall
+from pipelines.reporting.tables.paper import best_part
+from pipelines.reporting.tables.results import CellResult, shortfall
+from pipelines.reporting.tables.trainings import costs
+from pipelines.store.layout import Layout
 
-_PER_EDIT: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "drawdown": metrics.drawdown,
-    "mistakes_drawdown": metrics.drawdown,
-    "num_steps": lambda records: records["steps"],
-}
+SUMMARY = Path("figure2", "summary.csv")
+"""In a benchmark's results: a row per analysed cell, each number with ``_low`` and ``_high``."""
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -53,10 +66,11 @@ class Comparison:
 
     ``estimate`` is the first side's value minus the second's, their ratio, or the value itself, as the condition's
     ``scale`` says. ``missing`` names what the run lacks, ``caveats`` what speaks against the verdict. ``bought``: more
-    failures explain the smaller drawdown, see :func:`bought`, so that it decides nothing.
+    failures explain the smaller drawdown, see :func:`_bought`, so that it decides nothing.
     """
 
     condition: Condition
+    metric: Metric
     sides: tuple[Side, ...]
     missing: tuple[str, ...] = ()
     estimate: Estimate = _NOTHING
@@ -82,31 +96,58 @@ class Judged:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """See :func:`pipelines.reporting.claims.verdicts.combine`."""
+        """See :func:`pipelines.reporting.claims.statistics.combine`."""
         return combine(comparison.verdict for comparison in self.comparisons)
 
 
-def judge(
-    claims: Mapping[str, Claim],
-    results: Sequence[CellResult],
-    measurements: Mapping[str, Estimate],
-    mistakes: Sequence[CellResult] = (),
-) -> list[Judged]:
+@dataclass(frozen=True)
+class Evidence:
+    """What a run measured.
+
+    :ivar measures: what its records say.
+    :ivar mistakes: results of the same cells on realistic mistakes.
+    :ivar measured: other numbers by name, see :func:`measurements`.
+    """
+
+    measures: Measures
+    results: Sequence[CellResult]
+    mistakes: Sequence[CellResult] = ()
+    measured: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def cell(self, row: Row, metric: Metric) -> CellResult | None:
+        """The result of a row, on the edits that a metric is about.
+
+        The training may have the name that the paper gives it. Of all parts that were edited, the one that tuning
+        chose, for ``best``.
+        """
+        results = self.mistakes if metric.source == "mistakes" else self.results
+        same = [one for one in results if one.cell.editor == row.editor]
+        same = [one for one in same if one.cell.training == row.training] or [
+            one for one in same if one.published_training == row.training
+        ]
+        if row.layers == BEST:
+            return best_part(same) if same else None
+        return next((one for one in same if one.cell.layers == row.layers), None)
+
+
+def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:
     """Every claim, in the order given.
 
-    :param measurements: estimates by name, see :func:`pipelines.reporting.claims.measurements.read`.
-    :param mistakes: results of the same cells on realistic mistakes.
-    :raises InputError: for rows that should be compared but were not measured on the same edits or test images.
+    :raises InputError: for rows that should be compared but were not measured on the same edits or test examples.
     """
-    evidence = _Evidence(results, measurements, mistakes)
+    known = metrics_of(evidence.measures)
     return [
-        Judged(name, claim, tuple(line for condition in claim.conditions for line in _compare(condition, evidence)))
+        Judged(
+            name,
+            claim,
+            tuple(line for one in claim.conditions for line in _compare(one, known[one.metric], evidence)),
+        )
         for name, claim in claims.items()
     ]
 
 
 def table(judged: Iterable[Judged]) -> pd.DataFrame:
-    """One row per comparison, for ``claims.csv``."""
+    """One row per comparison, for ``claims.csv``; ``source`` is empty for our own."""
     return pd.DataFrame([_line(claim, comparison) for claim in judged for comparison in claim.comparisons])
 
 
@@ -122,127 +163,140 @@ def count(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{found[kind]} {one if found[kind] == 1 else many}" for kind, (one, many) in words.items())
 
 
-class _Evidence:
-    """What a run measured, by row, and what the paper printed."""
+def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dict[str, Estimate]:
+    """What was measured besides edits, as ``cost_ratio/<training>`` and ``<number>/<training>/<editor>/<layers>``.
 
-    def __init__(
-        self, results: Sequence[CellResult], measurements: Mapping[str, Estimate], mistakes: Sequence[CellResult]
-    ) -> None:
-        self._results = results
-        self._mistakes = mistakes
-        self.measurements = measurements
-        self.paper = Paper()
+    A file that is missing was not measured; an interval that is missing is ``nan``.
 
-    def cell(self, row: Row, metric: str) -> CellResult | None:
-        """The records of a row, of the edits that a metric is about.
-
-        Of all parts that were edited, those of the one that tuning chose, for ``best``.
-        """
-        results = self._mistakes if METRICS[metric].source == "mistakes" else self._results
-        same = [cell for cell in results if (cell.cell.training, cell.cell.editor) == (row.training, row.editor)]
-        if row.layers == BEST:
-            return best_part(same) if same else None
-        return next((cell for cell in same if cell.cell.layers == row.layers), None)
+    :raises InputError: for a file that is there and cannot be read.
+    """
+    found = {
+        f"cost_ratio/{training}": Estimate(*(cost[f"cost_ratio{end}"] for end in ("", "_low", "_high")))
+        for training, cost in costs(layout, trainings, seed).items()
+    }
+    path = layout.results / SUMMARY
+    try:
+        return found | (_summary(path) if path.exists() else {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        again = "remove it and run the stage that makes it again"
+        raise InputError(f"{path} is broken ({' '.join(str(error).split())}): {again}") from error
 
 
-def _compare(condition: Condition, evidence: _Evidence) -> list[Comparison]:
+def _summary(path: Path) -> dict[str, Estimate]:
+    frame = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str))
+    if frame.duplicated(KEYS).any():
+        raise ValueError("a cell has two rows")
+    found: dict[str, Estimate] = {}
+    for row in frame.to_dict("records"):
+        for name in [name for name in MEASURED if name in frame]:
+            value, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
+            if math.isinf(value) or low > high:
+                raise ValueError(f"{name} is {value:g} with the interval [{low:g}, {high:g}], which cannot be")
+            if not math.isnan(value):
+                found["/".join((name, *(row[key] for key in KEYS)))] = Estimate(value, low, high)
+    return found
+
+
+def _compare(condition: Condition, metric: Metric, evidence: Evidence) -> list[Comparison]:
     """The row that is spoken of with each of the others, or alone."""
     first, *others = condition.rows
-    compare = _numbers if METRICS[condition.metric].source == "measurement" else _cells
-    return [compare(condition, rows, evidence) for rows in ([(first, other) for other in others] or [(first,)])]
+    compare = _numbers if metric.source == "measurement" else _cells
+    return [compare(condition, metric, rows, evidence) for rows in ([(first, one) for one in others] or [(first,)])]
 
 
-def _numbers(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:
+def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
     asked, rows = rows[0], [_measured_row(condition, rows[0], evidence), *rows[1:]]
     keys = [f"{condition.metric}/{row}" for row in rows]
-    found = [evidence.measurements.get(key, _NOTHING) for key in keys]
-    sides = tuple(
-        Side(row, False, evidence.paper.value(row, condition.metric), estimate.value)
-        for row, estimate in zip(rows, found, strict=True)
-    )
-    if missing := tuple(key for key in keys if key not in evidence.measurements):
-        return Comparison(condition, sides, missing)
-    cells = [cell for row in rows if (cell := evidence.cell(row, condition.metric))]
+    found = [evidence.measured.get(key, _NOTHING) for key in keys]
+    sides = tuple(Side(row, False, math.nan, estimate.value) for row, estimate in zip(rows, found, strict=True))
+    if missing := tuple(key for key in keys if key not in evidence.measured):
+        return Comparison(condition, metric, sides, missing)
+    cells = [cell for row in rows if (cell := evidence.cell(row, metric))]
     instead = (f"{rows[0]}: stands in for {asked}, which this run lacks",) if rows[0] != asked else ()
-    return Comparison(condition, sides, (), *_independent(found), (*instead, *_caveats(cells)))
+    return Comparison(condition, metric, sides, (), *_independent(found), (*instead, *_caveats(cells)))
 
 
-def _measured_row(condition: Condition, row: Row, evidence: _Evidence) -> Row:
+def _measured_row(condition: Condition, row: Row, evidence: Evidence) -> Row:
     """The row, or the first of its stand-ins that was measured if it was not itself."""
-    measured = (one for one in (row, *condition.stand_ins) if f"{condition.metric}/{one}" in evidence.measurements)
+    measured = (one for one in (row, *condition.stand_ins) if f"{condition.metric}/{one}" in evidence.measured)
     return next(measured, row)
 
 
-def _cells(condition: Condition, rows: Sequence[Row], evidence: _Evidence) -> Comparison:
-    cells = [evidence.cell(row, condition.metric) for row in rows]
-    in_picture = METRICS[condition.metric].source == "mistakes"
-    sides = tuple(
-        _side(row, math.nan if in_picture else evidence.paper.value(row, condition.metric), cell, condition.metric)
-        for row, cell in zip(rows, cells, strict=True)
-    )
+def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
+    cells = [evidence.cell(row, metric) for row in rows]
+    sides = tuple(_side(row, cell, metric, condition.metric) for row, cell in zip(rows, cells, strict=True))
     if missing := tuple(str(row) for row, cell in zip(rows, cells, strict=True) if cell is None):
-        return Comparison(condition, sides, missing)
+        return Comparison(condition, metric, sides, missing)
     known = [cell for cell in cells if cell is not None]
-    if METRICS[condition.metric].source == "test images":
-        return Comparison(condition, sides, (), *_of_test_images(known))
-    estimate, method, matched = _of_edits(condition, known, rows)
-    paid = bought(condition, sides, estimate, matched)
-    return Comparison(condition, sides, (), estimate, method, (*_caveats(known), *paid), bool(paid))
+    name = "/".join([condition.metric, *map(str, rows)])
+    if metric.source == "quality":
+        return Comparison(condition, metric, sides, (), *_of_quality(known, name))
+    estimate, method, matched = _of_edits(condition, known, name)
+    paid = _bought(condition, sides, estimate, matched)
+    return Comparison(condition, metric, sides, (), estimate, method, (*_caveats(known), *paid), bool(paid))
 
 
-def _side(row: Row, published: float, cell: CellResult | None, metric: str) -> Side:
+def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:
+    published = math.nan if metric.source == "mistakes" else published_value(row, name)
     if cell is None:
         return Side(row, row.layers == BEST, published, math.nan)
-    measured = Row(cell.cell.training, cell.cell.editor, cell.cell.layers)
-    if METRICS[metric].source == "test images":
-        return Side(measured, row.layers == BEST, published, cell.test_error.value)
+    measured = Row(*cell.cell.names.values())
+    if metric.source == "quality":
+        return Side(measured, row.layers == BEST, published, cell.quality.estimate.value)
     success = 100.0 * float(cell.records["succeeded"].astype(float).mean())
-    return Side(measured, row.layers == BEST, published, float(_PER_EDIT[metric](cell.records).mean()), success)
+    return Side(measured, row.layers == BEST, published, float(_per_edit(cell, name).mean()), success)
 
 
-def _of_test_images(cells: Sequence[CellResult]) -> tuple[Estimate, str]:
-    counts = [cell.description["test_images"] for cell in cells]
-    if len(set(counts)) > 1:
-        raise InputError(f"{_names(cells)} were measured on different test images ({counts[0]} and {counts[1]})")
-    if len(cells) == 1:
-        return cells[0].test_error, f"{counts[0]} test images"
-    first, second = (cell.wrong for cell in cells)
-    change = metrics.paired_change(len(first - second), len(second - first), counts[0])
-    return change, f"paired, the same {counts[0]} test images"
+def _per_edit(cell: CellResult, name: str) -> pd.Series:
+    return cell.measures.per_edit(name.removeprefix(MISTAKES), cell.records)
 
 
-def _of_edits(
-    condition: Condition, cells: Sequence[CellResult], rows: Sequence[Row]
-) -> tuple[Estimate, str, Estimate | None]:
-    """The estimate, how it was made, and the same at equal failures where the smaller drawdown has more of them."""
+def _of_quality(cells: Sequence[CellResult], name: str) -> tuple[Estimate, str]:
+    first, *others = [cell.quality for cell in cells]
+    if not others:
+        return first.estimate, first.measured_on
+    try:
+        return first.difference(others[0], name)
+    except ValueError as error:
+        raise InputError(f"{_names(cells)} cannot be compared: {error}") from error
+
+
+def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> tuple[Estimate, str, Estimate | None]:
+    """The estimate, how it was made, and the same at equal failures where the smaller drawdown has more of them.
+
+    Edits of which no row has a value, as where nothing lies near the edited thing, are left out.
+    """
     records = [cell.records.sort_values("edit", kind="stable").reset_index(drop=True) for cell in cells]
-    asked = [frame[["edit", "image", "target"]] for frame in records]
+    asked = [frame[list(cell.measures.asked)] for frame, cell in zip(records, cells, strict=True)]
     if not all(frame.equals(asked[0]) for frame in asked):
         raise InputError(f"{_names(cells)} were not measured on the same edits: evaluate them again")
-    name = "/".join([condition.metric, *map(str, rows)])
-    values = [_PER_EDIT[condition.metric](frame).to_numpy(dtype=float) for frame in records]
-    edits = f"{len(records[0])} edits of {'one model' if _one_training(cells) else 'each of two models'}"
+    metric, measures = condition.metric.removeprefix(MISTAKES), cells[0].measures
+    values = [measures.per_edit(metric, frame).to_numpy(dtype=float) for frame in records]
+    succeeded = [frame["succeeded"].to_numpy(dtype=bool) for frame in records]
+    there = ~np.isnan(values).all(axis=0)
+    values, succeeded = [one[there] for one in values], [one[there] for one in succeeded]
+    models = "one model" if len({cell.cell.training for cell in cells}) == 1 else "each of two models"
+    edits = f"{there.sum()} edits of {models}"
     if len(values) == 1:
         return metrics.mean(values[0], name), edits, None
     compute = paired_ratio if condition.scale == "ratio" else paired_difference
-    estimate, method = compute(*values, name), f"paired, the same {edits}"
-    succeeded = [frame["succeeded"].to_numpy(dtype=bool) for frame in records]
-    equal = at_equal_failures(values, succeeded) if condition.metric.endswith("drawdown") else None
-    return estimate, method, compute(*equal, name) if equal else None
+    equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
+    return compute(*values, name), f"paired, the same {edits}", compute(*equal, name) if equal else None
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
     """The rows that clearly miss the required success: failures leave a model nearly as it was, so they look local."""
-    return tuple(f"{_name(cell)}: {reason}" for cell in cells if (reason := shortfall(cell)))
+    return tuple(f"{cell.name}: {reason}" for cell in cells if (reason := shortfall(cell)))
 
 
-def bought(
+def _bought(
     condition: Condition, sides: Sequence[Side], estimate: Estimate, matched: Estimate | None
 ) -> tuple[str, ...]:
     """Why a comparison of drawdowns decides nothing: at equal failures its verdict is another one.
 
-    :param matched: the estimate at equal failures, see :mod:`pipelines.reporting.claims.equal_failures`; None if the
-        row with the smaller drawdown failed no more often.
+    :param matched: the estimate at equal failures, see
+        :func:`pipelines.reporting.claims.statistics.at_equal_failures`; None if the row with the smaller drawdown
+        failed no more often.
     """
     allowed = condition.allowed
     if matched is None or allowed.decide(matched) is allowed.decide(estimate):
@@ -261,16 +315,8 @@ def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:
     return independent_difference(*estimates), "not paired"
 
 
-def _one_training(cells: Sequence[CellResult]) -> bool:
-    return len({cell.cell.training for cell in cells}) == 1
-
-
-def _name(cell: CellResult) -> str:
-    return f"{cell.cell.training}/{cell.cell.editor}/{cell.cell.layers}"
-
-
 def _names(cells: Sequence[CellResult]) -> str:
-    return " and ".join(_name(cell) for cell in cells)
+    return " and ".join(cell.name for cell in cells)
 
 
 def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:
@@ -280,7 +326,7 @@ def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:
         "claim": judged.name,
         "claim_verdict": str(judged.verdict),
         "says": judged.claim.says,
-        "source": judged.claim.source,
+        "source": judged.claim.source or "",
         "verdict": str(comparison.verdict),
         "metric": condition.metric,
         "rule": condition.rule,

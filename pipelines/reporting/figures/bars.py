@@ -1,258 +1,132 @@
-"""Tables 1 and 2 as bars: drawdown with its 95 % interval, the paper's value beside it."""
+"""A table as horizontal bars: the drawdown of every row, what else it is judged by, and the published values."""
 
-import math
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from pipelines.reporting.figures.checks import require
-from pipelines.reporting.figures.style import (
-    INK,
-    SOFT,
-    WIDTH,
-    axis_title,
-    cell_title,
-    editor_colour,
-    editor_title,
-    layers_title,
-    new_figure,
-    only_horizontal_grid,
-    styled,
-)
-from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS, reaches_success
+from pipelines.reporting.figures import style
+from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.store.csv_files import KEYS
 
-_LAYERS = ("all", "chain1", "chain2", "chain3", "chain4", "extra")
-# A published value further above our highest bar than this would flatten all bars: it becomes an arrow.
-_COMPARABLE = 2.0
-# Names of more bars than these are tilted, so that the picture need not be so wide that a page shrinks it.
-_UPRIGHT = 9
+_LINE = 0.42  # inches of a row
+_BAR, _BELOW = 0.5, 0.3
+"""Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
+_GAP = 0.6  # rows between two groups
+_COMPARABLE = 4.0
+"""A published value further beyond ours than this would flatten all bars: its number stands at the axis's end."""
 
 
-@styled
-def table1_bars(frame: pd.DataFrame) -> Figure:
-    """Drawdown per editor with its best layers, and the success rate below.
+@style.styled
+def table_bars(
+    frame: pd.DataFrame,
+    *,
+    drawdown: str = "drawdown",
+    quality: str = "test_error",
+    titles: tuple[str, str] = ("Drawdown (points)", "Test error (%)"),
+    group: str | None = None,
+    required: float | None = None,
+    unfit: tuple[pd.Series, str] | None = None,
+) -> Figure:
+    """Drawdown (left) and quality (right) of each row, with 95 % intervals and the paper's values.
 
-    ``frame`` has the columns ``editor, layers, drawdown, success_rate`` and, where known, their ``_low`` and
-    ``_high`` (95 %) and ``published_drawdown``, one row per editor. Bars of editors below 95 % success are
-    hatched.
+    ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
+    and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
+    are hatched, those of rows that should not win dotted.
 
-    Raises:
-        ValueError: when there are no rows or a column is missing.
+    :param titles: of the two axes.
+    :param group: a column whose values, in their order, keep rows together.
+    :param unfit: for each row, whether it should not win though it succeeds, and what the key says about that.
+    :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
+    :raises ValueError: when there are no rows or a column is missing.
     """
-    require(frame, ["editor", "layers", "drawdown", "success_rate"], "figure of Table 1")
-    crowded = len(frame) > _UPRIGHT
-    figure = new_figure(width=max(WIDTH, (0.7 if crowded else 1.25) * len(frame)), height=6.2 if crowded else 5.0)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    places = np.arange(len(frame), dtype=float)
-    colours = [editor_colour(editor) for editor in frame["editor"]]
-
-    _bars(above, places, frame, colours, width=0.56)
-    _published(above, places + 0.37, frame)
-    above.set_ylabel(axis_title("drawdown"))
-    only_horizontal_grid(above)
-    _key(figure, frame, above)
-
-    for place, (_, row), colour in zip(places, frame.iterrows(), colours, strict=True):
-        enough = bool(reaches_success(row.to_frame().T).iloc[0])
-        low, high = _whiskers(row.to_frame().T, "success_rate")
-        rate = row["success_rate"]
-        below.vlines(place, rate - low, rate + high, color=INK, linewidth=1.1)
-        below.plot(
-            place,
-            rate,
-            marker="o",
-            color=colour,
-            markerfacecolor=colour if enough else "white",
-            markersize=7,
-            markeredgewidth=1.6,
-        )
-    below.axhline(REQUIRED_SUCCESS, color=SOFT, linestyle="--", linewidth=1)
-    below.annotate(
-        f"{REQUIRED_SUCCESS:.0f} %",
-        (1, REQUIRED_SUCCESS),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        color=SOFT,
-        fontsize=9,
-    )
-    lowest = np.nanmin([REQUIRED_SUCCESS, *_column(frame, "success_rate"), *_column(frame, "success_rate_low")])
-    below.set_ylim(lowest - 0.15 * (100 - lowest), 100 + 0.12 * (100 - lowest))
-    below.set_yticks(_success_ticks(lowest))
-    below.set_ylabel("Success (%)")
-    only_horizontal_grid(below)
-    rows = frame.to_dict("records")
-    if crowded:
-        titles = [cell_title(row) for row in rows]
-        below.set_xticks(places, titles, rotation=35, ha="right", rotation_mode="anchor")
-    else:
-        below.set_xticks(places, [cell_title(row, "\n").replace(", ", ",\n") for row in rows])
-    below.set_xlim(-0.6, len(frame) - 0.4)
+    what = f"bars of {drawdown} and {quality}"
+    require(frame, [*KEYS, drawdown, "success_rate", quality], what)
+    several = frame["training"].nunique() > 1
+    names = [style.row_title(row, training=several) for row in frame.to_dict("records")]
+    rows = frame.assign(_name=names)[frame[drawdown].notna()]
+    rows = rows.sort_values(group, kind="stable") if group else rows
+    require(rows, [], what)
+    places = np.arange(len(rows), dtype=float)
+    if group:
+        places += _GAP * np.cumsum(rows[group].ne(rows[group].shift()).to_numpy()) - _GAP
+    figure = style.new_figure(height=1.3 + _LINE * (places[-1] + 1))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    hatches = np.where(reaches_success(rows), "", "////")
+    if unfit is not None:
+        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "...."
+    for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
+        colour = style.editor_colour(editor)
+        look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
+        left.barh(place, value, height=_BAR, **look)
+    for axes, metric, title in zip((left, right), (drawdown, quality), titles, strict=True):
+        _scale(axes, rows, metric, required if axes is right else None)
+        _published(axes, places, _column(rows, f"published_{metric}"))
+        low, high = (_column(rows, f"{metric}_{end}") for end in ("low", "high"))
+        axes.hlines(places, low, high, color=style.INK, linewidth=1.1, zorder=3)
+        axes.set_xlabel(textwrap.fill(title, 60 if axes is left else 20))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    ends = np.fmax(rows[drawdown], _column(rows, f"{drawdown}_high"))
+    marks = np.where(hatches == "....", " †", "")  # a short bar shows no dots
+    texts = [f"{value:.2f}{mark}" for value, mark in zip(rows[drawdown], marks, strict=True)]
+    _write(left, ends, places, texts, xytext=(6, 0), ha="left")
+    right.plot(rows[quality], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
+    right.xaxis.set_major_locator(MaxNLocator(4))
+    _write(right, rows[quality], places, rows[quality].map("{:.2f}".format), xytext=(0, 8), ha="center")
+    left.set_yticks(places, rows["_name"])
+    left.set_ylim(places[-1] + 0.6, -0.6)
+    keys: list[Artist] = []
+    if any(np.isfinite(_column(rows, f"{metric}_low")).any() for metric in (drawdown, quality)):
+        keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
+    if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
+        keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
+    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "....": f"† {unfit[1]}" if unfit else ""}
+    for hatch in [hatch for hatch in words if hatch in hatches]:
+        keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
+    style.legend_above(figure, keys)
     return figure
 
 
-@styled
-def table2_bars(frame: pd.DataFrame) -> Figure:
-    """Drawdown of each editor side by side for every editable part of the model.
-
-    ``frame`` has the columns ``editor, layers, drawdown`` and, where known, ``drawdown_low``,
-    ``drawdown_high`` (95 %), ``success_rate`` and ``published_drawdown``, one row per pair. Bars below 95 %
-    success are hatched.
-
-    Raises:
-        ValueError: when there are no rows or a column is missing.
-    """
-    require(frame, ["editor", "layers", "drawdown"], "figure of Table 2")
-    editors = list(dict.fromkeys(frame["editor"]))
-    layers = sorted(dict.fromkeys(frame["layers"]), key=_layer_order)
-    figure = new_figure()
-    axes = figure.subplots()
-    step = 0.84 / len(editors)
-    for number, editor in enumerate(editors):
-        rows = frame[frame["editor"] == editor]
-        groups = np.array([layers.index(name) for name in rows["layers"]], dtype=float)
-        places = groups + (number - (len(editors) - 1) / 2) * step
-        _bars(axes, places - 0.09 * step, rows, [editor_colour(editor)] * len(rows), width=0.62 * step)
-        _published(axes, places + 0.36 * step, rows, top=_top(frame))
-    axes.set_xticks(range(len(layers)), [layers_title(name) or "none" for name in layers])
-    axes.set_xlim(-0.55, len(layers) - 0.45)
-    axes.set_ylabel(axis_title("drawdown"))
-    axes.set_ylim(0, _top(frame))
-    only_horizontal_grid(axes)
-    swatches = [Patch(facecolor=editor_colour(editor), label=editor_title(editor)) for editor in editors]
-    _key(figure, frame, axes, swatches)
-    return figure
+def _column(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """The column as floats, NaN throughout where there is none."""
+    return rows[name].to_numpy(dtype=float, na_value=np.nan) if name in rows else np.full(len(rows), np.nan)
 
 
-def _bars(axes: Axes, places: np.ndarray, rows: pd.DataFrame, colours: Sequence[str], width: float) -> BarContainer:
-    below = ~reaches_success(rows) if "success_rate" in rows else [False] * len(rows)
-    heights = _column(rows, "drawdown")
-    bars = axes.bar(places, heights, width=width, color=colours)
-    for bar, colour, hatched in zip(bars, colours, below, strict=True):
-        if hatched:
-            bar.set(facecolor="white", edgecolor=colour, hatch="////", linewidth=1.2)
-    known = np.isfinite(heights)
-    whiskers = _whiskers(rows, "drawdown")
-    axes.errorbar(
-        places[known],
-        heights[known],
-        yerr=whiskers[:, known],
-        fmt="none",
-        ecolor=INK,
-        elinewidth=1.1,
-        capsize=3,
-    )
-    for place, height, whisker in zip(places[known], heights[known], whiskers[1, known], strict=True):
-        axes.annotate(
-            _short(height),
-            (place, height + (0 if math.isnan(whisker) else whisker)),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=9,
-        )
-    axes.set_ylim(0, _top(rows))
-    return bars
+def _scale(axes: Axes, rows: pd.DataFrame, metric: str, required: float | None) -> None:
+    """From zero, with room for every interval and, unless they would flatten all else, the published values."""
+    furthest = np.nanmax([*_column(rows, metric), *_column(rows, f"{metric}_high"), 1e-9])
+    if required is not None:
+        lowest = np.nanmin([required, *_column(rows, metric), *_column(rows, f"{metric}_low")])
+        width = max(furthest - lowest, 1.0)
+        axes.set_xlim(lowest - 0.15 * width, furthest + 0.2 * width)
+        axes.axvline(required, color=style.SOFT, linestyle="--", linewidth=1)
+        return
+    published = np.nanmax([*_column(rows, f"published_{metric}"), 0.0])
+    axes.set_xlim(0, 1.6 * furthest if published > _COMPARABLE * furthest else 1.25 * max(furthest, published))
 
 
-def _published(axes: Axes, places: np.ndarray, rows: pd.DataFrame, top: float | None = None) -> None:
-    """Hollow diamonds at the paper's values; those beyond the axis become arrows with the number."""
-    top = _top(rows) if top is None else top
-    values = _column(rows, "published_drawdown")
-    shown = values <= top
-    if shown.any():
-        axes.plot(
-            places[shown],
-            values[shown],
-            linestyle="none",
-            marker="D",
-            markersize=6,
-            markerfacecolor="white",
-            markeredgecolor=INK,
-            markeredgewidth=1.3,
-            label="published",
-        )
-    for place, value in zip(places[values > top], values[values > top], strict=True):
-        axes.annotate(
-            f"{value:g}",
-            (place, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -26),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=8.5,
-            color=SOFT,
-            arrowprops={"arrowstyle": "-|>", "edgecolor": INK, "facecolor": INK, "shrinkA": 0, "shrinkB": 0},
-        )
+def _published(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
+    """Hollow diamonds, each below its row; values beyond the axis, being of other data and scale, stand at its end."""
+    limit = axes.get_xlim()[1]
+    inside = values <= limit
+    axes.plot(values[inside], places[inside] + _BELOW, zorder=5, marker="D", markersize=5.5, **style.HOLLOW)
+    for place, value in zip(places[values > limit], values[values > limit], strict=True):
+        where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
+        axes.annotate(f"{value:g} →", (1, place + _BELOW), fontsize=8.5, color=style.SOFT, **where)
 
 
-def _key(figure: Figure, frame: pd.DataFrame, axes: Axes, swatches: Sequence[Patch] = ()) -> None:
-    handles: list[Patch | Line2D] = list(swatches)
-    published = _column(frame, "published_drawdown")
-    if np.isfinite(published).any():
-        beyond = bool((published > _top(frame)).any())
-        label = "published (other data and scale)" + (", ↑ beyond the axis" if beyond else "")
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker="D",
-                markerfacecolor="white",
-                markeredgecolor=INK,
-                label=label,
-            )
-        )
-    if "success_rate" in frame and not reaches_success(frame).all():
-        label = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
-        handles.append(Patch(facecolor="white", edgecolor=SOFT, hatch="////", label=label))
-    if np.isfinite(_whiskers(frame, "drawdown")).any():
-        handles.append(Line2D([], [], linestyle="none", marker="|", color=INK, markersize=11, label="95 % interval"))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), columnspacing=1.4)
-
-
-def _top(frame: pd.DataFrame) -> float:
-    """The upper end of the axis: room for every bar, whisker and comparable published value."""
-    measured = [*_column(frame, "drawdown"), *_column(frame, "drawdown_high")]
-    highest = max((value for value in measured if math.isfinite(value)), default=0.0)
-    published = [value for value in _column(frame, "published_drawdown") if math.isfinite(value)]
-    comparable = [value for value in published if value <= _COMPARABLE * highest or highest == 0.0]
-    return 1.18 * max([highest, *comparable]) or 1.0
-
-
-def _whiskers(rows: pd.DataFrame, metric: str) -> np.ndarray:
-    """Distances (2, N) from the value to the ends of its interval, NaN where there is none."""
-    value = _column(rows, metric)
-    ends = np.stack([value - _column(rows, f"{metric}_low"), _column(rows, f"{metric}_high") - value])
-    return np.clip(ends, 0, None)
-
-
-def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """The column as floats, NaN throughout where the frame has none."""
-    if name not in frame.columns:
-        return np.full(len(frame), np.nan)
-    return frame[name].to_numpy(dtype=float, na_value=np.nan)
-
-
-def _success_ticks(lowest: float) -> np.ndarray:
-    """Down from 100 % in at most four even steps; by fives, which have the required success, as long as they reach."""
-    step = next(step for step in (5, 10, 20, 25, 50) if 100 - lowest <= 4 * step or step == 50)
-    return np.arange(100, lowest - 0.15 * (100 - lowest), -step)[::-1]
-
-
-def _layer_order(name: str) -> tuple[int, str]:
-    return (_LAYERS.index(name) if name in _LAYERS else len(_LAYERS), name)
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def _write(axes: Axes, ends: pd.Series, places: np.ndarray, texts: Sequence[str], **look: Any) -> None:
+    """Each text beside the end of its bar."""
+    look |= {"textcoords": "offset points", "va": "center", "fontsize": 9, "path_effects": style.HALO}
+    for end, place, text in zip(ends, places, texts, strict=True):
+        if np.isfinite(end):
+            axes.annotate(text, (end, place), **look)

@@ -1,93 +1,81 @@
-"""One look for all figures: size, type, and a colour per editor that colour-blind people can tell apart."""
+"""One look for all figures: size, type, names in words, and a colour and a marker for each editor."""
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import matplotlib
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 WIDTH, HEIGHT = 8.0, 4.5
 DPI = 150
-INK, SOFT, GRID = "#1d2433", "#566074", "#e3e7ee"
-FEASIBLE = "#e8f3ee"
+MOST_NAMES = 12
+"""So many entries a legend may have, and so many points a label of their own: nobody looks up more."""
+INK, SOFT, GRID, FEASIBLE = "#1d2433", "#566074", "#e3e7ee", "#e8f3ee"
+HALO = (withStroke(linewidth=2.5, foreground="white"),)
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+HOLLOW = {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": INK}
+RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
+OTHER = "#C4C9D2"
+"""Of what is shown without a name."""
+_CURVES = MOST_NAMES - 1  # that are told apart: an entry is left for what else a key must say
+_FONT = "DejaVu Sans"
 
-# Okabe and Ito, https://jfly.uni-koeln.de/color/
-_EDITOR_COLOURS = {
-    "gd": "#0072B2",
-    "scaled_gd": "#56B4E9",
-    "rprop": "#009E73",
-    "rmsprop": "#D55E00",
-    "momentum": "#CC79A7",
-    "adam": "#E69F00",
-    "gd_ewc": "#003D66",
-    "rmsprop_ewc": "#7A3600",
-    "condition_vector": "#3A3A3A",
-    "flip_labels": "#8C8C8C",
-    "polyak": "#7FB7DE",
-    "covariance": "#B2182B",
-    "fisher": "#5E3C99",
-    "rank_one": "#1B7837",
-    "grace": "#C2A500",
-    "rehearsal": "#80CDC1",
-    "interpolate": "#F4A582",
-    "covariance_views": "#67001F",
-    "rank_one_views": "#00441B",
-    "rmsprop_views": "#FDB863",
-    "rmsprop_backtracking": "#B35806",
-    "covariance_lasting": "#D6604D",
-}
-# Paul Tol's muted scheme, https://sronpersonalpages.nl/~pault/
-_OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
 
-_EDITOR_TITLES = {
-    "gd": "GD",
-    "scaled_gd": "Scaled GD",
-    "rprop": "RProp",
-    "rmsprop": "RMSProp",
-    "momentum": "Momentum",
-    "adam": "Adam",
-    "gd_ewc": "GD + EWC",
-    "rmsprop_ewc": "RMSProp + EWC",
-    "condition_vector": "Condition vector",
-    "flip_labels": "Flip labels",
-    "polyak": "Polyak",
-    "covariance": "Covariance",
-    "fisher": "Natural gradient",
-    "rank_one": "Rank one",
-    "grace": "GRACE",
-    "rehearsal": "Rehearsal",
-    "interpolate": "Interpolation",
-    "covariance_views": "Covariance, views",
-    "covariance_lasting": "Covariance, margin and memory",
-    "rank_one_views": "Rank one, views",
-    "rmsprop_views": "RMSProp, views",
-    "rmsprop_backtracking": "RMSProp, backtracking",
-    "lookup_cache": "Lookup cache",
-    "retrain": "Retraining",
+class Look(NamedTuple):
+    """How an editor is written and drawn, the same in every figure."""
+
+    title: str
+    colour: str
+    marker: str
+
+
+# The first six colours are those of Okabe and Ito, https://jfly.uni-koeln.de/color/
+_EDITORS = {
+    "gd": Look("GD", "#0072B2", "o"),
+    "scaled_gd": Look("Scaled GD", "#56B4E9", "s"),
+    "rprop": Look("RProp", "#009E73", "^"),
+    "rmsprop": Look("RMSProp", "#D55E00", "D"),
+    "momentum": Look("Momentum", "#CC79A7", "v"),
+    "adam": Look("Adam", "#E69F00", "P"),
+    "gd_ewc": Look("GD + EWC", "#003D66", "h"),
+    "rmsprop_ewc": Look("RMSProp + EWC", "#7A3600", "X"),
+    "condition_vector": Look("Condition vector", "#3A3A3A", "*"),
+    "flip_labels": Look("Flip labels", "#8C8C8C", "p"),
+    "polyak": Look("Polyak", "#7FB7DE", "<"),
+    "covariance": Look("Covariance", "#B2182B", "o"),
+    "fisher": Look("Natural gradient", "#5E3C99", "s"),
+    "rank_one": Look("Rank one", "#1B7837", "D"),
+    "grace": Look("GRACE", "#C2A500", "^"),
+    "rehearsal": Look("Rehearsal", "#80CDC1", "v"),
+    "interpolate": Look("Interpolation", "#F4A582", ">"),
+    "covariance_views": Look("Covariance, views", "#67001F", "P"),
+    "covariance_lasting": Look("Covariance, margin and memory", "#D6604D", "p"),
+    "rank_one_views": Look("Rank one, views", "#00441B", "X"),
+    "rmsprop_views": Look("RMSProp, views", "#FDB863", "*"),
+    "rmsprop_backtracking": Look("RMSProp, backtracking", "#B35806", "h"),
+    "lookup_cache": Look("Lookup cache", "#882255", "d"),
+    "retrain": Look("Retraining", "#DDCC77", "H"),
 }
-_AXIS_TITLES = {
-    "test_error": "Test error after training (%)",
-    "drawdown": "Drawdown (points)",
-    "drawdown_signed": "Signed drawdown (points)",
-    "success_rate": "Success rate (%)",
-    "num_steps": "Gradient steps per edit (mean)",
-    "milliseconds": "Time per edit (ms)",
-    "flip_rate": "Predictions flipped by an edit (%)",
-    "generality": "Generality (%)",
-    "bleu": "Test BLEU",
-    "bleu_drawdown": "BLEU drawdown",
-    "lr": "Learning rate",
-}
+# Paul Tol's muted scheme, https://sronpersonalpages.nl/~pault/: for editors not listed, trainings, classes.
+MUTED = ("#CC6677", "#332288", "#BBA030", "#117733", "#4FA8D8", "#882255", "#44AA99", "#87872B", "#AA4499", "#666666")
+_MARKERS = "osD^vP*Xhp<>dH"
 
 _SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": _FONT,
     "font.size": 10,
     "text.color": INK,
+    "text.parse_math": False,  # a name with dollar signs is a name
     "axes.edgecolor": SOFT,
     "axes.labelcolor": INK,
     "axes.titlesize": 11,
@@ -112,15 +100,14 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "path",
 }
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def styled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def styled(function: _Function) -> _Function:
     """Run a drawing or saving function under these settings, leaving matplotlib's own as they were."""
 
     @wraps(function)
-    def under_settings(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    def under_settings(*arguments: Any, **named: Any) -> Any:
         with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
             return function(*arguments, **named)
 
@@ -132,49 +119,106 @@ def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def editor_colour(editor: str) -> str:
-    """The editor's colour, the same in every figure; an unknown editor's follows from its name."""
-    if editor in _EDITOR_COLOURS:
-        return _EDITOR_COLOURS[editor]
+def settle(figure: Figure) -> FigureCanvasAgg:
+    """Lay the figure out for good, so that what is placed by pixels stays where it is put; returns its canvas."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return FigureCanvasAgg(figure)
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], most: int = 5, **looks: Any) -> Legend | None:
+    """Write the key at the upper left, in at most so many columns and no wider than the figure if one column is not."""
+    renderer, legend = FigureCanvasAgg(figure).get_renderer(), None
+    for columns in range(min(len(handles), most), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.4, **looks)
+        if legend.get_window_extent(renderer).width <= 0.99 * figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    return legend
+
+
+def marker_entry(label: str, marker: str = "o", **looks: Any) -> Line2D:
+    """An entry of a legend: a marker without a line."""
+    return Line2D([], [], label=label, **{"linestyle": "none", "marker": marker, "color": SOFT} | looks)
+
+
+def editor_look(editor: str) -> Look:
+    """The editor's title, colour and marker; one that is not listed looks like the one that its name begins with.
+
+    ``rmsprop_1e-3`` is written ``RMSProp, 1e-3`` in RMSProp's colour; any other look follows from the name.
+    """
+    if editor in _EDITORS:
+        return _EDITORS[editor]
     digest = hashlib.sha256(editor.encode()).digest()
-    return _OTHER_COLOURS[digest[0] % len(_OTHER_COLOURS)]
+    marker = _MARKERS[digest[1] % len(_MARKERS)]
+    known = max((name for name in _EDITORS if editor.startswith(f"{name}_")), key=len, default=None)
+    if known is None:
+        return Look(shown(editor), MUTED[digest[0] % len(MUTED)], marker)
+    rest = shown(editor[len(known) + 1 :].replace("_", " "))
+    return Look(f"{_EDITORS[known].title}, {rest}", _EDITORS[known].colour, marker)
+
+
+def editor_colour(editor: str) -> str:
+    """The editor's colour, the same in every figure."""
+    return editor_look(editor).colour
 
 
 def editor_title(editor: str) -> str:
     """The editor's name as the paper writes it; unknown ones stay as they are."""
-    return _EDITOR_TITLES.get(editor, editor)
+    return editor_look(editor).title
 
 
 def layers_title(layers: object) -> str:
-    """``all layers``, ``chain 3``, or the name as it is; nothing where a method changes no layers."""
+    """``all layers``, ``chain 3``, or the name with spaces; nothing where a method changes no layers."""
     if not isinstance(layers, str) or not layers:
         return ""
     if layers == "all":
         return "all layers"
-    return re.sub(r"^chain(\d)$", r"chain \1", layers)
+    return shown(re.sub(r"^chain(\d)$", r"chain \1", layers).replace("_", " "))
 
 
-def with_views(editor: str, views: int | None) -> str:
-    """The editor of a row of Table 6, and how many views it was asked for, e.g. ``covariance, 4 views``."""
-    return f"{editor}, {views} views" if views else editor
+def row_title(row: Mapping[str, Any], between: str = " · ", training: bool = True) -> str:
+    """A row's ``training, editor, layers`` in words, e.g. ``plain · RMSProp · chain 3``."""
+    parts = [shown(row["training"]) if training else "", editor_title(row["editor"]), layers_title(row["layers"])]
+    return between.join(filter(None, parts))
 
 
-def naming_views(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of Table 6 whose ``editor`` says so."""
-    return rows.assign(editor=[with_views(*pair) for pair in zip(rows["editor"], rows["views"], strict=True)])
+def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """A look for the curve of each of these rows with ``training, editor, layers``; of many, the last are grey.
+
+    The colour and marker are the editor's, and curves of one colour differ in their dashes; where there is no other
+    editor, the colour tells the training.
+    """
+    several = rows["editor"].nunique() > 1
+    trainings = list(dict.fromkeys(rows["training"]))
+    looks: list[dict[str, Any]] = []
+    for place, (training, editor) in enumerate(zip(rows["training"], rows["editor"], strict=True)):
+        colour = editor_colour(editor) if several else MUTED[1:][trainings.index(training) % (len(MUTED) - 1)]
+        colour = OTHER if len(rows) > _CURVES and place >= _CURVES - 1 else colour
+        marker = editor_look(editor).marker if several else _MARKERS[place % len(_MARKERS)]
+        dashes = sum(look["color"] == colour for look in looks) if several else place
+        looks.append({"color": colour, "marker": marker, "linestyle": DASHES[dashes % len(DASHES)]})
+    return looks
 
 
-def cell_title(row: Mapping[str, Any], between: str = ", ") -> str:
-    """The row's ``editor`` and ``layers`` in words, e.g. ``RMSProp, chain 3``."""
-    return between.join(part for part in (editor_title(row["editor"]), layers_title(row["layers"])) if part)
+def curve_keys(rows: pd.DataFrame, **looks: Any) -> list[Line2D]:
+    """Entries of a legend for the curves of these rows, at most 11."""
+    pairs = zip(rows.to_dict("records"), curve_looks(rows), strict=True)
+    keys = [Line2D([], [], label=row_title(row), **look | looks) for row, look in pairs]
+    if len(keys) <= _CURVES:
+        return keys
+    return [*keys[: _CURVES - 1], Line2D([], [], color=OTHER, label=f"{len(keys) - _CURVES + 1} more")]
 
 
-def axis_title(metric: str) -> str:
-    """What an axis of this metric says, with its unit."""
-    return _AXIS_TITLES.get(metric, metric)
+def shown(name: object, most: int = 200) -> str:
+    """A name that came from outside as a line of at most so many letters; what the font lacks is written ``U+72AC``."""
+    text = "".join(letter if ord(letter) in _glyphs() else f"U+{ord(letter):04X}" for letter in str(name))
+    text = " ".join(text.split())
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return f"\u200b{text}" if text.startswith("_") else text  # legends leave out what begins with an underscore
 
 
-def only_horizontal_grid(axes: Axes) -> None:
-    """Keep the grid of the value axis of a bar plot, and no tick marks under the bars."""
-    axes.grid(False, axis="x")
-    axes.tick_params(axis="x", length=0)
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(_FONT)).get_charmap()) | frozenset(map(ord, "\t\n\r"))

@@ -1,19 +1,19 @@
-"""The paper's claims and their verdicts as a page of Markdown."""
+"""Claims, the paper's and our own, with their verdicts as a page of Markdown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from pipelines.reporting.claims.definitions import EDITED, METRICS, Condition
+from pipelines.reporting.claims.definitions import Condition
 from pipelines.reporting.claims.judging import Comparison, Judged, count
-from pipelines.reporting.claims.verdicts import Verdict
-from pipelines.reporting.tables.markdown import NOTHING, escape
+from pipelines.reporting.claims.statistics import Verdict
+from pipelines.reporting.tables.markdown import NOTHING, code, escape, printed
 
 _SIGNS = {"smaller": "<", "larger": ">", "not_larger": "≲", "equivalent": "≈"}
 _SCOPE = (
-    "Each verdict is one on this benchmark, with one trained model per training and the hyperparameters that tuning "
-    "chose: another seed or another tuning may decide otherwise, and the intervals say nothing of that."
+    "Each verdict is one on this benchmark, with one trained model per training and the hyperparameters of its rows: "
+    "another seed or other hyperparameters may decide otherwise, and the intervals say nothing of that."
 )
 _HOW = """\
 A comparison **holds** if the whole 95 % interval lies where it must, **does not hold** if the whole interval lies
@@ -21,8 +21,9 @@ elsewhere, and is **undecided** otherwise: then it takes more edits or test data
 holds if all its comparisons do, and does not hold as soon as one of them does not. Intervals are not corrected for the
 number of comparisons: one in twenty misses what it should hold, so mind those that end close to the bound.
 
-- *Paired*: both rows met the same edits, and the bootstrap draws edits, each with its value in both rows. Test errors
-  are compared on the same images, by those that one model gets wrong and the other right (Agresti and Min).
+- *Paired*: both rows met the same edits, and the bootstrap draws edits, each with its value in both rows. How good
+  models are before any edit is compared on the same test examples; test errors by those that one model gets wrong and
+  the other right (Agresti and Min).
 - *Not paired*: made from the interval of each row (Newcombe).
 - ≲ and ≈ are decided by a bound that stands below the table with its reason; ratios are those of the two means.
 - *Note*: smaller steps break less and fail more, whatever the editor. So where the row with the smaller drawdown failed
@@ -31,26 +32,23 @@ number of comparisons: one in twenty misses what it should hold, so mind those t
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
-def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str, scope: str = _SCOPE) -> str:
+def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) -> str:
     """An overview of all claims with the paper's numbers, then for each what was measured and how it was decided.
 
-    :param scope: what the verdicts say nothing of.
     :raises ValueError: for no claims.
     """
     if not judged:
         raise ValueError(f"page {title!r}: there are no claims to show")
     numbered = list(enumerate(judged, start=1))
-    parts = [
-        f"# {title}",
-        f"Of {len(judged)} claims of the paper, {count(claim.verdict for claim in judged)}. {scope}",
-        scale_note,
-        "\n".join(
-            [
-                "| | the paper says | in the paper | verdict here |",
-                "| ---: | --- | --- | --- |",
-                *(_overview(number, claim) for number, claim in numbered),
-            ]
-        ),
+    papers = [(number, claim) for number, claim in numbered if claim.claim.source]
+    groups = [(papers, "the paper"), ([one for one in numbered if one not in papers], "our own")]
+    told = [f"Of {len(some)} claims of {whose}, {_count(some)}." for some, whose in groups if some]
+    parts = [f"# {title}", " ".join([*told, _SCOPE]), escape(scale_note)]
+    for some, whose in groups:
+        head = [f"| | {'the paper says' if whose == 'the paper' else 'we say'} | in the paper | verdict here |"]
+        lines = [*head, "| ---: | --- | --- | --- |", *(_overview(number, claim) for number, claim in some)]
+        parts += ["\n".join(lines)] if some else []
+    parts += [
         "## How they were decided",
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
@@ -58,6 +56,10 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str, sc
         "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else [])]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _count(claims: Sequence[tuple[int, Judged]]) -> str:
+    return count(claim.verdict for _, claim in claims)
 
 
 def _speaks_of_best(judged: Sequence[Judged]) -> bool:
@@ -73,21 +75,24 @@ def _overview(number: int, judged: Judged) -> str:
 
 def _in_paper(judged: Judged) -> str:
     """The paper's numbers of a claim, such as ``drawdown 0.65 < 0.86; test error 7.19 > 6.31``, or what it shows."""
+    if not judged.claim.source:
+        return NOTHING
     shown = dict.fromkeys(escape(condition.published or "") for condition in judged.claim.conditions)
     if all(shown):
         return "; ".join(shown)
     by_metric: dict[str, list[str]] = {}
     for condition in judged.claim.conditions:
         sides = [comparison.sides for comparison in judged.comparisons if comparison.condition is condition]
-        others = ", ".join(_published(other.published) for _, *rest in sides for other in rest)
-        numbers = " ".join(filter(None, [_published(sides[0][0].published), _SIGNS.get(condition.rule), others]))
-        by_metric.setdefault(METRICS[condition.metric].label, []).append(escape(condition.published or "") or numbers)
+        others = ", ".join(printed(other.published) for _, *rest in sides for other in rest)
+        numbers = " ".join(filter(None, [printed(sides[0][0].published), _SIGNS.get(condition.rule), others]))
+        label = next(one.metric.label for one in judged.comparisons if one.condition is condition)
+        by_metric.setdefault(label, []).append(escape(condition.published or "") or numbers)
     return "; ".join(f"{label} {' and '.join(numbers)}" for label, numbers in by_metric.items())
 
 
 def _details(number: int, judged: Judged) -> str:
     claim = judged.claim
-    said = f"{claim.source}: “{claim.quote}”." if claim.quote else f"{claim.source}."
+    said = f"{claim.source}: “{claim.quote}”." if claim.quote else f"{claim.source or 'Our own'}."
     comparisons = judged.comparisons
     rows = [
         "| what must hold | paper | measured | 95 % interval | must be | verdict |",
@@ -108,12 +113,12 @@ def _details(number: int, judged: Judged) -> str:
 
 
 def _row(comparison: Comparison) -> str:
-    condition, metric = comparison.condition, METRICS[comparison.condition.metric]
-    names = [f"`{side.row}`{' (best part)' if side.best else ''}" for side in comparison.sides]
+    condition, metric = comparison.condition, comparison.metric
+    names = [f"{code(str(side.row))}{' (best part)' if side.best else ''}" for side in comparison.sides]
     sign = f" {_SIGNS[condition.rule]} " if len(names) > 1 else ""
     cells = [
         f"{metric.label} of {sign.join(names)}",
-        escape(condition.published or "") or " vs. ".join(_published(side.published) for side in comparison.sides),
+        escape(condition.published or "") or " vs. ".join(printed(side.published) for side in comparison.sides),
         _measured_values(comparison),
         _interval(comparison),
         _bounds(condition),
@@ -123,9 +128,9 @@ def _row(comparison: Comparison) -> str:
 
 
 def _measured_values(comparison: Comparison) -> str:
-    metric = METRICS[comparison.condition.metric]
+    metric = comparison.metric
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or metric.source not in EDITED:
+    if comparison.missing or not metric.of_edits:
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 
@@ -133,14 +138,14 @@ def _measured_values(comparison: Comparison) -> str:
 def _interval(comparison: Comparison) -> str:
     """The estimate with its interval, or what the run lacks."""
     if comparison.missing:
-        return f"this run lacks {', '.join(f'`{name}`' for name in comparison.missing)}"
-    scale, metric, estimate = comparison.condition.scale, METRICS[comparison.condition.metric], comparison.estimate
+        return f"this run lacks {', '.join(map(code, comparison.missing))}"
+    scale, metric, estimate = comparison.condition.scale, comparison.metric, comparison.estimate
     sign = "+" if scale == "difference" else ""
     value, low, high = (_number(end, metric.digits, sign) for end in (estimate.value, estimate.low, estimate.high))
     interval = "without interval" if NOTHING in (low, high) else f"[{low}, {high}]"
     if scale == "ratio":
         return f"ratio {value} {interval}"
-    return f"{value} {interval} {metric.unit}"
+    return f"{value} {interval} {metric.unit}".strip()
 
 
 def _bounds(condition: Condition) -> str:
@@ -157,7 +162,7 @@ def _not_measured(claims: Sequence[tuple[int, Judged]]) -> list[str]:
     rows = ["| | claim | what this run lacks |", "| ---: | --- | --- |"]
     for number, claim in claims:
         missing = dict.fromkeys(name for comparison in claim.comparisons for name in comparison.missing)
-        rows.append(f"| {number} | {escape(claim.claim.says)} | {', '.join(f'`{name}`' for name in missing)} |")
+        rows.append(f"| {number} | {escape(claim.claim.says)} | {', '.join(map(code, missing))} |")
     return ["### Not measured", "\n".join(rows)]
 
 
@@ -168,11 +173,7 @@ def _measured(judged: Judged) -> bool:
 
 def _note(caveat: str) -> str:
     row, _, text = caveat.partition(": ")
-    return f"`{row}` {escape(text)}"
-
-
-def _published(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:g}"
+    return f"{code(row)} {escape(text)}"
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:

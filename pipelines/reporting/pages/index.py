@@ -1,35 +1,92 @@
-"""results/README.md: the way in to everything that was found."""
+"""results/README.md: the way in to everything that was found, made from the files of each benchmark's folder alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from pipelines.config.params import Settings
+from pipelines.reporting.claims.definitions import metrics_of
 from pipelines.reporting.claims.judging import count
-from pipelines.reporting.figures.style import naming_views
-from pipelines.reporting.pages import overview
-from pipelines.reporting.tables.leaderboard import WORKAROUNDS
-from pipelines.reporting.tables.markdown import reaches_success
-from pipelines.store.machine import described
+from pipelines.reporting.tables.markdown import Sheet, code, escape, value
+from pipelines.reporting.tables.paper import WORKAROUNDS
+from pipelines.reporting.tables.presentation import Presentation, Table
+
+_PICTURES = {
+    "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
+    "curves": "Drawdown against success over the learning rate",
+    "sequences": "Many edits in a row: error, and share of the edits that are in force",
+}
+"""Figures of every kind of task, after those of its tables."""
+_FILES = (
+    ("How far mistakes are off", ("figures/ranks.png",), "ranks.csv"),
+    ("Edits to read", ("examples.md",), ""),
+    ("Leaderboard", ("leaderboard.md", "leaderboard.html"), "leaderboard.csv"),
+    ("Figure 2: what edits change", ("figures/figure2.png",), "figure2/"),
+    ("Drawdown against generality", ("figures/generality-drawdown.png",), ""),
+    ("Drawdown against success over the learning rate", ("figures/curves.png",), "curves.csv"),
+    ("Edits in a row", ("sequences.md", "figures/sequences.png"), "sequences.csv"),
+    ("One record per edit in a row", (), "sequences/"),
+    ("Similar images", ("similar.md",), "similar.csv"),
+    ("Figures, one per study and table", ("figures/",), ""),
+    ("Chosen hyperparameters and all trials", (), "tuned/"),
+    ("One record per edit", (), "edits/"),
+    ("Milliseconds per edit", (), "timings.csv"),
+    ("Trainings: epochs, and what chose them", (), "trainings.csv"),
+    ("What trainings took: seconds, cost of a step", (), "timings-trainings.csv"),
+    ("Code, packages, hardware, data, seeds", (), "run.json"),
+)
+"""What a folder may have: a name, pages, data."""
 
 
-def write_index(results: Path, settings: Settings, warning: str = "") -> None:
-    """Write the index of all benchmarks whose tables lie in ``results``, those with most data first.
+@dataclass(frozen=True)
+class _Found:
+    """A benchmark's folder: what made it, its leaderboard, how its kind of task is told, and which table it is for."""
 
+    folder: Path
+    run: dict[str, Any]
+    board: pd.DataFrame
+    told: Presentation
+    main: Table | None
+
+    @classmethod
+    def read(cls, folder: Path, told: Sequence[Presentation]) -> _Found:
+        run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
+        kind = next((one for one in told if one.measures.drawdown in board), None)
+        if kind is None:
+            raise ValueError("leaderboard.csv has no drawdown of any kind of task")
+        there = [table for table in kind.tables if table.main and (folder / f"{table.name}.csv").exists()]
+        return cls(folder, run, board, kind, next(iter(there), None))
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def place(self, told: Sequence[Presentation]) -> tuple[int, int, int, int, str]:
+        """By kind of task and main table; large training sets and long leaderboards before small and short ones."""
+        tables, size = self.told.tables, self.run["data"].get("sizes", {}).get("training", 0)
+        main = tables.index(self.main) if self.main else len(tables)
+        return told.index(self.told), main, -size, -len(self.board), self.name
+
+
+def write_index(results: Path, told: Sequence[Presentation], warning: str = "") -> None:
+    """Write the index of all benchmarks whose leaderboards lie in ``results``.
+
+    Those with the first table of the first kind of task come first; of these, those with most data.
+
+    :param told: how each kind of task is told that there is.
     :param warning: something that went wrong while reporting and that a reader should know.
+    :raises InputError: naming a folder whose files are not what a report writes.
     """
-    found = {path.parent for name in ("leaderboard.csv", "table6.md") for path in results.glob(f"*/{name}")}
-    whole = [folder for folder in found if (folder / "run.json").exists()]  # it is written last
-    runs = sorted(((folder, _run(folder)) for folder in whole), key=_place)
+    folders = sorted({path.parent for path in results.glob("*/leaderboard.csv")})
+    whole = [folder for folder in folders if (folder / "run.json").exists()]  # it is written last
+    sections = [_told(folder, told) for folder in whole]
     lines = [
         "# Results",
         "",
@@ -39,11 +96,25 @@ def write_index(results: Path, settings: Settings, warning: str = "") -> None:
         "",
     ]
     if warning:
-        lines += [f"> **Warning:** {warning}", ""]
-    for folder, run in runs:
-        with _named(folder):
-            lines += _section(folder, run, settings)
+        lines += [f"> **Warning:** {escape(warning)}", ""]
+    for _, section in sorted(sections):
+        lines += section
     write_atomically(results / "README.md", "\n".join(lines))
+
+
+def _told(folder: Path, told: Sequence[Presentation]) -> tuple[tuple, list[str]]:
+    """The place of a benchmark's section, and its lines.
+
+    :raises InputError: naming the folder, if one of its files is not what a report writes.
+    """
+    try:
+        found = _Found.read(folder, told)
+        return found.place(told), _section(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
+            "or remove them"
+        ) from error
 
 
 def _pages(results: Path) -> list[str]:
@@ -56,72 +127,33 @@ def _pages(results: Path) -> list[str]:
     return ["", "What we found out (also in runs by hand, of which the pages tell):", "", *links] if links else []
 
 
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """:raises InputError: naming the folder, if one of its files is not what a report writes."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
-            "or remove them"
-        ) from error
-
-
-def _run(folder: Path) -> dict[str, Any]:
-    with _named(folder):
-        return json.loads((folder / "run.json").read_text())
-
-
-def _place(found: tuple[Path, dict[str, Any]]) -> tuple[bool, bool, int, int, str]:
-    """Table 3 first, translators last; large training sets before small ones, long leaderboards before short ones."""
-    folder, run = found
-    with _named(folder):
-        size = run["data"].get("sizes", {}).get("training", 0)
-        board = folder / "leaderboard.csv"
-        rows = len(pd.read_csv(board)) if board.exists() else 0
-        return (folder / "table6.md").exists(), not (folder / "table3.md").exists(), -size, -rows, folder.name
-
-
-def _section(folder: Path, run: dict[str, Any], settings: Settings) -> list[str]:
-    name, (commit, _, dirty) = folder.name, run["git_commit"].partition("-")
+def _section(found: _Found) -> list[str]:
+    name, run, (commit, _, dirty) = found.name, found.run, found.run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
-    machine = described(run["hardware"])
-    parameters = f"the parameters in [run.json]({name}/run.json) and " if "parameters" in run else ""
-    again = f"again with {parameters}`{run['command']}`, once `params.yaml` lists {name} to be run"
+    parameters = run.get("parameters", {})
+    with_them = f"the parameters in [run.json]({name}/run.json) and " if parameters else ""
+    again = f"again with {with_them}{code(run['command'])}, once `params.yaml` lists {name} to be run"
+    counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
+    elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
+    hardware = run["hardware"]
+    machine = escape(hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores")
     return [
         f"## {name}",
         "",
-        _note(name, run, settings),
+        escape(parameters.get("benchmark", parameters).get("note", "")),
         "",
-        _headline(folder),
+        _headline(found),
         "",
-        *overview.main_table(folder),
-        *overview.verdicts(folder),
-        *_pictures(folder),
-        *_list_of_files(folder),
+        *_main_table(found),
+        *_verdicts(found.folder),
+        *_pictures(found),
+        *_list_of_files(found),
         "",
-        f"Data: {run['data']['source']}{_tried(folder)}",
+        f"Data: {escape(run['data']['source'])}{_tried(found.folder)}",
         "",
-        f"Made on {machine} at commit `{commit[:12]}`{changed}; {again}.{_elsewhere(run)}",
+        f"Made on {machine} at commit {code(commit[:12])}{changed}; {again}.{elsewhere}",
         "",
     ]
-
-
-def _elsewhere(run: dict[str, Any]) -> str:
-    """From which machines results were merged."""
-    counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
-    return f" Of these, {'; '.join(counts)}." if counts else ""
-
-
-def _note(name: str, run: dict[str, Any], settings: Settings) -> str:
-    """What was said of the benchmark when it was run, or what params.yaml says now."""
-    parameters = run.get("parameters", {})
-    if "note" in (block := parameters.get("benchmark", parameters)):
-        return block["note"]
-    if name in settings.benchmarks:
-        return settings.benchmarks[name].note
-    return settings.translation.get(name, {}).get("note", "")
 
 
 def _tried(folder: Path) -> str:
@@ -130,92 +162,79 @@ def _tried(folder: Path) -> str:
     return f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
 
 
-def _headline(folder: Path) -> str:
-    if not (folder / "leaderboard.csv").exists():
-        return _translation(pd.read_csv(folder / "table6.csv"))
-    board = pd.read_csv(folder / "leaderboard.csv")
-    best = board.loc[(~board["editor"].isin(WORKAROUNDS)).idxmax()]
+def _headline(found: _Found) -> str:
+    board, measures = found.board, found.told.measures
+    others = ~board["editor"].isin(WORKAROUNDS)
+    best, name = board.loc[others.idxmax()], measures.drawdown
+    words, unit = metrics_of(measures)[name].label, measures.columns[name].unit
+    aside = "" if others.all() else ", lookup cache and retraining aside"
+    quality = measures.columns[measures.quality]
     return (
-        f"Smallest drawdown of an editor, lookup cache and retraining aside: **{best['drawdown']:.2f} points** "
-        f"[{best['drawdown_low']:.2f}, {best['drawdown_high']:.2f}] by `{best['editor']}` on `{best['layers']}` "
-        f"of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
-        f"generality {best['generality']:.0f} %; test error {best['test_error']:.2f} %)."
+        f"Smallest {words} of an editor{aside}: **{best[name]:.2f} {unit}** "
+        f"[{best[f'{name}_low']:.2f}, {best[f'{name}_high']:.2f}] by {code(best['editor'])} on {code(best['layers'])} "
+        f"of the {code(best['training'])} model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
+        f"generality {best['generality']:.0f} %; {metrics_of(measures)[measures.quality].label} "
+        f"{value(best[measures.quality], quality)})."
     )
 
 
-def _translation(rows: pd.DataFrame) -> str:
-    rows = naming_views(rows)
-    reaching = rows[reaches_success(rows)]
-    best = rows.loc[(rows if reaching.empty else reaching)["bleu_drawdown"].idxmin()]
-    rate = f" with learning rate {best['lr']:.2g}" if np.isfinite(best["lr"]) else ""
-    return (
-        f"Smallest BLEU drawdown of an edit: **{best['bleu_drawdown']:.2f} points** "
-        f"[{best['bleu_drawdown_low']:.2f}, {best['bleu_drawdown_high']:.2f}] by `{best['editor']}`{rate} on "
-        f"`{best['layers']}` of the `{best['training']}` model ({best['success_rate']:.1f} % of {best['edits']} edits "
-        f"succeeded and hold for {best['generality']:.0f} % of the sentences near them; BLEU {best['bleu']:.2f})."
-    )
+def _main_table(found: _Found) -> list[str]:
+    """The main table with three of its metrics, rows that were not run left out; nothing without one."""
+    if found.main is None:
+        return []
+    name, columns = found.main.name, {one: found.told.measures.columns[one] for one in found.told.headline[:3]}
+    frame = pd.read_csv(found.folder / f"{name}.csv").dropna(subset=list(columns))
+    if frame.empty:
+        return []
+    sheet = Sheet(found.main.heading, frame, columns, found.told.measures.drawdown, found.main.keys)
+    heading = f"**{found.main.heading}** ([all columns and rows]({found.name}/{name}.md))"
+    below = [line for part in sheet.notes_and_legend() for line in (part, "")]
+    return [heading, "", *sheet.lines(), "", *below]
 
 
-def _pictures(folder: Path) -> list[str]:
-    """The figures that say most, as far as there are."""
-    titles = {
-        "table1": "Drawdown and success of each editor on the plain model",
-        "table3": "Drawdown and test error of every way to edit",
-        "table4": "Drawdown and test error of a trained network, fine-tuned for edits or not",
-        "table5": "Drawdown of correcting realistic mistakes",
-        "table6": "BLEU drawdown and BLEU of every row of Table 6",
-        "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
-        "curves": "Drawdown against success over the learning rate",
-        "sequences": "Many edits in a row: error, and share of the edits that are in force",
-    }
-    there = [name for name in titles if (folder / "figures" / f"{name}.png").exists()]
-    return [line for name in there for line in (f"![{titles[name]}]({folder.name}/figures/{name}.png)", "")]
-
-
-def _list_of_files(folder: Path) -> list[str]:
-    """A table of links; what this benchmark does not have is left out."""
+def _verdicts(folder: Path) -> list[str]:
+    """A line for each claim, folded away; nothing for results without claims."""
+    judged = _judged(folder)
+    if judged is None:
+        return []
+    whose = ["" if one else " (beyond the paper)" for one in judged["source"].fillna("")]
     rows = [
-        ("Table 1: editors", ["table1.md"], "table1.csv"),
-        ("Table 2: layers", ["table2.md"], "table2.csv"),
-        ("Table 3: Editable Training and its baselines", ["table3.md"], "table3.csv"),
-        ("Table 4: fine-tuning a trained network", ["table4.md"], "table4.csv"),
-        ("Table 5: realistic mistakes", ["table5.md"], "table5.csv"),
-        ("How far mistakes are off", ["figures/ranks.png"], "ranks.csv"),
-        ("Table 6: translation", ["table6.md"], "table6.csv"),
-        ("Edits to read", ["examples.md"], ""),
-        ("Test translations before any edit", [], "translations/"),
-        ("Leaderboard", ["leaderboard.md", "leaderboard.html"], "leaderboard.csv"),
-        ("Figure 2: what edits change", ["figures/figure2.png"], "figure2/"),
-        ("Drawdown against generality", ["figures/generality-drawdown.png"], ""),
-        ("Drawdown against success over the learning rate", ["figures/curves.png"], "curves.csv"),
-        ("Edits in a row", ["sequences.md", "figures/sequences.png"], "sequences.csv"),
-        ("One record per edit in a row", [], "sequences/"),
-        ("Similar images", ["similar.md"], "similar.csv"),
-        ("Figures, one per study and table", ["figures/"], ""),
-        ("Chosen hyperparameters and all trials", [], "tuned/"),
-        ("One record per edit", [], "edits/"),
-        ("Milliseconds per edit", [], "timings.csv"),
-        ("Trainings: epochs, tuning error", [], "trainings.csv"),
-        ("What trainings took: seconds, cost of a step", [], "timings-trainings.csv"),
-        ("Code, packages, hardware, data, seeds", [], "run.json"),
+        f"| {escape(row.says)}{of} | {row.claim_verdict} |" for row, of in zip(judged.itertuples(), whose, strict=True)
     ]
-    lines = ["| what | page | data |", "| --- | --- | --- |", *_claims(folder)]
-    for what, pages, data in rows:
-        if all((folder / file).exists() for file in [*pages, data]):
-            links = ", ".join(_link(folder, page) for page in pages)
-            lines.append(f"| {what} | {links} | {_link(folder, data) if data else ''} |")
+    ours = " and our own" if any(whose) else ""
+    summary = f"<details><summary>The paper's claims{ours}, and whether they hold on {folder.name}</summary>"
+    table = ["| claim | verdict here |", "| --- | --- |", *rows]
+    return [summary, "", *table, "", f"[How each was decided]({folder.name}/claims.md)", "", "</details>", ""]
+
+
+def _judged(folder: Path) -> pd.DataFrame | None:
+    """A row of claims.csv for each claim."""
+    path = folder / "claims.csv"
+    return pd.read_csv(path).drop_duplicates("claim") if path.exists() else None
+
+
+def _pictures(found: _Found) -> list[str]:
+    """The figures that say most, as far as there are."""
+    titles = {table.name: table.picture for table in found.told.tables if table.picture} | _PICTURES
+    there = [name for name in titles if (found.folder / "figures" / f"{name}.png").exists()]
+    return [line for name in there for line in (f"![{titles[name]}]({found.name}/figures/{name}.png)", "")]
+
+
+def _list_of_files(found: _Found) -> list[str]:
+    """A table of links; what this benchmark does not have is left out."""
+    lines = ["| what | page | data |", "| --- | --- | --- |"]
+    if (judged := _judged(found.folder)) is not None:
+        paper = judged["source"].fillna("") != ""
+        counts = {"The paper's claims": judged[paper], "Our own claims": judged[~paper]}
+        told = "; ".join(f"{whose}: {count(some['claim_verdict'])}" for whose, some in counts.items() if len(some))
+        lines.append(f"| {told} | [claims.md]({found.name}/claims.md) | [csv]({found.name}/claims.csv) |")
+    tables = [(table.heading, (f"{table.name}.md",), f"{table.name}.csv") for table in found.told.tables]
+    for what, pages, data in (*tables, *found.told.files, *_FILES):
+        if all((found.folder / file).exists() for file in [*pages, data]):
+            links = ", ".join(_link(found, page) for page in pages)
+            lines.append(f"| {what} | {links} | {_link(found, data) if data else ''} |")
     return lines
 
 
-def _link(folder: Path, file: str) -> str:
-    return f"[{file.removeprefix('figures/') or file}]({folder.name}/{file})"
-
-
-def _claims(folder: Path) -> list[str]:
-    """The verdicts in one line; nothing for results that were reported before there were claims."""
-    path = folder / "claims.csv"
-    if not path.exists():
-        return []
-    verdicts = pd.read_csv(path).drop_duplicates("claim")["claim_verdict"]
-    name = folder.name
-    return [f"| The paper's claims: {count(verdicts)} | [claims.md]({name}/claims.md) | [csv]({name}/claims.csv) |"]
+def _link(found: _Found, file: str) -> str:
+    return f"[{file.removeprefix('figures/') or file}]({found.name}/{file})"

@@ -1,1 +1,1 @@
-"""TBD."""
+"""From the records of cells to tables, beside the numbers of the paper."""

@@ -1,193 +1,208 @@
-"""Measured tables as Markdown for people: value, interval, the paper's value, footnotes."""
+"""Measured tables as Markdown for people: value, interval, the paper's value, footnotes; and text made safe for it."""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from unicodedata import category
 
 import pandas as pd
 
-from pipelines.jobs.cells import KEYS
-from pipelines.reporting.figures.checks import require
+from benchmarks.metrics import Column
+from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.store.csv_files import KEYS
 
-REQUIRED_SUCCESS = 95.0
 NOTHING = "–"
+_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
+_SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
 
 
 @dataclass(frozen=True)
-class Column:
-    """One metric of a table: its column in the frame, the words and unit above it, and the decimals shown."""
+class Sheet:
+    """A measured table, and how it is shown.
 
-    metric: str
-    header: str
-    unit: str
-    digits: int
-
-    @property
-    def heading(self) -> str:
-        """The header with its unit, e.g. ``Drawdown (points)``."""
-        return f"{self.header} ({self.unit})" if self.unit else self.header
-
-    @property
-    def published_heading(self) -> str:
-        """The header of the paper's column, e.g. ``Drawdown, paper``."""
-        return f"{self.header}, paper"
-
-    def number(self, value: float) -> str:
-        """The value with this column's decimals, a dash where there is none; never a zero with a minus sign."""
-        return NOTHING if pd.isna(value) else f"{value:z.{self.digits}f}"
-
-    def published(self, row: pd.Series) -> str:
-        """The paper's value with the decimals it was printed with, or a dash where the paper has none."""
-        value = row[f"published_{self.metric}"]
-        return NOTHING if pd.isna(value) else f"{value:g}"
-
-    def value(self, row: pd.Series) -> str:
-        """The measured value, or a dash; percentages carry their sign, so that a cell can be quoted alone."""
-        text = self.number(row[self.metric])
-        return f"{text} %" if self.unit == "%" and text != NOTHING else text
-
-    def interval(self, row: pd.Series) -> str:
-        """The 95 % interval as ``[low, high]``, or nothing where it is not known."""
-        low, high = (row.get(f"{self.metric}_{end}") for end in ("low", "high"))
-        if pd.isna(low) or pd.isna(high):
-            return ""
-        return f"[{self.number(low)}, {self.number(high)}]"
-
-
-def to_markdown(
-    frame: pd.DataFrame,
-    *,
-    title: str,
-    caption: str,
-    scale_note: str,
-    metrics: Sequence[Column],
-    keys: Sequence[str] = KEYS,
-) -> str:
-    """Write a measured table as a Markdown section.
-
-    ``frame`` has the columns ``keys`` and, for every metric m, ``m`` and, where known, ``m_low`` and
-    ``m_high`` (95 %), ``published_m``, and ``note``. The smallest drawdown among the rows with at least 95 %
-    success is bold; a paper's column is shown when it has a number; equal notes share one footnote.
-
-    Raises:
-        ValueError: when ``frame`` has no rows or lacks a key or metric.
+    :ivar frame: the columns ``keys`` and, for every metric m, ``m`` and, where known, ``m_low`` and ``m_high`` (95 %),
+        ``published_m``, and ``note``.
+    :ivar columns: the metrics that are shown, by name; the paper's value beside those of which it has any.
+    :ivar drawdown: the metric whose smallest value among the rows with enough success is bold.
+    :ivar chosen: columns of hyperparameters, shown as one.
+    :raises ValueError: when ``frame`` has no rows or lacks a key or metric.
     """
-    require(frame, [*keys, *(column.metric for column in metrics)], f"table {title!r}")
-    notes = Footnotes(frame)
-    lines = table_lines(frame, metrics, keys)
-    parts = [f"# {title}", caption, "\n".join(lines)]
-    parts.append("\n".join(notes.lines()))
-    parts += [legend(frame, metrics), scale_note]
+
+    title: str
+    frame: pd.DataFrame
+    columns: Mapping[str, Column]
+    drawdown: str = "drawdown"
+    keys: Sequence[str] = tuple(KEYS)
+    chosen: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        require(self.frame, [*self.keys, *self.columns], f"table {self.title!r}")
+
+    @cached_property
+    def published(self) -> set[str]:
+        """The metrics of which the paper has at least one number."""
+        there = self.frame.columns
+        return {name for name in self.columns if f"published_{name}" in there and self.of_paper(name).notna().any()}
+
+    @cached_property
+    def best(self) -> list[bool]:
+        """For each row, whether its drawdown is the smallest at enough success, an appendix left out."""
+        if not {self.drawdown, "success_rate"} <= set(self.frame.columns):
+            return [False] * len(self.frame)
+        eligible = self.frame[self.drawdown].where(reaches_success(self.frame))
+        if "appendix" in self.frame:
+            eligible = eligible.where(~self.frame["appendix"].astype(bool))
+        return list(eligible.notna() & (eligible == eligible.min()))
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """The note of each row, or nothing."""
+        notes = self.frame["note"] if "note" in self.frame.columns else [""] * len(self.frame)
+        return ["" if pd.isna(note) else str(note).strip() for note in notes]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """All notes in order of appearance, equal ones once; a row's number is its place here, from 1."""
+        return list(dict.fromkeys(note for note in self.notes if note))
+
+    def number_of_note(self, position: int) -> int | None:
+        """The number of the footnote of the row at ``position``, or None where it has none."""
+        note = self.notes[position]
+        return self.footnotes.index(note) + 1 if note else None
+
+    def of_paper(self, name: str) -> pd.Series:
+        """The paper's values of a metric."""
+        return self.frame[f"published_{name}"]
+
+    def headings(self) -> list[tuple[str, str]]:
+        """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
+        named = [*self.keys, *(["chosen"] if self.chosen else [])]
+        found = [(name.capitalize(), "text") for name in named]
+        for name, column in self.columns.items():
+            found.append((f"{column.label} ({column.unit})" if column.unit else column.label, "number"))
+            if name in self.published:
+                found.append((f"{column.label}, paper", "number paper"))
+        return found
+
+    def legend(self) -> str:
+        """An explanation of brackets, the paper's columns, bold numbers and dashes, where there are any."""
+        words = ["[…] is the 95 % interval"]
+        if self.published:
+            words.append(f'"paper" is the published value ({NOTHING} where there is none)')
+        if any(self.best):
+            words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
+            if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
+                words[-1] += ", without those that the paper's table does not have"
+        if "num_steps" in self.columns and without_steps(self.frame).any():
+            words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
+        return "; ".join(words) + "."
+
+    def lines(self) -> list[str]:
+        """The lines of a Markdown table."""
+        headings = self.headings()
+        rules = ["---" if kind == "text" else "---:" for _, kind in headings]
+        lines = [_line([escape(heading) for heading, _ in headings]), _line(rules)]
+        for position, (_, row) in enumerate(self.frame.iterrows()):
+            cells = [escape(name_of(row[key])) for key in self.keys]
+            if number := self.number_of_note(position):
+                cells[-1] += f" <sup>{number}</sup>"
+            if self.chosen:
+                cells.append(escape(hyperparameters(row, self.chosen)))
+            for name, column in self.columns.items():
+                bold = self.best[position] and name == self.drawdown
+                text = value(row[name], column)
+                cells.append(f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip())
+                if name in self.published:
+                    cells.append(printed(row[f"published_{name}"]))
+            lines.append(_line(cells))
+        return lines
+
+    def notes_and_legend(self) -> list[str]:
+        """What stands below the table: the footnotes as a numbered list, if there are any, and the legend."""
+        numbered = [f"{number}. {escape(text)}" for number, text in enumerate(self.footnotes, start=1)]
+        return [*(["\n".join(numbered)] if numbered else []), self.legend()]
+
+
+def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
+    """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
+    parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), *sheet.notes_and_legend(), *notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table_lines(frame: pd.DataFrame, metrics: Sequence[Column], keys: Sequence[str]) -> list[str]:
-    """The lines of a Markdown table of ``frame``: its keys, and each metric with its interval and the paper's value."""
-    published = published_metrics(frame, metrics)
-    notes = Footnotes(frame)
-    best = best_rows(frame)
-
-    headings = [key.capitalize() for key in keys]
-    rules = ["---"] * len(keys)
-    for column in metrics:
-        headings.append(column.heading)
-        rules.append("---:")
-        if column.metric in published:
-            headings.append(column.published_heading)
-            rules.append("---:")
-
-    lines = [_line([escape(heading) for heading in headings]), _line(rules)]
-    for position, (_, row) in enumerate(frame.iterrows()):
-        cells = [escape(name_of(row[key])) for key in keys]
-        if number := notes.number(position):
-            cells[-1] += f" <sup>{number}</sup>"
-        for column in metrics:
-            bold = best[position] and column.metric in ("drawdown", "bleu_drawdown")
-            value = f"**{column.value(row)}**" if bold else column.value(row)
-            cells.append(f"{value} {column.interval(row)}".strip())
-            if column.metric in published:
-                cells.append(column.published(row))
-        lines.append(_line(cells))
-    return lines
+def value(number: float, column: Column) -> str:
+    """A measured number, or a dash; percentages carry their sign, so that a cell can be quoted alone."""
+    return f"{_digits(number, column)} %" if column.unit == "%" and not pd.isna(number) else _digits(number, column)
 
 
-class Footnotes:
-    """The notes of ``frame``, numbered from 1 in order of appearance; equal notes share a number."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        notes = frame["note"] if "note" in frame.columns else [""] * len(frame)
-        self._by_row = ["" if pd.isna(note) else str(note).strip() for note in notes]
-        self.texts = list(dict.fromkeys(text for text in self._by_row if text))
-
-    def lines(self) -> list[str]:
-        """All notes as a numbered list in Markdown."""
-        return [f"{number}. {escape(text)}" for number, text in enumerate(self.texts, start=1)]
-
-    def number(self, position: int) -> int | None:
-        """The number of the note of the row at ``position``, or None where it has none."""
-        text = self._by_row[position]
-        return self.texts.index(text) + 1 if text else None
+def interval(row: pd.Series, name: str, column: Column) -> str:
+    """The 95 % interval of a metric as ``[low, high]``, or nothing where it is not known."""
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return "" if pd.isna(low) or pd.isna(high) else f"[{_digits(low, column)}, {_digits(high, column)}]"
 
 
-def published_metrics(frame: pd.DataFrame, metrics: Sequence[Column]) -> set[str]:
-    """The metrics for which the paper has at least one number in this frame."""
-    names = {column.metric: f"published_{column.metric}" for column in metrics}
-    return {metric for metric, name in names.items() if name in frame.columns and frame[name].notna().any()}
+def printed(number: float) -> str:
+    """The paper's value with the decimals it was printed with, or a dash where the paper has none."""
+    return NOTHING if pd.isna(number) else f"{number:g}"
 
 
-def reaches_success(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether 95 % success lies below the upper end of its interval, or of its value without one.
-
-    Tuning puts most rows at the very edge of the constraint, so that on other edits about half of them measure a
-    little less; only rows whose whole interval lies below are set apart.
-    """
-    upper = frame["success_rate_high"] if "success_rate_high" in frame else frame["success_rate"]
-    return upper.fillna(frame["success_rate"]) >= REQUIRED_SUCCESS
-
-
-def best_rows(frame: pd.DataFrame) -> list[bool]:
-    """For each row, whether it has the smallest drawdown among those that reach 95 % success, an appendix left out."""
-    metric = next((name for name in ("drawdown", "bleu_drawdown") if name in frame.columns), None)
-    if metric is None or "success_rate" not in frame.columns:
-        return [False] * len(frame)
-    eligible = frame[metric].where(reaches_success(frame))
-    if "appendix" in frame:
-        eligible = eligible.where(~frame["appendix"].astype(bool))
-    return list(eligible.notna() & (eligible == eligible.min()))
+def hyperparameters(row: Mapping[str, float], names: Sequence[str]) -> str:
+    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5``."""
+    there = [name for name in names if not pd.isna(row[name])]
+    return ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:
     """For each row, whether it was measured and has no number of steps: its editor takes none along a gradient."""
-    if not {"num_steps", "drawdown"} <= set(frame.columns):
+    if not {"num_steps", "success_rate"} <= set(frame.columns):
         return pd.Series(False, index=frame.index)
-    return frame["num_steps"].isna() & frame["drawdown"].notna()
-
-
-def legend(frame: pd.DataFrame, metrics: Sequence[Column]) -> str:
-    """The sentence that explains brackets, the paper's columns, bold numbers and dashes, as far as there are any."""
-    words = ["[…] is the 95 % interval"]
-    if published_metrics(frame, metrics):
-        words.append(f'"paper" is the published value ({NOTHING} where there is none)')
-    if any(best_rows(frame)):
-        words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
-        if "appendix" in frame and frame["appendix"].astype(bool).any():
-            words[-1] += ", without those that the paper's table does not have"
-    if any(column.metric == "num_steps" for column in metrics) and without_steps(frame).any():
-        words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
-    return "; ".join(words) + "."
+    return frame["num_steps"].isna() & frame["success_rate"].notna()
 
 
 def name_of(value: object) -> str:
-    """A name as shown: a dash where there is none, as for methods that change no layers; two digits of a number."""
-    if pd.isna(value) or str(value) == "":
-        return NOTHING
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    """A name as shown: a dash where there is none, as for methods that change no layers."""
+    return NOTHING if pd.isna(value) or str(value) == "" else str(value)
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table cell."""
-    text = re.sub(r"([\\|*`])", r"\\\1", " ".join(text.split()))
-    return text.replace("<", "&lt;")
+    """Text of anybody's as one line of Markdown that shows it as it is, also inside a table cell.
+
+    HTML, links, emphasis, pipes and control characters lose their meaning; ``code`` between backticks stays code.
+    """
+    pieces = re.split(r"(`[^`]+`)", _one_line(text))
+    line = "".join(code(one).replace("|", r"\|") if place % 2 else _literal(one) for place, one in enumerate(pieces))
+    return re.sub(r"^(\d*)(#+\s|[+.)-]\s|[=-]+$)", r"\1\\\2", line)  # no heading, list or line below a heading
+
+
+def code(text: str) -> str:
+    """A name of anybody's as code in Markdown."""
+    line = _one_line(text.replace("`", ""))
+    return f"`{line}`" if line else NOTHING
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
+
+
+def _literal(text: str) -> str:
+    text = re.sub(r"([\\|*`~$]|\](?=[(\[:])|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _digits(number: float, column: Column) -> str:
+    """A number with this column's decimals, a dash where there is none; never a zero with a minus sign."""
+    return NOTHING if pd.isna(number) else f"{number:z.{column.digits}f}"
+
+
+def _short(number: float) -> str:
+    """Two or three digits."""
+    if number == 0 or 0.01 <= abs(number) < 1e4:
+        return f"{number:.3g}" if abs(number) < 10 else f"{number:.0f}"
+    digits, _, power = f"{number:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def _line(cells: Sequence[str]) -> str:

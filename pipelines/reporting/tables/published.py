@@ -1,5 +1,7 @@
 """The paper's tables as data, and how they come to stand beside measured ones."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +12,8 @@ from pipelines.jobs.cells import KEYS
 DIRECTORY = Path(__file__).resolve().parents[3] / "results" / "published"
 
 NAMES = ("architecture", *KEYS, "source")
+"""Columns of text; all others are numbers."""
 PERCENTAGES = ("test_error", "drawdown", "success_rate", "similar_accuracy")
-METRICS = (*PERCENTAGES, "num_steps", "bleu", "bleu_drawdown")
 
 PAPERS_PARTS = {"condition": "chain3", "votes": ""}
 """Edited parts of models that the paper calls otherwise, or not at all: those of CNP and DkNN."""
@@ -19,55 +21,44 @@ PAPERS_PARTS = {"condition": "chain3", "votes": ""}
 ARCHITECTURE = "resnet18"
 """Of the trainings of Table 4 that name none."""
 
-_CLASSIFICATION = (*KEYS, "test_error", "drawdown", "success_rate", "num_steps", "source")
-SCHEMAS = {
-    "table1": _CLASSIFICATION,
-    "table2": _CLASSIFICATION,
-    "table3": _CLASSIFICATION,
-    "table4": ("architecture", *_CLASSIFICATION),
-    "table5": _CLASSIFICATION,
-    "table5_similar": (*KEYS, "similar_accuracy", "source"),
-    "table6": (*KEYS, "lr", "bleu", "bleu_drawdown", "success_rate", "num_steps", "source"),
-}
-
 
 def load(table: str, directory: Path = DIRECTORY) -> pd.DataFrame:
-    """Read one published table, ``"table1"`` … ``"table6"`` or ``"table5_similar"``, and check it.
+    """Read one published table, such as ``"table1"`` or ``"table5_similar"``, and check it.
 
-    Names are strings, empty where the paper names nothing; metrics are floats (%, percentage points, steps,
-    BLEU), NaN where the paper has no number.
+    Names are strings, empty where the paper names nothing; metrics are floats (%, percentage points, steps and so on),
+    NaN where the paper has no number.
 
-    Raises:
-        ValueError: for an unknown table, other columns, text in place of a number, a percentage outside 0 to
-            100, a row without a source, or two rows with the same names.
-        FileNotFoundError: when the file is not in ``directory``.
+    :raises ValueError: for an unknown table, one without names or sources, text in place of a number, a percentage
+        outside 0 to 100, or two rows with the same names.
     """
-    if table not in SCHEMAS:
-        raise ValueError(f"unknown published table {table!r}; there are {', '.join(SCHEMAS)}")
     path = Path(directory) / f"{table}.csv"
     if not path.is_file():
-        raise FileNotFoundError(f"the published table {path} does not exist")
+        known = ", ".join(sorted(file.stem for file in Path(directory).glob("*.csv")))
+        raise ValueError(f"unknown published table {table!r}: {path} does not exist; there are {known}")
     cells = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if tuple(cells.columns) != SCHEMAS[table]:
-        raise ValueError(f"{path}: columns {', '.join(cells.columns)} instead of {', '.join(SCHEMAS[table])}")
+    if missing := {*KEYS, "source"}.difference(cells.columns):
+        raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; there are {', '.join(cells.columns)}")
     frame = cells.assign(**{name: _numbers(cells[name], path) for name in cells if name not in NAMES})
     _check(frame, path)
     return frame
 
 
-def table4() -> pd.DataFrame:
-    """Table 4 with the names of trainings that this suite has, so that each names a row alone.
+def named(table: str) -> pd.DataFrame:
+    """A published table whose training, editor and layers name a row alone, as they do here.
 
-    A network with a random extra block is a training of its own here, ``extended``, and those of DenseNet-169 begin
-    with its name.
+    In Table 4, a network with a random extra block is a training of its own here, ``extended``, and the trainings of
+    DenseNet-169 begin with its name. Where rows differ in a learning rate, the editor's name ends with it, such as
+    ``rmsprop_1e-3``.
     """
-    frame = load("table4")
-    names = [
-        ("" if row.architecture == ARCHITECTURE else f"{row.architecture}-")
-        + ("extended" if (row.training, row.layers) == ("pretrained", "extra") else row.training)
-        for row in frame.itertuples()
-    ]
-    return frame.assign(training=names)
+    frame = load(table)
+    if "architecture" in frame:
+        prefixes = [f"{name}-" * (name != ARCHITECTURE) for name in frame["architecture"]]
+        extended = (frame["training"] == "pretrained") & (frame["layers"] == "extra")
+        frame["training"] = prefixes + frame["training"].mask(extended, "extended")
+    if "lr" in frame:
+        rates = [f"{value:.0e}".replace("e-0", "e-") for value in frame.pop("lr")]
+        frame["editor"] = frame["editor"] + "_" + rates
+    return frame
 
 
 def architecture_of(training: str) -> str:
@@ -83,26 +74,19 @@ def beside(measured: pd.DataFrame, published: pd.DataFrame, on: Sequence[str]) -
     say which layers they edit, else ``["training", "editor", "layers"]`` and what the table has besides. Rows
     and index of ``measured`` stay as they are.
 
-    Raises:
-        ValueError: when a column of ``on`` is missing, or when several published rows share the same names.
+    :raises KeyError: when a column of ``on`` is missing.
+    :raises ValueError: when several published rows share the same names.
     """
     on = list(on)
-    for frame, which in ((measured, "measured"), (published, "published")):
-        missing = [column for column in on if column not in frame.columns]
-        if missing:
-            raise ValueError(f"the {which} table has no column {', '.join(missing)} to join on")
-    metrics = {metric: f"published_{metric}" for metric in published if metric in METRICS}
+    metrics = {metric: f"published_{metric}" for metric in published if metric not in NAMES}
     cells = _joinable(published[on + list(metrics)], on).rename(columns=metrics)
-    if cells.duplicated(on).any():
-        twice = cells.loc[cells.duplicated(on), on].iloc[0].to_dict()
-        raise ValueError(f"several published rows have {twice}; join on more columns than {', '.join(on)}")
-    found = _joinable(measured[on], on).merge(cells, how="left", on=on)
+    found = _joinable(measured[on], on).merge(cells, how="left", on=on, validate="many_to_one")
     return measured.assign(**{name: found[name].to_numpy() for name in metrics.values()})
 
 
 def _joinable(frame: pd.DataFrame, on: list[str]) -> pd.DataFrame:
     """Make "no layers" equal in both: measured tables may hold NaN where the published ones are empty."""
-    return frame.assign(**{name: frame[name].astype(object).fillna("").astype(str) for name in on if name in NAMES})
+    return frame.assign(**{name: frame[name].astype(object).fillna("").astype(str) for name in on})
 
 
 def _numbers(column: pd.Series, path: Path) -> pd.Series:

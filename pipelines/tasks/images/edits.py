@@ -16,14 +16,12 @@ from torch import nn
 
 import editors
 from baselines.model_files import WEIGHTS, load_model
-from benchmarks.data import mistakes
+from benchmarks.data.candidates import CANDIDATES, Candidates, load_candidates
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.data.mistakes import CANDIDATES, Candidates
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
-from benchmarks.scoring import sequential
-from benchmarks.scoring.request_options import Demand
-from benchmarks.scoring.requests import EditRequests, corrections, draw_requests
+from benchmarks.scoring import mistakes, sequential
+from benchmarks.scoring.requests import Demand, EditRequests, corrections, draw_requests
 from benchmarks.scoring.scorer import Scorer
 from benchmarks.scoring.sequential import SequentialScorer
 from benchmarks.seeds import generator
@@ -103,7 +101,7 @@ def divide(settings: Settings, benchmark: str, data: Dataset, seed: int = 0) -> 
     """
     chosen, layout = _chosen(settings, benchmark), Layout(benchmark)
     model, _ = load_model(layout.model(chosen.training, seed), settings.torch_device())
-    found = mistakes.mistakes(model, data, mistakes.load_candidates(layout.data))
+    found = mistakes.mistakes(model, data, load_candidates(layout.data))
     try:
         return Division(model, *mistakes.divide(found, chosen.edits, settings.seed, benchmark))
     except InputError as error:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from benchmarks.analysis import descriptors, edit_space
+from benchmarks.analysis.descriptors import Descriptors
 from benchmarks.metrics import Estimate
-from benchmarks.scoring import descriptors, edit_space
-from benchmarks.scoring.descriptors import Descriptors
 from benchmarks.scoring.scorer import shards
 from benchmarks.seeds import seed
 from pipelines.config.params import Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -13,21 +13,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-import baselines.training
 import editors
-from baselines import cnp, dknn, edit_targets, editable, model_files
+from baselines import cnp, dknn, edit_targets, editable, images, model_files, training
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
+from baselines.images import ImageBatches
 from baselines.model_files import ModelDescription
-from baselines.objectives import CrossEntropy, Distillation, Objective
-from baselines.training import Epoch
+from baselines.objectives import CrossEntropy, Distillation
+from baselines.training import Objective
 from benchmarks import models
-from benchmarks.data import mistakes
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
-from benchmarks.scoring import ranks
+from benchmarks.scoring import mistakes, ranks
 from benchmarks.seeds import seed
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
@@ -71,17 +70,13 @@ def _trained_with(
         device = settings.torch_device()
         folder = key.checkpoints
         axes = _axes(settings, key)
-        trained = baselines.training.train(
-            model.to(device),
-            objective,
-            data,
-            chosen.plan,
-            folder,
-            axes,
-            lambda epoch: on_epoch(_numbers(epoch)),
+        source = ImageBatches(data, device)
+        trained = training.train(
+            *(model.to(device), objective, source, chosen.plan, folder, axes),
+            on_epoch=lambda epoch: on_epoch(epoch.numbers),
             new=new,
         )
-        epochs, error = (trained.kept.epoch, chosen.plan.epochs), trained.kept.tuning_error
+        epochs, error = (trained.kept.epoch, chosen.plan.epochs), trained.kept.scores["tuning_error"]
         description = _description(settings, key, data, epochs, error)
         files: dict[str, Any] = {}
         outcome = f"kept epoch {epochs[0]} of {epochs[1]}, {_error(error)}"
@@ -94,7 +89,7 @@ def _trained_with(
             files[COST] = _cost(cost) | {"batch_size": chosen.plan.batch_size, "machine": machine(device)}
             files[COST]["threads"] = settings.threads
             outcome += f", a step costs {cost.ratio.value:.1f} plain ones"
-        history = [_numbers(epoch) for epoch in trained.history]
+        history = [epoch.numbers for epoch in trained.history]
         return Made(trained.model, description, outcome, history, trained.seconds, files)
 
     return make
@@ -125,7 +120,7 @@ def _extended(settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEpoc
     """Another training's model with parts that are new, and untrained."""
     model, _ = _initial(settings, key, data)
     model = model.to(settings.torch_device()).eval()
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    _, error = images.evaluate(model, data, data.tuning)
     return Made(model, _description(settings, key, data, (0, 0), error), _error(error))
 
 
@@ -137,7 +132,7 @@ def _pretrained(settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEp
     weights = settings.benchmark(key.benchmark).training(key.training).weights
     model = torchvision_networks.pretrained(architecture.options["network"], len(data.classes), weights)
     model = model.to(settings.torch_device()).eval()
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    _, error = images.evaluate(model, data, data.tuning)
     return Made(model, _description(settings, key, data, (0, 0), error), _error(error))
 
 
@@ -202,10 +197,10 @@ def _neighbours(settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEp
     chosen = settings.benchmark(key.benchmark).training(key.training)
     device = settings.torch_device()
     network, described = model_files.load_model(replace(key, training=chosen.network).folder, device)
-    images, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
+    examples, labels, classes = data.train.images.to(device), data.train.labels, len(data.classes)
     options = {"classes": classes, "k": chosen.k, "parts": chosen.parts, "prepare": data.inputs}
-    model = dknn.from_network(network, images, labels, **options)
-    _, error = baselines.training.evaluate(model, data, data.tuning)
+    model = dknn.from_network(network, examples, labels, **options)
+    _, error = images.evaluate(model, data, data.tuning)
     description = ModelDescription(
         architecture="dknn",
         options=dknn.options_of(model, described.architecture, described.options),
@@ -220,7 +215,7 @@ def _neighbours(settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEp
     return Made(model, description, _error(error))
 
 
-_TRAINING = (baselines.training,)
+_TRAINING = (images,)
 _EDITING = (*_TRAINING, editable)
 RECIPES: Mapping[str, Recipe] = {
     "plain": Recipe(_trained_with(lambda chosen, base, *more: base), _TRAINING),
@@ -280,11 +275,6 @@ def check_precision(key: ModelKey, device: torch.device) -> None:
             raise InputError(f"{key}: mixed_precision needs a GPU with bfloat16, which this one has not")
     elif not any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
         print(f"train {key}: this processor emulates bfloat16, so mixed_precision makes it slower")
-
-
-def _numbers(epoch: Epoch) -> dict[str, float]:
-    values = asdict(epoch)
-    return values | values.pop("parts")
 
 
 def _error(percent: float) -> str:

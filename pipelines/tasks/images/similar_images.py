@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.data import mistakes as candidates
+from benchmarks.analysis import embedding
+from benchmarks.data import candidates
 from benchmarks.files import write_atomically
-from benchmarks.scoring import embedding
 from benchmarks.scoring import similar as scoring
-from benchmarks.scoring.request_options import Demand
+from benchmarks.scoring.requests import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells

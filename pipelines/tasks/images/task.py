@@ -10,14 +10,14 @@ import pandas as pd
 
 from baselines import dknn
 from benchmarks import datasets, models
-from benchmarks.data import dataset, image_files
-from benchmarks.data import mistakes as candidates
+from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer
 from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
+from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.tasks import register
 from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, Made, OnEpoch, RowScorer, Task
 from pipelines.tasks.images import edits, figure2, recipes, similar_images
@@ -33,6 +33,7 @@ class ImageTask(Task):
     settings = ImageBenchmark
     data_file = "dataset.json"
     measures = IMAGES
+    presentation = CLASSIFIERS
     analysis_tables = figure2.TABLES
 
     def prepare(self, chosen: ImageBenchmark, folder: Path) -> str:

@@ -11,14 +11,14 @@ from baselines import edit_targets
 from baselines.cnp import EDITOR, CnpObjective, CnpTerms
 from baselines.dknn import PARTS
 from baselines.editable import EditableObjective, EditableTerms, EditObjective, EditTerms
-from baselines.training import TrainingPlan
+from baselines.images import ImagePlan
 from benchmarks.errors import InputError
 from editors.methods.condition_vector import PART
 from pipelines.config.blocks import Name, Training
 
 
 class _Trained(Training):
-    """What every training has: see :class:`baselines.training.TrainingPlan`.
+    """What every training has: see :class:`baselines.images.ImagePlan`.
 
     ``architecture`` takes the place of the benchmark's, with the same options and those in ``options``. ``start`` names
     a training whose model this one goes on from, as in section 4.3; parts that its model lacks, such as CNP's encoder
@@ -28,11 +28,12 @@ class _Trained(Training):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"]
-    clip_norm: float | None = Field(default=TrainingPlan.clip_norm, gt=0, allow_inf_nan=False)
-    optimizer: Literal["adam", "sgd"] = TrainingPlan.optimizer
-    lr_new: float | None = Field(default=TrainingPlan.lr_new, gt=0, allow_inf_nan=False)
-    mixed_precision: bool = TrainingPlan.mixed_precision
+    schedule: Literal["constant", "cosine", "triangular"]
+    clip_norm: float | None = Field(default=ImagePlan.clip_norm, gt=0, allow_inf_nan=False)
+    optimizer: Literal["adam", "sgd"] = ImagePlan.optimizer
+    lr_new: float | None = Field(default=ImagePlan.lr_new, gt=0, allow_inf_nan=False)
+    mixed_precision: bool = ImagePlan.mixed_precision
+    cutout: int | None = Field(default=ImagePlan.cutout, ge=1)
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     start: Name | None = None
@@ -54,9 +55,9 @@ class _Trained(Training):
         return self
 
     @property
-    def plan(self) -> TrainingPlan:
+    def plan(self) -> ImagePlan:
         """How long and how fast to train."""
-        return TrainingPlan(**{field.name: getattr(self, field.name) for field in fields(TrainingPlan)})
+        return ImagePlan(**{field.name: getattr(self, field.name) for field in fields(ImagePlan)})
 
 
 class PlainTraining(_Trained):

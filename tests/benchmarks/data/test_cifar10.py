@@ -13,7 +13,7 @@ from benchmarks.datasets import cifar10, make
 from benchmarks.errors import InputError
 
 # isort: split
-from torchvision.datasets import CIFAR10  # not before benchmarks.data.torchvision_cpu, which cifar10 imports
+from torchvision.datasets import CIFAR10  # not before benchmarks.torchvision_cpu, which cifar10 imports
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]

@@ -45,3 +45,31 @@ def test_nothing_is_mixed_with_other_images_or_left_half_written(tmp_path: Path,
     with pytest.raises(OSError, match="disk full"):
         image_files.write(split, ("cat",), tmp_path / "half")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photograph_is_read_as_its_exif_flag_turns_it(tmp_path: Path) -> None:
+    upright = Image.fromarray(np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 50, np.ones((8, 8), np.uint8)))
+    tags = Image.Exif()
+    tags[0x0112] = 6  # turn by 90 degrees clockwise to show
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=tags, quality=100)
+    found = image_files.read_image(tmp_path / "phone.jpg", "L")
+    assert np.abs(np.asarray(found, dtype=int) - np.asarray(upright, dtype=int)).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, mode: str) -> None:
+    levels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    found = np.asarray(image_files.read_image(tmp_path / "deep.png", mode)).reshape(16, 16, -1)
+    assert (found == np.arange(256).reshape(16, 16, 1)).all()
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "P", "LA"])
+def test_what_is_transparent_shows_white_whatever_colour_it_hides(tmp_path: Path, kind: str) -> None:
+    pixels = np.full((4, 4, 4), (10, 10, 10, 0), np.uint8)
+    pixels[1:3, 1:3] = (200, 200, 200, 255)
+    image = Image.fromarray(pixels, "RGBA")
+    (image.quantize(2) if kind == "P" else image.convert(kind)).save(tmp_path / "shape.png")
+    found = np.asarray(image_files.read_image(tmp_path / "shape.png"))
+    assert (found[0] == 255).all()
+    assert np.abs(found[1, 1].astype(int) - 200).max() <= 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.datasets import has_candidates, make, make_candidates
 from benchmarks.errors import InputError
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator

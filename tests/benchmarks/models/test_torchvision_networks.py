@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
@@ -138,6 +138,37 @@ def test_densenet_weights_in_their_old_names_are_understood(tmp_path: Path) -> N
     other = torchvision_networks.make_whole("densenet121", classes=3)
     torchvision_networks.load_weights(other, tmp_path / "old.pth")
     assert all(torch.equal(value, dict(other.named_parameters())[name]) for name, value in network.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [("module.", ""), ("_orig_mod.", ""), ("module._orig_mod.", ""), ("model.net.", ""), ("", "_orig_mod.")],
+)
+def test_names_with_what_wrappers_put_into_them_are_understood(before: str, inside: str) -> None:
+    network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
+    wrapped = {before + name.replace("features.", f"features.{inside}"): name for name in network.state_dict()}
+    beside = ["loss.weight", "n_averaged"] if before.startswith("mod") else []
+    assert torchvision_networks.names_in(network, [*beside, *wrapped], Path("model.pth")) == wrapped
+
+
+def test_a_network_that_is_in_a_file_twice_is_refused() -> None:
+    network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
+    names = [f"{prefix}{name}" for prefix in ("student.", "teacher.") for name in network.state_dict()]
+    message = r"several times, with student\.features\.0\.weight and teacher\.features\.0\.weight"
+    with pytest.raises(InputError, match=message):
+        torchvision_networks.names_in(network, names, Path("model.pth"))
+
+
+def test_heads_that_only_training_uses_are_left_out() -> None:
+    from torchvision import models as published
+
+    whole = published.inception_v3(weights=None, num_classes=3, init_weights=False)
+    network = torchvision_networks.make_whole("inception_v3", classes=3)
+    torchvision_networks.fill(network, whole.state_dict(), Path("model.pth"))
+    inputs = torch.rand(1, 3, 80, 80)
+    assert torch.equal(network.eval()(inputs), whole.eval()(inputs))
+    torchvision_networks.as_published(network)
+    assert not torch.equal(network(inputs), whole(inputs))
 
 
 def test_weights_of_another_network_are_refused_by_the_first_tensor(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def patch_of(path: Path, **values: torch.Tensor) -> patches.Patch:
-    return patches.make(checkpoint_files.read(path), values)
+    return patches.make(path, values)
 
 
 def test_a_patch_holds_only_what_changes_rounded_as_in_the_model(checkpoint: Path) -> None:
@@ -36,8 +36,27 @@ def test_a_saved_patch_is_applied_and_removed_bit_by_bit(checkpoint: Path, tmp_p
     patches.apply(patch, checkpoint, checkpoint)
     assert checkpoint_files.fingerprint(checkpoint_files.read(checkpoint)) == patch.patched
     assert checkpoint_files.read(checkpoint)["c"].tolist() == [1.0, 2.0]
-    patches.remove(patch, checkpoint, checkpoint)
+    assert patches.remove(patch, checkpoint, checkpoint)
     assert checkpoint.read_bytes() == original
+
+
+def test_weights_come_back_though_the_file_of_an_earlier_torch_does_not(checkpoint: Path) -> None:
+    weights = checkpoint_files.read(checkpoint)
+    torch.save(weights, checkpoint, _use_new_zipfile_serialization=False)
+    patch = patch_of(checkpoint, c=torch.tensor([1.0, 2.0]))
+    patches.apply(patch, checkpoint, checkpoint)
+    assert not patches.remove(patch, checkpoint, checkpoint)
+    assert checkpoint_files.fingerprint(checkpoint_files.read(checkpoint)) == checkpoint_files.fingerprint(weights)
+
+
+def test_a_patch_of_weights_that_two_layers_share_is_saved_and_applied(tmp_path: Path) -> None:
+    path, shared = tmp_path / "model.pth", torch.zeros(3)
+    torch.save({"embedding": shared, "head": shared}, path)
+    patches.save(patch_of(path, embedding=torch.ones(3), head=torch.ones(3)), tmp_path / "one.safetensors")
+    patches.apply(patches.load(tmp_path / "one.safetensors"), path, path)
+    found = checkpoint_files.read(path)
+    assert torch.equal(found["head"], torch.ones(3))
+    assert found["head"].data_ptr() == found["embedding"].data_ptr()
 
 
 def test_patches_on_top_of_each_other_come_off_in_reverse_order(checkpoint: Path) -> None:

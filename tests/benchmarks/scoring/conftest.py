@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks import models
+from benchmarks.control_set import control_set
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.scoring.requests import EditRequests, control_images, draw_requests
-from benchmarks.scoring.scorer import VIEWS, EditRecord, Scorer
+from benchmarks.scoring.requests import EditRequests, draw_requests
+from benchmarks.scoring.scorer import GENERALITY_COPIES, EditRecord, Scorer
 from benchmarks.seeds import generator
 from tests.benchmarks.conftest import random_split
 
@@ -94,12 +95,12 @@ def naive_record(
         layers=None if layers == "all" else layers,
     )
     patched = edit.apply(original)
-    chosen = control_images(len(labels), control_size, requests.seeds[row])
+    chosen = control_set(len(labels), control_size, requests.seeds[row])
     chosen = torch.arange(len(labels)) if chosen is None else chosen
     before, after = answers(original, images[chosen]), answers(patched, images[chosen])
     old, new, true = before.argmax(dim=1).tolist(), after.argmax(dim=1).tolist(), labels[chosen].tolist()
     divergences = [(p.exp() * (p - q)).sum() for p, q in zip(before.double(), after.double(), strict=True)]
-    copies = torch.stack([dataset.test.images[image]] * VIEWS)
+    copies = torch.stack([dataset.test.images[image]] * GENERALITY_COPIES)
     taken = taken_again(copies, dataset.augmentation, generator(requests.seeds[row], "views"))
     views = dataset.inputs(taken)
     predicted = int(answers(original, images[image : image + 1]).argmax())
@@ -118,7 +119,7 @@ def naive_record(
         wrong_after=sum(a != b for a, b in zip(new, true, strict=True)),
         flips=sum(a != b for a, b in zip(old, new, strict=True)),
         kl=float(torch.stack(divergences).mean()),
-        views=VIEWS,
+        views=GENERALITY_COPIES,
         views_before=answers(original, views).argmax(dim=1).tolist().count(target),
         views_after=answers(patched, views).argmax(dim=1).tolist().count(target),
     )

@@ -5,7 +5,7 @@ from torch import nn
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.requests import EditRequests
-from benchmarks.scoring.scorer import VIEWS, Scorer
+from benchmarks.scoring.scorer import GENERALITY_COPIES, Scorer
 from tests.benchmarks.scoring.conftest import LARGEST, score
 
 
@@ -21,7 +21,7 @@ def test_the_frozen_part_runs_once_however_many_edits_are_scored(
         score(scorer)
     finally:
         handle.remove()
-    assert prepared <= 1 + len(dataset.test) + len(requests) * (1 + VIEWS)
+    assert prepared <= 1 + len(dataset.test) + len(requests) * (1 + GENERALITY_COPIES)
     assert sum(seen) == prepared
 
 
@@ -48,7 +48,7 @@ def test_only_a_chunk_of_images_at_a_time_becomes_numbers(
     score(Scorer(model, "chain3", dataset, dataset.test, requests, cache_bytes=cache_bytes, chunk_bytes=7 * LARGEST))
     assert max(converted) == 7
     # Without a cache, the front runs again for every edit that changed something.
-    assert (sum(converted) > 2 * len(dataset.test) + len(requests) * (1 + VIEWS)) == (cache_bytes == 0)
+    assert (sum(converted) > 2 * len(dataset.test) + len(requests) * (1 + GENERALITY_COPIES)) == (cache_bytes == 0)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**30])

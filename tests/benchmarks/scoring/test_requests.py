@@ -2,9 +2,10 @@ import pytest
 import torch
 from scipy import stats
 
+from benchmarks.control_set import control_set
 from benchmarks.data.dataset import Split
 from benchmarks.errors import InputError
-from benchmarks.scoring.requests import control_images, draw_requests
+from benchmarks.scoring.requests import draw_requests
 
 
 def split(count: int) -> Split:
@@ -74,7 +75,7 @@ def test_number_of_requests_must_be_positive(count: int) -> None:
 
 
 def test_control_images_are_distinct_positions_of_the_split() -> None:
-    chosen = control_images(1000, 300, 7)
+    chosen = control_set(1000, 300, 7)
     assert chosen is not None
     assert chosen.dtype == torch.int64
     assert len(set(chosen.tolist())) == 300
@@ -82,13 +83,13 @@ def test_control_images_are_distinct_positions_of_the_split() -> None:
 
 
 def test_control_images_depend_on_the_seed_of_the_request_alone() -> None:
-    assert torch.equal(control_images(1000, 50, 7), control_images(1000, 50, 7))
-    assert not torch.equal(control_images(1000, 50, 7), control_images(1000, 50, 8))
+    assert torch.equal(control_set(1000, 50, 7), control_set(1000, 50, 7))
+    assert not torch.equal(control_set(1000, 50, 7), control_set(1000, 50, 8))
 
 
 def test_every_request_has_control_images_of_its_own_that_cover_the_split_evenly() -> None:
     requests = draw_requests(split(40), 3, 400, "axes")
-    subsets = [control_images(40, 10, seed) for seed in requests.seeds]
+    subsets = [control_set(40, 10, seed) for seed in requests.seeds]
     assert len({tuple(subset.tolist()) for subset in subsets}) == 400
     counts = torch.bincount(torch.cat(subsets), minlength=40)
     # Drawn without replacement, counts vary by a factor 1 - 10/40 less than chi-square supposes.
@@ -98,4 +99,4 @@ def test_every_request_has_control_images_of_its_own_that_cover_the_split_evenly
 
 @pytest.mark.parametrize("subset", [None, 40, 41])
 def test_no_subset_means_every_image(subset: int | None) -> None:
-    assert control_images(40, subset, 7) is None
+    assert control_set(40, subset, 7) is None

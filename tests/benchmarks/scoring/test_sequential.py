@@ -14,8 +14,7 @@ import editors
 from benchmarks import models
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.scoring.request_options import Demand
-from benchmarks.scoring.requests import draw_requests
+from benchmarks.scoring.requests import Demand, draw_requests
 from benchmarks.scoring.scorer import Scorer
 from benchmarks.scoring.sequential import SequentialScorer, by_number, turn
 from benchmarks.seeds import generator

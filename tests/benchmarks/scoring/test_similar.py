@@ -11,12 +11,12 @@ from torch import nn
 
 import editors
 from benchmarks import models
+from benchmarks.analysis.embedding import nearest, pooled_features
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.data.mistakes import mistakes
 from benchmarks.datasets import digits_finetune
-from benchmarks.scoring.embedding import nearest, pooled_features
-from benchmarks.scoring.request_options import Demand
+from benchmarks.scoring.mistakes import mistakes
+from benchmarks.scoring.requests import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from benchmarks.seeds import generator
 

@@ -12,7 +12,7 @@ from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.requests import EditRequests
-from benchmarks.scoring.scorer import VIEWS, Scorer
+from benchmarks.scoring.scorer import GENERALITY_COPIES, Scorer
 from benchmarks.seeds import generator
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
 
@@ -25,14 +25,14 @@ def test_generality_is_counted_on_other_pictures_of_the_edited_image(
     partly = 0
     for row, edit in enumerate(edits):
         image, target = dataset.test.images[requests.images[row]], requests.targets[row]
-        copies = image.expand(VIEWS, *image.shape)
+        copies = image.expand(GENERALITY_COPIES, *image.shape)
         taken = taken_again(copies, dataset.augmentation, generator(requests.seeds[row], "views"))
         reaching = scorer.inputs(taken)
         record = scorer.record(row, edit)
-        assert record.views == VIEWS
+        assert record.views == GENERALITY_COPIES
         assert record.views_before == int((scorer.model(reaching).argmax(dim=1) == target).sum())
         assert record.views_after == int((edit.predict(reaching).argmax(dim=1) == target).sum())
-        partly += 0 < record.views_after < VIEWS
+        partly += 0 < record.views_after < GENERALITY_COPIES
     assert partly > 0
 
 
@@ -47,15 +47,15 @@ def test_views_are_fresh_for_every_request(model: nn.Sequential, dataset: Datase
     spied = replace(dataset, augmentation=Spy(crop_padding=3, flip=True))
     requests = EditRequests(torch.tensor([4, 4, 4]), torch.tensor([0, 1, 2]), (1, 2, 1))
     score(Scorer(model, "head", spied, spied.test, requests))
-    first, second, again = torch.cat(Spy.seen).view(3, VIEWS, 8, 8)
+    first, second, again = torch.cat(Spy.seen).view(3, GENERALITY_COPIES, 8, 8)
     assert torch.equal(first, again)
-    assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * VIEWS
+    assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * GENERALITY_COPIES
 
 
 def test_without_views_nothing_else_changes(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
     none = {"views": 0, "views_before": 0, "views_after": 0}
-    assert score(scorer, views=False) == [replace(record, **none) for record in score(scorer)]
+    assert score(scorer, generality=False) == [replace(record, **none) for record in score(scorer)]
 
 
 def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
@@ -76,7 +76,7 @@ def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
         copies = dataset.test.images[requests.images[row]].expand(6, 1, 8, 8)
         expected = dataset.augmentation.apply(copies, generator(requests.seeds[row], "views to edit"))
         assert torch.equal(inputs[1:], dataset.inputs(expected))
-        scored = taken_again(copies[:VIEWS], dataset.augmentation, generator(requests.seeds[row], "views"))
+        scored = taken_again(copies[:GENERALITY_COPIES], dataset.augmentation, generator(requests.seeds[row], "views"))
         assert not (expected[:, None] == scored).flatten(2).all(dim=2).any()
         assert constraint.margin == 0.5
         logits = torch.zeros(7, CLASSES)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.seeds import drawn_from
 from benchmarks.translation import corpora, corpus
 from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.model import Architecture, Translator
-from benchmarks.translation.randomness import drawn_from
 from tests.optional import PREPARING, skip_without
 
 SMALL = Architecture(embed_dim=16, ffn_dim=32, heads=2, layers=3, dropout=0.1, max_positions=64)

@@ -14,7 +14,7 @@ import editors
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import draw_requests
-from benchmarks.translation.scoring import VIEWS, TranslationScorer
+from benchmarks.translation.scoring import NEAR_SENTENCES, TranslationScorer
 
 ENCODER = "encoder.layers.0"  # fairseq's generator goes past the encoder's own hooks
 FROZEN = (ENCODER, "decoder.layers.0", "decoder.layers.1")
@@ -73,15 +73,15 @@ def test_decoding_after_an_edit_takes_what_the_encoder_said_before(translator, s
 def test_references_are_read_by_the_frozen_front_once_for_all_edits(translator, small_corpus, scorer, strong):
     edits, _ = scorer.edit(strong, [0, 1])
     with _calls(translator) as calls:
-        scorer.record(0, edits[0], views=False)
+        scorer.record(0, edits[0], generality=False)
     assert calls[ENCODER] == 1
     with _calls(translator) as calls:
-        scorer.record(1, edits[1], views=False)
+        scorer.record(1, edits[1], generality=False)
     assert calls[ENCODER] == 0
     one = scorer.requests[1]
     with _calls(translator) as calls:
         scorer.record(1, edits[1])
-    assert calls[ENCODER] == len(perturbed(one.source, small_corpus.source, VIEWS, one.seed)) > 0
+    assert calls[ENCODER] == len(perturbed(one.source, small_corpus.source, NEAR_SENTENCES, one.seed)) > 0
 
 
 def test_no_edit_copies_the_model(scorer, strong, monkeypatch):

@@ -18,7 +18,7 @@ from benchmarks.translation import bleu
 from benchmarks.translation.batches import previous_tokens, rows
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.divergence import token_kl
-from benchmarks.translation.metrics import summarise
+from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.parts import split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import as_asked, draw_requests, load_requests, save_requests
@@ -147,7 +147,7 @@ def test_generality_asks_the_same_of_sentences_near_the_edited_one(translator, s
         ]
         assert (record.views, record.views_before, record.views_after) == (len(near), *held)
         counted += (record.views, record.views_before, record.views_after)
-        assert scorer.record(row, edit, views=False).views == 0
+        assert scorer.record(row, edit, generality=False).views == 0
     assert counted[0] > counted[2] > counted[1]
 
 
@@ -201,7 +201,7 @@ def test_an_edit_whose_own_sentence_needed_none_is_trivial_whatever_views_needed
         scorer = TranslationScorer(translator, "last_decoder_layer", small_corpus, asked, views=3)
         edits, _ = scorer.edit(hasty, range(len(asked)))
         assert any(edit.steps for edit in edits)  # for the views alone, where all are trivial
-        trivial.append([scorer.record(row, edit, views=False).trivial for row, edit in enumerate(edits)])
+        trivial.append([scorer.record(row, edit, generality=False).trivial for row, edit in enumerate(edits)])
     already = [_prefers(translator, one.source, one.target, one.alternatives) for one in requests]
     assert trivial == [[True] * len(wanted), already]
     assert not all(already)
@@ -304,7 +304,7 @@ def test_drawdown_is_absolute_and_signed(translator, scorer, strong):
     table = pd.DataFrame(
         [record | {"bleu_before": 70.0, "bleu_after": after, "trivial": after == 70} for after in (69.0, 72.0, 70.0)]
     )
-    summary = summarise(table)
+    summary = TRANSLATIONS.summarise(table)
     assert summary["bleu_drawdown"].value == pytest.approx(1.0)
     assert summary["bleu_drawdown_signed"].value == pytest.approx(-1 / 3)
     assert summary["bleu_drawdown_nontrivial"].value == pytest.approx(1.5)

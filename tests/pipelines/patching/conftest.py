@@ -13,14 +13,21 @@ import pytest
 import torch
 from PIL import Image
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
-from baselines.model_files import load_model
-from benchmarks.data import dataset
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
+from baselines.model_files import ModelDescription, load_model, save_model
+from benchmarks import datasets, models
+from benchmarks.data import dataset, image_files
 from benchmarks.models import torchvision_networks
+from benchmarks.networks.model_split import activations
 from benchmarks.patching import checkpoint_files
 from benchmarks.seeds import generator
 from pipelines import command
 from pipelines.patch import apply, patch, remove
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -64,17 +71,44 @@ def files_below(folder: Path) -> dict[str, bytes]:
 # A model of the suite, and torchvision's ResNet-18 with random weights
 
 
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, its data, and its test images as files in class folders; not to be written to.
+
+    The model is random but for its statistics and its last layer, which is solved by least squares.
+    """
+    folder, options = tmp_path_factory.mktemp("trained"), {"width": 8}
+    data = datasets.make("digits", tuning_size=60, test_size=60)
+    dataset.save(data, folder / "data/digits")
+    image_files.write(data.test, data.classes, folder / "control")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = models.make("resnet18", channels=1, classes=10, **options)
+    inputs, wanted = data.inputs(data.train.images), torch.eye(10)[data.train.labels]
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(inputs)
+        model.eval()
+        linear, seen = model.get_submodule("head.linear"), []
+        handle = linear.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        activations(model, inputs)
+        handle.remove()
+        features = torch.cat([torch.cat(seen), torch.ones(len(inputs), 1)], dim=1)
+        solved = torch.linalg.lstsq(features, 10 * wanted).solution
+        linear.weight.copy_(solved[:-1].T)
+        linear.bias.copy_(solved[-1])
+    description = ModelDescription("resnet18", options, 1, 10, "plain", 1, 1, 0.0, data.fingerprint())
+    save_model(folder / "models/digits/plain", model, description)
+    return folder
+
+
 @pytest.fixture
-def digits(trained_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a trained model, its data, and its test images as files in class folders."""
-    for name in ("models", "data"):
-        shutil.copytree(trained_once.folder / name, tmp_path / name)
+def digits(trained_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same in a folder of the test's own, which is the working directory."""
+    shutil.copytree(trained_digits, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    data = dataset.load("data/digits")
-    for number, (image, label) in enumerate(zip(data.test.images, data.test.labels.tolist(), strict=True)):
-        path = tmp_path / "control" / str(label) / f"{number:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[0].numpy()).save(path)
     return tmp_path
 
 
@@ -89,7 +123,7 @@ def a_mistake() -> tuple[int, str, int]:
     data = dataset.load("data/digits")
     number = int((answers("models/digits/plain") != data.test.labels).nonzero()[0])
     label = int(data.test.labels[number])
-    return number, f"control/{label}/{number:03d}.png", label
+    return number, f"control/{label}/{number:02d}.png", label
 
 
 @pytest.fixture(scope="module")

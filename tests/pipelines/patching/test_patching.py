@@ -7,9 +7,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from baselines.model_files import load_model
@@ -18,8 +20,7 @@ from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks
 from benchmarks.patching import checkpoint_files
 from benchmarks.seeds import generator
-from pipelines.patching.page import EditedImage, PatchReport, write
-from pipelines.patching.side_effects import Flip, SideEffects
+from pipelines.patching.page import EditedImage, Flip, PatchReport, SideEffects, write
 from tests.pipelines.patching.conftest import (
     CLASSES,
     RESNET18,
@@ -43,7 +44,7 @@ def test_a_patched_digits_model_gives_the_wanted_answer_and_the_report_counts_ri
     report = json.loads(Path("patched/plain.json").read_text())
     effects = report["effects"]
     assert effects["images"] == int(others.sum())
-    flipped = {f"control/{labels[place]}/{place:03d}.png" for place in ((before != after) & others).nonzero()[:, 0]}
+    flipped = {f"control/{labels[place]}/{place:02d}.png" for place in ((before != after) & others).nonzero()[:, 0]}
     assert {flip["file"] for flip in effects["flips"]} == flipped
     errors = [100 * float((some != labels)[others].double().mean()) for some in (before, after)]
     assert [effects[name]["value"] for name in ("error_before", "error_after")] == pytest.approx(errors)
@@ -76,35 +77,27 @@ def test_covariance_knows_training_images_and_views_follow_the_correction(digits
     assert right[1] > max(right[0], 150)
 
 
-def test_flips_are_shown_on_a_sheet_that_goes_when_nothing_flips(pictures: Path) -> None:
+def test_flips_are_shown_on_a_sheet_and_notes_below_the_numbers(pictures: Path) -> None:
     flips = tuple(Flip(Path(f"images/{number}.png"), None, "cat", "dog") for number in (1, 2))
     nothing_known = {"error_before": None, "error_after": None, "drawdown": None}
     effects = SideEffects(images=5, flips=flips, flip_rate=metrics.share(2, 5), **nothing_known)
+    names = ("model.pth", "new.pth", "new.patch.safetensors", "rmsprop", "layer3")
     edited = (EditedImage("images/0.png", "fish", "cow"),)
     numbers = {"steps": 3, "seconds": 0.5, "changed": {"a": 10}, "parameters": 40, "patch_bytes": 2048}
-    report = PatchReport(
-        "model.pth",
-        "new.pth",
-        "rmsprop",
-        "layer3",
-        {"lr": 1e-3},
-        0,
-        edited,
-        **numbers,
-        original="0",
-        patched="1",
-        effects=effects,
-    )
+    hashes = {"original": "0", "patched": "1"}
+    report = PatchReport(*names, {"lr": 1e-3}, 0, edited, **numbers, **hashes, effects=effects, notes=("A guess.",))
     text = write(report, Path("new"), "RGB")
     assert "](new.flips.png)" in text
     assert "| images/2.png | – | cat | dog |" in text
     assert "Flips**: 2 of 5 control images, 40.00 [11.76, 76.93] %" in text  # Wilson's, by hand
     assert "2.0 KiB, 1 tensor with 10 of 40 parameters (25.0 %)" in text
+    assert "- **Note**: A guess." in text
+    assert "patch remove new.patch.safetensors --model new.pth" in text
     pixels = np.asarray(Image.open("new.flips.png").convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 1000  # coloured noise, which a sheet without the images does not have
     still = replace(effects, flips=(), flip_rate=metrics.share(0, 5))
-    assert "Flips**: 0 of 5" in write(replace(report, effects=still), Path("new"), "RGB")
-    assert not Path("new.flips.png").exists()
+    assert "Flips**: 0 of 5" in write(replace(report, effects=still), Path("still"), "RGB")
+    assert not Path("still.flips.png").exists()
 
 
 def test_a_torchvision_checkpoint_stays_one_and_the_patch_goes_off_without_a_trace(pictures: Path, run) -> None:
@@ -120,8 +113,27 @@ def test_a_torchvision_checkpoint_stays_one_and_the_patch_goes_off_without_a_tra
     assert Path("model.pth").read_bytes() == original
     succeed(run("apply", "new.patch.safetensors", "--model", "model.pth", "--out", "again.pth"))
     assert Path("again.pth").read_bytes() == Path("new.pth").read_bytes() != original
-    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "new.pth"))
+    ended = succeed(run("remove", "new.patch.safetensors", "--model", "again.pth", "--out", "model.pth"))
+    assert "model.pth is the original already" in ended.output
+    ended = succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "new.pth"))
+    assert "the same file as before" in ended.output
     assert Path("new.pth").read_bytes() == original
+    refused(run("apply", "new.patch.safetensors", "--model", "new.pth", "--out", "new.pth"), "the original stays")
+
+
+def test_a_new_patch_replaces_the_report_of_the_last_one(pictures: Path, run) -> None:
+    arguments = (*RESNET18, "--input", "images/0.png", "--control", "images", "--out", "new.pth")
+    labels = [name for name in CLASSES if name != CLASSES[answer_of("model.pth", "images/0.png")]]
+    for label in labels[:2]:
+        Path("new.flips.png").write_bytes(b"an older sheet")
+        if label == labels[0]:
+            refused(run(*arguments, "--label", label), "new.flips.png is there already, and not of an earlier patch")
+            Path("new.flips.png").unlink()
+        succeed(run(*arguments, "--label", label))
+        assert CLASSES[answer_of("new.pth", "images/0.png")] == label
+        assert f"| {label} |" in Path("new.md").read_text()
+    sheet = Path("new.flips.png")
+    assert not sheet.exists() or sheet.read_bytes() != b"an older sheet"
 
 
 def test_a_patch_of_a_models_folder_is_applied_and_removed(digits: Path, run) -> None:
@@ -158,7 +170,6 @@ def test_a_densenet_as_it_was_published_is_patched_and_restored(pictures: Path, 
         if not name.endswith("num_batches_tracked")
     }
     torch.save(old, "old.pth", _use_new_zipfile_serialization=False)
-    original = Path("old.pth").read_bytes()
     transform = torchvision_networks.published("densenet121").transforms(crop_size=32, resize_size=32)
     image = transform(Image.open("images/0.png"))[None]
 
@@ -174,8 +185,64 @@ def test_a_densenet_as_it_was_published_is_patched_and_restored(pictures: Path, 
     assert "features.denseblock3.denselayer1.norm.1.weight" in changed
     assert all(name.startswith("features.denseblock3.") for name in changed)
     assert answer("new.pth") == wanted
+    ended = succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "back.pth"))
+    assert "the same weights in a file that this version of torch wrote as before" in ended.output
+    back, before = checkpoint_files.read("back.pth"), checkpoint_files.read("old.pth")
+    assert list(back) == list(before) == list(old)
+    assert checkpoint_files.fingerprint(back) == checkpoint_files.fingerprint(before)
+
+
+def test_names_with_a_wrappers_prefix_are_kept(pictures: Path, run) -> None:
+    state = {f"module._orig_mod.{name}": value for name, value in checkpoint_files.read("model.pth").items()}
+    torch.save({"model_state_dict": state | {"loss.weight": torch.ones(4)}, "epoch": 3}, "wrapped.pth")
+    arguments = (*RESNET18[2:], "--input", "images/0.png", "--label", other_class("images/0.png"))
+    succeed(run("--model", "wrapped.pth", *arguments, "--control", "images", "--out", "new.pth"))
+    new = torch.load("new.pth", weights_only=True)
+    assert new["epoch"] == 3
+    assert list(new["model_state_dict"]) == [*state, "loss.weight"]
+    assert all(
+        name.startswith("module._orig_mod.layer3.") for name in json.loads(Path("new.json").read_text())["changed"]
+    )
     succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "back.pth"))
-    assert Path("back.pth").read_bytes() == original
+    assert Path("back.pth").read_bytes() == Path("wrapped.pth").read_bytes()
+
+
+FAST = ("googlenet", "mnasnet0_5", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in torchvision_networks.names() if name not in FAST]
+
+
+@pytest.mark.parametrize("name", [*FAST, *SLOW])
+def test_any_classifier_of_torchvisions_is_patched_and_restored(name: str, pictures: Path, run) -> None:
+    two_headed = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.get_model(name, weights=None, num_classes=3, **two_headed)
+    torch.save(network.state_dict(), "model.pth")
+    del network  # some have 600 million parameters
+    size = 224 if name.startswith(("vit", "maxvit")) else 96
+    arguments = ("--model", "model.pth", "--architecture", name, "--size", size, "--input", "images/0.png")
+    arguments = (*arguments, "--control", "images", "--out", "new.pth")
+    ended = run(*arguments, "--label", 0)
+    if "gives the wanted answers already" in ended.errors:
+        ended = run(*arguments, "--label", 1)
+    succeed(ended)
+    assert ("transform_input" in ended.output) == bool(two_headed)
+    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "back.pth"))
+    assert Path("back.pth").read_bytes() == Path("model.pth").read_bytes()
+
+
+def test_the_order_of_numbered_folders_is_said_unless_it_is_given(pictures: Path, run) -> None:
+    torch.save(torchvision_networks.make_whole("resnet18", classes=12).state_dict(), "model.pth")
+    for number in range(12):
+        Path(f"control/{number}").mkdir(parents=True)
+        Path(f"control/{number}/0.png").write_bytes(Path("images/1.png").read_bytes())
+    arguments = ("--model", "model.pth", "--architecture", "resnet18", "--size", 32, "--control", "control")
+    arguments = (*arguments, "--input", "images/0.png", "--label", "7", "--out", "new.pth")
+    said = succeed(run(*arguments)).output
+    assert "taken for the numbers of outputs: 0, 1, 2, 3, …" in said
+    assert "(0, 1, 10, 11, …), --classes must list them in that order" in said
+    Path("classes.txt").write_text("\n".join(sorted(map(str, range(12)))))
+    assert "Note" not in succeed(run(*arguments, "--classes", "classes.txt")).output
 
 
 def test_several_mistakes_are_corrected_in_one_edit(pictures: Path, run) -> None:
@@ -196,6 +263,11 @@ def test_half_precision_is_judged_as_it_is_stored(pictures: Path, run) -> None:
     succeed(run(*RESNET18, *arguments))
     assert checkpoint_files.read("new.pth")["layer3.0.conv1.weight"].dtype == torch.float16
     assert CLASSES[answer_of("new.pth", "images/1.png")] == label
+    arguments = ("--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
+    largest = torch.finfo(torch.float16).max
+    overflow = (*arguments, "--out", "other.pth", "--editor", "gd", "--set", f"lr={100 * largest}", "--layers", "fc")
+    refused(run(*RESNET18, *overflow), "(its numbers would not be finite as the file stores them)")
+    assert not list(pictures.glob("other*"))
 
 
 def test_the_default_learning_rate_is_the_smallest_that_succeeds(pictures: Path, run) -> None:

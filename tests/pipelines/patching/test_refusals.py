@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from benchmarks.models import torchvision_networks
+from pipelines.patching.correction import Mistake, read_mistakes
 from tests.pipelines.patching.conftest import (
     CLASSES,
     RESNET18,
@@ -75,6 +77,11 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         (*RESNET18, *ONE, "--control", "none", "--out", "new.pth"),
         ("none holds no control images",),
     ),
+    "names of classes that were not given": (
+        lambda: shutil.copytree("images", "control/n01440764"),
+        (*RESNET18[:-2], "--input", "images/0.png", "--label", "1", "--control", "control", "--out", "new.pth"),
+        ("control/n01440764 is not named as a class", "--classes gives them other names"),
+    ),
     "class folder without class": (
         lambda: shutil.copytree("images", "control/wolf"),
         (*RESNET18, *ONE, "--control", "control", "--out", "new.pth"),
@@ -138,10 +145,40 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         (*RESNET18, "--mistakes", "list.csv", *TINY),
         ("list.csv needs rows with columns image,label",),
     ),
+    "label with a comma": (
+        spoil("list.csv", b"image,label\nimages/0.png,dog, small\n"),
+        (*RESNET18, "--mistakes", "list.csv", *TINY),
+        ("list.csv has more columns than names at images/0.png: put a label with a comma in quotes",),
+    ),
+    "two labels of an image": (
+        spoil("list.csv", b"image,label\nimages/0.png,dog\nimages/../images/0.png,cat\n"),
+        (*RESNET18, "--mistakes", "list.csv", *TINY),
+        ("list.csv names images/../images/0.png twice, with two labels",),
+    ),
+    "table in another encoding": (
+        spoil("list.csv", "image,label\nimages/0.png,dog\n".encode("utf-16")),
+        (*RESNET18, "--mistakes", "list.csv", *TINY),
+        ("list.csv is not a readable CSV in UTF-8",),
+    ),
+    "notes of the user": (
+        spoil("new.md", b"# My notes\n"),
+        (*RESNET18, *ONE, *TINY),
+        ("new.md is there already, and not of an earlier patch",),
+    ),
+    "data of the user": (
+        spoil("new.json", b"[1, 2]"),
+        (*RESNET18, *ONE, *TINY),
+        ("new.json is there already, and not of an earlier patch",),
+    ),
+    "tensors of the user": (
+        spoil("new.patch.safetensors", b"nonsense"),
+        (*RESNET18, *ONE, *TINY),
+        ("new.patch.safetensors is there already, and not of an earlier patch",),
+    ),
     "another model in the way": (
         spoil("new.pth", b"a model that took days"),
         (*RESNET18, *ONE, *TINY),
-        ("new.pth is there already, and no earlier patch of a model",),
+        ("new.pth is there already, and not of an earlier patch",),
     ),
     "the model itself": (
         nothing,
@@ -166,6 +203,38 @@ def test_bad_input_is_one_sentence_and_writes_nothing(case: str, pictures: Path,
     before = files_below(pictures)
     refused(run(*(changed if one == "CHANGED" else one for one in arguments)), *words)
     assert files_below(pictures) == before
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing(pictures: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> str:
+        raise OSError(28, "No space left on device", "new.md")
+
+    before = files_below(pictures)
+    monkeypatch.setattr("pipelines.patch.write", full)
+    refused(run(*RESNET18, "--input", "images/0.png", "--label", other_class("images/0.png"), *TINY), "No space left")
+    assert files_below(pictures) == before
+
+
+def test_another_model_than_the_patched_one_is_not_overwritten(pictures: Path, run) -> None:
+    arguments = (*RESNET18, "--input", "images/0.png", "--label", other_class("images/0.png"), *TINY)
+    succeed(run(*arguments))
+    shutil.copy("model.pth", "new.pth")
+    refused(run(*arguments), "new.pth is there already, and not of an earlier patch")
+    assert Path("new.pth").read_bytes() == Path("model.pth").read_bytes()
+
+
+SPREADSHEETS = {
+    "byte-order mark and carriage returns": "image,label\r\na.png,2\r\n".encode("utf-8-sig"),
+    "blanks and capitals": b"Image, Label\na.png , 2\n\n",
+    "quotes and more columns": b'"note","image","label"\n"x, y","a.png","2"\n',
+}
+
+
+@pytest.mark.parametrize("kind", SPREADSHEETS)
+def test_tables_are_read_as_spreadsheets_write_them(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(SPREADSHEETS[kind])
+    found = read_mistakes(SimpleNamespace(label=int), tmp_path / "list.csv")
+    assert found == [Mistake(tmp_path / "a.png", 2)]
 
 
 def test_an_answer_that_is_right_already_is_nothing_to_patch(pictures: Path, run) -> None:

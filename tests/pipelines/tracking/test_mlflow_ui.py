@@ -51,22 +51,24 @@ def records(tmp_path_factory) -> list[RunRecord]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory, records) -> Path:
-    """A folder with MLflow's database as `rebuild` makes it from there."""
-    folder = tmp_path_factory.mktemp("repository")
+    """A folder to which MLflow's database was moved, from where `rebuild` made it."""
+    folder = tmp_path_factory.mktemp("made") / "repository"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         rebuild("digits", records)
-    return folder
+    return folder.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
 @pytest.fixture(scope="module")
 def ui(repository, tmp_path_factory):
-    """The address of `mlflow ui`, started in the repository as the README says."""
+    """The address of `mlflow ui`, started in the repository as the Makefile and the README say."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     output = tmp_path_factory.mktemp("log") / "ui.txt"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow/mlflow.db"]
+    command += ["--artifacts-destination", "mlflow/artifacts"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with output.open("w") as log:
         server = subprocess.Popen(

@@ -12,21 +12,20 @@ pytest.importorskip("mlflow")
 from benchmarks.errors import InputError
 from pipelines.tracking import sync
 from pipelines.tracking.sync import rebuild
-from tests.pipelines.conftest import client, curve, histories, runs
+from tests.pipelines.conftest import artifacts, client, curve, histories, runs
 
 
 def everything(experiment="digits") -> list[str]:
     """All that MLflow holds of an experiment's active runs, run ids and timestamps included."""
     return sorted(
-        f"{run.to_dictionary()} {histories(run)} {sorted(Path(run.info.artifact_uri).rglob('*'))}"
-        for run in runs(experiment)
+        f"{run.to_dictionary()} {histories(run)} {sorted(artifacts(run).rglob('*'))}" for run in runs(experiment)
     )
 
 
 # What a rebuild writes
 
 
-def test_a_run_shows_everything_its_record_holds(repository, record, tmp_path):
+def test_a_run_shows_everything_its_record_holds(repository, record):
     assert rebuild("digits", [record]) == sync.Rebuilt(created=1, kept=0, removed=0)
     (run,) = runs()
     assert run.info.run_name == "plain/rmsprop/chain3"
@@ -35,10 +34,8 @@ def test_a_run_shows_everything_its_record_holds(repository, record, tmp_path):
     assert run.data.metrics == {"drawdown": 0.25, "success_rate": 1.0, "tuning_error": 0.125}
     assert curve(run, "tuning_error") == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert run.data.tags["git_commit"] == "abc"
-    folders = {entry.path for entry in client().list_artifacts(run.info.run_id)}
-    assert folders == {"figures", "tables", "notes.txt"}
-    table = client().download_artifacts(run.info.run_id, "tables/table1.csv", str(tmp_path / "repository"))
-    assert Path(table).read_bytes() == b"a,b\n1,2\n"
+    assert {path.name for path in artifacts(run).iterdir()} == {"figures", "tables", "notes.txt"}
+    assert (artifacts(run) / "tables/table1.csv").read_bytes() == b"a,b\n1,2\n"
 
 
 def test_numbers_that_are_not_finite_are_left_out(repository, record):

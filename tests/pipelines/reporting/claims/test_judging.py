@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,66 +12,24 @@ import pytest
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
-from pipelines.config import params
-from pipelines.jobs.cells import Cell
+from benchmarks.scoring.measures import IMAGES
+from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.definitions import Claim, Condition
-from pipelines.reporting.claims.equal_failures import at_equal_failures
-from pipelines.reporting.claims.verdicts import Verdict
-from pipelines.reporting.pages import index
-from pipelines.reporting.tables import leaderboard
-from pipelines.reporting.tables.leaderboard import CellResult
+from pipelines.reporting.claims.judging import Evidence
+from pipelines.reporting.claims.statistics import Verdict, at_equal_failures
+from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.store.csv_files import write_csv
-
-EDITS = 100
-HARD = np.random.default_rng(0).integers(0, 60, EDITS)
-"""Answers that each edit breaks, of 1,000, in every row: edits differ more than editors do."""
-
-
-def cell(name: str, breaks: int = 0, **changes) -> CellResult:
-    """A row that breaks ``breaks`` answers more (points / 10) than :data:`HARD`, give or take a few."""
-    training, editor, layers = name.split("/")
-    noise = np.random.default_rng(len(name)).integers(-3, 4, EDITS)
-    succeeded = np.arange(EDITS) >= changes.pop("failures", 0)
-    tuning = {"trial": 0, "trials": 5, "edits": 80, "success_rate": 96.0, "drawdown": changes.pop("tuned_to", 1.0)}
-    records = pd.DataFrame(
-        {
-            "edit": range(EDITS),
-            "image": np.arange(EDITS) * 3,
-            "target": np.arange(EDITS) % 10,
-            "trivial": False,
-            "succeeded": succeeded,
-            "steps": 3,
-            "control_size": 1000,
-            "wrong_before": 50,
-            "wrong_after": 50 + 100 + HARD + noise + breaks,
-            "flips": 100,
-            "kl": 0.1,
-            "views": 5,
-            "views_before": 0,
-            "views_after": 3,
-        }
-    )
-    description = {
-        "edits": EDITS,
-        "feasible": True,
-        "min_success": 95.0,
-        "tuning": tuning,
-        "test_images": 1000,
-        "wrong_before_editing": positions(range(50)),
-        **changes,
-    }
-    return CellResult(Cell("digits", training, editor, layers), description, records, pd.Series([1.0] * EDITS))
-
-
-def positions(images) -> str:
-    return " ".join(map(str, images))
+from pipelines.store.layout import Layout
+from tests.optional import needs
+from tests.pipelines.reporting.cells import image_cell as cell
+from tests.pipelines.reporting.cells import positions, translator_cell
 
 
 def judge(results, measured=None, **condition) -> judging.Judged:
     condition = {"rule": "smaller", "metric": "drawdown", "of": "plain/rmsprop/chain3", **condition}
     claim = Claim(says="s", source="t", conditions=[Condition(**condition)])
-    (judged,) = judging.judge({"mine": claim}, results, measured or {})
+    (judged,) = judging.judge({"mine": claim}, Evidence(IMAGES, results, (), measured or {}))
     return judged
 
 
@@ -123,10 +83,10 @@ def test_a_claim_about_mistakes_is_judged_on_mistakes_alone():
     conditions = [Condition(rule="smaller", **condition)]
     claims_made = {"mine": Claim(says="s", source="t", conditions=conditions)}
     on_test, on_mistakes = [cell(rows[0], 9), cell(rows[1])], [cell(rows[0], -9), cell(rows[1])]
-    (judged,) = judging.judge(claims_made, on_test, {}, on_mistakes)
+    (judged,) = judging.judge(claims_made, Evidence(IMAGES, on_test, on_mistakes))
     assert judged.verdict is HOLDS
     assert judged.comparisons[0].estimate.value == pytest.approx(-0.9, abs=0.1)
-    assert judging.judge(claims_made, on_test, {})[0].verdict is NOT_MEASURED
+    assert judging.judge(claims_made, Evidence(IMAGES, on_test))[0].verdict is NOT_MEASURED
     assert judged.claim.trainings == {row.partition("/")[0] for row in rows}
 
 
@@ -317,11 +277,12 @@ def test_two_numbers_are_compared_by_their_own_intervals():
 
 
 def test_the_table_has_a_line_per_comparison_and_the_same_bytes_every_time(tmp_path):
+    claims = definitions.load(CLASSIFIERS.claims)
     results = [cell(GD, failures=12), cell(RMSPROP, -5, failures=12)]
-    judged = judging.judge(definitions.load(), results, {})
+    judged = judging.judge(claims, Evidence(IMAGES, results))
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     write_csv(one, judging.table(judged), digits=6)
-    write_csv(two, judging.table(judging.judge(definitions.load(), results[::-1], {})), digits=6)
+    write_csv(two, judging.table(judging.judge(claims, Evidence(IMAGES, results[::-1]))), digits=6)
     assert one.read_bytes() == two.read_bytes()
     read = pd.read_csv(one)
     assert len(read) == sum(len(claim.comparisons) for claim in judged)
@@ -335,26 +296,154 @@ def test_the_table_has_a_line_per_comparison_and_the_same_bytes_every_time(tmp_p
     assert "plain/rmsprop/chain3: tuned to" in line["caveats"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "difference", "verdict"),
+    [
+        ("generality", 0.0, UNDECIDED),
+        ("flip_rate", 1.0, HOLDS),
+        ("drawdown_signed", 0.5, HOLDS),
+        ("success_rate", -10.0, FAILS),
+    ],
+)
+def test_any_measure_of_any_row_can_be_claimed(metric, difference, verdict):
+    other = cell("mine/covariance_views/head", 5, failures=10)
+    other = replace(other, records=other.records.assign(flips=110))
+    judged = judge([cell(GD), other], rule="larger", metric=metric, of="mine/covariance_views/head", than=[GD])
+    (comparison,) = judged.comparisons
+    assert comparison.estimate.value == pytest.approx(difference, abs=0.1)
+    assert judged.verdict is verdict
+    assert math.isnan(comparison.sides[0].published)
+
+
+HALVES, SMALLER_STEPS, COSTS = (
+    "editable-training-halves-bleu-drawdown",
+    "smaller-steps-are-more-local",
+    "locality-costs-steps",
+)
+EDITED, EDITABLE = "last_decoder_layer", "editable-100-rmsprop-last_decoder_layer"
+
+
+def translators(**changes):
+    """The rows of Table 6, with a training that has a name of its own."""
+    return [
+        translator_cell(f"plain/rmsprop_1e-3/{EDITED}", 0.8, 2),
+        translator_cell(f"mine/rmsprop_1e-3/{EDITED}", 0.4, 3, published=EDITABLE, **changes),
+        translator_cell(f"mine/rmsprop_3e-4/{EDITED}", 0.2, 5, published=EDITABLE),
+    ]
+
+
+def judged_translators(results) -> dict[str, judging.Judged]:
+    claims = definitions.load(definitions.OURS.parent / "published/table6_claims.yaml")
+    return {one.name: one for one in judging.judge(claims, Evidence(TRANSLATIONS, results))}
+
+
+@needs("sacrebleu")
+def test_table_6_as_in_the_paper_holds():
+    judged = judged_translators(translators())
+    assert {name: one.verdict for name, one in judged.items()} == dict.fromkeys((HALVES, SMALLER_STEPS, COSTS), HOLDS)
+    drawdown, quality = judged[HALVES].comparisons
+    assert drawdown.estimate.value == pytest.approx(-0.4)
+    assert [side.published for side in drawdown.sides] == [0.35, 0.76]
+    assert str(drawdown.sides[0].row) == f"mine/rmsprop_1e-3/{EDITED}"
+    assert drawdown.method == "paired, the same 40 edits of each of two models"
+    assert quality.estimate == Estimate(0.0, 0.0, 0.0)
+    assert quality.method == "paired, the same 200 test sentences"
+
+
+@needs("sacrebleu")
+def test_a_worse_translator_does_not_pass_for_an_equal_one():
+    worse = np.tile([5, 3, 2, 1, 10, 9, 8, 7, 10, 10], (200, 1))
+    judged = judged_translators(translators(counts=worse))[HALVES]
+    assert judged.comparisons[0].verdict is HOLDS
+    assert judged.verdict is FAILS
+    with pytest.raises(InputError, match="cannot be compared: pairs need two translations of one corpus"):
+        judged_translators(translators(counts=worse[:100]))
+
+
+@needs("sacrebleu")
+def test_translators_rows_that_failed_lack_or_met_other_edits_are_treated_like_others():
+    judged = judged_translators(translators(succeeded=[True, False] * 20))[HALVES]
+    assert any("50.0 % success, clearly below 95 %" in note for note in judged.comparisons[0].caveats)
+    with pytest.raises(InputError, match="were not measured on the same edits: evaluate them again"):
+        judged_translators(translators(sentence=range(1, 41)))
+    missing = judged_translators(translators()[:2])[SMALLER_STEPS]
+    assert missing.comparisons[0].missing == (f"{EDITABLE}/rmsprop_3e-4/{EDITED}",)
+
+
+@needs("sacrebleu")
+def test_edits_of_which_no_row_has_a_value_are_left_out_and_a_value_that_one_lacks_decides_nothing():
+    claim = {"rule": "larger", "metric": "generality", "of": f"mine/rmsprop_1e-3/{EDITED}"}
+    claim = {
+        "mine": Claim(says="s", source="t", conditions=[Condition(**claim, than=[f"plain/rmsprop_1e-3/{EDITED}"])])
+    }
+    nothing_near = [0, 5] * 20
+    rows = translators(views=nothing_near, views_after=[0, 5] * 20)[:2]
+    judged = judging.judge(claim, Evidence(TRANSLATIONS, rows))[0]
+    assert judged.verdict is UNDECIDED
+    rows[0] = replace(rows[0], records=rows[0].records.assign(views=nothing_near, views_after=[0, 4] * 20))
+    judged = judging.judge(claim, Evidence(TRANSLATIONS, rows))[0]
+    assert judged.verdict is HOLDS
+    assert judged.comparisons[0].method == "paired, the same 20 edits of each of two models"
+    assert judged.comparisons[0].estimate.value == pytest.approx(20)
+
+
 def test_verdicts_are_counted_in_words():
     counted = judging.count(["holds"] * 5 + ["does not hold"] * 2 + ["undecided"] * 3 + ["not measured"])
     assert counted == "5 hold, 2 do not hold, 3 are undecided, 1 was not measured"
 
 
-def test_a_report_judges_the_claims_and_the_index_counts_them(tuned, monkeypatch):
-    tuned.succeed("report", "digits")
-    before = tuned.files("results/digits")
-    page = before["results/digits/claims.md"].decode()
-    assert page.startswith("# The paper's claims on digits\n")
-    verdicts = pd.read_csv(tuned.folder / "results/digits/claims.csv").drop_duplicates("claim")["claim_verdict"]
-    described = params.load(tuned.folder / "params.yaml").benchmark("digits").trainings
-    applying = {name: claim for name, claim in definitions.load().items() if claim.trainings & set(described)}
-    assert len(verdicts) == len(applying) < len(definitions.load())  # Tables 4 and 5 are about other trainings
-    line = f"| The paper's claims: {judging.count(verdicts)} | [definitions.md](digits/claims.md) | "
-    assert line in (tuned.folder / "results/README.md").read_text()
-    monkeypatch.chdir(tuned.folder)
-    results = leaderboard.read(params.load(), "digits")
-    write_csv(tuned.folder / "again.csv", judging.table(judging.judge(applying, results, {})), digits=6)
-    assert before["results/digits/claims.csv"] == (tuned.folder / "again.csv").read_bytes()
-    (tuned.folder / "results/digits/claims.csv").unlink()  # as reported before there were claims
-    index.write_index(tuned.folder / "results", params.load())
-    assert "claims" not in (tuned.folder / "results/README.md").read_text()
+HEAD = "training,editor,layers,edits,components_90,components_90_low,components_90_high,own_excess\n"
+ROW = "plain,rmsprop,chain3"
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout("digits", tmp_path)
+
+
+def write(path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def measured(layout):
+    return judging.measurements(layout, ["plain", "cnp"])
+
+
+def test_numbers_besides_edits_are_read_by_name_as_far_as_they_are_there(layout):
+    assert measured(layout) == {}
+    cost = {"cost_ratio": 2.5, "cost_ratio_low": 2.25, "cost_ratio_high": 2.75, "seconds": 12}
+    write(layout.described("cnp") / "cost.json", json.dumps(cost))
+    write(layout.described("editable-0.1-rmsprop-chain3") / "cost.json", "{")  # of another run
+    write(layout.results / "figure2/summary.csv", f"{HEAD}{ROW},400,7,6,9,1.5\nplain,gd,all,400,,,,0.5\n")
+    found = measured(layout)
+    assert found["cost_ratio/cnp"] == Estimate(2.5, 2.25, 2.75)
+    assert found["components_90/plain/rmsprop/chain3"] == Estimate(7, 6, 9)
+    assert found["own_excess/plain/gd/all"].value == 0.5
+    assert math.isnan(found["own_excess/plain/gd/all"].low)
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cost_ratio": "fast"}', '{"cost_ratio": null}'])
+def test_a_damaged_cost_is_refused(layout, content):
+    write(layout.described("cnp") / "cost.json", content)
+    with pytest.raises(InputError, match=r"cnp.cost.json does not hold the cost of a training .*train again"):
+        measured(layout)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "summary.csv is broken"),
+        ("training,editor,components_90\nplain,gd,3\n", "is broken .*layers"),
+        (f"{HEAD}{ROW},400,many,6,9,1\n", "is broken .*many"),
+        (f"{HEAD}{ROW},400,7,6,9,1\n{ROW},400,7,6,9,1\n", "is broken .a cell has two rows.: remove it"),
+        (f"{HEAD}{ROW},400,7,9,6,1\n", r"components_90 is 7 with the interval \[9, 6\], which cannot be"),
+        (f"{HEAD}{ROW},400,inf,6,9,1\n", "components_90 is inf"),
+    ],
+)
+def test_a_damaged_summary_is_refused(layout, content, sentence):
+    write(layout.results / "figure2/summary.csv", content)
+    with pytest.raises(InputError, match=sentence) as caught:
+        measured(layout)
+    assert "\n" not in str(caught.value)

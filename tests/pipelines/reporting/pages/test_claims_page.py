@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.metrics import Estimate
+from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
-from pipelines.reporting.claims.definitions import Claim, Condition, Row
-from pipelines.reporting.claims.judging import Comparison, Judged, Side, judge
+from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
+from pipelines.reporting.claims.judging import Comparison, Evidence, Judged, Side, judge
 from pipelines.reporting.pages.claims import claims_markdown
+from pipelines.reporting.tables.paper import CLASSIFIERS
 
+CLAIMS = definitions.load(CLASSIFIERS.claims)
 SMALLER = Condition(rule="smaller", metric="drawdown", of="plain/rmsprop/best", than=["plain/gd/best"])
 RATIO = Condition(
     rule="not_larger",
@@ -22,7 +25,7 @@ RATIO = Condition(
 COST = Condition(rule="between", metric="cost_ratio", of="cnp", above=2, below=3, reason="r", published="≈ 2.5")
 
 
-def judged(condition: Condition, estimate: Estimate | None = None, **more) -> Judged:
+def judged(condition: Condition, estimate: Estimate | None = None, ours: bool = False, **more) -> Judged:
     sides = [
         Side(row, row.layers == "best", published, measured, success)
         for row, published, measured, success in zip(
@@ -30,8 +33,10 @@ def judged(condition: Condition, estimate: Estimate | None = None, **more) -> Ju
         )
     ]
     found = {"estimate": estimate, "method": "paired"} if estimate else {"missing": ("plain/gd/best",)}
-    claim = Claim(says="RMSProp beats GD | always.", source="Table 1", quote="it does", conditions=[condition])
-    return Judged("mine", claim, (Comparison(condition, tuple(sides), **found, **more),))
+    whose = {"benchmarks": ["digits"]} if ours else {"source": "Table 1", "quote": "it does"}
+    claim = Claim(says="RMSProp beats GD | always.", **whose, conditions=[condition])
+    metric = metrics_of(IMAGES)[condition.metric]
+    return Judged("mine", claim, (Comparison(condition, metric, tuple(sides), **found, **more),))
 
 
 def page(*claims: Judged) -> str:
@@ -50,6 +55,16 @@ def test_a_line_holds_all_that_its_verdict_rests_on():
     assert "### 1. RMSProp beats GD \\| always: holds\n\nTable 1: “it does”." in text
     assert "- Intervals: paired." in text
     assert "Small." in text
+
+
+def test_claims_of_our_own_have_a_table_of_theirs():
+    text = page(judged(SMALLER, Estimate(-1.0, -1.2, -0.7)), judged(SMALLER, Estimate(-1.0, -1.2, -0.7), ours=True))
+    assert "Of 1 claims of the paper, 1 holds," in text
+    assert "Of 1 claims of our own, 1 holds," in text
+    assert "| | we say | in the paper | verdict here |\n| ---: | --- | --- | --- |\n| 2 | RMSProp beats GD" in text
+    assert "### 2. RMSProp beats GD \\| always: holds\n\nOur own." in text
+    alone = page(judged(SMALLER, Estimate(-1.0, -1.2, -0.7), ours=True))
+    assert "the paper says" not in alone
 
 
 def test_a_caveat_stands_beside_the_verdict_wherever_that_is_given():
@@ -93,12 +108,12 @@ def test_half_a_claim_is_shown_with_what_its_other_half_lacks():
 
 
 def test_all_shipped_claims_make_tables_of_equal_width():
-    text = page(*judge(definitions.load(), [], {}))
-    assert text == page(*judge(definitions.load(), [], {}))
+    text = page(*judge(CLAIMS, Evidence(IMAGES, [])))
+    assert text == page(*judge(CLAIMS, Evidence(IMAGES, [])))
     for block in text.split("\n\n"):
         rows = [line.replace("\\|", "") for line in block.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) <= 1
-    for claim in definitions.load().values():
+    for claim in CLAIMS.values():
         assert claim.says in text
     assert text.endswith("\n")
     assert "nan" not in text

@@ -1,66 +1,164 @@
-"""results/README.md, from the files that reports left."""
+"""results/README.md, from files as reports leave them."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
-from pipelines.config import params
-from pipelines.reporting.pages import index
+from pipelines.reporting.pages.index import write_index
+from pipelines.tasks import kinds
+
+TOLD = [task.presentation for task in kinds()]
+RUN = {
+    "command": "dvc repro report@mine",
+    "git_commit": "0123456789abcdef-dirty",
+    "hardware": {"cpu": "AMD EPYC", "cores": 2},
+    "data": {"source": "Digits.", "sizes": {"training": 1000}},
+    "parameters": {"benchmark": {"note": "As it was said when this was run."}},
+    "made_elsewhere": {},
+}
+ROWS = pd.DataFrame(
+    {
+        "training": ["plain", "editable", "plain"],
+        "editor": ["lookup_cache", "rmsprop", "rmsprop"],
+        "layers": ["all", "chain3", "chain3"],
+        "test_error": [6.0, 6.5, 6.0],
+        "drawdown": [0.1, 1.25, 2.0],
+        "drawdown_low": [0.05, 1.0, 1.5],
+        "drawdown_high": [0.15, 1.5, 2.5],
+        "success_rate": [100.0, 97.0, 98.0],
+        "generality": [10.0, 50.0, 40.0],
+        "edits": 150,
+        "note": [None, None, "one step short"],
+        "published_drawdown": [None, None, 1.77],
+    }
+)
+TABLE = ROWS.assign(appendix=[True, False, False])
+NAMES = {"test_error": "bleu", "drawdown": "bleu_drawdown"}
+TRANSLATED = ROWS.rename(columns=lambda name: name.replace("test_error", "bleu").replace("drawdown", "bleu_drawdown"))
 
 
-def test_the_index_has_table_3_of_the_largest_training_set_first_and_says_what_made_it(tuned, monkeypatch):
-    tuned.succeed("report", "digits")
-    monkeypatch.chdir(tuned.folder)
-    run = json.loads(Path("results/digits/run.json").read_text())
-    assert run["data"]["sizes"] == {"training": 1677, "tuning": 60, "test": 60}
-    assert set(run["parameters"]["editors"]) == {"gd", "rmsprop"}
-    assert run["parameters"]["benchmark"]["trainings"]["plain"]["epochs"] == 2
-    shutil.copytree("results/digits", "results/larger")
-    shutil.copytree("results/digits", "results/largest")
-    Path("results/largest/table3.md").unlink()
-    run["data"]["sizes"]["training"] = 50000
-    run["parameters"]["benchmark"]["note"] = "As it was said when this was run."
-    run["git_commit"] = "0123456789abcdef-dirty"
-    Path("results/larger/run.json").write_text(json.dumps(run))
-    run["data"]["sizes"]["training"] = 100000
-    Path("results/largest/run.json").write_text(json.dumps(run))
-    shutil.copytree("results/digits", "results/alike-but-shorter")
-    board = pd.read_csv("results/digits/leaderboard.csv")
-    board.iloc[:-1].to_csv("results/alike-but-shorter/leaderboard.csv", index=False)
-    index.write_index(Path("results"), params.load())
-    text = Path("results/README.md").read_text()
-    assert "## larger\n\nAs it was said when this was run.\n" in text
-    order = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
-    assert order == ["larger", "digits", "alike-but-shorter", "largest"]  # the last has no Table 3
-    assert "at commit `0123456789ab` with local changes to its code; again with" in text
-    trials = sum(len(pd.read_csv(path)) for path in Path("results/digits/tuned").glob("*/*.csv"))
-    assert f"Tuning tried {trials} configurations" in text
-    assert trials >= 12
+def report(results: Path, name: str, board: pd.DataFrame = ROWS, **more: Any) -> Path:
+    """What a report leaves of a benchmark, as far as the index looks; ``more`` are tables, or parts of run.json."""
+    folder = results / name
+    folder.mkdir(parents=True)
+    board.to_csv(folder / "leaderboard.csv", index=False)
+    for table in [key for key, value in more.items() if isinstance(value, pd.DataFrame)]:
+        more.pop(table).to_csv(folder / f"{table}.csv", index=False)
+        (folder / f"{table}.md").write_text("# A table")
+    (folder / "run.json").write_text(json.dumps(RUN | more))
+    return folder
 
 
-def test_a_report_that_is_being_written_is_left_out_and_merged_rows_are_named(tuned, monkeypatch):
-    tuned.succeed("report", "digits")
-    monkeypatch.chdir(tuned.folder)
-    Path("results/half").mkdir()
-    shutil.copy("results/digits/leaderboard.csv", "results/half/leaderboard.csv")
-    run = json.loads(Path("results/digits/run.json").read_text())
-    run["made_elsewhere"] = {"NVIDIA H200 at commit 0123456789ab": 3}
-    Path("results/digits/run.json").write_text(json.dumps(run))
-    index.write_index(Path("results"), params.load())
-    text = Path("results/README.md").read_text()
-    assert "## half" not in text
+def index(results: Path, **options: Any) -> str:
+    write_index(results, TOLD, **options)
+    return (results / "README.md").read_text()
+
+
+def test_a_section_says_what_was_found_and_what_made_it(tmp_path):
+    folder = report(tmp_path, "mine", table3=TABLE, made_elsewhere={"NVIDIA H200 at commit 0123456789ab": 3})
+    (folder / "tuned/rmsprop").mkdir(parents=True)
+    (folder / "tuned/rmsprop/plain-chain3.csv").write_text("number\n0\n1\n")
+    (folder / "figures").mkdir()
+    (folder / "figures/table3.png").write_bytes(b"")
+    text = index(tmp_path)
+    assert "## mine\n\nAs it was said when this was run.\n\nSmallest drawdown of an editor, lookup cache" in text
+    assert "**1.25 points** [1.00, 1.50] by `rmsprop` on `chain3` of the `editable` model" in text
+    assert "(97.0 % of 150 edits succeeded, generality 50 %; test error 6.50 %)." in text
+    assert "Data: Digits. Tuning tried 2 configurations" in text
+    assert "Made on AMD EPYC, 2 cores at commit `0123456789ab` with local changes to its code; again with" in text
     assert "Of these, 3 rows were made on NVIDIA H200 at commit 0123456789ab." in text
+    assert "![Drawdown and test error of every way to edit](mine/figures/table3.png)" in text
+    assert "| Table 3: Editable Training and its baselines | [table3.md](mine/table3.md) |" in text
+    assert "| Chosen hyperparameters and all trials |  | [tuned/](mine/tuned/) |" in text
+    assert "Table 1" not in text
 
 
-def test_broken_results_are_named(tuned, monkeypatch):
-    tuned.succeed("report", "digits")
-    monkeypatch.chdir(tuned.folder)
-    Path("results/digits/leaderboard.csv").write_text("training,editor\nplain\n")
-    with pytest.raises(InputError, match=r"the results in results/digits are broken .* pipelines.report digits"):
-        index.write_index(Path("results"), params.load())
+def test_the_main_table_shows_measured_rows_with_interval_note_and_published_value(tmp_path):
+    missing = TABLE.iloc[:1].assign(training="cnp", drawdown=None, test_error=None, success_rate=None)
+    report(tmp_path, "mine", table3=pd.concat([TABLE, missing]))
+    text = index(tmp_path)
+    assert "**Table 3: Editable Training and its baselines** ([all columns and rows](mine/table3.md))" in text
+    assert "| plain | rmsprop | chain3 <sup>1</sup> | 6.00 % | 2.00 [1.50, 2.50] | 1.77 | 98.0 % |" in text
+    assert "| editable | rmsprop | chain3 | 6.50 % | **1.25** [1.00, 1.50] | – | 97.0 % |" in text
+    assert "| plain | lookup_cache | all | 6.00 % | 0.10 [0.05, 0.15] | – | 100.0 % |" in text
+    assert "cnp" not in text
+    assert "1. one step short" in text
+    assert "without those that the paper's table does not have" in text
+
+
+def test_benchmarks_are_ordered_by_kind_main_table_and_size(tmp_path):
+    larger = {"data": {"source": "More.", "sizes": {"training": 50000}}}
+    report(tmp_path, "a-translator", TRANSLATED, table6=TRANSLATED.assign(appendix=False), **larger)
+    report(tmp_path, "b-without-tables", **larger)
+    report(tmp_path, "c-finetuned", table4=TABLE.assign(architecture="resnet18"), **larger)
+    report(tmp_path, "d-shorter", ROWS.iloc[:2], table3=TABLE)
+    report(tmp_path, "e-small", table3=TABLE)
+    report(tmp_path, "f-large", table3=TABLE, **larger)
+    (report(tmp_path, "g-being-written") / "run.json").unlink()
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published/table1.csv").write_text("training\n")
+    order = [line.removeprefix("## ") for line in index(tmp_path).splitlines() if line.startswith("## ")]
+    assert order == ["f-large", "e-small", "d-shorter", "c-finetuned", "b-without-tables", "a-translator"]
+
+
+def test_another_kind_of_task_is_told_in_its_own_words(tmp_path):
+    folder = report(tmp_path, "mine", TRANSLATED, table6=TRANSLATED.assign(appendix=False))
+    (folder / "translations").mkdir()
+    text = index(tmp_path)
+    assert "Smallest BLEU drawdown of an editor, lookup cache and retraining aside: **1.25 points**" in text
+    assert "generality 50 %; BLEU 6.50)." in text
+    assert "| Training | Editor | Layers | BLEU | BLEU drawdown (points) | BLEU drawdown, paper | Success (%) |" in text
+    assert "| Test translations before any edit |  | [translations/](mine/translations/) |" in text
+
+
+def test_each_claim_has_one_line_and_all_are_counted(tmp_path):
+    folder = report(tmp_path, "mine")
+    assert "claims" not in index(tmp_path)
+    verdicts = {
+        "claim": ["a", "a", "b", "c"],
+        "says": ["x < y.", "x < y.", "z.", "ours."],
+        "source": ["T", "T", "T", None],
+    }
+    verdicts["claim_verdict"] = ["holds", "holds", "undecided", "does not hold"]
+    pd.DataFrame(verdicts).to_csv(folder / "claims.csv", index=False)
+    text = index(tmp_path)
+    assert "| x &lt; y. | holds |\n| z. | undecided |\n| ours. (beyond the paper) | does not hold |" in text
+    assert (
+        "| The paper's claims: 1 holds, 0 do not hold, 1 is undecided, 0 were not measured; Our own claims: 0 hold, 1"
+        in text
+    )
+
+
+def test_pages_that_were_written_by_hand_and_warnings_stand_first(tmp_path):
+    (tmp_path / "FINDINGS.md").write_text("# What we found\n\nMuch.")
+    text = index(tmp_path, warning="MLflow was <b>not</b> filled")
+    assert "- [What we found](FINDINGS.md)" in text
+    assert "> **Warning:** MLflow was &lt;b&gt;not&lt;/b&gt; filled" in text
+
+
+def test_text_of_others_is_shown_as_it_is(tmp_path):
+    hostile = "<script>x</script> [here](http://evil) | `b`\n# no heading"
+    changes = {"data": {"source": hostile, "sizes": {}}, "hardware": {"cpu": hostile, "cores": 2}, "command": hostile}
+    changes |= {"git_commit": "<b>`|", "made_elsewhere": {hostile: 1}, "parameters": {"benchmark": {"note": hostile}}}
+    report(
+        tmp_path, "mine", ROWS.assign(training=hostile, note=hostile), table3=TABLE.assign(training=hostile), **changes
+    )
+    markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
+    page = markdown.render(index(tmp_path))
+    assert "<script>" not in page
+    assert 'href="http' not in page
+    assert page.count("<h1>") == 1
+    assert page.count("</td>") == 3 * 7 + 2 * 3  # none more in the main table and the list of files
+
+
+@pytest.mark.parametrize("broken", ["training,editor\nplain\n", "training,drawdown\nplain,1\n"])
+def test_broken_results_are_named(tmp_path, broken):
+    (report(tmp_path, "mine") / "leaderboard.csv").write_text(broken)
+    with pytest.raises(InputError, match=r"the results in .*mine are broken .* pipelines.report mine"):
+        index(tmp_path)

@@ -8,13 +8,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from benchmarks.metrics import Column
 from pipelines.reporting.pages.leaderboard import leaderboard_html
-from pipelines.reporting.tables.markdown import Column
+from pipelines.reporting.tables.markdown import Sheet
 from tests.pipelines.reporting.conftest import steps_only_of
 
-METRICS = [Column("drawdown", "Drawdown", "points", 2), Column("success_rate", "Success rate", "%", 1)]
-WORDS = {"title": "Leaderboard: <digits>", "caption": "All entries.", "scale_note": "Not CIFAR-10."}
+COLUMNS = {"drawdown": Column("Drawdown", "points", 2), "success_rate": Column("Success rate", "%", 1)}
+WORDS = {"caption": "All entries.", "scale_note": "Not CIFAR-10."}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def html_of(frame, columns=COLUMNS, words=WORDS, **options) -> str:
+    return leaderboard_html(Sheet("Leaderboard: <digits>", frame, columns, **options), **words)
 
 
 class Page(HTMLParser):
@@ -46,7 +51,7 @@ class Page(HTMLParser):
 
 
 def test_page_is_well_formed_and_needs_nothing_else(table1):
-    html = leaderboard_html(table1, metrics=METRICS, **WORDS)
+    html = html_of(table1)
     page = Page(html)
     assert page.open == []
     assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
@@ -57,20 +62,20 @@ def test_page_is_well_formed_and_needs_nothing_else(table1):
 
 
 def test_words_look_as_they_do_in_markdown(table1):
-    html = leaderboard_html(table1, metrics=METRICS, **WORDS | {"caption": "*Views* of `a*b*c` ask 2 * 3 more."})
+    html = html_of(table1, words=WORDS | {"caption": "*Views* of `a*b*c` ask 2 * 3 more."})
     assert "<p><em>Views</em> of <code>a*b*c</code> ask 2 * 3 more.</p>" in html
 
 
 def test_steps_of_editors_without_gradients_are_dashes_that_sort_last(table1):
     frame = steps_only_of(table1, ["rmsprop", "momentum", "mine"])
-    html = leaderboard_html(frame, metrics=[*METRICS, Column("num_steps", "Steps", "", 2)], **WORDS)
+    html = html_of(frame, COLUMNS | {"num_steps": Column("Steps", "", 2)})
     assert [row[-1].strip() for row in Page(html).rows[1:3]] == ["–", "3.10 [2.85, 3.60]"]
     assert '<td class="number" data-value="">–</td>' in html
     assert "the editor takes no gradient steps" in html
 
 
 def test_rows_carry_the_numbers_of_the_frame(table1):
-    page = Page(leaderboard_html(table1, metrics=METRICS, **WORDS))
+    page = Page(html_of(table1))
     assert page.rows[0] == [
         "Training", "Editor", "Layers", "Drawdown (points)", "Drawdown, paper", "Success rate (%)",
     ]  # fmt: skip
@@ -81,8 +86,14 @@ def test_rows_carry_the_numbers_of_the_frame(table1):
     assert page.rows[2][3] == "2.31 [2.06, 2.81]"
 
 
+def test_chosen_hyperparameters_are_one_column(table1):
+    page = Page(html_of(table1.assign(lr=[1e-3, np.nan, 0.02, 3.0], beta=0.5), chosen=["lr", "beta"]))
+    assert page.rows[0][3] == "Chosen"
+    assert [row[3] for row in page.rows[1:]] == ["lr 1e-3, β 0.5", "β 0.5", "lr 0.02, β 0.5", "lr 3, β 0.5"]
+
+
 def test_headers_tell_how_they_are_sorted_and_the_filter_has_a_label(table1):
-    page = Page(leaderboard_html(table1, metrics=METRICS, **WORDS))
+    page = Page(html_of(table1))
     assert [th["aria-sort"] for th in page.with_tag("th")] == ["none"] * 6
     assert all(th["scope"] == "col" for th in page.with_tag("th"))
     assert page.with_tag("label")[0]["for"] == page.with_tag("input")[0]["id"]
@@ -90,21 +101,21 @@ def test_headers_tell_how_they_are_sorted_and_the_filter_has_a_label(table1):
 
 
 def test_rows_below_95_percent_say_so(table1):
-    page = Page(leaderboard_html(table1, metrics=METRICS, **WORDS))
+    page = Page(html_of(table1))
     classes = [tr.get("class") for tr in page.with_tag("tr")][1:]
     assert classes == [None, None, "below", None]
     assert ["below 95 %" in row[5] for row in page.rows[1:]] == [False, False, True, False]
 
 
 def test_notes_are_reached_by_links(table1):
-    page = Page(leaderboard_html(table1, metrics=METRICS, **WORDS))
+    page = Page(html_of(table1))
     assert [a["href"] for a in page.with_tag("a")] == ["#note-1"]
     assert [li["id"] for li in page.with_tag("li")] == ["note-1"]
 
 
 def test_empty_frame_is_refused(table1):
     with pytest.raises(ValueError, match="no rows"):
-        leaderboard_html(table1.iloc[:0], metrics=METRICS, **WORDS)
+        html_of(table1.iloc[:0])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
@@ -120,7 +131,7 @@ def test_a_browser_sorts_by_number_and_filters(table1, tmp_path):
     document.body.innerHTML = `<p id="seen">${seen.join(",")}</p>`;
     </script></body>"""
     page = tmp_path / "leaderboard.html"
-    page.write_text(leaderboard_html(table1, metrics=METRICS, **WORDS).replace("</body>", clicks), encoding="utf-8")
+    page.write_text(html_of(table1).replace("</body>", clicks), encoding="utf-8")
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -1,11 +1,10 @@
-"""Edits in a row and similar images for people: every curve shows, numbers are those of the table."""
+"""Edits in a row and similar images for people: numbers are those of the table."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.figures.sequences import sequence_curves
-from pipelines.reporting.tables.sequences import sequences_markdown, similar_markdown
+from pipelines.reporting.pages.sequences import sequences_markdown, similar_markdown
 
 
 @pytest.fixture
@@ -24,31 +23,13 @@ def rows() -> pd.DataFrame:
     return table
 
 
-def test_there_is_a_curve_and_a_band_for_every_cell_and_all_look_different(rows: pd.DataFrame) -> None:
-    figure = sequence_curves(rows)
-    for axes, name in zip(figure.axes, ("error", "in_force"), strict=True):
-        assert len(axes.lines) == len(axes.collections) == 9
-        for line, (_, expected) in zip(axes.lines, rows.groupby("editor"), strict=True):
-            np.testing.assert_array_equal(line.get_ydata(), expected[name])
-        assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 9
-        styles = [str(line.get_linestyle()) + str(line._dash_pattern) for line in axes.lines]
-        assert len(set(styles[:6])) == len(set(styles[6:])) == 1
-        assert styles[0] != styles[6]
-    together = [axes_line.get_markevery() for axes_line in figure.axes[1].lines[3:5]]
-    marked = [set(range(start, 21, step)) for start, step in together]
-    assert marked[0].isdisjoint(marked[1])  # so that curves at the same height both show
-    assert figure.axes[1].get_ylim()[1] >= 100
-    assert len(figure.legends[0].get_texts()) == 9
-    assert figure.legends[0].get_texts()[0].get_text() == "plain · editor0 · chain 3"
-
-
 def test_the_page_shows_what_is_left_after_the_last_edit(rows: pd.DataFrame) -> None:
-    page = sequences_markdown(rows, title="Rows", caption="Caption.", scale_note="Small.")
+    page = sequences_markdown(rows, "labels are drawn", title="Rows", scale_note="Small.")
     lines = [line for line in page.splitlines() if line.startswith("| plain | editor2 ")]
     assert lines == ["| plain | editor2 | chain3 | 20 | 2.0 | 42.0 ± 1.5 | 80.0 ± 4.0 | 95.0 ± 2.0 |"]
     assert "over 10 orders" in page
     single = sequences_markdown(
-        rows.assign(orders=1, error_std=np.nan), title="Rows", caption="Caption.", scale_note="Small."
+        rows.assign(orders=1, error_std=np.nan), "labels are drawn", title="Rows", scale_note="Small."
     )
     assert "| 42.0 ± – |" in single
 
@@ -64,11 +45,3 @@ def test_the_page_of_similar_images_names_the_embedding_and_has_the_papers_value
     assert "their pixels (a substitute for InceptionV3's pooled features)" in page
     assert "| 50.0 % [49.0, 51.0] | 86.7 |" in page
     assert "500 edits" in page
-
-
-@pytest.mark.parametrize("missing", ["error", "in_force_std", "edits"])
-def test_a_table_without_what_is_shown_is_refused(rows: pd.DataFrame, missing: str) -> None:
-    with pytest.raises(ValueError, match=f"edits in a row: no column '{missing}'"):
-        sequence_curves(rows.drop(columns=missing))
-    with pytest.raises(ValueError, match="there are no rows to show"):
-        sequence_curves(rows.iloc[:0])

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from baselines.model_files import load_model
 from benchmarks.data import dataset
-from benchmarks.data.mistakes import load_candidates
-from pipelines.config import params
-from pipelines.jobs import realistic_mistakes
-from tests.pipelines.conftest import ROOT, Project
+from benchmarks.data.candidates import load_candidates
+from pipelines.config import files
+from tests.pipelines.conftest import PARAMS, ROOT, Project, write_project
 
 NAME = "digits_finetune"
 EXTRA = ("distilled", "editable-rmsprop-extra", "editable-rmsprop-extra-match_ranks", "editable-rmsprop-extra-mistakes")
@@ -27,34 +25,28 @@ LEFT_OUT = "editable-rmsprop-chain3"
 """A row of the paper's that this run does not have; its training would take longest."""
 
 
-def small_parameters() -> dict:
-    """The committed parameters, with every name they have, made small enough for tests."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content |= {"run": [NAME], "processes": 1, "device": "cpu"}
-    block = content["benchmarks"][NAME]
-    content["benchmarks"] = {NAME: block, "digits": content["benchmarks"]["digits"]}
+def small() -> dict:
+    """The committed benchmark, with every name it has, made small enough for tests."""
+    block = files.read_extended(ROOT / f"benchmarks/configs/{NAME}.yaml")
     block["data"]["options"] = {"tuning_size": 60, "test_size": 60, "pool_size": 60}
     block["model"]["options"] = {"width": 2}
     for training in block["trainings"].values():
-        if "epochs" in training:
-            training |= {"epochs": 1, "batch_size": 400}
+        training |= {"epochs": 1, "batch_size": 400} if "epochs" in training else {}
+        training |= {"options": {"extra_width": 8}} if "options" in training else {}
     block["trainings"]["pretrained"]["epochs"] = 3
-    block["run"]["trainings"].remove(LEFT_OUT)
-    block["analysis"]["cells"] = []
-    for name in ("extended", *EXTRA):
-        block["trainings"][name]["options"] = {"extra_width": 8}
+    del block["trainings"][LEFT_OUT], block["analysis"], block["sequences"], block["similar"]
     block["tuning"] |= {"edits": 12, "control_size": 20}
     block["evaluation"] |= {"edits": 12, "shard": 4}
     block["mistakes"]["edits"] = 10
-    content["editors"]["rmsprop"]["trials"] = 2
-    return content
+    block["editors"] = {"rmsprop": {"trials": 2, "layers": block["editors"]["rmsprop"]["layers"]}}
+    return block
 
 
 @pytest.fixture(scope="module")
 def finetuned(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after all stages; not to be written to."""
     project = Project(tmp_path_factory.mktemp("finetuned"), stage_server)
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(small_parameters(), sort_keys=False))
+    write_project(project.folder, PARAMS | {"run": [NAME]}, **{NAME: small()})
     for stage in ("prepare", "train", "tune", "evaluate", "report"):
         project.succeed(stage, NAME)
     return project
@@ -76,10 +68,6 @@ def test_table_4_has_the_papers_rows_in_its_order_and_then_ours(finetuned: Proje
     names = list(ROWS)
     assert table["training"].tolist() == [*names[:3], LEFT_OUT, *names[3:]]
     assert table["layers"].tolist() == ["chain3", "extra", "extra", "chain3", "extra", "extra", "extra"]
-    assert set(table["architecture"]) == {"resnet18"}
-    assert table["published_drawdown"].tolist()[:5] == [3.89, 9.18, 2.80, 3.78, 0.57]
-    assert table["published_drawdown"][5:].isna().all()
-    assert table["appendix"].tolist() == [False] * 5 + [True] * 2
     for row in table.to_dict("records"):
         if row["training"] == LEFT_OUT:
             assert np.isnan(row["drawdown"])
@@ -122,29 +110,24 @@ def test_evaluated_mistakes_are_those_of_the_pretrained_model_and_never_trained_
     finetuned: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(finetuned.folder)
-    chosen, data = params.load(), dataset.load(f"data/{NAME}")
-    division = realistic_mistakes.divide(chosen, NAME, data)
+    data = dataset.load(f"data/{NAME}")
     candidates = load_candidates(finetuned.folder / f"data/{NAME}")
     network, _ = load_model(f"models/{NAME}/pretrained")
     with torch.no_grad():
-        wrong = network(data.inputs(candidates.images.images)).argmax(dim=1) != candidates.images.labels
-    assert len(division.training) + 10 <= int(wrong.sum()) < len(candidates)
-    assert not set(division.training.sources.tolist()) & set(division.evaluation.sources.tolist())
-    wanted = [int(row["label"]) for row in records(finetuned, "distilled", ".mistakes")]
-    assert division.evaluation.images.labels.tolist() == wanted
-
-    drawn = pd.read_csv(f"models/{NAME}/editable-rmsprop-extra-match_ranks/ranks.csv")
-    with torch.no_grad():
-        logits = network(data.inputs(division.training.images.images)).double().numpy()
-    labels = division.training.images.labels.numpy()
+        logits = network(data.inputs(candidates.images.images)).double().numpy()
+    labels = candidates.images.labels.numpy()
     ranks = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
-    counts = np.bincount(ranks, minlength=10)
-    assert drawn["mistakes"].tolist() == counts.tolist()
+    evaluated = np.bincount([int(row["rank"]) for row in records(finetuned, "pretrained", ".mistakes")], minlength=10)
+    drawn = pd.read_csv(f"results/{NAME}/models/editable-rmsprop-extra-match_ranks/ranks.csv")
+    counts = drawn["mistakes"].to_numpy()
+    wrong = np.bincount(ranks[ranks > 0], minlength=10)
+    assert evaluated.sum() == 10
+    assert evaluated[0] == 0
+    assert (counts + evaluated <= wrong).all()
     smooth = np.convolve(counts, [0.1, 0.2, 0.4, 0.2, 0.1], mode="same") * (np.arange(10) > 0)
     np.testing.assert_allclose(drawn["probability"], smooth / smooth.sum(), atol=1e-5)
     shown = pd.read_csv(f"results/{NAME}/ranks.csv")
     np.testing.assert_allclose(shown[["training", "drawn", "evaluation", "random"]].sum(), 1.0, atol=1e-4)
-    evaluated = np.bincount([int(row["rank"]) for row in records(finetuned, "pretrained", ".mistakes")], minlength=10)
     np.testing.assert_allclose(shown["evaluation"], evaluated / 10, atol=1e-6)
 
 
@@ -174,7 +157,7 @@ def test_what_is_done_is_left_alone_and_an_interrupted_evaluation_of_mistakes_go
 
 def test_other_mistakes_are_trained_on_and_evaluated_anew(finetuned: Project, tmp_path) -> None:
     again = finetuned.copy(tmp_path / "again")
-    again.change(**{f"benchmarks__{NAME}__mistakes__edits": 9})
+    again.change(NAME, mistakes__edits=9)
     output = again.succeed("train", NAME, "distilled", "editable-rmsprop-extra").output
     assert output.count("unchanged") == 3  # those and the pre-trained one, which do not look at mistakes
     output = again.succeed("train", NAME, "editable-rmsprop-extra-mistakes").output
@@ -187,10 +170,10 @@ def test_other_mistakes_are_trained_on_and_evaluated_anew(finetuned: Project, tm
 
 def test_more_mistakes_than_there_are_is_one_sentence(finetuned: Project, tmp_path) -> None:
     again = finetuned.copy(tmp_path / "again")
-    again.change(**{f"benchmarks__{NAME}__mistakes__edits": 60})
+    again.change(NAME, mistakes__edits=60)
     ended = again.run("train", NAME, "editable-rmsprop-extra-mistakes")
     assert ended.code == 2
-    assert f"benchmarks.{NAME}.mistakes.edits: the number of mistakes to evaluate on must be" in ended.errors
+    assert "mistakes.edits: the number of mistakes to evaluate on must be" in ended.errors
 
 
 def test_records_of_mistakes_say_what_they_are_of(finetuned: Project) -> None:

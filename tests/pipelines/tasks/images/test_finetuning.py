@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from baselines.model_files import load_model
 from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks

@@ -1,0 +1,262 @@
+"""Results in one zip file: packed, read as foreign input, and merged with those that are here.
+
+A bundle holds run.json, the tables of several cells and every record below the folders of ``results/<benchmark>``: CSV
+and JSON. Tables and pages that a report makes, figures, weights and data stay where they are.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from baselines.model_files import WEIGHTS
+from benchmarks.errors import InputError
+from benchmarks.files import atomic_path, write_atomically
+from pipelines.jobs.cells import KEYS, PROTOCOL
+from pipelines.store.layout import Layout
+
+TABLES = ("curves.csv", "sequences.csv", "similar.csv")
+"""Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
+LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES = 64 * 2**20, 512 * 2**20, 50_000
+"""Bytes when unpacked, of one file and of all, and number of files; the largest results so far have a hundredth."""
+_RUN, _MANIFEST, _VERSION = "run.json", "manifest.json", 2
+_KINDS = (".csv", ".json", ".jsonl")
+_NAME = re.compile(r"\w[\w.@+-]*")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same results give the same bytes
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds: ``files`` by path below the repository's root, and what its run.json says of all."""
+
+    benchmark: str
+    machine: str
+    commit: str
+    data: str
+    files: Mapping[str, bytes]
+
+
+def pack(layout: Layout, target: Path) -> int:
+    """Write a benchmark's results to ``target``, and return the number of files.
+
+    :raises InputError: if there was no report, or a result is broken.
+    """
+    if not (path := layout.results / _RUN).exists():
+        raise InputError(f"{path} is missing: run `python -m pipelines.report {layout.benchmark}` first")
+    files = {one.as_posix(): one.read_bytes() for one in _packed(layout)}
+    try:
+        _bundle(layout.benchmark, files)
+    except _BROKEN as error:
+        raise InputError(f"{layout.results} cannot be packed: {_reason(error)}") from error
+    manifest = json.dumps({"bundle": _VERSION, "benchmark": layout.benchmark}).encode()
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {_MANIFEST: manifest, **files}.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    return len(files)
+
+
+def _packed(layout: Layout) -> Iterator[Path]:
+    for path in sorted(layout.results.rglob("*")):
+        if path.is_file() and _is_ours(path.as_posix(), layout.benchmark):
+            yield path
+
+
+def _is_ours(name: str, benchmark: str) -> bool:
+    """Whether a path may be in a bundle: plain names, in a folder of the benchmark's results or one of a few beside."""
+    room, *parts = name.split("/")
+    if room != "results" or parts[:1] != [benchmark] or not all(_NAME.fullmatch(part) for part in parts):
+        return False
+    del parts[0]
+    return name.endswith(_KINDS) and (len(parts) in (2, 3) or parts in [[one] for one in (_RUN, *TABLES)])
+
+
+def read(file: Path) -> Bundle:
+    """A bundle, which anybody may have made: names, sizes and contents are checked, and nothing of it is run.
+
+    :raises InputError: for one that is missing, broken, odd, too large, or made with another protocol.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = _entries(archive)
+            manifest = json.loads(_unpacked(archive, entries.pop(_MANIFEST)))
+            version, benchmark = manifest["bundle"], str(manifest["benchmark"])
+            if version != _VERSION:
+                raise ValueError(f"it has version {version}, this suite {_VERSION}")
+            if strange := [name for name in entries if not _is_ours(name, benchmark)]:
+                raise ValueError(f"{strange[0]!r} is no result of {benchmark!r}")
+            return _bundle(benchmark, {name: _unpacked(archive, info) for name, info in entries.items()})
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing: give a file that `python -m pipelines.bundle` wrote") from error
+    except (OSError, *_BROKEN) as error:
+        raise InputError(f"{file} is not a whole bundle, or none for this suite: {_reason(error)}") from error
+
+
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{text} is missing" if isinstance(error, KeyError) else text
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive by name.
+
+    :raises ValueError: for whatever is not a plain file of a bounded size.
+    """
+    infos = archive.infolist()
+    entries = {info.filename: info for info in infos}
+    for info in infos:
+        kind = info.external_attr >> 16
+        if info.flag_bits & 1:
+            raise ValueError(f"{info.filename!r} is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename!r} is packed in another way than a bundle's files are")
+        if info.is_dir() or stat.S_IFMT(kind) not in (0, stat.S_IFREG):
+            raise ValueError(f"{info.filename!r} is no plain file")
+        if info.file_size > LARGEST_FILE:
+            raise ValueError(f"{info.filename!r} has {info.file_size} bytes, more than {LARGEST_FILE}")
+    if len(entries) < len(infos) or len(infos) > MOST_FILES:
+        raise ValueError(f"it has {len(infos)} files, {len(entries)} of them with names of their own")
+    if (total := sum(info.file_size for info in infos)) > LARGEST_BUNDLE:
+        raise ValueError(f"its files have {total} bytes, more than {LARGEST_BUNDLE}")
+    return entries
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of an entry, of which no more is unpacked than it declares."""
+    with archive.open(info) as file:
+        content = file.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise ValueError(f"{info.filename!r} has not the size that it declares")
+    return content
+
+
+def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
+    """Files as a bundle, once each can be read and belongs to the same data and this suite's protocol.
+
+    :raises ValueError: and whatever else :data:`_BROKEN` holds, for files that are broken or do not belong together.
+    """
+    parsed = {name: _parsed(name, content) for name, content in files.items()}
+    run = parsed[f"results/{benchmark}/{_RUN}"]
+    data, machine, commit = str(run["data"]["fingerprint"]), _machine(run["hardware"]), str(run["git_commit"])
+    cells = {name: found for name, found in parsed.items() if isinstance(found, dict) and "/edits/" in name}
+    for name, found in {_RUN: run, **cells}.items():
+        if (protocol := found.get("protocol", PROTOCOL)) != PROTOCOL:
+            raise ValueError(f"{name} has protocol {protocol}, this suite {PROTOCOL}: not comparable")
+        if found.get("dataset", data) != data:
+            raise ValueError(f"{name} was measured on other data than its {_RUN} says")
+    for name, found in parsed.items():
+        if _is_table(name) and not set(KEYS) <= set(found):
+            raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
+    return Bundle(benchmark, machine, commit, data, files)
+
+
+def _parsed(name: str, content: bytes) -> Any:
+    try:
+        if name.endswith(".csv"):
+            return _table(content)
+        if name.endswith(".jsonl"):
+            return [json.loads(line) for line in content.splitlines()]
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be read: {_reason(error)}") from error
+
+
+def _table(content: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+
+
+def _is_table(name: str) -> bool:
+    """Whether rows of several cells stand in a file."""
+    path = PurePosixPath(name)
+    return path.match("results/*/figure2/*.csv") or (len(path.parts) == 3 and path.name in TABLES)
+
+
+def check_data(found: Bundle, file: Path, layout: Layout) -> None:
+    """Compare a bundle's data with those of the results that are here.
+
+    :raises InputError: if they are others, or a file that should tell is broken.
+    """
+    told = [layout.data / "dataset.json", *sorted(layout.results.glob("edits/*/*.json"))]
+    for path in [path for path in told if path.exists()]:
+        try:
+            content = json.loads(path.read_text())
+            here = content["fingerprint"] if path.parent == layout.data else content.get("dataset", found.data)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"{path} is broken ({error!r}): remove it first") from error
+        if here != found.data:
+            raise InputError(f"{file} was measured on other data than {path} says: the results cannot stand together")
+
+
+def merge(found: Bundle, layout: Layout, replace: bool) -> tuple[int, list[str], list[str]]:
+    """Take what is not here; of what differs, only if it shall ``replace`` what is here.
+
+    A merge that was killed goes on when it is called again: of the files of a cell, the one that says what the others
+    are is written last. A model's description stays with the weights that it describes, in any case.
+
+    :returns: how many units were taken, the names of those that were kept, and of the models whose weights are here.
+    """
+    taken: dict[str, dict[str, bytes]] = {}
+    kept, trained = [], []
+    for name, files in _units(found).items():
+        here = {path: Path(path).read_bytes() for path in files if Path(path).exists()}
+        differs = any(content != files[path] for path, content in here.items())
+        if name.startswith("models/") and (layout.models / name.removeprefix("models/") / WEIGHTS).exists():
+            trained += [name] if differs else []
+            continue
+        if name == "run" and here:  # it describes what was reported here
+            continue
+        path = next(iter(files))
+        if (is_table := _is_table(path)) and differs:
+            files[path], differs = _joined(here[path], files[path], replace)
+        if differs and not replace:
+            kept.append(name)
+        if here != files and (is_table or replace or not differs):
+            taken[name] = files
+    for files in taken.values():
+        for path in sorted(files, key=lambda path: (path.endswith(".json"), path)):
+            write_atomically(path, files[path])
+    return len(taken), kept, trained
+
+
+def _units(found: Bundle) -> dict[str, dict[str, bytes]]:
+    """The bundle's files by what they make together: a cell's records, a cell's tuning, a model's description."""
+    results = f"results/{found.benchmark}/"
+    anchors = [name for name in found.files if name.endswith(".json")]
+    units: dict[str, dict[str, bytes]] = {}
+    for name, content in found.files.items():
+        owner = max((one for one in anchors if name.startswith(one.removesuffix("json"))), key=len, default=None)
+        unit = (owner or name).removeprefix(results).removesuffix(".json")
+        if unit.startswith("models/"):
+            unit = str(PurePosixPath(unit).parent)
+        units.setdefault(unit, {})[name] = content
+    return units
+
+
+def _joined(mine: bytes, theirs: bytes, replace: bool) -> tuple[bytes, bool]:
+    """A table with the rows of cells that only the other has, and whether any cell has other rows there.
+
+    :param replace: whether such a cell gets them.
+    """
+    tables = [_table(one) for one in (theirs, mine)]
+    cells = [{names: rows.to_csv(index=False) for names, rows in one.groupby(KEYS)} for one in tables]
+    differ = any(cells[1][names] != rows for names, rows in cells[0].items() if names in cells[1])
+    first, second = tables if replace else reversed(tables)
+    others = second[~second.set_index(KEYS).index.isin(first.set_index(KEYS).index)]
+    return pd.concat([first, others]).to_csv(index=False, lineterminator="\n").encode(), differ
+
+
+def _machine(hardware: Mapping[str, Any]) -> str:
+    """The machine, in the words of :func:`pipelines.store.provenance.machine`."""
+    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"

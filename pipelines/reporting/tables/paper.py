@@ -1,0 +1,277 @@
+"""Which results stand in which table, in which order, beside which numbers of the paper; and Tables 1 to 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+
+from benchmarks.scoring.measures import IMAGES, ErrorRate
+from pipelines.jobs.cells import KEYS
+from pipelines.reporting.tables import published, trainings
+from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
+from pipelines.reporting.tables.results import CellResult, rows_of
+
+TABLE_2_EDITORS = ("gd", "rmsprop")
+WORKAROUNDS = ("lookup_cache", "retrain")
+"""Editors that stand in Table 3's appendix: the paper's introduction names them, no table measures them."""
+BASELINE = "plain"
+"""The training whose models Tables 1 and 2 edit."""
+PAPER_PART = "extra"
+"""The part that the rows of Table 5 edit: section 4.3.1 speaks of the best models of section 4.3."""
+NOT_RUN = "not part of this run"
+_NONE = pd.DataFrame(columns=KEYS)
+
+
+def leaderboard(results: Sequence[CellResult], tables: Sequence[str]) -> pd.DataFrame:
+    """One row per cell, best drawdown first, those whose success is clearly below the required rate last.
+
+    Clearly: with the whole of its 95 % interval. Tuning puts rows at the edge of the constraint, so that on other
+    edits many measure a little less.
+
+    :param tables: where the paper's number is looked for; of several that have a row, the first.
+    :returns: ``training, editor, layers``, hyperparameters, each metric with ``_low`` and ``_high``, ``note`` and
+        ``published_…``.
+    """
+    paper = pd.concat([published.named(name) for name in tables], ignore_index=True)
+    paper = paper[(paper["layers"] != "") | (paper["training"] != BASELINE)]  # not those of an unnamed part
+    rows = _beside(results, paper.drop_duplicates(KEYS, keep="first"))
+    return rows.iloc[_ranking(results)].reset_index(drop=True)
+
+
+def best_part(results: Sequence[CellResult]) -> CellResult:
+    """Of several parts of one model, the one with the smallest drawdown *on the tuning split*, feasible ones first.
+
+    :raises ValueError: for no results.
+    """
+
+    def rank(result: CellResult) -> tuple[bool, float]:
+        tuning, feasible = result.description["tuning"], result.description["feasible"]
+        return not feasible, tuning[result.measures.drawdown] if feasible else -tuning["success_rate"]
+
+    return min(results, key=rank)
+
+
+def table1(results: Sequence[CellResult]) -> pd.DataFrame:
+    """Each editor on the part of the plain model where it had the smallest drawdown *on the tuning split*."""
+    elsewhere = {*WORKAROUNDS, *published.load("table3")["editor"]} - {*published.load("table1")["editor"]}
+    plain = [result for result in results if result.cell.training == BASELINE and result.cell.editor not in elsewhere]
+    chosen = [
+        best_part([result for result in plain if result.cell.editor == editor])
+        for editor in dict.fromkeys(result.cell.editor for result in plain)
+    ]
+    return _beside(chosen, published.load("table1"), on=["editor"])
+
+
+def table2(results: Sequence[CellResult]) -> pd.DataFrame:
+    """Gradient descent and RMSProp on every part of the plain model."""
+    chosen = [one for one in results if one.cell.training == BASELINE and one.cell.editor in TABLE_2_EDITORS]
+    return _beside(chosen, published.load("table2"))
+
+
+def table3(results: Sequence[CellResult]) -> pd.DataFrame:
+    """The paper's eleven rows, then what it does not have: trainings of this run's own, and the workarounds."""
+    rows = in_papers_order(results, "table3", by=["editor"])
+    shown = ~rows["appendix"] | (rows["training"] != BASELINE) | rows["editor"].isin(WORKAROUNDS)
+    return rows[shown].reset_index(drop=True)
+
+
+def table4(results: Sequence[CellResult]) -> pd.DataFrame:
+    """The paper's five rows for each architecture of the run, then other trainings."""
+    rows = in_papers_order(results, "table4", by=["architecture", "training"])
+    if rows.empty:
+        return rows
+    return rows[["architecture", *rows.columns.drop("architecture")]]
+
+
+def table5(mistakes: Sequence[CellResult]) -> pd.DataFrame:
+    """One row per cell, of edits of realistic mistakes to their true classes; last what the paper does not edit.
+
+    Besides the metrics, ``already_right`` is the share of mistakes, in percent, that the row's model gets right before
+    the edit: they are those of the pre-trained model.
+    """
+    if not mistakes:
+        return _NONE
+    rows = _beside(mistakes, published.load("table5"))
+    already = [100.0 * result.records["trivial"].astype(float).mean() for result in mistakes]
+    rows.insert(rows.columns.get_loc("note") + 1, "already_right", already)
+    others = rows["training"].map(published.architecture_of) != published.ARCHITECTURE
+    rows = rows.assign(appendix=(rows["layers"] != PAPER_PART) | others)
+    return rows.sort_values("appendix", kind="stable").reset_index(drop=True)
+
+
+def in_papers_order(results: Sequence[CellResult], table: str, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The paper's rows in its order, then, as ``appendix``, the others in the leaderboard's; empty without any of the
+    paper's.
+
+    A row of the paper's that this run does not have is empty and says so; of an architecture that the run does not
+    have, it is left out.
+
+    :param by: sorts the appendix before the leaderboard does.
+    """
+    paper = published.named(table)
+    order = {names: place for place, names in enumerate(paper[KEYS].itertuples(index=False, name=None))}
+    ranking = _ranking(results)
+    places = [order.get(tuple(results[one].published_names.values()), len(order)) for one in ranking]
+    if not set(places).difference([len(order)]):
+        return _NONE.assign(appendix=pd.Series(dtype=bool))
+    missing = paper[[place not in places for place in order.values()]]
+    rows = _beside(results, paper).iloc[ranking]
+    if "architecture" in paper:
+        rows = rows.assign(architecture=rows["training"].map(published.architecture_of))
+        missing = missing[missing["architecture"].isin(rows["architecture"])]
+    names = [*KEYS, *({"architecture"} & {*rows})]
+    absent = published.beside(missing[names].assign(note=NOT_RUN), paper, on=KEYS)
+    places += [order[names] for names in missing[KEYS].itertuples(index=False, name=None)]
+    rows = pd.concat([rows, absent], ignore_index=True)
+    rows = rows.assign(place=places, appendix=[place == len(order) for place in places])
+    return rows.sort_values(["place", *by], kind="stable").drop(columns="place").reset_index(drop=True)
+
+
+def ranks(results: Sequence[CellResult], drawn: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """How far answers are off, by rank of the wanted class among the pre-trained model's: shares that add up to 1.
+
+    Columns: ``rank``; ``training`` of mistakes that are trained on, ``drawn`` the probabilities of matched targets that
+    follow from them, ``evaluation`` of mistakes that are edited, ``random`` of targets drawn from all classes.
+
+    :param results: on mistakes, of cells of the pre-trained model.
+    :param drawn: what a training with matched ranks wrote down, see :data:`pipelines.store.layout.RANKS`.
+    """
+    evaluated = results[0].records["rank"].value_counts(normalize=True)
+    return pd.DataFrame(
+        {
+            "rank": drawn["rank"],
+            "training": drawn["mistakes"] / drawn["mistakes"].sum(),
+            "drawn": drawn["probability"],
+            "evaluation": evaluated.reindex(range(classes), fill_value=0.0).to_numpy(),
+            "random": 1 / classes,
+        }
+    )
+
+
+def _ranking(results: Sequence[CellResult]) -> list[int]:
+    """Positions of the results in the leaderboard's order."""
+    order = pd.DataFrame(
+        {
+            "below": [result.row["success_rate_high"] < result.required for result in results],
+            "drawdown": [result.row[result.measures.drawdown] for result in results],
+        }
+    )
+    return list(order.sort_values(["below", "drawdown"], kind="stable").index)
+
+
+def _beside(results: Sequence[CellResult], paper: pd.DataFrame, on: Sequence[str] = KEYS) -> pd.DataFrame:
+    """The rows of these results beside the paper's; without any, an empty table with their names."""
+    if not results:
+        return _NONE
+    rows, names = rows_of(results), pd.DataFrame([result.published_names for result in results])
+    found = published.beside(names, paper, on)
+    return rows.assign(**{name: found[name] for name in found if name.startswith("published_")})
+
+
+_TERMS = (
+    "*Generality* is the share of five other pictures of the edited thing (augmented as in training, then turned by up "
+    "to 10 degrees and scaled by up to 10 %) that get the target after the edit. Brackets hold 95 % intervals over "
+    "edits of one trained model (bootstrap, Wilson's for shares), those of test errors over test images; they say "
+    "nothing of other trainings."
+)
+_EDITS = f"{{edits}} of test images, targets drawn from all classes. {_TERMS}"
+_COLUMNS = ("test_error", "drawdown", "success_rate", "num_steps", "generality")
+_SPREAD = ("drawdown_seeds_std", "drawdown_edit_seeds_std")
+_LEARNED = ("drawdown_learned", "success_rate_learned")
+
+TABLES = (
+    Table(
+        name="table1",
+        title="Table 1 on {benchmark}: editors on the plain model",
+        caption=(
+            f"Each editor on the part of the network where it had the smallest drawdown on the tuning split. {_EDITS}"
+        ),
+        columns=(*_COLUMNS, *_SPREAD),
+        rows=table1,
+        picture="Drawdown and success of each editor on the plain model",
+    ),
+    Table(
+        name="table2",
+        title="Table 2 on {benchmark}: which layers to edit",
+        caption=_EDITS,
+        columns=(*_COLUMNS, *_SPREAD),
+        rows=table2,
+    ),
+    Table(
+        name="table3",
+        title="Table 3 on {benchmark}: Editable Training and its baselines",
+        caption=(
+            f"Every row's editor is tuned by the same rule. {{learned}}{_EDITS} The last rows are not in the paper's "
+            f"table: other trainings of this run, and workarounds that the paper names and does not measure."
+        ),
+        columns=(*_COLUMNS, *_LEARNED, *_SPREAD),
+        rows=table3,
+        main=True,
+        picture="Drawdown and test error of every way to edit",
+    ),
+    Table(
+        name="table4",
+        title="Table 4 on {benchmark}: fine-tuning a trained network",
+        caption=(
+            f"`pretrained` was trained before anyone thought of edits; `extended` is that network with a new block "
+            f"before its last layer (a random layer and one of zeros, so that no answer changes), the paper's second "
+            f"row; the others go on from it and learn its own answers (distillation). Every row's "
+            f"editor is tuned by the same rule. {_EDITS} The last rows are not in the paper's table: other ways to "
+            f"draw the edits of Editable Training."
+        ),
+        columns=(*_COLUMNS, *_LEARNED, *_SPREAD),
+        rows=table4,
+        keys=("architecture", *KEYS),
+        main=True,
+        picture="Drawdown and test error of a trained network, fine-tuned for edits or not",
+    ),
+    Table(
+        name="table5",
+        title="Table 5 on {benchmark}: realistic mistakes",
+        caption=(
+            f"Images that the pre-trained model gets wrong, each edited to its true class; drawdown is on the test "
+            f"split. Each row's editor is the one that was tuned for Table 4, on random targets of the tuning split. "
+            f'"Already right" are the mistakes that the row\'s model does not make. {{mistakes}} mistakes. {_TERMS} '
+            f"The published row is the one that is known: the paper shows its Table 5 as a picture."
+        ),
+        columns=("already_right", *_COLUMNS, *_LEARNED, *_SPREAD),
+        rows=table5,
+        of_mistakes=True,
+        picture="Drawdown of correcting realistic mistakes",
+    ),
+)
+LEADERBOARD = Table(
+    name="leaderboard",
+    title="Leaderboard of {benchmark}",
+    caption=(
+        f"Smallest drawdown first; rows whose success is clearly below the required rate last. {_EDITS} "
+        '"Signed drawdown" is the mean of error after − error before, "flips" the share of test images whose '
+        'answer changes, "before the edit" the generality of the network that is not edited yet.'
+    ),
+    columns=(*_COLUMNS, "generality_before", "drawdown_signed", "flip_rate", *_SPREAD),
+    rows=partial(leaderboard, tables=("table4", "table3", "table2", "table1")),
+)
+
+
+CLASSIFIERS = Presentation(
+    measures=IMAGES,
+    quality=lambda cell, description: ErrorRate.of(description),
+    tables=TABLES,
+    leaderboard=LEADERBOARD,
+    headline=("test_error", "drawdown", "success_rate", "num_steps"),
+    claims=published.DIRECTORY / "claims.yaml",
+    quantities=Quantities(
+        drawdown=("drawdown", "Drawdown (points)"),
+        quality=("test_error", "Test error after training (%)"),
+        more_is_better=False,
+        histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
+        judged=("tuning_error", "%"),
+        sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
+    ),
+    note=lambda settings, cell: trainings.note(
+        cell.training, settings.benchmark(cell.benchmark).training(cell.training)
+    ),
+)
+"""How edits of classifiers are told."""

@@ -1,0 +1,190 @@
+"""How the results of one kind of task are told: what its adapter gives a report, and the tables written from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.files import write_atomically
+from benchmarks.metrics import Column, Measures, Quality
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import KEYS, Cell
+from pipelines.reporting.pages.leaderboard import leaderboard_html
+from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
+from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
+from pipelines.store.csv_files import write_csv
+from pipelines.store.layout import Layout
+
+_DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
+"""Endings of columns that follow from a metric's, and of their labels."""
+EXTRA = {"already_right": Column("Already right", "%", 1)}
+"""Columns that are no metric of a task."""
+_ABOUT_LEARNED = (
+    '"Learned" are the same edits with the hyperparameters that Editable Training ended with, which no tuning held to '
+    "the required success. "
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper, or the leaderboard.
+
+    :ivar name: of its files, such as ``table1``.
+    :ivar title: with ``{benchmark}`` in it.
+    :ivar caption: with ``{edits}``, ``{mistakes}`` and ``{learned}`` in it: how many there are, and what the columns of
+        learned hyperparameters mean.
+    :ivar columns: the metrics that are shown, as far as the rows have them.
+    :ivar rows: makes its rows of the results; an empty frame where none of its rows is part of a run.
+    :ivar keys: the columns that name a row.
+    :ivar main: whether benchmarks are run for it, so that the index shows it.
+    :ivar of_mistakes: whether it is made of edits of realistic mistakes.
+    :ivar picture: what its figure shows.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: Callable[[Sequence[CellResult]], pd.DataFrame]
+    keys: tuple[str, ...] = tuple(KEYS)
+    main: bool = False
+    of_mistakes: bool = False
+    picture: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title without a benchmark."""
+        return self.title.replace(" on {benchmark}", "").replace(" of {benchmark}", "")
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """What a task measures, as its figures show it.
+
+    :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
+    :ivar quality: the column that says how good a model is before any edit, and its axis's title.
+    :ivar more_is_better: whether a better model has more of ``quality``.
+    :ivar histories: what a training logs: titles of axes, and the columns drawn there.
+    :ivar judged: the column that the kept epoch was chosen by, and its unit.
+    :ivar sequences: columns of tables of edits in a row, and the titles above them.
+    """
+
+    drawdown: tuple[str, str]
+    quality: tuple[str, str]
+    more_is_better: bool
+    histories: Mapping[str, tuple[str, ...]]
+    judged: tuple[str, str]
+    sequences: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """All that is particular to one kind of task, whichever the benchmark.
+
+    :ivar quality: reads how good a cell's model is before any edit, from what evaluation wrote down about the cell.
+    :ivar tables: the paper's.
+    :ivar headline: the main metrics: the model's quality, the drawdown, the success rate first.
+    :ivar claims: the file of the paper's claims.
+    :ivar quantities: what figures show.
+    :ivar edited: what is edited, in words.
+    :ivar note: what a reader of a cell's row should know of its training and editor, such as
+        ``trained with clip_norm 10``; else nothing.
+    :ivar published_training: what the paper calls a training, from a benchmark's and our name.
+    :ivar words: what stands for names in captions, for a benchmark, besides those of :class:`Table`; these may stand in
+        them.
+    :ivar examples: makes a page of examples of a benchmark's name, and headings of rows with their records.
+    :ivar files: what lies in a benchmark's folder besides: a name, pages, data.
+    """
+
+    measures: Measures
+    quality: Callable[[Cell, Mapping[str, Any]], Quality]
+    tables: tuple[Table, ...]
+    leaderboard: Table
+    headline: tuple[str, ...]
+    claims: Path
+    quantities: Quantities
+    edited: str = "the test split"
+    note: Callable[[Settings, Cell], str] = lambda settings, cell: ""
+    published_training: Callable[[Settings, str, str], str] = lambda settings, benchmark, training: training
+    words: Callable[[Settings, str], Mapping[str, str]] = lambda settings, benchmark: {}
+    examples: Callable[[str, Sequence[tuple[str, pd.DataFrame]]], str] | None = None
+    files: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+
+    def columns(self, names: Sequence[str], frame: pd.DataFrame) -> dict[str, Column]:
+        """How the metrics among ``names`` that a frame has are shown."""
+        return {name: self._column(name) for name in names if name in frame}
+
+    def _column(self, name: str) -> Column:
+        """That of a metric; of one with learned hyperparameters, or of its spread over trainings, from the metric's."""
+        for ending, words in _DERIVED.items():
+            if (metric := self.measures.columns.get(name.removesuffix(ending))) and name.endswith(ending):
+                return Column(metric.label + words, metric.unit, metric.digits)
+        return self.measures.columns.get(name, EXTRA.get(name))
+
+
+def write_tables(
+    settings: Settings,
+    layout: Layout,
+    told: Presentation,
+    results: Sequence[CellResult],
+    mistakes: Sequence[CellResult],
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Write every table; one of which this run has no row is removed.
+
+    :returns: the leaderboard, and the paper's tables by name, empty where there are none of their rows.
+    """
+    board = told.leaderboard.rows(results)
+    tables = {table.name: table.rows(mistakes if table.of_mistakes else results) for table in told.tables}
+    words = _words(board, mistakes)
+    words |= {name: text.format(**words) for name, text in told.words(settings, layout.benchmark).items()}
+    note, quality = settings.benchmark(layout.benchmark).note, results[0].quality
+    notes = [escape(note)]
+    if quality.signature:
+        notes.append(f"{told.measures.columns[quality.name].label}: {code(quality.signature)}.")
+    chosen = hyperparameters_of(results)
+    for table in told.tables:
+        if tables[table.name].empty:
+            for suffix in (".md", ".csv"):
+                (layout.results / f"{table.name}{suffix}").unlink(missing_ok=True)
+        else:
+            _write(layout, table, told, tables[table.name], chosen, words, notes)
+    sheet = _write(layout, told.leaderboard, told, board, chosen, words, notes)
+    page = leaderboard_html(sheet, caption=told.leaderboard.caption.format(**words), scale_note=note)
+    write_atomically(layout.results / "leaderboard.html", page)
+    write_csv(layout.results / "timings.csv", timings(results), digits=6)
+    return board, tables
+
+
+def _write(
+    layout: Layout,
+    table: Table,
+    told: Presentation,
+    frame: pd.DataFrame,
+    chosen: Sequence[str],
+    words: dict[str, str],
+    notes: Sequence[str],
+) -> Sheet:
+    write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
+    drawdown = told.measures.drawdown
+    if table is told.leaderboard:  # most of its rows have no published counterpart: of the paper's, the drawdown only
+        frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
+    title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
+    sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])
+    text = to_markdown(sheet, caption=table.caption.format(**words), notes=notes)
+    write_atomically(layout.results / f"{table.name}.md", text)
+    return sheet
+
+
+def _words(board: pd.DataFrame, mistakes: Sequence[CellResult]) -> dict[str, str]:
+    """What stands for the names in captions."""
+    fewer = "" if board["edits"].nunique() == 1 else " (of an editor whose steps are slow, fewer)"
+    learned = any(name.endswith("_learned") for name in board)
+    return {
+        "edits": f"{board['edits'].max()} edits{fewer}",
+        "mistakes": str(max((result.description["edits"] for result in mistakes), default=0)),
+        "learned": _ABOUT_LEARNED if learned else "",
+    }
