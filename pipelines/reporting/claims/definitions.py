@@ -263,10 +263,11 @@ def load(path: Path) -> dict[str, Claim]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
+    content = files.read(path)
     try:
-        return _File.model_validate(files.read(path)).claims
+        return _File.model_validate(content).claims
     except ValidationError as error:
-        raise InputError(f"{path}: {files.sentence(error)}") from error
+        raise InputError(f"{path}: {files.sentence(error, content)}") from error
 
 
 def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:

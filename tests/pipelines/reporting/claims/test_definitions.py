@@ -140,16 +140,16 @@ def test_a_claim_of_ours_is_about_rows_and_metrics_that_no_paper_has(tmp_path):
 WRONG = {
     "unknown rule": (
         {**GOOD, "rule": "best"},
-        "claims.mine.conditions.0.rule: Input should be 'smaller', .*, not 'best'",
+        "claims.mine.conditions.0.rule should be 'smaller', .*, not 'best'",
     ),
     "unknown key": (
         {**GOOD, "then": ["plain/gd/all"]},
         "claims.mine.conditions.0: unknown key 'then'; did you mean 'than'\\? allowed here:",
     ),
     "unknown metric": ({**GOOD, "metric": "drawdwn"}, "metric: unknown 'drawdwn'; did you mean 'drawdown'"),
-    "text for a number": ({**GOOD, "by_more_than": "1"}, "by_more_than: Input should be a valid number, not '1'"),
-    "infinite": ({**WITHIN, "within": math.inf}, "within: Input should be a finite number"),
-    "no rule": ({key: GOOD[key] for key in ("metric", "of", "than")}, "claims.mine.conditions.0.rule: Field required"),
+    "text for a number": ({**GOOD, "by_more_than": "1"}, "by_more_than should be a valid number, not '1'"),
+    "infinite": ({**WITHIN, "within": math.inf}, "within should be a finite number"),
+    "no rule": ({key: GOOD[key] for key in ("metric", "of", "than")}, "claims.mine.conditions.0.rule is missing"),
     "half a row": ({**GOOD, "of": "plain/rmsprop"}, "a row is training/editor/layers.*not 'plain/rmsprop'"),
     "no other row": ({**GOOD, "than": []}, "rule smaller needs 'than'"),
     "row not in the paper": ({**GOOD, "than": ["plain/sgd/all"]}, "claims.mine: the paper has no row 'plain/sgd/all'"),
