@@ -1,1 +1,1 @@
-"""What is edited and how that is scored: data, models, edit requests, control sets, records and metrics."""
+"""Data, models, edit requests, scores: what is edited and how that is scored. README.md says what is where."""

@@ -1,7 +1,9 @@
-"""What a user gets for bad input: one sentence instead of a traceback."""
+"""The error that a user sees for bad input: one sentence instead of a traceback."""
+
+FINGERPRINTED = False  # decides no number
 
 FINGERPRINTED = False  # decides no number
 
 
 class InputError(ValueError):
-    """Bad input: one clear sentence that names the file or value, what was found, and what is allowed."""
+    """Bad input; the message is one sentence that names the file or value, what was found, and what is allowed."""

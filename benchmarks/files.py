@@ -1,7 +1,8 @@
-"""Files that are either the old one or the new one, never half of either."""
+"""The one way to write a file: whoever looks finds the old one or the new one, never half of either."""
 
 import hashlib
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -13,16 +14,17 @@ FINGERPRINTED = False  # decides no number
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path to write to; when the block ends it becomes `path`, replacing what was there.
+    """Yield a temporary path to write to; when the block ends it becomes ``path``, replacing what was there.
 
-    The temporary file lies in the same folder (made if missing) and ends in the same suffix, because some
-    writers choose their format by it. The content is on disk (fsync) before it takes the name. When the block
-    raises, the temporary file is removed, `path` is untouched and the exception goes on. Raises OSError when
-    the file system refuses, FileNotFoundError when the block wrote nothing.
+    The temporary file lies in the same folder (made if missing) and ends in the same suffix, because some writers
+    choose their format by it. The content is on disk (fsync) before it takes the name. When the block raises, the
+    temporary file is removed, ``path`` is untouched and the exception goes on.
+
+    :raises OSError: when the file system refuses; FileNotFoundError when the block wrote nothing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{uuid.uuid4().hex}-{path.name}")
+    temporary = _beside(path)
     try:
         yield temporary
         with open(temporary, "rb+") as written:
@@ -34,21 +36,48 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     _synchronise_folder(path.parent)
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; when the block ends it becomes ``path``, which must not exist.
+
+    :raises OSError: when the file system refuses; then, and when the block raises, no folder is left.
+    """
+    temporary = _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Makes `content` (text as UTF-8) the whole of `path`; raises what `atomic_path` raises."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """Make ``content`` (text as UTF-8) the whole of ``path``; a file that has these bytes already is left alone.
+
+    :raises OSError: when the file system refuses.
+    """
+    path, data = Path(path), content.encode("utf-8") if isinstance(content, str) else content
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
-    """The hexadecimal hash of a file's bytes, read in pieces; raises OSError when it cannot be read."""
+    """The hexadecimal hash of a file's bytes, read in pieces.
+
+    :raises OSError: when it cannot be read.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f".partial-{uuid.uuid4().hex}-{path.name}")
+
+
 def _usual_mode() -> int:
-    """Who may read and write a new file; some writers of tensors let nobody else read theirs."""
+    """The permissions of a new file; some writers of tensors let nobody else read theirs."""
     mask = os.umask(0)  # the only way to ask for it
     os.umask(mask)
     return 0o666 & ~mask

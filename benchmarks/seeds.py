@@ -9,10 +9,11 @@ import torch
 
 
 def seed(*axes: str | int) -> int:
-    """A 63-bit seed, `0 <= seed < 2**63`, that is a hash (SHA-256) of the axes and their order.
+    """A 63-bit seed, ``0 <= seed < 2**63``, that is a hash (SHA-256) of the axes and their order.
 
-    `seed("a", "bc")`, `seed("ab", "c")`, `seed("1")` and `seed(1)` all differ. Raises TypeError for an axis
-    that is neither a string nor an integer, and for no axes at all.
+    ``seed("a", "bc")``, ``seed("ab", "c")``, ``seed("1")`` and ``seed(1)`` all differ.
+
+    :raises TypeError: for an axis that is neither a string nor an integer, and for no axes at all.
     """
     if not axes:
         raise TypeError("a seed needs at least one axis")
@@ -24,10 +25,11 @@ def seed(*axes: str | int) -> int:
 
 
 def generator(*axes: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new generator on `device`, seeded by `seed(*axes)`; the global random state is neither read nor
-    changed.
+    """A new generator on ``device``, seeded by ``seed(*axes)``; the global random state is neither read nor changed.
 
-    CPU and GPU generators of the same axes give different numbers. Raises what `seed` raises.
+    CPU and GPU generators of the same axes give different numbers.
+
+    :raises TypeError: as :func:`seed` does.
     """
     return torch.Generator(device=device).manual_seed(seed(*axes))
 

@@ -19,6 +19,7 @@ from editors.base import (
     EditResult,
     Layers,
     Request,
+    checked_pairs,
     holds,
 )
 from editors.forward import outputs_of
@@ -49,7 +50,7 @@ class BisectionEditor(Editor):
         if differentiable:
             name = type(self).__name__.lower()
             raise EditError(f"{name} searches for its result by bisection, so its edits are not differentiable")
-        return self.bisected(model, [Request(*request) for request in requests], layers)
+        return self.bisected(model, checked_pairs(requests), layers)
 
     @abstractmethod
     def bisected(self, model: nn.Module, requests: list[Request], layers: Layers) -> list[Edit]:

@@ -18,7 +18,7 @@ Constraint = Callable[[Any], Tensor]
 """``constraint(outputs) -> l_e``: a scalar tensor, satisfied iff it is finite and ``l_e <= 0``."""
 
 Layers = str | Sequence[str] | None
-"""What may change: a module name, several, a glob, or None for the whole model."""
+"""The parameters that may change: a module name, several, a glob, or None for the whole model."""
 
 
 class Request(NamedTuple):
@@ -168,7 +168,31 @@ class Editor(ABC):
         differentiable: bool = False,
     ) -> list[Edit]:
         """Make independent edits, each of the original ``model``, in the order of ``requests``."""
-        return [self.edit(model, *request, layers=layers, differentiable=differentiable) for request in requests]
+        return [self.edit(model, *one, layers=layers, differentiable=differentiable) for one in checked_pairs(requests)]
+
+
+def checked_pairs(requests: Sequence[Request | tuple[Any, Constraint]]) -> list[Request]:
+    """The requests as named pairs.
+
+    :raises EditError: for one that is no pair.
+    """
+    for number, one in enumerate(requests):
+        if not isinstance(one, tuple | list) or len(one) != 2:
+            raise EditError(f"request {number} must be a pair (inputs, constraint), not {type(one).__name__}")
+    return [Request(*one) for one in requests]
+
+
+def check_statistics(statistics: Any, kind: type, name: str) -> None:
+    """Refuse what another editor found out.
+
+    :param kind: of the statistics that the editor ``name`` takes.
+    :raises EditError: for statistics of another kind; None, for none, is allowed.
+    """
+    if not isinstance(statistics, kind | None):
+        raise EditError(
+            f"{name} takes statistics of the kind {kind.__name__}, not {type(statistics).__name__}: "
+            "use what its own statistics(model, inputs, labels, layers) returns"
+        )
 
 
 def spread(count: int, most: int | None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
-from editors.base import Constraint, Editor, EditResult, Layers, Request, holds
+from editors.base import Constraint, Editor, EditResult, Layers, Request, checked_pairs, holds
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
 from editors.errors import EditError, ForwardError
@@ -113,7 +113,7 @@ class DescentEditor(Editor):
         edits, or a batch that does not fit into memory, is edited one by one.
         """
         parameters = editable_parameters(model, layers)
-        asked = [Request(*request) for request in requests]
+        asked = checked_pairs(requests)
         edits: list[EditResult | None] = [None] * len(asked)
         for rows in batches(asked, parameters, single=differentiable):
             names = [f"request {row}" if len(asked) > 1 else "the request" for row in rows]

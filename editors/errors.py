@@ -1,4 +1,4 @@
-"""What editors raise for a request that they cannot carry out."""
+"""The errors of editors."""
 
 FINGERPRINTED = False  # decides no number
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from editors.base import Editor, Layers, uninformed
+from editors.base import Editor, Layers, check_statistics, uninformed
 from editors.errors import EditError
 from editors.forward import call, evaluation_mode, untouched, usable
 from editors.selection import editable_parameters
@@ -102,6 +102,7 @@ class FisherInformed(Editor):
         return diagonal_fisher(model, inputs, labels, layers)
 
     def informed(self, statistics: Fisher) -> FisherInformed:
+        check_statistics(statistics, Fisher, type(self).__name__)
         return dataclasses.replace(self, fisher=statistics)
 
     def importance(self, parameters: Mapping[str, nn.Parameter], name: str) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from editors.base import uninformed
+from editors.base import check_statistics, uninformed
 from editors.batching import Batch
 from editors.descent import DescentEditor, Objective
 from editors.hyperparameters import hyperparameter
@@ -50,6 +50,7 @@ class Replay(DescentEditor):
         """The mean loss ``()`` of ``outputs (B, C)`` for a training batch."""
 
     def informed(self, statistics: TrainingData) -> Replay:
+        check_statistics(statistics, TrainingData, type(self).__name__)
         return dataclasses.replace(self, data=statistics)
 
     def init(self, parameters: Tensor) -> Any:

@@ -21,7 +21,7 @@ from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.pages import sequences
 from pipelines.reporting.pages.claims import claims_markdown
 from pipelines.reporting.pages.index import write_index
-from pipelines.reporting.tables import paper, results, trainings
+from pipelines.reporting.tables import paper, reading, results, trainings
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
@@ -42,10 +42,10 @@ def report(
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
-    found = results.read(settings, benchmark, told)
+    found = reading.read(settings, benchmark, told)
     if not found:
         raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
-    mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
+    mistakes = reading.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
     _write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)

@@ -55,7 +55,9 @@ def sequences(
     remove_others(layout.sequences, names | {layout.similar.name})
     for shards in layout.unfinished_rows.glob("row-*"):
         shutil.rmtree(shards)
-    if asked is not None:
+    if asked is None:
+        (layout.results / "sequences.csv").unlink(missing_ok=True)
+    else:
         tables = [_summary(row) for row in rows] or [pd.DataFrame(columns=SUMMARY)]
         write_csv(layout.results / "sequences.csv", pd.concat(tables, ignore_index=True), digits=6)
     task.after_sequences(settings, benchmark)

@@ -1,4 +1,4 @@
-"""What an edit did to every image of a split: the descriptors of section 4.2, made in shards and kept as files."""
+"""Descriptors of edits: the effect of each on every image of a split (section 4.2), made in shards, kept as files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.scoring.scorer import Scorer, kl
 
 @dataclass(frozen=True, eq=False)
 class Descriptors:
-    """E edits of one model and what they did to the N control images, which are of C classes.
+    """The effects of E edits of one model on the N control images, which are of C classes.
 
     :ivar kl: float32 ``(E, N)``, KL(p(y|x,θ) ‖ p(y|x,θ̂)) in nats: row e is the descriptor of edit e. All zero where
         nothing was changed, not a number where the edit diverged.
@@ -42,7 +42,7 @@ class Descriptors:
 
 
 def describe(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], classes: int) -> Descriptors:
-    """Carry out the requests ``rows`` and look at every image of the split after each; all tensors on the CPU."""
+    """Carry out the requests ``rows`` and describe their effects on every image of the split; all on the CPU."""
     edits, _ = scorer.edit(editor, rows)
     labels, wrong_before = scorer.labels, scorer.before.labels != scorer.labels
     numbers = torch.as_tensor(list(rows))
@@ -78,7 +78,7 @@ def save(descriptors: Descriptors, path: Path, fingerprint: str) -> None:
 
 
 def load(path: Path, fingerprint: str) -> Descriptors | None:
-    """What :func:`save` wrote; None if there is no such file, or one that was made from something else.
+    """The descriptors that :func:`save` wrote; None if there is no such file, or one made from something else.
 
     :raises InputError: if the file cannot be read.
     """

@@ -1,4 +1,4 @@
-"""What descriptors of edits say: which classes suffer, which edits resemble each other, how many kinds there are."""
+"""Numbers from descriptors of edits: which classes suffer, which edits are alike, how many kinds there are."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def confusion(descriptors: Descriptors, sizes: np.ndarray) -> np.ndarray:
 
 
 def own_class(descriptors: Descriptors, sizes: np.ndarray) -> dict[str, Estimate]:
-    """How much of the harm falls on other images of the edited image's class, with intervals over edits.
+    """The share of the harm that falls on other images of the edited image's class, with intervals over edits.
 
     ``own_drawdown`` and ``other_drawdown``: mean change of error on the images of that class and on those of all
     others, in percentage points; ``own_excess`` the difference, edit by edit. ``own_share``: percent of all additional
@@ -117,7 +117,7 @@ class Decomposition:
         self.explained = self._explained(self._coordinates, np.ones(count))
 
     def components(self, percent: float) -> Estimate:
-        """How many components explain ``percent`` of the variance, with an interval over edits.
+        """The number of components that explain ``percent`` of the variance, with an interval over edits.
 
         The interval is the number ± 1.96 standard deviations of 200 resamples. Their percentiles would lie below the
         number itself: an edit that is drawn twice adds nothing to the dimension of a resample.

@@ -1,4 +1,4 @@
-"""Which images are alike: distances between embeddings of a network (section 4.3.1)."""
+"""Embeddings of images by a network, and the nearest of some images (section 4.3.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Embedding = Callable[[Tensor], Tensor]
 
 
 def chosen(name: str) -> str:
-    """The name of an embedding, with ``auto`` as what it stands for on this machine.
+    """The name of an embedding; for ``auto``, of the one that it stands for on this machine.
 
     :param name: ``inception_v3``, by torchvision's InceptionV3 with its published weights; ``pooled``, by what reaches
         the last layer of a model, to which a mistake is most like the class it is mistaken for; ``pixels``, by the
@@ -62,7 +62,7 @@ def nearest(edited: Tensor, others: Tensor) -> Tensor:
 
 
 def inception_weights() -> Path:
-    """Where torch hub keeps the weights of InceptionV3 once they were downloaded."""
+    """The path of InceptionV3's weights in torch hub's cache."""
     from torchvision.models import Inception_V3_Weights
 
     url = Inception_V3_Weights.IMAGENET1K_V1.url
@@ -95,7 +95,7 @@ def inception(weights: Path, device: torch.device) -> Embedding:
 
 
 def pooled_features(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What reaches the last linear layer of ``model`` for ``inputs (N, ...)``: ``(N, d)``, in evaluation mode.
+    """The inputs ``(N, d)`` of the last linear layer of ``model`` for ``inputs (N, ...)``, in evaluation mode.
 
     :raises InputError: for a model without one, or whose last one is not given a row for each input.
     """

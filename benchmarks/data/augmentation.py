@@ -13,10 +13,10 @@ from benchmarks.errors import InputError
 class Augmentation:
     """The training augmentation of a benchmark.
 
-    `crop_padding`: zeros (in raw units) added on each side, in pixels, before a window of the original size
-    is cut out at a place drawn uniformly; 0 for no crop. `flip`: mirror each image left-right with
-    probability 1/2. Raises InputError for a negative or fractional padding and for a flip that is not true or
-    false.
+    :ivar crop_padding: zeros (in raw units) added on each side, in pixels, before a window of the original size is cut
+        out at a place drawn uniformly; 0 for no crop.
+    :ivar flip: mirror each image left-right with probability 1/2.
+    :raises InputError: for a negative or fractional padding, or a flip that is not true or false.
     """
 
     crop_padding: int
@@ -29,12 +29,12 @@ class Augmentation:
             raise InputError(f"flip must be true or false, found {self.flip!r}")
 
     def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augments each image independently.
+        """Augment each image independently.
 
-        `images`: `(N, C, H, W)`, of any dtype, in raw units (a normalised image would be padded with its
-        mean). The result is a new tensor of the same shape, dtype and device; the same generator state gives
-        the same result. The numbers are drawn on the generator's device, so a CPU generator gives the same
-        crops on every device. Raises InputError when `images` is not a batch of images.
+        :param images: ``(N, C, H, W)``, of any dtype, in raw units (a normalised image would be padded with its mean).
+        :param generator: numbers are drawn on its device, so a CPU generator gives the same crops on every device.
+        :returns: a new tensor of the same shape, dtype and device; the same for the same generator state.
+        :raises InputError: for something else than a batch of images.
         """
         if images.dim() != 4:
             raise InputError(f"images to augment have the shape (N, C, H, W), found {tuple(images.shape)}")

@@ -15,7 +15,7 @@ from benchmarks.errors import InputError
 
 @dataclass(frozen=True)
 class Shift:
-    """How far images may be off: each amount is drawn uniformly from −value to value, for every image alone.
+    """A distribution of corruptions: each amount is drawn uniformly from −value to value, for every image alone.
 
     :ivar rotation, shear: degrees; ``scale``: relative, of the size; ``translation``: pixels, in each direction.
     :ivar noise: standard deviation of Gaussian noise, in raw units (0 to 255).

@@ -1,6 +1,4 @@
-"""A dataset in memory (raw images in a training, a tuning and a test split) and how it is kept in a
-folder.
-"""
+"""A dataset in memory (raw images in a training, a tuning and a test split) and in a folder."""
 
 import hashlib
 import json
@@ -25,8 +23,10 @@ SPLITS = ("train", "tuning", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images: `images` uint8 `(N, C, H, W)`, `labels` int64 `(N,)`. Raises InputError for anything
-    else.
+    """Labelled images.
+
+    :ivar images: uint8 ``(N, C, H, W)``; ``labels`` int64 ``(N,)``.
+    :raises InputError: for anything else.
     """
 
     images: Tensor
@@ -44,17 +44,18 @@ class Split:
         return len(self.labels)
 
     def select(self, indices: Tensor) -> "Split":
-        """The images and labels at `indices`: int64 `(M,)` in the order wanted, or a bool mask `(N,)`."""
+        """The images and labels at ``indices``: int64 ``(M,)`` in the order wanted, or a bool mask ``(N,)``."""
         return Split(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a benchmark trains on, tunes on and reports on.
+    """The images that a benchmark trains on, tunes on and reports on.
 
-    `mean`, `std`: per channel over the training split, in raw uint8 units (0 to 255). `source`: one sentence
-    that says where the data come from and how they deviate from the original. Raises InputError for an empty
-    split, images of unequal size, a label outside `classes`, or statistics that cannot normalise.
+    :ivar mean, std: per channel over the training split, in raw uint8 units (0 to 255).
+    :ivar source: one sentence that says where the data come from and how they deviate from the original.
+    :raises InputError: for an empty split, images of unequal size, a label outside ``classes``, or statistics that
+        cannot normalise.
     """
 
     name: str
@@ -91,9 +92,7 @@ class Dataset:
             raise InputError(f"dataset {self.name}: mean must be finite and std positive, found {values}")
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Model inputs, float32 `(N, C, H, W)` on the device of `images`: raw images less `mean`, divided by
-        `std`.
-        """
+        """Model inputs, float32 ``(N, C, H, W)`` where ``images`` are: these less ``mean``, divided by ``std``."""
         mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
         return (images.to(torch.float32) - mean) / std
 
@@ -109,7 +108,7 @@ class Dataset:
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and (population) standard deviation per channel of uint8 `(N, C, H, W)` images, in raw units.
+    """Mean and (population) standard deviation per channel of uint8 ``(N, C, H, W)`` images, in raw units.
 
     Computed from counts of the 256 values, so exact and the same for every thread count.
     """
@@ -127,12 +126,12 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def save(dataset: Dataset, folder: str | os.PathLike[str]) -> None:
-    """Writes `train`, `tuning` and `test.safetensors`, then `dataset.json`, each atomically; the same bytes
-    each time.
+    """Write ``train``, ``tuning`` and ``test.safetensors``, then ``dataset.json``; the same bytes each time.
 
-    `dataset.json` holds the metadata, the fingerprint and each file's SHA-256 and number of images. It comes
-    last, so that a folder written half-way is refused by `load`. Raises OSError when the folder cannot be
-    written.
+    ``dataset.json`` holds the metadata, the fingerprint and each file's SHA-256 and number of images. It comes last, so
+    that a folder written half-way is refused by :func:`load`.
+
+    :raises OSError: when the folder cannot be written.
     """
     folder, files = Path(folder), {}
     for name in SPLITS:
@@ -146,10 +145,9 @@ def save(dataset: Dataset, folder: str | os.PathLike[str]) -> None:
 
 
 def load(folder: str | os.PathLike[str]) -> Dataset:
-    """The dataset that `save` wrote to `folder`, every file checked against `dataset.json`.
+    """The dataset that :func:`save` wrote to ``folder``, every file checked against ``dataset.json``.
 
-    Raises InputError, naming the file, when one is missing, truncated, changed or does not belong to the
-    others.
+    :raises InputError: naming the file, when one is missing, truncated, changed or does not belong to the others.
     """
     path = Path(folder) / "dataset.json"
     description = _read(path, "make the dataset first", lambda file: json.loads(file.read_bytes()))
@@ -173,7 +171,7 @@ def load(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def _load_split(path: Path, sha256: str, images: int) -> Split:
-    """One split, its file compared with what `dataset.json` says about it."""
+    """One split, its file compared with what ``dataset.json`` says about it."""
     if _read(path, "make the dataset again", file_hash) != sha256:
         raise InputError(f"{path} is truncated or changed (not the sha256 in dataset.json): make the dataset again")
     tensors = _read(path, "make the dataset again", safetensors.torch.load_file)
@@ -186,7 +184,7 @@ def _load_split(path: Path, sha256: str, images: int) -> Split:
 
 
 def _read(path: Path, advice: str, reader: Callable[[Path], Any]) -> Any:
-    """What `reader` makes of the file, or one sentence with `advice`."""
+    """``reader(path)``, or one sentence with ``advice``."""
     try:
         return reader(path)
     except FileNotFoundError as error:

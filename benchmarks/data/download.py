@@ -1,6 +1,4 @@
-"""Published archives: fetched from mirrors, checked against a hash, unpacked without running anything in
-them.
-"""
+"""Published archives: fetched from mirrors, checked against a hash, unpacked without running anything in them."""
 
 import hashlib
 import logging
@@ -17,22 +15,23 @@ from pathlib import Path
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, file_hash
 
+FINGERPRINTED = False  # decides no number: every file must have the hash that its caller states
 _log = logging.getLogger(__name__)
 _PIECE = 2**20
 _SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class _UnusableError(Exception):
-    """What a server sent is not the file."""
+    """An answer of a server that is not the file."""
 
 
 def fetch(urls: Sequence[str], path: str | os.PathLike[str], md5: str, timeout: float = 30.0) -> Path:
-    """Downloads a file to `path` from the first URL that has it, unless it is there already with the right
-    MD5.
+    """Download a file to ``path`` from the first URL that has it, unless it is there already with the right MD5.
 
-    `timeout`: the longest silence of a server, in seconds. The file gets its name only after its MD5 was
-    verified, so a broken download leaves nothing behind. Raises InputError when no URL has it, naming each
-    and what went wrong.
+    The file gets its name only after its MD5 was verified, so a broken download leaves nothing behind.
+
+    :param timeout: the longest silence of a server, in seconds.
+    :raises InputError: when no URL has it, naming each and what went wrong.
     """
     path = Path(path)
     if path.is_file() and file_hash(path, "md5") == md5:
@@ -50,10 +49,11 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], md5: str, timeout: 
 
 
 def unpack(archive: str | os.PathLike[str], member: str, folder: str | os.PathLike[str], md5: str) -> Path:
-    """Unpacks a tar archive and moves its top folder `member` to `folder/member`, all of it or nothing.
+    """Unpack a tar archive and move its top folder ``member`` to ``folder/member``, all of it or nothing.
 
     The archive's MD5 is verified first, and tarfile's data filter refuses links and paths that lead outside.
-    Raises InputError, naming the archive, when it is not the published one or does not unpack to `member`.
+
+    :raises InputError: naming the archive, when it is not the published one or does not unpack to ``member``.
     """
     archive, folder = Path(archive), Path(folder)
     found = file_hash(archive, "md5")

@@ -1,7 +1,5 @@
-"""Image files: which files of a folder are images, how one is opened, and a split written as files."""
+"""Image files: those of a folder, one read as pixels, a split written as files."""
 
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.data.dataset import Split
 from benchmarks.errors import InputError
+from benchmarks.files import new_folder
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # the only decoders that a file can reach
@@ -25,7 +24,7 @@ def in_folder(folder: Path) -> list[Path]:
 def class_folders(folder: Path) -> dict[str, list[Path]]:
     """The image files of each folder in ``folder``, by its name, both in the order of their names.
 
-    Raises InputError for a folder without images.
+    :raises InputError: for a folder without images.
     """
     listing = {
         inner.name: in_folder(inner)
@@ -59,10 +58,10 @@ def read_image(file: Path, mode: str = "RGB") -> Image.Image:
 
 
 def write(images: Split, classes: Sequence[str], folder: Path) -> None:
-    """Every image as ``<folder>/<class>/<position in the split>.png``; the pixels stay as they are.
+    """Write every image as ``<folder>/<class>/<position in the split>.png``; the pixels stay as they are.
 
-    Raises InputError for images that have neither one nor three channels, and if ``folder`` exists, which may hold
-    other images.
+    :raises InputError: for images that have neither one nor three channels, and if ``folder`` exists, which may hold
+        other images.
     """
     channels = images.images.shape[1]
     if channels not in (1, 3):
@@ -70,14 +69,9 @@ def write(images: Split, classes: Sequence[str], folder: Path) -> None:
     if folder.exists():
         raise InputError(f"{folder} exists: images are written to a new folder only")
     digits = len(str(len(images) - 1))
-    partial = folder.with_name(f".partial-{uuid.uuid4().hex}-{folder.name}")
-    try:
+    with new_folder(folder) as partial:
         for number, (image, label) in enumerate(zip(images.images, images.labels.tolist(), strict=True)):
             pixels = image[0] if channels == 1 else image.permute(1, 2, 0)
             path = partial / classes[label] / f"{number:0{digits}d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.contiguous().numpy()).save(path)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

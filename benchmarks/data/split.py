@@ -1,4 +1,4 @@
-"""Fixed splits of labelled data that keep the share of every class."""
+"""Fixed splits of labelled data in which every class keeps its share."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from benchmarks.seeds import seed
 
 
 def hold_out(labels: Tensor, size: int, *axes: str | int, option: str) -> tuple[Tensor, Tensor]:
-    """Splits indices into `(kept, held_out)`, both int64 and ascending, `held_out` of length `size`.
+    """Split positions into ``(kept, held_out)``, both int64 and ascending, ``held_out`` of length ``size``.
 
-    `labels` is `(N,)`; every class keeps its share up to rounding. The draw depends on `axes` (see
-    `seeds.seed`) and the labels alone. Raises InputError, naming `option`, for a size outside C to N - C (C
-    classes), and for a class of a single image.
+    :param labels: ``(N,)``; every class keeps its share up to rounding.
+    :param axes: what the draw depends on, beside the labels (see :func:`benchmarks.seeds.seed`).
+    :param option: the name of ``size`` for a user.
+    :raises InputError: naming ``option``, for a size outside C to N - C (C classes), and a class of a single image.
     """
     from sklearn.model_selection import train_test_split  # takes a second: only for whoever makes a dataset
 

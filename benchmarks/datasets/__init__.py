@@ -1,15 +1,7 @@
-"""The datasets, by name. Adding one means adding a file to this folder:
+"""The datasets, by name. Adding one means adding a file to this folder, with a function that makes it.
 
-    @register("mine")
-    def mine(tuning_size: int = 100) -> Dataset: ...
-
-The keyword arguments of the function, with their defaults, are the dataset's options. A dataset may also have images
-that models are likely to get wrong, for edits as one needs them in earnest:
-
-    @candidates_of("mine")
-    def candidates(pool_size: int = 300) -> Candidates: ...
-
-This function takes the same options.
+The keyword arguments of the function, with their defaults, are the dataset's options. A second function with the same
+options may find images that models are likely to get wrong, for edits as one needs them in earnest.
 """
 
 import importlib
@@ -23,6 +15,7 @@ from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 
+FINGERPRINTED = False  # decides no number: the file of a dataset does
 Loader = Callable[..., Dataset]
 
 _loaders: dict[str, Loader] = {}
@@ -30,8 +23,9 @@ _candidates: dict[str, Callable[..., Candidates | None]] = {}
 
 
 def register(name: str) -> Callable[[Loader], Loader]:
-    """Makes the decorated function the loader of `name`. Raises ValueError when another file has taken the
-    name.
+    """Decorator that makes a function the loader of the dataset ``name``.
+
+    :raises ValueError: when another file has taken the name.
     """
 
     def decorate(loader: Loader) -> Loader:
@@ -45,7 +39,7 @@ def register(name: str) -> Callable[[Loader], Loader]:
 
 
 def candidates_of(name: str) -> Callable[[Callable[..., Candidates | None]], Callable[..., Candidates | None]]:
-    """Makes the decorated function the one that finds images for mistakes of the dataset ``name``."""
+    """Decorator that makes a function the one that finds candidates of the dataset ``name``."""
 
     def decorate(find: Callable[..., Candidates | None]) -> Callable[..., Candidates | None]:
         _candidates[name] = find
@@ -62,8 +56,9 @@ def available() -> list[str]:
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a dataset by name, each with its annotation and default. Raises InputError for an
-    unknown name.
+    """The options of a dataset by name, each with its annotation and default.
+
+    :raises InputError: for an unknown name.
     """
     names = available()
     if name not in names:
@@ -72,33 +67,38 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def file_of(name: str) -> Path:
-    """The file that registers a dataset. Raises InputError for an unknown name."""
+    """The file that registers a dataset.
+
+    :raises InputError: for an unknown name.
+    """
     options(name)
     return Path(inspect.getfile(_loaders[name]))
 
 
 def make(name: str, **chosen: Any) -> Dataset:
-    """Makes a dataset with the chosen options, from what is embedded, downloaded or in a folder.
+    """Make a dataset with the chosen options, from what is embedded, downloaded or in a folder.
 
-    Raises InputError for an unknown name or option (listing those there are), an option that is needed and
-    not given, and whatever is wrong with the data, naming the file.
+    :raises InputError: for an unknown name or option (listing those there are), an option that is needed and not given,
+        and whatever is wrong with the data, naming the file.
     """
     _check_options(name, chosen)
     return _loaders[name](**chosen)
 
 
 def has_candidates(name: str) -> bool:
-    """Whether a dataset has images for mistakes. Raises InputError for an unknown name."""
+    """Whether a dataset has images for mistakes.
+
+    :raises InputError: for an unknown name.
+    """
     options(name)
     return name in _candidates
 
 
 def make_candidates(name: str, **chosen: Any) -> Candidates | None:
-    """Images that models may get wrong, of the dataset with the same options; they are in none of its splits.
+    """Make the candidates of the dataset with the same options; they are in none of its splits.
 
-    None where the options name no place to find them.
-
-    Raises what `make` raises, and InputError for a dataset that has none.
+    :returns: None where the options name no place to find them.
+    :raises InputError: as :func:`make` does, and for a dataset that has none.
     """
     _check_options(name, chosen)
     if name not in _candidates:

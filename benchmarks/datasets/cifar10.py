@@ -33,15 +33,14 @@ _SHAPE = (3, 32, 32)
 
 @register("cifar10")
 def cifar10(folder: str | None = None, tuning_size: int = 5000, train_size: int | None = None) -> Dataset:
-    """50,000 training and 10,000 test images `(3, 32, 32)`; augmentation: crop with padding 4 and horizontal
-    flip.
+    """50,000 training and 10,000 test images ``(3, 32, 32)``; augmentation: crop with padding 4 and horizontal flip.
 
-    `folder`: torchvision's layout (a folder that holds `cifar-10-batches-py`), a folder that holds the
-    archive `cifar-10-python.tar.gz`, or class-per-folder trees `train/<class>/*` and `test/<class>/*`; None
-    for `data/downloads`, where the archive is downloaded if nothing is there. `tuning_size` images are taken
-    from the training images; `train_size` keeps only so many of the rest (None: all). Both are split by class
-    and always the same. Raises InputError, naming the file, for data that are missing, damaged or not
-    CIFAR-10.
+    :param folder: in torchvision's layout (it holds ``cifar-10-batches-py``), one that holds the archive
+        ``cifar-10-python.tar.gz``, or class-per-folder trees ``train/<class>/*`` and ``test/<class>/*``; None for
+        ``data/downloads``, where the archive is downloaded if nothing is there.
+    :param tuning_size: images taken from the training images, by class and always the same.
+    :param train_size: of the rest, so many are kept, chosen likewise; None for all.
+    :raises InputError: naming the file, for data that are missing, damaged or not CIFAR-10.
     """
     classes, everything, test, source = _read(folder)
     if len(classes) != 10 or everything.images.shape[1:] != _SHAPE:
@@ -96,7 +95,7 @@ def _download() -> Path:
 
 
 def _read_batches(root: Path) -> tuple[tuple[str, ...], Split, Split, str]:
-    """Reads `root/cifar-10-batches-py` with torchvision.
+    """Read ``root/cifar-10-batches-py`` with torchvision.
 
     The batches are pickles, which can run code when they are opened: torchvision compares the MD5 of each
     with the published one before it opens the first, and so do we, to be able to name the one that is wrong.
@@ -117,7 +116,7 @@ def _read_batches(root: Path) -> tuple[tuple[str, ...], Split, Split, str]:
 
 
 def _images(array: np.ndarray) -> torch.Tensor:
-    """`(N, H, W, C)` as torchvision has it to `(N, C, H, W)`."""
+    """``(N, H, W, C)`` as torchvision has it to ``(N, C, H, W)``."""
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
 

@@ -13,12 +13,12 @@ from benchmarks.datasets import register
 
 @register("digits")
 def digits(tuning_size: int = 300, test_size: int = 500) -> Dataset:
-    """1,797 images `(1, 8, 8)` in 10 classes, split by class: 997 for training, 300 for tuning, 500 for
-    testing.
+    """1,797 images ``(1, 8, 8)`` in 10 classes, split by class: 997 for training, 300 for tuning, 500 for testing.
 
-    The 16 grey levels are spread over the range of a byte (times 15: 0 to 240). Augmentation: crop with
-    padding 1, no flip, which would make other digits. Raises InputError for a size that leaves a split
-    without images.
+    The 16 grey levels are spread over the range of a byte (times 15: 0 to 240). Augmentation: crop with padding 1, no
+    flip, which would make other digits.
+
+    :raises InputError: for a size that leaves a split without images.
     """
     from sklearn.datasets import load_digits  # takes a second: only for whoever makes this dataset
 

@@ -27,7 +27,7 @@ SHIFT = Shift(rotation=20.0, scale=0.1, shear=10.0, translation=1.0, noise=20.0)
 def digits_finetune(tuning_size: int = 300, test_size: int = 400, pool_size: int = 300) -> Dataset:
     """``digits`` with the same tuning and test images, and ``pool_size`` training images less.
 
-    Raises InputError for a size that leaves a split without images.
+    :raises InputError: for a size that leaves a split without images.
     """
     data, kept, _ = _split(tuning_size, test_size, pool_size)
     training = data.train.select(kept)
@@ -42,7 +42,7 @@ def candidates(
 ) -> Candidates:
     """``copies`` shifted copies of every image of the pool, always the same.
 
-    Raises what :func:`digits_finetune` raises.
+    :raises InputError: as :func:`digits_finetune` does.
     """
     data, _, held_out = _split(tuning_size, test_size, pool_size)
     sources = held_out.repeat_interleave(copies)

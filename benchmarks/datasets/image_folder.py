@@ -1,4 +1,4 @@
-"""Images sorted into one folder per class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*`."""
+"""Images sorted into one folder per class: ``<folder>/train/<class>/*`` and ``<folder>/test/<class>/*``."""
 
 import logging
 import os
@@ -30,7 +30,10 @@ Listing = dict[str, list[Path]]
 
 @dataclass(frozen=True)
 class Tree:
-    """Two class-per-folder trees with the same classes; `suffixes` are those of the files read, sorted."""
+    """Two class-per-folder trees with the same classes.
+
+    :ivar suffixes: those of the files read, sorted.
+    """
 
     classes: tuple[str, ...]
     train: Split
@@ -46,12 +49,10 @@ def image_folder(
     crop_padding: int = 4,
     flip: bool = True,
 ) -> Dataset:
-    """Any images in class-per-folder trees, as RGB `(3, H, W)`; the tuning split is taken from the training
-    images.
+    """Any images in class-per-folder trees, as RGB ``(3, H, W)``; the tuning split is taken from the training images.
 
-    `image_size`: side in pixels of the square that every image is resized to; needed when sizes differ.
-    Raises InputError for what `read_tree` refuses and for a `tuning_size` that the training images cannot
-    give.
+    :param image_size: side in pixels of the square that every image is resized to; needed when sizes differ.
+    :raises InputError: as :func:`read_tree` does, and for a ``tuning_size`` that the training images cannot give.
     """
     train, test = _listings(folder, image_size, "train", "test")
     kept, tuning = hold_out(labels_of(train), tuning_size, "image_folder", "tuning", option="tuning_size")
@@ -71,13 +72,13 @@ def image_folder(
 
 
 def read_tree(folder: str | Path, image_size: int | None = None, train: str = "train", test: str = "test") -> Tree:
-    """Reads `<folder>/<train>/<class>/*` and `<folder>/<test>/<class>/*`, classes and files in the order of
-    their names.
+    """Read ``<folder>/<train>/<class>/*`` and ``<folder>/<test>/<class>/*``, classes and files in order of their names.
 
-    Images are converted to RGB, and resized to `image_size` squared if that is given. Files of other suffixes
-    and hidden ones are passed over. Raises InputError, naming the folder or file, when a folder is missing or
-    has no images, the class names of the two trees differ, an image cannot be decoded, or has another size
-    than the first one.
+    Images are converted to RGB, and resized to ``image_size`` squared if that is given. Files of other suffixes and
+    hidden ones are passed over.
+
+    :raises InputError: naming the folder or file, when a folder is missing or has no images, the class names of the two
+        trees differ, an image cannot be decoded, or has another size than the first one.
     """
     found = _listings(folder, image_size, train, test)
     parts = [(listing, everything(listing)) for listing in found]
@@ -86,20 +87,20 @@ def read_tree(folder: str | Path, image_size: int | None = None, train: str = "t
 
 
 def labels_of(listing: Listing) -> torch.Tensor:
-    """The class of every listed file, int64 `(N,)`."""
+    """The class of every listed file, int64 ``(N,)``."""
     counts = torch.tensor([len(listed) for listed in listing.values()])
     return torch.arange(len(listing)).repeat_interleave(counts)
 
 
 def everything(listing: Listing) -> torch.Tensor:
-    """The places of all listed files, int64 `(N,)`."""
+    """The places of all listed files, int64 ``(N,)``."""
     return torch.arange(sum(map(len, listing.values())))
 
 
 def list_images(folder: Path) -> Listing:
     """The image files of each class folder, both in the order of their names.
 
-    Raises InputError for a missing folder, or one without class folders or with one that has no images.
+    :raises InputError: for a missing folder, or one without class folders or with one that has no images.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: images are read from {folder}/<class>/*")
@@ -112,11 +113,12 @@ def list_images(folder: Path) -> Listing:
 def decoded(
     parts: Sequence[tuple[Listing, torch.Tensor]], prepare: Callable[[Image.Image], Image.Image]
 ) -> list[Split]:
-    """For each listing, the images at some of its places, int64 `(N,)`, after `prepare`, with their classes.
+    """For each listing, the images at some of its places, int64 ``(N,)``, after ``prepare``, with their classes.
 
-    The images lie in an unnamed temporary file, so that the memory of this process does not grow with their
-    number. Raises InputError, naming the file, for one that cannot be decoded or ends with another size than
-    the first, and OSError when the disk is full.
+    They lie in an unnamed temporary file, so that the memory of this process does not grow with their number.
+
+    :raises InputError: naming the file, for one that cannot be decoded or ends with another size than the first.
+    :raises OSError: when the disk is full.
     """
     files = [list(map(_files(listing).__getitem__, places.tolist())) for listing, places in parts]
     images = _decode([file for chosen in files for file in chosen], prepare).split([len(chosen) for chosen in files])
@@ -124,7 +126,7 @@ def decoded(
 
 
 def _decode(files: list[Path], prepare: Callable[[Image.Image], Image.Image]) -> torch.Tensor:
-    """All images as uint8 `(N, 3, H, W)`."""
+    """All images as uint8 ``(N, 3, H, W)``."""
     first = np.asarray(prepare(read_image(files[0])))
     started = reported = time.monotonic()
     with _temporary_file() as written:  # a mapping outlives its file

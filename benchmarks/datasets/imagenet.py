@@ -36,14 +36,19 @@ def imagenet(
     classes: int = 1000,
     adversarial_classes: int = 200,
 ) -> Dataset:
-    """Images from torchvision's layout, `folder/train/<class>/*` and `folder/val/<class>/*`, as published
-    networks take them: the shorter side resized to 256, the middle cut out (for `image_size` 224).
+    """Images as published networks take them: the shorter side resized to 256, the middle cut out (224 x 224).
 
-    All validation images are for testing. `train_size` training images and `tuning_size` others are drawn by
-    class, because they are kept as pixels on disk (150 kB each); the paper trains on all, with random crops of
-    random size. Augmentation: crop with padding 16 and horizontal flip. Raises InputError, naming the folder or
-    file, for a tree that is missing, not whole, or of another number of classes, and for an image that cannot
-    be read.
+    All validation images are for testing. Training images are drawn by class, because they are kept as pixels on disk
+    (150 kB each); the paper trains on all, with random crops of random size. Augmentation: crop with padding 16 and
+    horizontal flip.
+
+    :param folder: in torchvision's layout, ``folder/train/<class>/*`` and ``folder/val/<class>/*``.
+    :param natural_adversarial: of :func:`candidates`; so is ``adversarial_classes``.
+    :param train_size: training images; ``tuning_size`` others.
+    :param image_size: side of the square that is cut out, in pixels; 256 / 224 of it is what images are resized to.
+    :param classes: how many there must be.
+    :raises InputError: naming the folder or file, for a tree that is missing, not whole, or of another number of
+        classes, and for an image that cannot be read.
     """
     train, test = _listings(folder, classes)
     labels = labels_of(train)
@@ -72,10 +77,10 @@ def candidates(
     classes: int = 1000,
     adversarial_classes: int = 200,
 ) -> Candidates | None:
-    """Natural adversarial examples from ImageNet-A's layout, `natural_adversarial/<class>/*`; None without a folder.
+    """Natural adversarial examples from ImageNet-A's layout; None without a folder.
 
-    Its 200 folders are named like the classes of ImageNet that they hold. Raises InputError for a folder that is none
-    of ImageNet's classes, and what :func:`imagenet` raises.
+    :param natural_adversarial: its 200 folders are named like the classes of ImageNet that they hold.
+    :raises InputError: for a folder that is none of ImageNet's classes, and as :func:`imagenet` does.
     """
     if natural_adversarial is None:
         return None

@@ -24,13 +24,16 @@ ANNOTATIONS = "val_annotations.txt"
 
 @register(NAME)
 def tiny_imagenet(folder: str, tuning_size: int = 10_000, pool_size: int = 5_000, classes: int = 200) -> Dataset:
-    """Training and tuning images from `folder/train`, test images from `folder/val`, but for `pool_size` of
-    them, which are kept for mistakes.
+    """Training and tuning images from ``folder/train``, test images from ``folder/val``.
 
-    `folder`: the extracted archive tiny-imagenet-200, whose validation images are named in
-    val_annotations.txt, or class-per-folder trees. `classes`: how many there must be. Augmentation: crop with
-    padding 4 and horizontal flip. Raises InputError, naming the folder or file, for a tree that is missing,
-    not whole, or of another number of classes, and for an image that cannot be read.
+    Augmentation: crop with padding 4 and horizontal flip.
+
+    :param folder: the extracted archive tiny-imagenet-200, whose validation images are named in val_annotations.txt, or
+        class-per-folder trees.
+    :param pool_size: validation images that are kept for mistakes.
+    :param classes: how many there must be.
+    :raises InputError: naming the folder or file, for a tree that is missing, not whole, or of another number of
+        classes, and for an image that cannot be read.
     """
     train, test = _listings(folder, classes)
     kept, tuning = hold_out(labels_of(train), tuning_size, NAME, "tuning", option="tuning_size")
@@ -50,7 +53,10 @@ def tiny_imagenet(folder: str, tuning_size: int = 10_000, pool_size: int = 5_000
 
 @candidates_of(NAME)
 def candidates(folder: str, tuning_size: int = 10_000, pool_size: int = 5_000, classes: int = 200) -> Candidates:
-    """The validation images that are not tested on. Raises what :func:`tiny_imagenet` raises."""
+    """The validation images that are not tested on.
+
+    :raises InputError: as :func:`tiny_imagenet` does.
+    """
     _, test = _listings(folder, classes)
     _, pool = hold_out(labels_of(test), pool_size, NAME, "pool", option="pool_size")
     return Candidates(*decoded([(test, pool)], _as_it_is), pool)
@@ -81,7 +87,7 @@ def _listings(folder: str, classes: int) -> tuple[Listing, Listing]:
 
 
 def _train_files(folder: Path) -> Listing:
-    """Files by class, which the archive keeps in a folder `images` inside that of the class."""
+    """Files by class, which the archive keeps in a folder ``images`` inside that of the class."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: extract tiny-imagenet-200.zip and give its folder")
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -96,7 +102,7 @@ def _train_files(folder: Path) -> Listing:
 
 
 def _annotated(path: Path, classes: list[str]) -> Listing:
-    """Validation files by class, as the lines `file<TAB>class<TAB>...` say."""
+    """Validation files by class, as the lines ``file<TAB>class<TAB>...`` say."""
     found: dict[str, list[Path]] = {name: [] for name in classes}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         file, _, rest = line.partition("\t")

@@ -1,4 +1,4 @@
-"""Models by name. Every module in this folder is found by itself: adding an architecture means adding one file."""
+"""The architectures, by name. Adding one means adding a file to this folder, with a function that makes it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.errors import InputError
 
+FINGERPRINTED = False  # decides no number: the file of an architecture does
 _registered: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -34,7 +35,7 @@ def available() -> list[str]:
 
 
 def make(name: str, *, channels: int, classes: int, **options: Any) -> nn.Module:
-    """An untrained model.
+    """Make an untrained model.
 
     :param channels: colour channels of the input images.
     :param classes: number of classes.

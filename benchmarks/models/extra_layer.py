@@ -1,4 +1,4 @@
-"""The extra layer of section 4.3: a block behind the pooling that edits may change, in any network made of parts."""
+"""The extra layer of section 4.3: a block behind the pooling, for edits, in any network made of parts."""
 
 from __future__ import annotations
 

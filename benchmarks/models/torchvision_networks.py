@@ -33,7 +33,7 @@ _DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 @register("torchvision")
 def torchvision_network(channels: int, classes: int, network: str, extra_width: int | None = None) -> nn.Module:
-    """A network of torchvision's, as parts where they are known (see :func:`in_parts`).
+    """A network of torchvision's, untrained, as parts where they are known (see :func:`in_parts`).
 
     :param network: its name there, such as ``resnet18``.
     :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
@@ -45,7 +45,10 @@ def torchvision_network(channels: int, classes: int, network: str, extra_width: 
 
 
 def check_colour(channels: int) -> None:
-    """:raises InputError: for images that are not in colour."""
+    """Refuse images that are not in colour.
+
+    :raises InputError: naming the number of channels.
+    """
     if channels != CHANNELS:
         raise InputError(f"torchvision's networks take {CHANNELS} colour channels, not {channels}")
 
@@ -116,7 +119,7 @@ def published(name: str, weights: str = "DEFAULT") -> Any:
 
 
 def pretrained(name: str, classes: int, weights: str = "DEFAULT") -> nn.Module:
-    """A network in parts, where they are known, with published weights or those in a file.
+    """Make a network, in parts where they are known, with published weights or those in a file.
 
     :param weights: torchvision's name of published weights, or a file, ``.pth``, ``.pt`` or ``.safetensors``.
     :raises InputError: if they cannot be had, or do not fit.

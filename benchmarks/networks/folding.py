@@ -1,4 +1,4 @@
-"""A network as it answers in evaluation mode, in fewer operations: batch normalisation folded into convolutions."""
+"""Batch normalisation folded into convolutions: a network in evaluation mode, in fewer operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _found: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
 
 
 def fold(model: nn.Module, layers: Layers) -> nn.Module:
-    """``model`` for evaluation mode: the same outputs up to rounding, and the same parameters of ``layers`` to edit.
+    """``model`` for evaluation mode, with the same outputs up to rounding and the same parameters of ``layers``.
 
     A batch normalisation right behind a convolution becomes part of the convolution's weights: once and for all if
     neither is edited. Where they are edited and outputs are fewer than weights, it scales and shifts the outputs, whose
@@ -101,7 +101,7 @@ class _Absorbed(nn.Module):
         )
 
     def normalise(self, outputs: Tensor) -> Tensor:
-        """What it makes of a convolution's ``outputs (N, C, ...)``."""
+        """A convolution's ``outputs (N, C, ...)``, normalised."""
         normalised = torch.addcmul(self._offset, outputs, self._inverse)
         return torch.addcmul(self.bias.view(self._shape), normalised, self.weight.view(self._shape))
 

@@ -1,4 +1,4 @@
-"""Telling the frozen front of a network from the part that an edit may change."""
+"""A network split into its frozen front and the part that an edit may change."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from editors.forward import evaluation_mode
 from editors.selection import select_parameters
 
 WHOLE_MODEL = "all"
-"""The name that tables and params.yaml use for ``layers=None``."""
+"""The name of ``layers=None`` in tables and configuration."""
 
 
 def layers_of(name: str) -> Layers:
-    """What an editor takes as ``layers`` for a name in params.yaml."""
+    """The ``layers`` that an editor takes, for a name in tables and configuration."""
     return None if name == WHOLE_MODEL else name
 
 
@@ -36,7 +36,7 @@ def split(model: nn.Module, layers: Layers) -> tuple[nn.Module, nn.Module]:
 
 
 def activations(model: nn.Module, inputs: Tensor, chunk: int = 500) -> Tensor:
-    """Outputs of ``model`` for ``inputs (N, ...)``, in evaluation mode and without a graph.
+    """The outputs of ``model`` for ``inputs (N, ...)``, in evaluation mode and without a graph.
 
     Each chunk is written to where it stays, so that beside the outputs only one chunk is in memory.
 

@@ -1,4 +1,4 @@
-"""The way from raw images to a part of a network, so that of many images only a few are there as numbers at a time."""
+"""The front of a network from raw images on, of which only a few at a time become floating-point numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.networks.model_split import activations
 
 
 class Front(nn.Module):
-    """What an edited part takes, from raw images: on the network's device and normalised, then through ``prefix``.
+    """A module from raw images to the edited part's inputs: on the network's device, normalised, through ``prefix``.
 
     Raw images take a quarter of the memory of a network's inputs, and none to speak of where they are a mapped file.
     """

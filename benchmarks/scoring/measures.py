@@ -1,4 +1,4 @@
-"""What records of edits of a classifier say, and how good a classifier is before any edit."""
+"""The metrics of a classifier's edits, from their records, and its test error before any edit."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ErrorRate:
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> ErrorRate:
-        """What evaluation wrote down.
+        """Read what evaluation wrote.
 
         :raises KeyError, ValueError, AttributeError: if it did not.
         """

@@ -17,7 +17,7 @@ from benchmarks.seeds import generator
 def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Candidates:
     """The candidates that ``model`` gets wrong, in their order.
 
-    :param dataset: what the model was trained on, which says how inputs are normalised.
+    :param dataset: that the model was trained on; it normalises the inputs.
     :raises InputError: if there are none.
     """
     logits = activations(Front(dataset, model, model), candidates.images.images)
@@ -28,7 +28,7 @@ def mistakes(model: nn.Module, dataset: Dataset, candidates: Candidates) -> Cand
 
 
 def divide(found: Candidates, evaluation_size: int, *axes: str | int) -> tuple[Candidates, Candidates]:
-    """``(for training, for evaluation)``: no original has copies in both; ``evaluation_size`` in the second.
+    """Divide mistakes into those for training and ``evaluation_size`` for evaluation: no original has copies in both.
 
     Of every original drawn for evaluation one copy, also drawn, is edited and the others are left out: intervals over
     edits take them to be independent of each other. The draw depends on ``axes``.

@@ -1,4 +1,4 @@
-"""Ranks of the wanted class among a model's answers: how far mistakes are off, and targets that are off as far."""
+"""Ranks of a class among a model's answers: those of true classes among mistakes, and targets of like ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SMOOTHING = (0.1, 0.2, 0.4, 0.2, 0.1)
 
 
 def ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes are ahead of the labels ``(N,)`` in logits ``(N, C)``; 0 for the answer itself.
+    """The number of classes ahead of the labels ``(N,)`` in logits ``(N, C)``; 0 for the answer itself.
 
     Of equal logits, the class with the smaller number is ahead, as for ``argmax``.
     """
@@ -41,7 +41,7 @@ def rank_distribution(found: Tensor, classes: int) -> Tensor:
 
 
 def matched_targets(logits: Tensor, distribution: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row of logits ``(N, C)`` the class of a rank drawn from ``distribution (C,)``: int64 ``(N,)``.
+    """A class for each row of logits ``(N, C)``, of a rank drawn from ``distribution (C,)``: int64 ``(N,)``.
 
     :param generator: on the CPU, where the ranks are drawn whatever the device of the logits.
     """

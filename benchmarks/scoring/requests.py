@@ -19,7 +19,7 @@ from editors.base import holds
 
 @dataclass(frozen=True)
 class EditRequests:
-    """A table of requests, one row an edit.
+    """A table of edit requests, one row an edit.
 
     :ivar images: int64 ``(E,)``, positions in the split.
     :ivar targets: int64 ``(E,)``, wanted labels.
@@ -35,7 +35,7 @@ class EditRequests:
 
 
 def draw_requests(split: Split, classes: int, count: int, *axes: str | int) -> EditRequests:
-    """``count`` requests: images without replacement, labels uniform over all classes (section 4.1).
+    """Draw ``count`` requests: images without replacement, labels uniform over all classes (section 4.1).
 
     About one in ``classes`` is trivial: the model already answers so. If there are more requests than images,
     every image is used before one is used again.
@@ -63,7 +63,7 @@ def corrections(images: Split, *axes: str | int) -> EditRequests:
 
 @dataclass(frozen=True)
 class Demand:
-    """What is asked of an edit beside the target for its image; none of it changes what counts as success.
+    """Further demands on an edit, beside the target for its image; none of them changes what counts as success.
 
     :ivar views: augmented copies of the edited image that must get the target too; None for none.
     :ivar margin: of the target's logit above all others.

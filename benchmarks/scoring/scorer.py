@@ -1,4 +1,4 @@
-"""Running edits and writing down, for each one, what it changed. Aggregates are made from these records later."""
+"""The scorer of a classifier: it makes edits and writes a record of each. Aggregates come later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.seeds import generator
 from editors.base import Layers, spread
 
 GENERALITY_COPIES = 5
-"""Other pictures of what is on the edited image, on which generality is counted."""
+"""Other pictures of the thing on the edited image, on which generality is counted."""
 _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # On a CPU a few times a core's cache; from 32 MiB on, the C library asks the system anew for every activation, and
 # fetching those pages takes a third of the time.
@@ -32,7 +32,7 @@ _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 
 @dataclass(frozen=True)
 class EditRecord:
-    """What one edit did. Counts are kept as counts, so that every metric can be recomputed exactly.
+    """The effects of one edit. Counts are kept as counts, so that every metric can be recomputed exactly.
 
     :ivar edit: number of the request.
     :ivar image: position of the edited image among those that are edited; ``label`` its true class.
@@ -41,7 +41,8 @@ class EditRecord:
     :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
         ``flips`` of them with another answer than before.
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
-    :ivar views_before, views_after: how many of the ``views`` other pictures were assigned to the target.
+    :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
+        ``views_before`` and ``views_after`` of them are assigned to the target.
     """
 
     edit: int
@@ -72,13 +73,13 @@ class Outputs:
 
 
 class Scorer:
-    """Edits of one model, and what they do to a split: by default the one whose images are edited.
+    """Makes edits of one model and looks at their effects on a split: by default the one whose images are edited.
 
     Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
     images, other pictures of them and the control images, and the model's answers before.
 
     :param layers: name of the editable part, ``all`` for the whole model.
-    :param images: what edits should leave as it is.
+    :param images: the control set, of which edits should leave the answers as they are.
     :param requests: of images of ``edited``, which are those of ``images`` if it is None.
     :param control_size: control images per edit, a fresh subset for each; None for the whole split.
     :param views: augmented copies of the edited image that must get the target too, none of them among the pictures on
@@ -153,30 +154,30 @@ class Scorer:
         return self._demand.judged(edit, self._edited[row : row + 1], self.requests.targets[row])
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
         return activations(self._front, images, self._prefix_chunk)
 
     @property
     def examples(self) -> int:
-        """Images of the whole split."""
+        """The number of images of the whole split."""
         return len(self._labels)
 
     @property
     def classes(self) -> int:
-        """Classes of the dataset."""
+        """The number of classes of the dataset."""
         return len(self._dataset.classes)
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
         return training_statistics(editor, self.model, self.layers, self._dataset.train, self.inputs)
 
     def described(self) -> dict[str, Any]:
-        """What the unedited model answers on the whole split, for the description of records."""
+        """The answers of the unedited model on the whole split, for the description of records."""
         wrong = " ".join(map(str, self.wrong_before))  # one line in JSON, not one each
         return {"test_images": self.examples, "wrong_before_editing": wrong}
 
     def columns(self) -> dict[str, Sequence[int]]:
-        """Of images that are edited apart from the split, the rank of the target before the edit."""
+        """Further columns of records: of images apart from the split, the rank of the target before the edit."""
         return {"rank": self.ranks.tolist()} if self._apart else {}
 
     @property
@@ -195,7 +196,7 @@ class Scorer:
 
     @cached_property
     def ranks(self) -> Tensor:
-        """How many classes the unedited model holds for likelier than each request's target: int64 ``(E,)``."""
+        """The number of classes that the unedited model holds for likelier than each target: int64 ``(E,)``."""
         return ranks(self._predict(self.model, self._edited), self.requests.targets.to(self._labels.device)).cpu()
 
     @property
@@ -204,7 +205,7 @@ class Scorer:
         return self._wrong.nonzero().flatten().tolist()
 
     def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> EditRecord:
-        """Look at what the edit of request ``row`` did to the control images and to copies of the edited image.
+        """The record of the edit of request ``row``: its effects on the control images and on copies of its own.
 
         :param generality: look at the other pictures as well; without, the record has no ``views``, as in tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
@@ -276,7 +277,7 @@ class Scorer:
 def training_statistics(
     editor: editors.Editor, model: nn.Module, layers: Layers, train: Split, inputs: Callable[[Tensor], Tensor]
 ) -> Any:
-    """What ``editor`` must know of the training images, see :meth:`editors.Editor.statistics`; None for nothing.
+    """The editor's statistics of the training images, see :meth:`editors.Editor.statistics`; None if it needs none.
 
     :param inputs: what ``model`` takes for raw images.
     """
@@ -295,13 +296,13 @@ def kl(before: Outputs, after: Outputs) -> Tensor:
 
 
 def answers(logits: Tensor) -> Outputs:
-    """What logits say. An edit may diverge: what is not a number is label -1, no right answer to anything."""
+    """Logits as answers. An edit may diverge: what is not a number is label -1, no right answer to anything."""
     labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
     return Outputs(labels, logits.log_softmax(dim=1))
 
 
 def shards(count: int, size: int) -> Iterator[range]:
-    """Numbers below ``count`` in runs of ``size``: what is kept when an evaluation is interrupted."""
+    """Numbers below ``count`` in runs of ``size``, which are kept one by one when an evaluation is interrupted."""
     yield from (range(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
@@ -323,7 +324,7 @@ def _finish(device: torch.device) -> None:
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:
-    """What ``model`` answers to ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
+    """The outputs of ``model`` for ``one (1, ...)`` input, and bytes of the largest tensor on the way there."""
     sizes = [one.nbytes]
 
     def look(module: nn.Module, inputs: object, outputs: object) -> None:

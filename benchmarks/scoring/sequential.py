@@ -1,4 +1,4 @@
-"""Edits in a row on one model: what becomes of its error, and of earlier edits (section 4.3.1)."""
+"""Edits in a row on one model: its error, and the earlier edits that still hold (section 4.3.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.seeds import generator
 
 @dataclass(frozen=True)
 class SequentialRecord:
-    """One edit in a row, of the model as the edits before it left it.
+    """The effects of one edit in a row, of the model as the edits before it left it.
 
     :ivar order: which order of the images this row is; ``edit`` the edit's place in it, counted from 1.
     :ivar image: position of the edited image; ``target`` the wanted label; ``predicted`` the answer before this edit.
@@ -52,8 +52,8 @@ class SequentialScorer:
     Activations before the edited layers, which no edit changes, are computed once, and for all rows.
 
     :param layers: name of the editable part, ``all`` for the whole model.
-    :param images: what is edited, with the wanted labels; ``control`` are the images on which the error is counted.
-    :param demand: what is asked of each edit beside its target; ``seeds`` decide the views, one for each of ``images``.
+    :param images: those that are edited, with the wanted labels; on those of ``control`` the error is counted.
+    :param demand: asked of each edit beside its target; ``seeds`` decide the views, one for each of ``images``.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class SequentialScorer:
         ]
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
         return training_statistics(editor, self.model, self.layers, self._train, self.inputs)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
         return activations(self._front, images)
 
     def run(self, editor: editors.Editor, places: Sequence[int], order: int = 0) -> list[SequentialRecord]:
@@ -139,7 +139,7 @@ class SequentialScorer:
         return [replace(record, in_force_at_end=holds) for record, holds in zip(records, at_end, strict=True)]
 
     def _look(self, model: nn.Module) -> tuple[int, Tensor]:
-        """How many control images are misclassified, and the answers to all images that may be edited."""
+        """The number of control images that are misclassified, and the answers to all images that may be edited."""
         labels = answers(activations(model, self._looked_at)).labels
         control, edited = labels.split([len(self._labels), len(self._targets)])
         return int((control != self._labels).sum()), edited

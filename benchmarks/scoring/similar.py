@@ -1,4 +1,4 @@
-"""Whether an edit carries over: to other views of the edited image, and to the image most like it (section 4.3.1)."""
+"""How far edits carry over to other pictures of the edited image, and of the image most like it (section 4.3.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.seeds import generator
 
 @dataclass(frozen=True)
 class SimilarRecord:
-    """One edit of an augmentation of an image, and what became of other views of it and of the image most like it.
+    """The effects of an edit of one augmentation of an image on other pictures of it and of the image most like it.
 
     :ivar image: position of the edited image; ``augmentation`` which of its augmentations was edited.
     :ivar neighbour: position of the image most like it; ``same_class`` whether the wanted label is its true one.
@@ -48,7 +48,7 @@ class SimilarRecord:
 
 
 class SimilarScorer:
-    """Edits of augmentations of images, one at a time, and what becomes of other pictures of each and its neighbour.
+    """Edits augmentations of images, one at a time, and looks at other pictures of each and of its neighbour.
 
     :param layers: name of the editable part, ``all`` for the whole model.
     :param images: with the wanted labels, which must be right for what an image shows: else nothing should carry over.
@@ -79,11 +79,11 @@ class SimilarScorer:
         self._count, self._demand = augmentations, demand
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training images; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
         return training_statistics(editor, self.model, self.layers, self._train, self.inputs)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What ``model`` takes for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
+        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
         return activations(self._front, images)
 
     def run(self, editor: editors.Editor, place: int) -> list[SimilarRecord]:
@@ -136,7 +136,7 @@ class SimilarScorer:
         return taken_again(self._copies(image), self._dataset.augmentation, generator(self._seeds[place], name))
 
     def _hits(self, logits: Tensor, target: int) -> tuple[int, int]:
-        """How many views of the edited image, and of its neighbour, are assigned to ``target``."""
+        """The numbers of pictures of the edited image, and of its neighbour, that are assigned to ``target``."""
         own, similar = (answers(logits).labels == target).split(self._count)
         return int(own.sum()), int(similar.sum())
 

@@ -1,4 +1,4 @@
-"""Sentences as rows of tokens, sorted by length so that little is filled up."""
+"""Batches of sentences as rows of tokens, of like length so that little is filled up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def rows(sentences: Sequence[Tensor], pad: int) -> Tensor:
 
 
 def previous_tokens(targets: Tensor, end: int, pad: int) -> Tensor:
-    """What a decoder knows before each token of ``targets (B, T)``: the end of a sentence, then the tokens so far."""
+    """The decoder's inputs for ``targets (B, T)``: the end of a sentence, then each token but the last."""
     shifted = torch.cat([targets.new_full((len(targets), 1), end), targets[:, :-1]], dim=1)
     return shifted.masked_fill(targets == pad, pad)
 
 
 def by_tokens(lengths: Sequence[int], chosen: Sequence[int], most: int) -> Iterator[list[int]]:
-    """``chosen`` sentences in batches of like length, none of more than ``most`` tokens unless it is a single sentence.
+    """Batches of ``chosen`` sentences of like length, none of more than ``most`` tokens unless it is a single one.
 
     :param lengths: of every sentence, by its number.
     """

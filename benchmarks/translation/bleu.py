@@ -44,7 +44,7 @@ class Bleu:
 
     @classmethod
     def read(cls, description: Mapping[str, Any], translations: Path, timing: Path) -> Bleu:
-        """What evaluation wrote down: BLEU in a row's ``description``, counts beside the model's ``translations``.
+        """Read what evaluation wrote: BLEU in a row's ``description``, counts beside the model's ``translations``.
 
         :raises OSError, KeyError, ValueError: if it did not.
         """
@@ -107,7 +107,7 @@ def difference(table: np.ndarray, other: np.ndarray, name: str) -> Estimate:
 
 
 def signature() -> str:
-    """What sacrebleu says about how its numbers are computed, to be stored beside them."""
+    """sacrebleu's description of how its numbers are computed, to be stored beside them."""
     metric = _metric()
     metric.corpus_score(["a"], [["a"]])  # it knows the number of references only then
     return str(metric.get_signature())

@@ -1,6 +1,4 @@
-"""A prepared corpus: sentence pairs as text and as numbers, with the vocabularies and codes that lead from one to the
-other.
-"""
+"""A prepared corpus: sentence pairs as text and as numbers, with the codes and vocabularies in between."""
 
 from __future__ import annotations
 
@@ -27,10 +25,10 @@ _NUMBERS, _CODES = "numbers.safetensors", "codes.bpe"
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """What a file in ``corpora`` makes: plain and tokenised pairs.
+    """The plain and tokenised pairs of a corpus, as its file in ``corpora`` makes them.
 
     :ivar origin: a sentence about where they come from.
-    :ivar merges: how many byte-pair merges their units are to be made of.
+    :ivar merges: the number of byte-pair merges of which their units are to be made.
     """
 
     name: str
@@ -43,7 +41,11 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Sentences:
-    """One split. ``source`` and ``target`` are plain text; the numbers are int32, each sentence with its end."""
+    """The sentence pairs of one split.
+
+    :ivar source, target: plain text.
+    :ivar source_numbers, target_numbers: their units as int32 ``(T,)``, each sentence with its end.
+    """
 
     source: tuple[str, ...]
     target: tuple[str, ...]
@@ -56,7 +58,7 @@ class Sentences:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """All that training, editing and scoring need to know of the data."""
+    """A prepared corpus: three splits, and the codes and vocabularies that they were made with."""
 
     name: str
     origin: str

@@ -1,4 +1,4 @@
-"""Translations by fairseq's beam search or sampling, from encoder outputs that are computed once.
+"""Translation by fairseq's beam search or sampling, from encoder outputs that are computed once.
 
 Lower decoder layers depend on the tokens chosen so far, so they are computed anew while decoding; only the encoder's
 output is kept.
@@ -29,7 +29,7 @@ LONGER = 10
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Source sentences and what the encoder makes of them.
+    """Source sentences with the encoder's outputs for them.
 
     :ivar outputs: for each sentence ``(S, C)``.
     """

@@ -1,4 +1,4 @@
-"""How far an edit moved the distribution of each next token: the locality term, and what a record says of it."""
+"""The divergence of next-token distributions by an edit: the locality term of training, and a column of records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What records of edits of a translator say."""
+"""The metrics of a translator's edits, from their records."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from benchmarks.translation.vocabulary import Vocabulary
 from editors.base import Layers
 
 LAST_DECODER_LAYER = "last_decoder_layer"
+"""The name, in tables and configuration, of the layer that the paper edits."""
 LAST_FEED_FORWARD = "last_feed_forward"
-"""Its two linear layers without the attention, which calls no modules whose inputs could be watched."""
-"""The name that tables and params.yaml use for the layer that the paper edits."""
+"""The name of its two linear layers without the attention, which calls no modules whose inputs could be watched."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of encoder and decoder alike; the defaults are those of ``transformer_iwslt_de_en``.
+    """The sizes of encoder and decoder alike; the defaults are those of ``transformer_iwslt_de_en``.
 
     :ivar max_positions: the longest sentence, on either side, in units with the end of the sentence.
     """
@@ -59,7 +59,10 @@ class Translator(nn.Module):
         return self.decoder(previous, encoder_out=encoded)[0]
 
     def check_length(self, *sentences: Tensor) -> None:
-        """:raises InputError: for a sentence ``(T,)`` that is longer than the model has positions."""
+        """Refuse sentences ``(T,)`` that are longer than the model has positions.
+
+        :raises InputError: naming both lengths.
+        """
         longest = max(len(sentence) for sentence in sentences)
         if longest > self.architecture.max_positions:
             raise InputError(
@@ -79,7 +82,7 @@ class Translator(nn.Module):
 
 
 def layers_named(model: Translator, name: str) -> Layers:
-    """What an editor takes as ``layers`` for a name in params.yaml."""
+    """The ``layers`` that an editor takes, for a name in tables and configuration."""
     last = f"decoder.layers.{model.architecture.layers - 1}"
     if name == LAST_FEED_FORWARD:
         return [f"{last}.fc1", f"{last}.fc2"]

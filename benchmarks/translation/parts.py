@@ -1,4 +1,4 @@
-"""Telling what an edit leaves alone, encoder and lower decoder layers, from the decoder's top that it may change."""
+"""A translator split into what an edit leaves alone, encoder and lower decoder layers, and the decoder's top."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from editors.base import Layers
 from editors.selection import select_parameters
 
 Inputs = tuple[Tensor, ...]
-"""What the prefix hands to the suffix."""
+"""The prefix's outputs, which are the suffix's inputs."""
 
 
 def plain_attention() -> AbstractContextManager[None]:
-    """Attention in plain operations while this lasts: the fused ones can neither be vectorised over edits nor
-    differentiated twice.
+    """A context in which attention is made of plain operations.
+
+    The fused ones can neither be vectorised over edits nor differentiated twice.
     """
     return sdpa_kernel(SDPBackend.MATH)
 
 
 def split(model: Translator, layers: Layers) -> tuple[nn.Module, nn.Module]:
-    """``(prefix, suffix)`` with ``suffix(*prefix(source, previous)) = model(source, previous)``, as bits.
+    """Split ``model`` into a prefix and a suffix, ``suffix(*prefix(source, previous)) = model(source, previous)``.
 
     All of ``layers`` are in the suffix, and as few decoder layers besides as possible. Both share the model's own
     modules, and the suffix keeps their names, so an edit of the suffix is an edit of the model. Where an edit may

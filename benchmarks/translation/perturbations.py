@@ -1,4 +1,4 @@
-"""Sentences that are nearly another one: a word left out, or two neighbours exchanged.
+"""Perturbed sentences: a word left out, or two neighbours exchanged.
 
 An edit that is to be of use holds for them as well; one that only knows its own sentence does not.
 """

@@ -1,4 +1,4 @@
-"""Edit requests as data: a sentence, the translation that is wanted, and what it must be preferred to (section 4.4)."""
+"""Edit requests as data: a sentence, its wanted translation, and those it must be preferred to (section 4.4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEMPERATURE = 1.2
 
 @dataclass(frozen=True, eq=False)
 class TranslationRequest:
-    """One edit to be made; tokens are int32, each sentence with its end.
+    """A request for one edit; tokens are int32, each sentence with its end.
 
     :ivar sentence: its number in the split, ``source (S,)`` its tokens.
     :ivar target: the translation that is wanted.
@@ -51,7 +51,7 @@ def draw_requests(
     temperature: float = TEMPERATURE,
     alternatives: int = ALTERNATIVES,
 ) -> Iterator[TranslationRequest]:
-    """``count`` requests, one after the other: sentences without replacement, targets sampled from ``model``.
+    """Draw ``count`` requests one by one: sentences without replacement, targets sampled from ``model``.
 
     :param model: the plain model; every model is asked for the same edits.
     :param axes: what the draw depends on, such as the suite's seed and the benchmark.
@@ -72,7 +72,7 @@ def draw_requests(
 def as_asked(
     model: Translator, prefix: nn.Module, one: TranslationRequest, score: str, near: Sequence[Tensor] = ()
 ) -> Request:
-    """What an editor is asked: the suffix's inputs for the wanted translation and its alternatives, and the constraint.
+    """The request for an editor: the suffix's inputs for the wanted translation and its alternatives, the constraint.
 
     :param prefix: of ``model``, see :func:`benchmarks.translation.parts.split`; it runs once, encoder included.
     :param score: how translations are compared, see :func:`editors.constraints.prefers`.
@@ -106,7 +106,7 @@ def save_requests(path: Path, corpus: Corpus, requests: Sequence[TranslationRequ
 
 
 def load_requests(path: Path, corpus: Corpus) -> list[TranslationRequest]:
-    """What :func:`save_requests` wrote.
+    """The requests that :func:`save_requests` wrote.
 
     :raises InputError: if the file is missing or broken, or has units that the corpus does not have.
     """

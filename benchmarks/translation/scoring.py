@@ -1,4 +1,4 @@
-"""Edits of a translator and, for each one, what it did to other translations. Aggregates come later."""
+"""The scorer of a translator: it makes edits and writes a record of each. Aggregates come later."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from editors.constraints import SCORES
 from editors.forward import evaluation_mode
 
 NEAR_SENTENCES = 5
-"""Sentences on which an edit's generality is looked at."""
+"""Sentences near the edited one, on which generality is counted."""
 _TOKENS = 8_000  # of a batch that is read with its reference
 _TRAINING = 1_000  # sentences that an editor's statistics are of, at most
 
 
 @dataclass(frozen=True)
 class TranslationRecord:
-    """What one edit did.
+    """The effects of one edit.
 
     :ivar edit: number of the request; ``sentence`` the position of the edited sentence in its split.
     :ivar trivial: the model preferred the wanted translation already, so nothing was done.
@@ -93,7 +93,7 @@ class _Forced:
 
 
 class TranslationScorer:
-    """Edits of one translator, and what they do to its translations of one split.
+    """Makes edits of one translator and looks at their effects on its translations of one split.
 
     What no edit can change is computed once: encoder outputs and lower decoder layers of the control sentences, the
     translations before and their counts of n-grams.
@@ -135,16 +135,16 @@ class TranslationScorer:
 
     @property
     def translations(self) -> Sequence[str]:
-        """What the unedited model makes of the whole split, as text."""
+        """The unedited model's translations of the whole split, as text."""
         return self._words
 
     @property
     def examples(self) -> int:
-        """Sentences of the whole split."""
+        """The number of sentences of the whole split."""
         return len(self._sentences)
 
     def described(self) -> dict[str, Any]:
-        """How well the unedited model translates the whole split, for the description of records."""
+        """BLEU of the unedited model on the whole split, for the description of records."""
         found = estimate(self.counts_before)
         values = {"bleu": found.value, "bleu_low": found.low, "bleu_high": found.high, "bleu_signature": signature()}
         return {"test_sentences": self.examples, **values, "score": self._score}
@@ -155,7 +155,7 @@ class TranslationScorer:
 
     @cached_property
     def counts_before(self) -> np.ndarray:
-        """What BLEU counts, of the unedited model's translations of the whole split: ``(N, 10)``."""
+        """The counts of BLEU for the unedited model's translations of the whole split: ``(N, 10)``."""
         return counts(self._words, self._sentences.target)
 
     def edit(self, editor: editors.Editor, chosen: Sequence[int]) -> tuple[list[editors.EditResult], float]:
@@ -198,7 +198,7 @@ class TranslationScorer:
             return before, before if edit.unchanged else wanted(edit.predict(inputs))
 
     def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training sentences; None, at no cost, for an editor that needs nothing."""
+        """The editor's statistics of the training sentences; None, at no cost, for an editor that needs none."""
         return editor.statistics(self.model, self._training(), None, self.layers) if editor.needs_statistics else None
 
     def _training(self) -> Iterator[Inputs]:
@@ -215,7 +215,7 @@ class TranslationScorer:
     def record(
         self, row: int, edit: editors.EditResult, *, generality: bool = True, every: bool = False
     ) -> TranslationRecord:
-        """Look at what the edit of request ``row`` did to its own sentence and to the control sentences.
+        """The record of the edit of request ``row``: its effects on its own sentence and on the control sentences.
 
         :param generality: look at sentences near its own as well; without, the record has no ``views``.
         :param every: look at the whole split, whatever ``control_size`` is.
@@ -268,7 +268,7 @@ class TranslationScorer:
         return bool(self._losses(one, edit)[0] <= 0)  # its views may have needed the steps
 
     def _generality(self, one: TranslationRequest, edit: editors.EditResult) -> tuple[int, int, int]:
-        """How many sentences near the edited one there are, and for how many the constraint holds before and after."""
+        """The numbers of sentences near the edited one, and of those where the constraint holds before and after."""
         near = self._near(one)[:NEAR_SENTENCES]
         before = after = 0
         for source in near:

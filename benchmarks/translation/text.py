@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.errors import InputError
 
 LANGUAGES = ("de", "en")
-"""What is translated, and into what."""
+"""Those of sources and of translations."""
 _CONTINUED = "@@ "
 
 

@@ -1,4 +1,4 @@
-"""Words as numbers: fairseq's dictionary, with text on both sides."""
+"""Vocabularies: the units of a language as numbers, by fairseq's dictionary."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """What :meth:`save` wrote: fairseq's text format, a unit and its count a line.
+        """The vocabulary that :meth:`save` wrote: fairseq's text format, a unit and its count a line.
 
         :raises InputError: if the file is missing or broken.
         """

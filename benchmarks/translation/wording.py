@@ -1,4 +1,4 @@
-"""What tables and pages say about edits of translators, as data and small functions."""
+"""The words of tables and pages about edits of translators, as data and small functions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COLUMNS = (
 HEADLINE = ("bleu", "bleu_drawdown", "success_rate", "num_steps", "generality")
 """The main ones."""
 EDITED = "test sentences"
-"""What is edited."""
+"""The edited examples, as tables call them."""
 TITLE = "Table 6 on {benchmark}: editing a translator"
 PICTURE = "BLEU drawdown and BLEU of every row of Table 6"
 FILES = (("Test translations before any edit", (), "translations/"),)
-"""What a benchmark's folder has besides: a name, pages, data."""
+"""Further files in a benchmark's folder: a name, pages, data."""
 
 
 def caption(temperature: float, alternatives: int, control_size: int | None) -> str:
-    """What the edits are and what the columns say; ``{edits}`` stands for their number.
+    """The caption of a table: its edits and its columns; ``{edits}`` stands for their number.
 
     :param control_size: how many test sentences each edit is scored on; None for all.
     """
@@ -47,7 +47,7 @@ def caption(temperature: float, alternatives: int, control_size: int | None) -> 
 
 
 def published_training(name: str, training: Any) -> str:
-    """What Table 6 calls a training; nothing for one that it does not have.
+    """The name of a training in the published Table 6; empty for one that it does not have.
 
     :param training: its settings: ``start``, and for Editable Training ``editor``, ``layers`` and ``c_loc``.
     """
@@ -73,7 +73,7 @@ def training_note(training: Any) -> str:
 
 
 def views_note(views: int | None) -> str:
-    """What a row's editor was asked for besides."""
+    """A note on the sentences that had to follow an edit, if any."""
     if not views:
         return ""
     return f"up to {views} sentences near the edited one had to follow too, others than generality is measured on"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from editors.base import Layers, uninformed
+from editors.base import Layers, check_statistics, uninformed
 from editors.batching import Batch
 from editors.covariance import EXAMPLES, Covariances, Stiffness, covariances
 from editors.descent import Objective
@@ -56,6 +56,7 @@ class Covariance(PolyakStep):
         return covariances(model, inputs, layers)
 
     def informed(self, statistics: Covariances) -> Covariance:
+        check_statistics(statistics, Covariances, "covariance")
         stiffness = statistics.damped(self.damping) if statistics else None
         return dataclasses.replace(self, stiffness=stiffness, known=statistics if self.memory else None)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editors.base import EditResult, Layers, holds, uninformed
+from editors.base import EditResult, Layers, check_statistics, holds, uninformed
 from editors.constraints import Predicts
 from editors.covariance import EXAMPLES, Covariances, Layer, Stiffness, covariances, last_linear
 from editors.errors import EditError
@@ -48,6 +48,7 @@ class RankOne(AnswerEditor):
         return covariances(model, inputs, [name for name in (layer.weight, layer.bias) if name])
 
     def informed(self, statistics: Covariances) -> RankOne:
+        check_statistics(statistics, Covariances, "rank_one")
         return dataclasses.replace(self, stiffness=statistics.damped(self.damping) if statistics else None)
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> EditResult:
@@ -85,7 +86,7 @@ def lift(logits: Tensor, label: Tensor, margin: float) -> Tensor:
 
 
 def _last(model: nn.Module, layer: Layer, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """What reaches the last layer, ``(N, d)`` with a 1 for an edited bias, and the model's outputs ``(N, C)``."""
+    """The last layer's inputs, ``(N, d)`` with a 1 for an edited bias, and the model's outputs ``(N, C)``."""
     given, made, outputs = observe(model, layer.module, inputs)
     if len(made) != 1 or made[0] is not outputs or outputs.dim() != 2:
         raise EditError(f"rank_one edits a linear layer whose outputs are the model's; {layer.weight!r} is not of one")

@@ -192,9 +192,7 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
 
 def _training(folder: Path, quantities: Quantities) -> Figure:
     history, kept = pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-    judged, unit = quantities.judged
-    title = f"{folder.name} training"
-    return figures.training_curves(history, kept, quantities.histories, judged, unit=unit, title=title)
+    return figures.training_curves(history, kept, quantities.histories, quantities.judged, f"{folder.name} training")
 
 
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.files import atomic_path, file_hash, write_atomically
+from benchmarks.files import atomic_path, file_hash, new_folder, write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +62,39 @@ def test_the_new_file_takes_the_place_of_the_old_one_which_is_not_written_to(tmp
         write_atomically(path, "new")
         assert reader.read() == "old"
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("content", ["as it was\n", b"as it was\n"])
+def test_a_file_with_these_bytes_already_is_left_alone(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "table.csv"
+    write_atomically(path, content)
+    os.utime(path, (1, 1))
+    before = path.stat()
+    write_atomically(path, content)
+    assert (path.stat().st_mtime, path.stat().st_ino) == (before.st_mtime, before.st_ino) == (1, before.st_ino)
+    write_atomically(path, "as it is.\n")  # of the same length
+    assert path.read_text() == "as it is.\n"
+    assert path.stat().st_mtime > 1
+
+
+def test_a_folder_has_its_name_only_once_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+
+    def fill(content: str, fails: bool) -> None:
+        with new_folder(folder) as partial:
+            (partial / "file").write_text(content)
+            assert fails or content == "other" or not folder.exists()
+            if fails:
+                raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fill("half", fails=True)
+    assert os.listdir(folder.parent) == []
+    fill("whole", fails=False)
+    with pytest.raises(OSError, match="folder"):
+        fill("other", fails=False)
+    assert os.listdir(folder.parent) == ["folder"]
+    assert (folder / "file").read_text() == "whole"
 
 
 @pytest.mark.parametrize("exception", [RuntimeError, KeyboardInterrupt])

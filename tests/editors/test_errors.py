@@ -286,6 +286,23 @@ def test_models_that_cannot_be_edited_are_refused_with_what_to_do(
     assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
 
 
+def test_statistics_of_another_editor_are_refused(name: str) -> None:
+    editor, other = editors.build(name), editors.build("gd")
+    if editor.needs_statistics:
+        message = message_of(editor.informed, other)
+        assert "takes statistics of the kind" in message
+        assert "not GradientDescent: use what its own statistics(" in message
+        assert editor.informed(None) == editor
+    else:
+        assert editor.informed(other) is editor
+
+
+@pytest.mark.parametrize("request_", [torch.zeros(2, 3), (torch.eye(3),), (torch.eye(3), predicts(1), "head"), None])
+def test_a_request_that_is_no_pair_is_named(name: str, request_: Any) -> None:
+    message = message_of(editors.build(name).edit_many, nn.Linear(3, 2), [(torch.eye(3), predicts(1)), request_])
+    assert message == f"request 1 must be a pair (inputs, constraint), not {type(request_).__name__}"
+
+
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 def test_a_constraint_that_is_not_finite_is_refused_or_fails_but_never_succeeds(
     build: Build, model: nn.Module, images: Tensor, graphs: bool, value: float

@@ -225,3 +225,21 @@ def test_edits_made_in_inference_mode_equal_others(name: str, inputs: Tensor) ->
             torch.testing.assert_close(model.eval()(inputs), other.predict(inputs), rtol=0, atol=1e-12)
     if hasattr(found[0], "parameters"):
         assert_same(found, expected, atol=0)
+
+
+def test_inputs_that_carry_a_graph_are_given_to_the_model_themselves():
+    """A copy would be one more node of their graph, and gradients that are summed in another order round otherwise."""
+    seen = []
+
+    class Recorded(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen.append(inputs is features)
+            return super().forward(inputs)
+
+    features = torch.randn(1, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    editor = editors.build("gd", lr=1e-2, max_steps=2)
+    edit = editor.edit(Recorded(4, 3), features, editors.constraints.predicts(2), differentiable=True)
+    edit.loss.backward()
+    assert seen
+    assert all(seen)
+    assert features.grad is not None

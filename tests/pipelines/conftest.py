@@ -6,6 +6,7 @@ a real process with real arguments, exit code and output, in a folder of its own
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -39,7 +40,10 @@ import editors, mlflow, sklearn.datasets, sklearn.model_selection
 from pathlib import Path
 from pipelines import command, tasks
 datasets.available(), editors.available()
+from pipelines.store.fingerprint import code_hash, with_imports
 tasks.load_settings(Path("params.yaml"))  # imports torchvision
+for path in with_imports(Path("pipelines").absolute().rglob("*.py")):
+    code_hash(path)
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -151,10 +155,9 @@ class Project:
 
     def files(self, below: str) -> dict[str, bytes]:
         """Every file below a folder with its content, those that hold wall times left out."""
-        paths = sorted(
-            path for path in (self.folder / below).rglob("*") if path.is_file() and "timing" not in path.name
-        )
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+        paths = [path for path in sorted((self.folder / below).rglob("*")) if path.is_file()]
+        timed = [path for path in paths if "timing" in path.name or path.name == "stages.json"]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths if path not in timed}
 
 
 PARAMS = {
@@ -198,6 +201,22 @@ def write_project(folder: Path, params: dict[str, Any] = PARAMS, **benchmarks: d
         (configs / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return folder
+
+
+MISSING = object()
+
+
+def changed(content: dict[str, Any], where: str, value: object) -> dict[str, Any]:
+    """``content`` with the value at a dotted path replaced, added or, for MISSING, left out."""
+    content = block = copy.deepcopy(content)
+    *outer, last = where.split(".")
+    for key in outer:
+        block = block[key]
+    if value is MISSING:
+        del block[last]
+    else:
+        block[last] = value
+    return content
 
 
 @pytest.fixture(scope="session")

@@ -43,34 +43,34 @@ def spoilt(file: str) -> Callable:
 
 
 MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
-    "unknown benchmark": (lambda p: None, ["prepare", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
-    "unknown benchmark to report": (lambda p: None, ["report", "mnist"], ["benchmark 'mnist'", "digits, cifar10"]),
-    "unknown editor": (lambda p: None, ["tune", "digits", "adagrad"], ["editor 'adagrad'", "gd, rmsprop"]),
-    "unknown training": (lambda p: None, ["train", "digits", "none"], ["training 'none'", "plain"]),
-    "unknown device": (lambda p: p.change(device="tpu"), ["tune", "digits", "gd"], ["auto, cpu, cuda", "'tpu'"]),
-    "absent GPU": (lambda p: p.change(device="cuda:99"), ["train", "digits", "plain"], ["'cuda:99'", "use cpu"]),
+    "unknown benchmark": (lambda p: None, ["prepare", "mnist"], ["benchmark: unknown 'mnist'", "describes: digits"]),
+    "path to a benchmark": (lambda p: None, ["tune", "../digits"], ["benchmark: unknown '../digits'"]),
+    "unknown editor": (lambda p: None, ["tune", "digits", "adagrad"], ["editor: unknown 'adagrad'", "gd, rmsprop"]),
+    "unknown training": (lambda p: None, ["train", "digits", "none"], ["training: unknown 'none'", "plain"]),
+    "unknown device": (lambda p: p.choose(device="tpu"), ["tune", "digits", "gd"], ["auto, cpu, cuda", "'tpu'"]),
+    "absent GPU": (lambda p: p.choose(device="cuda:99"), ["train", "digits", "plain"], ["'cuda:99'", "use cpu"]),
     "unknown layer": (
-        lambda p: p.change(editors__gd__subsets={"plain": ["chain9"]}),
+        lambda p: p.change(editors__gd__layers={"plain": ["chain9"]}),
         ["tune", "digits", "gd"],
         ["layer 'chain9'", "stem, chain1, chain2, chain3, chain4, head"],
     ),
     "unknown layer in a worker": (
-        lambda p: p.change(editors__gd__subsets={"plain": ["chain9", "chain4"]}, processes=2),
+        lambda p: p.change(editors__gd__layers={"plain": ["chain9", "chain4"]}) or p.choose(processes=2),
         ["tune", "digits", "gd"],
         ["layer 'chain9'", "stem, chain1"],
     ),
     "unknown key": (
-        lambda p: p.change(sead=1),
+        lambda p: p.choose(sead=1),
         ["tune", "digits", "gd"],
-        ["unknown key 'sead'", "seed, training_seeds"],
+        ["params.yaml: unknown key 'sead'", "seed, training_seeds"],
     ),
     "value out of range": (
-        lambda p: p.change(benchmarks__digits__tuning__min_success=101),
+        lambda p: p.change(tuning__min_success=101),
         ["tune", "digits", "gd"],
-        ["benchmarks.digits.tuning.min_success must be <= 100, not 101"],
+        ["benchmarks/configs/digits.yaml: tuning.min_success should be less than or equal to 100, not 101"],
     ),
     "empty tuning split": (
-        lambda p: p.change(benchmarks__digits__data__options={"tuning_size": 0}),
+        lambda p: p.change(data__options={"tuning_size": 0}),
         ["prepare", "digits"],
         ["tuning_size", "from 10 to", "found 0"],
     ),
@@ -96,13 +96,15 @@ MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
         ["model.safetensors is not a readable safetensors file"],
     ),
     "no tuned values": (lambda p: None, ["evaluate", "digits", "gd"], ["tuned/gd/plain-all.json", "pipelines.tune"]),
-    "no records": (lambda p: None, ["report", "digits"], ["edits/gd/plain-all.json is missing", "pipelines.evaluate"]),
     "CIFAR-10 that is not there": (
-        lambda p: p.change(
-            benchmarks__cifar10__data__options={"folder": "/nowhere"},
-        ),
-        ["prepare", "cifar10"],
+        lambda p: p.change(data={"dataset": "cifar10", "options": {"folder": "/nowhere"}}),
+        ["prepare", "digits"],
         ["folder /nowhere is missing"],
+    ),
+    "raw files where prepared ones go": (
+        lambda p: p.change(data={"dataset": "image_folder", "options": {"folder": "data/digits", "tuning_size": 9}}),
+        ["prepare", "digits"],
+        ["digits: data.options: data/digits is where prepared data go, not raw files"],
     ),
     "a file where a folder belongs": (
         lambda p: (p.folder / "results/digits/tuned").write_text("in the way"),
@@ -125,19 +127,19 @@ def test_a_mistake_costs_one_sentence_and_leaves_nothing_half_written(trained, m
 
 def test_weights_of_another_architecture_are_refused(trained):
     other = trained.copy(trained.folder.with_name("other"))
-    other.change(benchmarks__digits__model__options={"width": 3})
+    other.change(model__options={"width": 3})
     other.succeed("train", "digits", "plain")
     weights = "models/digits/plain/model.safetensors"
     (trained.folder / weights).write_bytes((other.folder / weights).read_bytes())
     refused(trained.run("tune", "digits", "gd"), weights, "belongs to another architecture", "(3,", "(2,")
-    assert not trained.files("results")
+    assert not trained.files("results/digits/tuned")
 
 
 def test_a_model_of_other_data_is_refused(trained):
-    trained.change(benchmarks__digits__data__options={"tuning_size": 61, "test_size": 60})
+    trained.change(data__options={"tuning_size": 61, "test_size": 60})
     trained.succeed("prepare", "digits")
     refused(trained.run("tune", "digits", "gd"), "models/digits/plain was trained on other data", "train it again")
-    assert not trained.files("results")
+    assert not trained.files("results/digits/tuned")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(trained):
 
 
 def test_a_loss_that_is_no_number_stops_training_with_its_step(trained):
-    trained.change(benchmarks__digits__trainings__plain__lr=1.0e30)
+    trained.change(trainings__plain__lr=1.0e30)
     before = trained.files("models")
     ended = trained.run("train", "digits", "plain")
     assert ended.code == 2
@@ -184,14 +186,15 @@ def test_a_loss_that_is_no_number_stops_training_with_its_step(trained):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_is_named(trained):
-    (trained.folder / "results").mkdir(mode=0o500)
+    (trained.folder / "results/digits").chmod(0o500)
     refused(trained.run("tune", "digits", "gd"), "results/digits", "Permission denied")
 
 
-@pytest.mark.parametrize(("stage", "argument"), [("prepare", ""), ("tune", "gd"), ("evaluate", "gd"), ("report", "")])
+@pytest.mark.parametrize(("stage", "argument"), [("prepare", ""), ("tune", "gd"), ("evaluate", "gd")])
 def test_a_disk_that_takes_no_more_is_named(tuned, stage, argument):
     """A limit on the size of files, which the system enforces as it would a full disk."""
-    tuned.change(seed=1, benchmarks__digits__data__options={"tuning_size": 60, "test_size": 60})
+    tuned.choose(seed=1)
+    tuned.change(data__options={"tuning_size": 60, "test_size": 61})
     before = tuned.files("results")
     ended = tuned.run(stage, "digits", *([argument] if argument else []), LARGEST_FILE="100")
     assert ended.code == 2, ended
@@ -220,17 +223,18 @@ def test_a_study_that_cannot_be_read_is_named(trained):
 def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
     trained.change(editors__gd__trials=500)
     journals = trained.folder / "unfinished/digits/studies/gd"
+    before = outputs(trained)
     for processes in (1, 2):
-        trained.change(processes=processes)
+        trained.choose(processes=processes)
         shutil.rmtree(trained.folder / "unfinished", ignore_errors=True)
         running = trained.start("tune", "digits", "gd")
         ended = running.stop(lambda: any(journals.glob("*.journal")), signal.SIGINT, group=True)
         assert ended.code == 130
         assert ended.errors.strip() == "interrupted; run the same command again to go on"
-        assert outputs(trained).keys() == {name for name in outputs(trained) if not name.startswith("results")}
+        assert outputs(trained).keys() - before.keys() == set(trained.files("unfinished"))
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "report"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "sequences"])
 def test_help_says_what_the_stage_does_and_takes(trained, stage):
     ended = trained.run(stage, "--help")
     assert ended.code == 0
@@ -240,7 +244,7 @@ def test_help_says_what_the_stage_does_and_takes(trained, stage):
     needed = {
         "prepare": ["benchmark"],
         "analyse": ["benchmark"],
-        "report": ["benchmark"],
+        "sequences": ["benchmark"],
         "train": ["benchmark", "trainings"],
     }
     for argument in needed.get(stage, ["benchmark", "editor"]):
@@ -251,8 +255,8 @@ def test_help_says_what_the_stage_does_and_takes(trained, stage):
 def test_an_unknown_editor_is_named_before_anything_is_tuned(trained):
     ended = trained.run("tune", "digits", "gd", "more")
     assert ended.code == 2
-    assert ended.errors == "error: editors: unknown editor 'more'; params.yaml describes: gd, rmsprop\n"
-    assert not trained.files("results")
+    assert ended.errors == "error: editor: unknown 'more'; there are: gd, rmsprop\n"
+    assert not trained.files("results/digits/tuned")
 
 
 @pytest.mark.parametrize("arguments", [[], ["digits", "gd", "--parms", "x"]])

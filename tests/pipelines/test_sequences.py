@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from benchmarks.scoring.sequential import turn
-from tests.pipelines.conftest import Project, tiny_parameters
+from tests.pipelines.conftest import DIGITS, Project, write_project
 
 CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
 
@@ -29,19 +29,17 @@ def run(tuned_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 
 @pytest.fixture(scope="module")
-def with_mistakes(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def with_mistakes(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tuned project whose data have images for mistakes; not to be written to."""
-    project = Project(tmp_path_factory.mktemp("mistakes") / "project", trained_once.server)
-    project.folder.mkdir()
-    content = tiny_parameters() | {"leaderboard": ["rmsprop"]}
-    digits = content["benchmarks"]["digits"]
-    digits["data"] = {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}}
-    digits |= {"mistakes": {"training": "plain", "edits": 10}}
-    rows = {"edits": 8, "orders": 2, "source": "mistakes", "control_size": 40}
-    digits["sequences"] = rows | {"cells": [["plain", "rmsprop", "chain4"]]}
-    digits["similar"] = {"augmentations": 3, "embedding": "pooled", "cells": [["plain", "rmsprop", "chain4"]]}
-    content["editors"]["rmsprop"]["subsets"] = {"plain": ["chain4"]}
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    cells = [CELLS["rmsprop-plain-chain4"]]
+    changes = {
+        "data": {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}},
+        "editors": {"rmsprop": {"trials": 3, "layers": {"plain": ["chain4"]}}},
+        "mistakes": {"training": "plain", "edits": 10},
+        "sequences": {"edits": 8, "orders": 2, "source": "mistakes", "control_size": 40, "cells": cells},
+        "similar": {"augmentations": 3, "embedding": "pooled", "cells": cells},
+    }
+    project = Project(write_project(tmp_path_factory.mktemp("mistakes"), digits=DIGITS | changes), stage_server)
     for stage in ("prepare", "train", "tune", "evaluate"):
         project.succeed(stage, "digits")
     return project
@@ -82,21 +80,20 @@ def test_the_first_edit_of_a_row_is_the_evaluated_single_edit(run):
 
 
 def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
-    tuned.change(benchmarks__digits__sequences__orders=12)
+    tuned.change(sequences__orders=12)
     unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
     unbroken.succeed("sequences", "digits", "--params", "params.yaml")
     shards = tuned.folder / "unfinished/digits/rows"
     ended = tuned.start("sequences", "digits").stop(lambda: len(list(shards.rglob("[0-9]*.csv"))) >= 3)
     assert ended.code == -signal.SIGKILL
     assert not (tuned.folder / "results/digits/sequences.csv").exists()
-    tuned.change(processes=2)
+    tuned.choose(processes=2)
     tuned.succeed("sequences", "digits")
     files = tuned.files("results/digits/sequences")
     assert len(files) == 4
     assert files == unbroken.files("results/digits/sequences")
-    for name in ("sequences.csv", "similar.csv"):
-        files = [(project.folder / "results/digits" / name).read_bytes() for project in (tuned, unbroken)]
-        assert files[0] == files[1]
+    tables = [(project.folder / "results/digits/sequences.csv").read_bytes() for project in (tuned, unbroken)]
+    assert tables[0] == tables[1]
     assert not tuned.files("unfinished")
     rows = read(tuned, "sequences/gd-plain-all.csv")
     assert rows[rows["order"] < 3].equals(read(run, "sequences/gd-plain-all.csv"))  # more orders, the first the same
@@ -107,36 +104,31 @@ def test_what_is_done_is_left_alone_and_what_is_not_asked_for_goes(run, tmp_path
     before = project.files("results/digits")
     assert "sequences digits: 2 of 2 unchanged" in project.succeed("sequences", "digits").output
     assert project.files("results/digits") == before
-    project.change(benchmarks__digits__sequences__cells=[CELLS["gd-plain-all"], ["plain", "rmsprop", "chain1"]])
+    project.change(sequences__cells=[CELLS["gd-plain-all"], ["plain", "rmsprop", "chain1"]])
     ended = project.succeed("sequences", "digits")
     assert "sequences digits plain/rmsprop/chain1: left out" in ended.output
     assert "1 of 1 unchanged" in ended.output
     left = {path.name for path in (project.folder / "results/digits/sequences").iterdir()}
     assert left == {"gd-plain-all.json", "gd-plain-all.csv"}
     assert set(read(project, "sequences.csv")["editor"]) == {"gd"}
-    project.change(benchmarks__digits__sequences=None)
+    project.change(sequences=None)
     ended = project.succeed("sequences", "digits")
-    assert "nothing to do, benchmarks.digits has no block `sequences`" in ended.output
-    assert read(project, "sequences.csv").empty
+    assert "nothing to do, its configuration has no block `sequences`" in ended.output
+    assert not (project.folder / "results/digits/sequences.csv").exists()
     assert not project.files("results/digits/sequences")
 
 
-def test_an_ablation_runs_on_the_tuning_split_beside_the_reported_rows(run, tmp_path):
+def test_a_study_may_edit_the_tuning_split_and_look_at_a_part_of_it(run, tmp_path):
     project = run.copy(tmp_path / "project")
-    ended = project.run("sequences", "digits", "--ablation")
-    assert ended.code == 2
-    assert "benchmarks.digits has no block sequences.ablation" in ended.errors
-    before = project.files("results/digits/sequences")
-    asked = {"edits": 5, "orders": 2, "control_size": 30, "cells": [CELLS["gd-plain-all"]]}
-    project.change(benchmarks__digits__sequences__ablation=asked, leaderboard=["rmsprop"])
-    project.succeed("sequences", "digits", "--ablation")
-    rows = read(project, "ablation/gd-plain-all.csv")
+    asked = {"edits": 5, "orders": 2, "split": "tuning", "control_size": 30, "cells": [CELLS["gd-plain-all"]]}
+    project.change(sequences=asked)
+    project.succeed("sequences", "digits")
+    rows = read(project, "sequences/gd-plain-all.csv")
     assert len(rows) == 10
     assert (rows["control_size"] == 30).all()
-    described = json.loads((project.folder / "results/digits/ablation/gd-plain-all.json").read_text())
+    described = json.loads((project.folder / "results/digits/sequences/gd-plain-all.json").read_text())
     assert described["split"] == "tuning"
-    assert len(read(project, "ablation.csv")) == 6
-    assert project.files("results/digits/sequences") == before
+    assert read(project, "sequences.csv")["edits"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(with_mistakes, tmp_path):
@@ -164,50 +156,16 @@ def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(w
     assert project.files("results/digits") == before
     wanted = {f"rmsprop-plain-chain4.{kind}" for kind in ("csv", "json")} | {"neighbours.json"}
     assert {path.name for path in (project.folder / "results/digits/sequences/similar").iterdir()} == wanted
-    project.succeed("report", "digits")
-    page = (project.folder / "results/digits/similar.md").read_text()
-    assert "a substitute for InceptionV3's" in page
-    assert f"{row['similar_accuracy']:.1f} %" in page
-    rows_page = (project.folder / "results/digits/sequences.md").read_text()
-    assert "mistakes of the pre-trained model get their true labels" in rows_page
-    project.change(benchmarks__digits__similar=None)
+    project.change(similar=None)
     project.succeed("sequences", "digits")
-    assert read(project, "similar.csv").empty
+    assert not (project.folder / "results/digits/similar.csv").exists()
     assert not (project.folder / "results/digits/sequences/similar").exists()
-    assert rows_page == (project.folder / "results/digits/sequences.md").read_text()
 
 
-def test_a_report_shows_the_rows_and_drops_pages_of_what_is_gone(run, tmp_path):
+def test_more_edits_than_leave_an_image_to_look_at_are_refused(run, tmp_path):
     project = run.copy(tmp_path / "project")
-    project.succeed("report", "digits")
-    results = project.folder / "results/digits"
-    assert (results / "figures/sequences.png").exists()
-    last = read(project, "sequences.csv").groupby("editor").last()
-    page = (results / "sequences.md").read_text()
-    for error, spread in zip(last["error"], last["error_std"], strict=True):
-        assert f"{error:.1f} ± {spread:.1f}" in page
-    index = (project.folder / "results/README.md").read_text()
-    assert "[sequences.md](digits/sequences.md)" in index
-    assert "digits/figures/sequences.png" in index
-    assert not (results / "similar.md").exists()
-    project.change(benchmarks__digits__sequences=None)
-    project.succeed("sequences", "digits")
-    project.succeed("report", "digits")
-    assert not (results / "sequences.md").exists()
-    assert not (results / "figures/sequences.png").exists()
-
-
-def test_bad_input_is_one_sentence(run, tmp_path):
-    project = run.copy(tmp_path / "project")
-
-    def complaint(**values: object) -> str:
-        project.change(**values)
-        ended = project.run("sequences", "digits")
-        assert ended.code == 2, ended.output
-        assert "Traceback" not in ended.errors
-        return ended.errors
-
-    said = complaint(benchmarks__digits__sequences__edits=60)
-    assert "benchmarks.digits.sequences: 60 edits leave none of 60 test images to look at" in said
+    project.change(sequences__edits=60)
+    ended = project.run("sequences", "digits")
+    assert ended.code == 2, ended.output
+    assert ended.errors == "error: digits: sequences: 60 edits leave none of 60 test images to look at\n"
     assert not project.files("unfinished")
-    assert "benchmarks.digits.sequences.edits must be >= 1, not 0" in complaint(benchmarks__digits__sequences__edits=0)

@@ -36,8 +36,9 @@ _SEGMENT = re.compile(r'<seg id="[0-9]*">\s*(.*?)\s*</seg>')
 def iwslt14(archive: str | None = None, md5: str | None = None, merges: int = 10_000) -> Texts:
     """The official ``de-en.tgz``: tags stripped, training pairs cleaned, five TED and TEDX sets as the test set.
 
-    ``archive``: where the file lies; None to download it, which takes the ``md5`` that it must have. Raises InputError
-    for an archive that is missing, damaged or of another layout.
+    :param archive: the path of the file; None to download it, which takes the ``md5`` that it must have.
+    :param merges: of byte pairs, to make units of.
+    :raises InputError: for an archive that is missing, damaged or of another layout.
     """
     path = Path(archive) if archive is not None else _download(md5)
     if not path.is_file():

@@ -29,8 +29,9 @@ _FILES = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 def multi30k(folder: str | None = None, merges: int = 8000) -> Texts:
     """The task-1 captions: ``train``, ``val`` and ``test_2016_flickr``, each ``.de`` and ``.en``.
 
-    ``folder``: where the files lie, as they are or as ``.gz``; None to download them. Raises InputError, naming the
-    file, for one that is missing, empty, broken or of another length than its partner.
+    :param folder: holds the files, as they are or as ``.gz``; None to download them.
+    :param merges: of byte pairs, to make units of.
+    :raises InputError: naming the file, for one that is missing, empty, broken or of another length than its partner.
     """
     folder = _download() if folder is None else folder
     return Texts(

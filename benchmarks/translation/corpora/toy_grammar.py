@@ -120,7 +120,7 @@ def _clause(source: Random, subject: NounPhrase | None = None) -> Clause:
 
 
 def _objects(source: Random, governs: str) -> tuple[list[str], str]:
-    """What a verb governs: German phrases in their cases, and English."""
+    """The objects that a verb governs: German phrases in their cases, and English."""
     if governs == "-":
         return [], ""
     if governs == "dative":

@@ -16,7 +16,7 @@ def toy_translation(
 ) -> Texts:
     """German sentences of 3 to 25 words, no two alike, with one of their translations each.
 
-    Raises InputError for a size below 1, or more sentences than the grammar has.
+    :raises InputError: for a size below 1, or more sentences than the grammar has.
     """
     sizes = {"train_size": train_size, "valid_size": valid_size, "test_size": test_size}
     for option, size in sizes.items():

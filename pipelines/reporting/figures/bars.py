@@ -1,6 +1,8 @@
 """A table as horizontal bars: the drawdown of every row, what else it is judged by, and the published values."""
 
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
@@ -29,7 +32,6 @@ def table_bars(
     drawdown: str = "drawdown",
     quality: str = "test_error",
     titles: tuple[str, str] = ("Drawdown (points)", "Test error (%)"),
-    names: Sequence[str] | None = None,
     group: str | None = None,
     required: float | None = None,
     unfit: tuple[pd.Series, str] | None = None,
@@ -41,7 +43,6 @@ def table_bars(
     are hatched, those of rows that should not win dotted.
 
     :param titles: of the two axes.
-    :param names: what stands beside each row; without, its training (where they differ), editor and layers.
     :param group: a column whose values, in their order, keep rows together.
     :param unfit: for each row, whether it should not win though it succeeds, and what the key says about that.
     :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
@@ -50,8 +51,8 @@ def table_bars(
     what = f"bars of {drawdown} and {quality}"
     require(frame, [*KEYS, drawdown, "success_rate", quality], what)
     several = frame["training"].nunique() > 1
-    titled = [style.row_title(row, training=several) for row in frame.to_dict("records")] if names is None else names
-    rows = frame.assign(_name=[style.shown(name) for name in titled])[frame[drawdown].notna()]
+    names = [style.row_title(row, training=several) for row in frame.to_dict("records")]
+    rows = frame.assign(_name=names)[frame[drawdown].notna()]
     rows = rows.sort_values(group, kind="stable") if group else rows
     require(rows, [], what)
     places = np.arange(len(rows), dtype=float)
@@ -71,13 +72,16 @@ def table_bars(
         _published(axes, places, _column(rows, f"published_{metric}"))
         low, high = (_column(rows, f"{metric}_{end}") for end in ("low", "high"))
         axes.hlines(places, low, high, color=style.INK, linewidth=1.1, zorder=3)
-        axes.set_xlabel(title)
+        axes.set_xlabel(textwrap.fill(title, 60 if axes is left else 20))
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
     ends = np.fmax(rows[drawdown], _column(rows, f"{drawdown}_high"))
-    _write(left, places, rows[drawdown], ends, offset=(6, 0), ha="left")
+    marks = np.where(hatches == "....", " †", "")  # a short bar shows no dots
+    texts = [f"{value:.2f}{mark}" for value, mark in zip(rows[drawdown], marks, strict=True)]
+    _write(left, ends, places, texts, xytext=(6, 0), ha="left")
     right.plot(rows[quality], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
-    _write(right, places, rows[quality], rows[quality], offset=(0, 8), ha="center")
+    right.xaxis.set_major_locator(MaxNLocator(4))
+    _write(right, rows[quality], places, rows[quality].map("{:.2f}".format), xytext=(0, 8), ha="center")
     left.set_yticks(places, rows["_name"])
     left.set_ylim(places[-1] + 0.6, -0.6)
     keys: list[Artist] = []
@@ -85,7 +89,7 @@ def table_bars(
         keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
-    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "....": unfit[1] if unfit else ""}
+    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "....": f"† {unfit[1]}" if unfit else ""}
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)
@@ -102,7 +106,8 @@ def _scale(axes: Axes, rows: pd.DataFrame, metric: str, required: float | None) 
     furthest = np.nanmax([*_column(rows, metric), *_column(rows, f"{metric}_high"), 1e-9])
     if required is not None:
         lowest = np.nanmin([required, *_column(rows, metric), *_column(rows, f"{metric}_low")])
-        axes.set_xlim(lowest - 0.15 * (furthest - lowest), furthest + 0.2 * (furthest - lowest))
+        width = max(furthest - lowest, 1.0)
+        axes.set_xlim(lowest - 0.15 * width, furthest + 0.2 * width)
         axes.axvline(required, color=style.SOFT, linestyle="--", linewidth=1)
         return
     published = np.nanmax([*_column(rows, f"published_{metric}"), 0.0])
@@ -119,11 +124,9 @@ def _published(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
         axes.annotate(f"{value:g} →", (1, place + _BELOW), fontsize=8.5, color=style.SOFT, **where)
 
 
-def _write(
-    axes: Axes, places: np.ndarray, values: pd.Series, ends: pd.Series, offset: tuple[float, float], ha: str
-) -> None:
-    """Each number so many points (1/72 inch) from the end of its bar."""
-    for place, value, end in zip(places, values, ends, strict=True):
-        if np.isfinite(value):
-            look = {"textcoords": "offset points", "ha": ha, "va": "center", "fontsize": 9, "path_effects": style.HALO}
-            axes.annotate(f"{value:.2f}", (end, place), xytext=offset, **look)
+def _write(axes: Axes, ends: pd.Series, places: np.ndarray, texts: Sequence[str], **look: Any) -> None:
+    """Each text beside the end of its bar."""
+    look |= {"textcoords": "offset points", "va": "center", "fontsize": 9, "path_effects": style.HALO}
+    for end, place, text in zip(ends, places, texts, strict=True):
+        if np.isfinite(end):
+            axes.annotate(text, (end, place), **look)

@@ -89,13 +89,7 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
 
 @style.styled
 def training_curves(
-    history: pd.DataFrame,
-    chosen_epoch: int,
-    panels: Mapping[str, Sequence[str]],
-    judged: str,
-    *,
-    unit: str = "%",
-    title: str = "",
+    history: pd.DataFrame, chosen_epoch: int, panels: Mapping[str, Sequence[str]], judged: tuple[str, str], title: str
 ) -> Figure:
     """What a training logged over its epochs, with the epoch that was kept marked.
 
@@ -103,10 +97,10 @@ def training_curves(
 
     :param panels: titles of vertical axes, from left to right, and the columns drawn there; ``tuning_error`` is called
         ``tuning``, ``train_loss`` ``training``.
-    :param judged: the column that the epoch was chosen by, with its ``unit``.
+    :param judged: the column that the epoch was chosen by, and its unit.
     :raises ValueError: when there are no epochs, a column is missing, or ``chosen_epoch`` is not among the epochs.
     """
-    require(history, ["epoch", *(name for names in panels.values() for name in names), judged], "training curves")
+    require(history, ["epoch", *(name for names in panels.values() for name in names), judged[0]], "training curves")
     chosen = history[history["epoch"] == chosen_epoch]
     if chosen.empty:
         epochs = f"{history['epoch'].min()} to {history['epoch'].max()}"
@@ -124,20 +118,19 @@ def training_curves(
         axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.axvline(chosen_epoch, color=style.SOFT, linestyle="--", linewidth=1, zorder=1)
-        if judged in names:
-            _mark(axes, chosen_epoch, float(chosen[judged].iloc[0]), judged.replace("_", " "), unit)
+        if judged[0] in names:
+            _mark(axes, chosen_epoch, float(chosen[judged[0]].iloc[0]), judged)
     figure.legend(handles=list(handles.values()), loc="outside upper right", ncols=2)
-    if title:
-        figure.suptitle(style.shown(title), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.suptitle(style.shown(title), x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def _mark(axes: Axes, epoch: int, value: float, name: str, unit: str) -> None:
+def _mark(axes: Axes, epoch: int, value: float, judged: tuple[str, str]) -> None:
     axes.plot(epoch, value, **style.RING)
     to_left, to_top = epoch > sum(axes.get_xlim()) / 2, value < sum(axes.get_ylim()) / 2
     look = {"ha": "right" if to_left else "left", "va": "bottom" if to_top else "top", "fontsize": 9}
     where = {"xytext": (-10 if to_left else 10, 22 if to_top else -22), "textcoords": "offset points"}
-    text = f"chosen: epoch {epoch}\n{name} {value:.2f} {unit}".rstrip()
+    text = f"chosen: epoch {epoch}\n{judged[0].replace('_', ' ')} {value:.2f} {judged[1]}"
     axes.annotate(text, (epoch, value), path_effects=style.HALO, **look, **where)
 
 

@@ -32,7 +32,6 @@ def tuning_panels(
     *,
     y: str = "drawdown",
     titles: tuple[str, str] = ("Success rate (%)", "Drawdown (points)"),
-    colour: tuple[str, str] = ("lr", "Learning rate"),
     title: str = "Tuning",
 ) -> Figure:
     """Drawdown against success for the trials of some studies: feasible region shaded, chosen trial ringed.
@@ -40,11 +39,10 @@ def tuning_panels(
     The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added, and how many trials
     lie left of the panel. Each frame has the columns ``number, success_rate, feasible, chosen``, ``y`` and the
     hyperparameters. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the whole control
-    set, which decides, so the ring is there.
+    set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a logarithmic scale that
+    all panels share.
 
     :param titles: of the axes.
-    :param colour: the hyperparameter that colours the points, on a logarithmic scale that all panels share, and its
-        title; where there is none all points look alike.
     :raises ValueError: when there is no study, one has no trials, or a column is missing.
     """
     if not studies:
@@ -52,7 +50,7 @@ def tuning_panels(
     for study, trials in studies.items():
         require(trials, ["number", "success_rate", y, "feasible", "chosen"], f"figure of tuning, {study!r}")
     together = pd.concat(studies.values(), ignore_index=True)
-    norm = _norm(together, colour[0])
+    norm = _norm(together)
     columns = min(len(studies), 3)
     lines = -(-len(studies) // columns)
     figure = style.new_figure(height=style.HEIGHT if columns == 1 else 0.9 + 2.4 * lines)
@@ -60,7 +58,7 @@ def tuning_panels(
     words = {}
     for axes, (study, trials) in zip(panels, studies.items(), strict=False):
         decided = trials.assign(_decisive=trials["rescored"].fillna(trials[y]) if "rescored" in trials else trials[y])
-        words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, y, colour[0], norm)]
+        words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, y, norm)]
     for axes in panels[len(studies) :]:
         axes.set_visible(False)
     figure.supxlabel(titles[0], fontsize=10)
@@ -68,14 +66,14 @@ def tuning_panels(
     if norm is not None:
         mappable = matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
         bar = figure.colorbar(mappable, ax=list(panels), pad=0.02, aspect=28, format="{x:g}")
-        bar.set_label(colour[1])
+        bar.set_label("Learning rate")
         bar.outline.set_visible(False)
     _key(figure, together, threshold, title)
     _set_titles(figure, words)
     return figure
 
 
-def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, colour: str, norm: LogNorm | None) -> str:
+def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, norm: LogNorm | None) -> str:
     """Draw a study; returns what its title says of the chosen trial and of those that are not shown."""
     # From its worst trial on, but not far from the required success, where trials are compared.
     width = 100 - float(np.clip(trials["success_rate"].min(), threshold - 35, threshold - 5))
@@ -86,7 +84,7 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, colo
     for feasible, marker in ((True, "o"), (False, "X")):
         rows = inside[inside["feasible"].astype(bool) == feasible]
         if not rows.empty:
-            look = {"color": _PLAIN} if norm is None else {"c": rows[colour], "cmap": "viridis", "norm": norm}
+            look = {"color": _PLAIN} if norm is None else {"c": rows["lr"], "cmap": "viridis", "norm": norm}
             look |= {"marker": marker, "s": 46, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
             axes.scatter(rows["success_rate"], rows[y], **look)
     if "rescored" in inside:
@@ -117,10 +115,10 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, colo
     return ", ".join(parts)
 
 
-def _norm(trials: pd.DataFrame, colour: str) -> LogNorm | None:
-    if colour not in trials.columns or not (trials[colour] > 0).any():
+def _norm(trials: pd.DataFrame) -> LogNorm | None:
+    if "lr" not in trials.columns or not (trials["lr"] > 0).any():
         return None
-    low, high = float(trials[colour].min()), float(trials[colour].max())
+    low, high = float(trials["lr"].min()), float(trials["lr"].max())
     return LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
 
 

@@ -52,6 +52,7 @@ def measure(settings: Settings, benchmark: str) -> None:
     for shards in layout.unfinished_rows.glob("similar-*"):
         shutil.rmtree(shards)
     if asked is None:
+        (layout.results / "similar.csv").unlink(missing_ok=True)
         return
     rows = [_summary(cell, file) for cell, file in zip(cells, files, strict=True)]
     write_csv(layout.results / "similar.csv", pd.DataFrame(rows, columns=None if rows else SUMMARY), digits=6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from pipelines.config import params
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import cells_of
 from pipelines.tasks import load_settings
-from tests.pipelines.conftest import DIGITS, PARAMS, TABLE_3_TRAINING, write_project
+from tests.pipelines.conftest import DIGITS, MISSING, PARAMS, TABLE_3_TRAINING, changed, write_project
 
 COMMITTED = Path(__file__).parents[3] / "params.yaml"
-MISSING = object()
 EDITABLE = {"recipe": "editable", "editor": "rmsprop", "layers": "chain3", "c_edit": 1.0, "c_loc": 1.0}
 EDITABLE |= TABLE_3_TRAINING | {"targets": "match_ranks"}
+PLAN = {"epochs": 1, "batch_size": 256, "lr": 1e-3, "schedule": "cosine"}
+TAUGHT = {"recipe": "distilled", "teacher": "plain", **PLAN}
 FINETUNE = DIGITS | {
     "data": {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}},
     "trainings": DIGITS["trainings"] | {"editable": EDITABLE},
@@ -32,23 +32,11 @@ def load(folder: Path, changed_params: dict[str, Any] = PARAMS, **benchmarks: di
     return load_settings(write_project(folder, changed_params, **benchmarks) / "params.yaml")
 
 
-def changed(content: dict[str, Any], where: str, value: object) -> dict[str, Any]:
-    """``content`` with the value at a dotted path replaced, added or, for MISSING, left out."""
-    content = block = copy.deepcopy(content)
-    *outer, last = where.split(".")
-    for key in outer:
-        block = block[key]
-    if value is MISSING:
-        del block[last]
-    else:
-        block[last] = value
-    return content
-
-
 def complaint(folder: Path, where: str, value: object, of: dict[str, Any] = DIGITS) -> str:
     """What is said of a change to params.yaml, or to the configuration of digits."""
-    content = changed(of, where, value)
-    chosen = {"changed_params": content} if of is PARAMS else {"digits": content}
+    chosen = (
+        {"changed_params": changed(PARAMS, where, value)} if of is PARAMS else {"digits": changed(of, where, value)}
+    )
     with pytest.raises(InputError) as refused:
         load(folder, **chosen)
     message = str(refused.value)
@@ -172,7 +160,11 @@ def test_what_is_wrong_in_params_is_named_with_what_is_needed(tmp_path, where, v
         ("evaluation.shard", 0, "evaluation.shard should be greater than or equal to 1, not 0"),
         ("analysis.edits", 1, "analysis.edits should be greater than or equal to 2, not 1"),
         ("analysis.cells", [["plain", "gd"]], "analysis.cells.0: List should have at least 3 items"),
-        ("analysis.cells", [["plane", "gd", "all"]], "analysis.cells: unknown 'plane'; did you mean 'plain'?"),
+        (
+            "analysis.cells",
+            [["plane", "gd", "all"]],
+            "analysis.cells: unknown 'plane'; did you mean 'plain'? trainings",
+        ),
         ("analysis.cells", [["plain", "gdd", "all"]], "analysis.cells: unknown 'gdd'; did you mean 'gd'? editors: gd"),
         ("sequences.orders", 0, "sequences.orders should be greater than or equal to 1, not 0"),
         ("sequences.cells", [], "sequences.cells: List should have at least 1 item"),
@@ -213,10 +205,23 @@ def test_what_is_wrong_in_a_benchmark_is_named_with_what_is_needed(tmp_path, whe
     ("where", "value", "needed"),
     [
         ("mistakes", None, "trainings.editable.targets: without a block 'mistakes', targets must be random"),
-        ("mistakes.training", "plane", "mistakes: training: unknown 'plane'; did you mean 'plain'?"),
+        (
+            "mistakes.training",
+            "plane",
+            "mistakes: training: unknown 'plane'; did you mean 'plain'? trainings: plain, ed",
+        ),
         ("similar.embedding", "vgg", "similar.embedding should be 'auto', 'inception_v3', 'pooled' or 'pixels'"),
         ("similar.cells", [["plain", "adam", "all"]], "similar.cells: unknown 'adam'; editors: gd, rmsprop"),
         ("trainings.editable.editor", "adagrad", "trainings.editable: unknown editor 'adagrad'; available: "),
+        ("trainings.more", {"recipe": "distilled", **PLAN}, "trainings.more.teacher is missing"),
+        ("trainings.more", {**TAUGHT, "teacher": "nobody"}, "trainings.more: cannot be made of 'nobody'; there are p"),
+        ("trainings.more", {**TAUGHT, "teacher": "more"}, "trainings.more: cannot be made of 'more'; there are plain"),
+        ("trainings.more", {**TAUGHT, "optimizer": "lbfgs"}, "trainings.more.optimizer should be 'adam' or 'sgd'"),
+        (
+            "trainings.more",
+            {**TAUGHT, "architecture": "resnet18_extra", "options": {"depth": 3}},
+            "trainings.more.architecture: architecture 'resnet18_extra' has no option 'depth'; it has: ",
+        ),
     ],
 )
 def test_so_is_what_is_wrong_about_mistakes_and_trainings_for_edits(tmp_path, where, value, needed):

@@ -1,4 +1,4 @@
-"""Tuning: what a trial is judged by, when it stops, and which one is chosen."""
+"""Tuning: what comes of a trial, when it stops, and which one is chosen."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import pytest
 import torch
 
 import editors
+from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer
-from pipelines.config import params
 from pipelines.jobs import search
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
-from pipelines.jobs.scorers import scorer
+from pipelines.jobs.search import Outcome, try_edits
+from pipelines.tasks import load_settings
+from pipelines.tasks.base import EditSet
+from pipelines.tasks.scoring import scorer_of
+from tests.pipelines.conftest import Project
 
 EDITS = 60
 
@@ -32,12 +36,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def scorer(project: Project, control_size: int | None) -> Scorer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        cell = Cell("digits", "plain", "gd", "all")
+        return scorer_of(load_settings(), cell, EditSet("tuning", EDITS), control_size)
+
+
 @pytest.fixture(scope="module")
 def images(trained_once, one_thread) -> Scorer:
     """60 edits of the test project's model; the whole split is looked at after each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(trained_once.folder)
-        return scorer(params.load(), Cell("digits", "plain", "gd", "all"), "tuning", EDITS, None)[0]
+    return scorer(trained_once, None)
 
 
 @dataclass
@@ -71,23 +80,23 @@ def test_a_trial_stops_with_the_shard_that_decides_and_decides_as_all_edits_woul
     allowed = math.floor(EDITS * (100 - required) / 100 + 1e-9)
     feasible = len(failures) <= allowed
     counting = Counting(images)
-    judged = search.judge(counting, editor, required)
-    assert judged.feasible == feasible
+    found = try_edits(counting, editor, required, IMAGES)
+    assert found.feasible == feasible
     # The failure that is one too many decides; shards hold 25 edits.
     expected = EDITS if feasible else min(EDITS, 25 * (failures[allowed] // 25 + 1))
-    assert counting.edits == judged.edits == expected
-    assert judged.success_rate == pytest.approx(100 * (1 - sum(row < expected for row in failures) / expected))
-    assert (judged.success_rate >= required - 1e-9) == feasible
+    assert counting.edits == found.edits == expected
+    assert found.success_rate == pytest.approx(100 * (1 - sum(row < expected for row in failures) / expected))
+    assert (found.success_rate >= required - 1e-9) == feasible
     looked_at = range(EDITS if feasible else max(25, 25 * (failures[allowed] // 25)))
     damage = [
         100 * abs(record.wrong_after - record.wrong_before) / record.control_size
         for record in (images.record(row, every[row]) for row in looked_at)
     ]
-    assert judged.drawdown == pytest.approx(sum(damage) / len(damage), abs=1.0)  # batches differ in the last digits
+    assert found.drawdown == pytest.approx(sum(damage) / len(damage), abs=1.0)  # batches differ in the last digits
 
 
 def test_the_cases_above_hold_feasible_and_infeasible_trials(images):
-    rates = [search.judge(images, editors.build("gd", lr=lr), 0.0).success_rate for lr in LEARNING_RATES]
+    rates = [try_edits(images, editors.build("gd", lr=lr), 0.0, IMAGES).success_rate for lr in LEARNING_RATES]
     assert min(rates) < 50 < max(rates)
 
 
@@ -96,40 +105,40 @@ REQUIRED = 10.0
 
 
 @pytest.fixture(scope="module")
-def exhaustive(images) -> dict[float, search.Judgement]:
+def exhaustive(images) -> dict[float, Outcome]:
     """What edits with different learning rates come to when all control images are looked at."""
     rates = [10 ** (-3.5 + step / 2) for step in range(7)]
-    return {lr: search.judge(images, editors.build("rmsprop", lr=lr), REQUIRED) for lr in rates}
+    return {lr: try_edits(images, editors.build("rmsprop", lr=lr), REQUIRED, IMAGES) for lr in rates}
 
 
 @pytest.mark.parametrize("order", ["weak first", "strong first", "mixed"])
 def test_racing_against_the_best_so_far_chooses_as_looking_at_everything_does(images, exhaustive, order):
     rates = sorted(exhaustive, reverse=order == "strong first")
     rates = rates[::2] + rates[1::2] if order == "mixed" else rates
-    best: search.Judgement | None = None
+    best: Outcome | None = None
     scored = 0
     for lr in rates:
-        judged = search.judge(images, editors.build("rmsprop", lr=lr), REQUIRED, best.drawdowns if best else ())
-        assert (judged.feasible, judged.edits) == (exhaustive[lr].feasible, exhaustive[lr].edits)
-        assert judged.drawdowns == exhaustive[lr].drawdowns[: len(judged.drawdowns)]
-        scored += len(judged.drawdowns)
-        if judged.complete and (best is None or judged.drawdown < best.drawdown):
-            best = judged
-    feasible = [judged.drawdown for judged in exhaustive.values() if judged.feasible]
+        found = try_edits(images, editors.build("rmsprop", lr=lr), REQUIRED, IMAGES, best.drawdowns if best else ())
+        assert (found.feasible, found.edits) == (exhaustive[lr].feasible, exhaustive[lr].edits)
+        assert found.drawdowns == exhaustive[lr].drawdowns[: len(found.drawdowns)]
+        scored += len(found.drawdowns)
+        if found.complete and (best is None or found.drawdown < best.drawdown):
+            best = found
+    feasible = [found.drawdown for found in exhaustive.values() if found.feasible]
     assert best.drawdown == min(feasible)
     assert max(feasible) > min(feasible) + 0.5  # there was something to lose
-    every = sum(len(judged.drawdowns) for judged in exhaustive.values())
+    every = sum(len(found.drawdowns) for found in exhaustive.values())
     assert scored < every if order == "weak first" else scored <= every  # the best comes before those that it beats
 
 
 def test_a_trial_that_is_as_good_as_the_best_is_looked_at_to_the_end(images, exhaustive):
-    best = min((judged for judged in exhaustive.values() if judged.feasible), key=lambda judged: judged.drawdown)
-    again = next(lr for lr, judged in exhaustive.items() if judged is best)
-    judged = search.judge(images, editors.build("rmsprop", lr=again), REQUIRED, best.drawdowns)
-    assert judged == best
-    assert judged.complete
+    best = min((found for found in exhaustive.values() if found.feasible), key=lambda found: found.drawdown)
+    again = next(lr for lr, found in exhaustive.items() if found is best)
+    found = try_edits(images, editors.build("rmsprop", lr=again), REQUIRED, IMAGES, best.drawdowns)
+    assert found == best
+    assert found.complete
     better = [value - 1.0 for value in best.drawdowns]
-    beaten = search.judge(images, editors.build("rmsprop", lr=again), REQUIRED, better)
+    beaten = try_edits(images, editors.build("rmsprop", lr=again), REQUIRED, IMAGES, better)
     assert beaten.feasible
     assert not beaten.complete
     assert beaten.drawdowns == best.drawdowns[:25]
@@ -152,14 +161,14 @@ def test_the_whole_split_decides_between_finalists():
     assert search.choose(table) == 2
 
 
-def judgement(*drawdowns: float, edits: int = 4) -> search.Judgement:
-    return search.Judgement(100.0, edits, True, drawdowns)
+def outcome(*drawdowns: float, edits: int = 4) -> Outcome:
+    return Outcome(100.0, edits, True, drawdowns)
 
 
 def test_finalists_are_the_best_three_that_the_best_does_not_beat():
-    best, close, closer = judgement(1, 2, 3, 4), judgement(2, 1, 4, 4), judgement(1, 2, 3, 4.1)
-    far, beaten = judgement(9, 10.5, 11, 12), judgement(0.5, 0.5)
-    fourth = judgement(3, 2, 4, 3)
+    best, close, closer = outcome(1, 2, 3, 4), outcome(2, 1, 4, 4), outcome(1, 2, 3, 4.1)
+    far, beaten = outcome(9, 10.5, 11, 12), outcome(0.5, 0.5)
+    fourth = outcome(3, 2, 4, 3)
     assert search.finalists([far, close, beaten, best, closer]) == [3, 4, 1]
     assert search.finalists([fourth, close, best, closer]) == [2, 3, 1]
     assert search.finalists([far, best]) == []
@@ -184,24 +193,26 @@ def space(editor: str, **values) -> search.Space:
     return search.Space(known, values.get("ranges", {}), values.get("fixed", {}), 10)
 
 
-def run(images, folder, editor: str, count: int, **values) -> tuple[pd.DataFrame, dict[str, float]]:
+def run(images, folder, editor: str, count: int, **values) -> pd.DataFrame:
     progress = Progress("test", count, "trials")
     axes = (values.pop("seed", 0), "digits", "plain", editor, "all")
     return search.search(
         partial(editors.build, editor),
         space(editor, **values),
         images,
+        IMAGES,
         count,
         95.0,
         folder / "a.journal",
         axes,
         progress,
+        20,
     )
 
 
 def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaults(images, tmp_path):
     ranges = {"lr": (1e-3, 1e-2), "beta": (0.8, 0.9)}
-    table, importances = run(images, tmp_path, "rmsprop", 6, ranges=ranges, fixed={"eps": 1e-7})
+    table = run(images, tmp_path, "rmsprop", 6, ranges=ranges, fixed={"eps": 1e-7})
     assert len(table) == 6
     assert table["lr"].between(1e-3, 1e-2).all()
     assert table["beta"].between(0.8, 0.9).all()
@@ -211,7 +222,6 @@ def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaul
     assert first["lr"] == 1e-3
     assert first["beta"] == pytest.approx(0.85)  # the middle: the default 0.5 is below the range
     assert table["chosen"].sum() == 1
-    assert set(importances) == {"lr", "beta"}
 
 
 @pytest.mark.slow
@@ -219,7 +229,7 @@ def test_a_study_depends_on_its_seed(images, tmp_path):
     tables = []
     for number, seed in enumerate((0, 0, 1)):
         (tmp_path / str(number)).mkdir()
-        tables.append(run(images, tmp_path / str(number), "gd", 9, seed=seed)[0])
+        tables.append(run(images, tmp_path / str(number), "gd", 9, seed=seed))
     assert tables[0].equals(tables[1])
     assert not tables[0]["lr"].equals(tables[2]["lr"])
 
@@ -227,7 +237,7 @@ def test_a_study_depends_on_its_seed(images, tmp_path):
 def test_a_study_killed_before_a_planned_trial_began_ends_as_an_unbroken_one(images, tmp_path, monkeypatch):
     for name in ("unbroken", "killed"):
         (tmp_path / name).mkdir()
-    unbroken, _ = run(images, tmp_path / "unbroken", "gd", 8)
+    unbroken = run(images, tmp_path / "unbroken", "gd", 8)
     ask, asked = optuna.Study.ask, []
 
     def killed(study, *arguments, **options):
@@ -240,20 +250,18 @@ def test_a_study_killed_before_a_planned_trial_began_ends_as_an_unbroken_one(ima
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / "killed", "gd", 8)
     monkeypatch.undo()
-    resumed, _ = run(images, tmp_path / "killed", "gd", 8)
+    resumed = run(images, tmp_path / "killed", "gd", 8)
     assert resumed.equals(unbroken)
 
 
 @pytest.mark.slow
 def test_finalists_are_looked_at_on_the_whole_split_and_the_choice_is_as_good_as_of_all(trained_once, images, tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(trained_once.folder)
-        few = scorer(params.load(), Cell("digits", "plain", "gd", "all"), "tuning", EDITS, 10)[0]
-    table, _ = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
+    few = scorer(trained_once, 10)
+    table = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
     finals = table[table["rescored"].notna()]
     assert 2 <= len(finals) <= 3
     exhaustive = {
-        row: search.rescored(images, editors.build("rmsprop", lr=values.lr, beta=values.beta, eps=values.eps))
+        row: search.rescored(images, editors.build("rmsprop", lr=values.lr, beta=values.beta, eps=values.eps), IMAGES)
         for row, values in table[table["feasible"]].iterrows()
     }
     assert finals["rescored"].tolist() == [exhaustive[row] for row in finals.index]
@@ -262,18 +270,17 @@ def test_finalists_are_looked_at_on_the_whole_split_and_the_choice_is_as_good_as
     assert chosen == finals["rescored"].idxmin()
     assert exhaustive[chosen] - min(exhaustive.values()) <= 0.1  # percentage points
     assert max(exhaustive.values()) > min(exhaustive.values()) + 0.1  # another choice would have been worse
-    again, _ = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
+    again = run(few, tmp_path, "rmsprop", 8, ranges={"lr": (5e-4, 5e-3)})
     assert again.equals(table)
 
 
 def test_a_study_with_nothing_to_search_still_judges(images, tmp_path):
-    table, importances = run(images, tmp_path, "gd", 2, fixed={"lr": 0.01})
+    table = run(images, tmp_path, "gd", 2, fixed={"lr": 0.01})
     assert (table["lr"] == 0.01).all()
-    assert importances == {}
 
 
 def test_a_search_finds_learning_rates_that_work_far_from_where_it_begins(images, tmp_path):
-    table, _ = run(images, tmp_path, "gd", 10, ranges={"lr": (1e-9, 9e-3)})
+    table = run(images, tmp_path, "gd", 10, ranges={"lr": (1e-9, 9e-3)})
     assert table["lr"][0] < 1e-5
     assert not table["feasible"][0]
     chosen = table[table["chosen"]].iloc[0]

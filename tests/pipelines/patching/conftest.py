@@ -25,6 +25,11 @@ from pipelines import command
 from pipelines.patch import apply, patch, remove
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @dataclass(frozen=True)
 class Ended:
     code: int

@@ -120,8 +120,11 @@ def test_imports_are_followed_down_the_rooms_but_not_into_modules_that_decide_no
     first = repository / "editors/first.py"
     assert with_imports([first]) == [first, repository / "benchmarks/second.py"]
     found = store.fingerprint(["a"], [first])
-    changing = {"baselines/silent.py": False, "pipelines/above.py": False, "benchmarks/second.py": True}
-    for name, changes in changing.items():
+    for name, changes in (
+        ("baselines/silent.py", False),
+        ("pipelines/above.py", False),
+        ("benchmarks/second.py", True),
+    ):
         path = repository / name
         path.write_text(path.read_text() + "more = 2\n")
         assert (store.fingerprint(["a"], [first]) != found) == changes

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 import editors
 from baselines.model_files import WEIGHTS, load_weights
+from benchmarks.control_set import control_set
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures
 from benchmarks.networks.model_split import layers_of
-from benchmarks.scoring.requests import control_images
 from benchmarks.scoring.sequential import turn
 from benchmarks.seeds import generator, seed
 from pipelines import tasks
@@ -155,9 +155,9 @@ class CurveScorer:
         edits = editor.edit_many(self.model, [self.requests[row] for row in rows], layers=self.layers)
         return edits, 1e3 * (time.perf_counter() - began) / len(rows)
 
-    def record(self, row: int, edit: editors.Edit, *, views: bool = True, every: bool = False) -> CurveRecord:
+    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> CurveRecord:
         place, wanted = self.requests[row]
-        chosen = control_images(self.examples, None if every else self.control_size, seed(*self._axes, row))
+        chosen = control_set(self.examples, None if every else self.control_size, seed(*self._axes, row))
         control = self._points if chosen is None else Points(self._points.x[chosen], self._points.y[chosen])
         return CurveRecord(
             edit=row,
@@ -166,8 +166,8 @@ class CurveScorer:
             steps=edit.steps,
             rmse_before=rmse(self.model, control),
             rmse_after=rmse(edit.predict, control),
-            near=len(NEAR) if views else 0,
-            near_after=holding(edit.predict, place + NEAR, wanted) if views else 0,
+            near=len(NEAR) if generality else 0,
+            near_after=holding(edit.predict, place + NEAR, wanted) if generality else 0,
         )
 
     def run(self, editor: editors.Editor, order: int) -> list[CurveRowRecord]:
@@ -298,7 +298,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     threads, folder = torch.get_num_threads(), tmp_path_factory.mktemp("curve")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(write_project(folder, PARAMS | {"run": ["sine"], "edit_seeds": [0, 1]}, sine=SINE))
-        patch.setattr("pipelines.train.logging_live", lambda *run: nullcontext(lambda *numbers: None))
+        patch.setattr("pipelines.train.live_training", lambda *run: nullcontext(lambda *numbers: None))
         for stage in STAGES:
             stage("sine")
         yield folder
@@ -360,8 +360,9 @@ def test_a_second_run_finds_nothing_to_do(project, capsys):
 
 def test_what_it_cannot_do_and_what_is_wrong_in_its_configuration_is_one_sentence(project, tmp_path):
     def complaint(**changes: dict) -> str:
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        write_project(folder, PARAMS | {"run": ["sine"]}, sine=SINE | changes)
+        folder = write_project(
+            tmp_path / str(len(list(tmp_path.iterdir()))), PARAMS | {"run": ["sine"]}, sine=SINE | changes
+        )
         with pytest.raises(InputError) as refused:
             tune("sine", params=folder / "params.yaml")
         return str(refused.value)

@@ -9,6 +9,7 @@ import pytest
 from pipelines.reporting.figures import rank_bars, sequence_curves, tradeoff_curves, training_curves
 
 PANELS = {"Objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")}
+JUDGED = ("tuning_error", "%")
 IN_A_ROW = {"error": "Error (%)", "in_force": "In force (%)"}
 
 
@@ -97,7 +98,7 @@ def test_an_editor_has_one_colour_in_every_figure_and_dashes_tell_its_trainings(
 
 
 def test_training_curves_mark_the_epoch_that_was_kept(history):
-    figure = training_curves(history, 3, PANELS, "tuning_error", title="plain training")
+    figure = training_curves(history, 3, PANELS, JUDGED, "plain training")
     loss, error = figure.axes
     assert loss.lines[0].get_ydata().tolist() == history["train_loss"].tolist()
     assert error.lines[1].get_ydata().tolist() == history["tuning_error"].tolist()
@@ -106,14 +107,14 @@ def test_training_curves_mark_the_epoch_that_was_kept(history):
     assert [text.get_text() for text in error.texts] == ["chosen: epoch 3\ntuning error 15.00 %"]
     assert not loss.texts
     with pytest.raises(ValueError, match="epoch 9 is not among the epochs 1 to 4"):
-        training_curves(history, 9, PANELS, "tuning_error")
+        training_curves(history, 9, PANELS, JUDGED, "")
     with pytest.raises(ValueError, match="no rows"):
-        training_curves(history.iloc[:0], 1, PANELS, "tuning_error")
+        training_curves(history.iloc[:0], 1, PANELS, JUDGED, "")
 
 
 def test_a_training_of_another_task_has_its_own_panels(history):
     translators = history.rename(columns={"tuning_error": "valid_loss"})
-    figure = training_curves(translators, 2, {"Loss": ("train_loss", "valid_loss")}, "valid_loss", unit="nats")
+    figure = training_curves(translators, 2, {"Loss": ("train_loss", "valid_loss")}, ("valid_loss", "nats"), "")
     assert len(figure.axes) == 1
     assert key(figure) == ["training", "validation"]
     assert figure.axes[0].texts[0].get_text() == "chosen: epoch 2\nvalid loss 33.00 nats"

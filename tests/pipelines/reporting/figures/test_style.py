@@ -41,7 +41,7 @@ def drawings(names: list[str]) -> dict:
         "classes": lambda: figures.figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
         "tuning": lambda: figures.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
         "training": lambda: figures.training_curves(
-            history, 2, {"Loss": ("train_loss",)}, "train_loss", title=names[0]
+            history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]
         ),
     }
 

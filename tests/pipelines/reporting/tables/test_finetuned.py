@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from benchmarks.data.mistakes import load_candidates
 from safetensors.torch import load_file
 
 from baselines.model_files import load_model
 from benchmarks.data import dataset
+from benchmarks.data.candidates import load_candidates
 from pipelines.config import files
 from tests.pipelines.conftest import PARAMS, ROOT, Project, write_project
 
