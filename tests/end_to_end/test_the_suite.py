@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.pipelines.conftest import tiny_parameters
+from tests.pipelines.conftest import DIGITS, PARAMS, write_project
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
@@ -72,17 +71,11 @@ class Copy:
         output = self.succeed("dvc", "repro", *arguments, **environment)
         return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
-    def parameters(self) -> dict:
-        return yaml.safe_load((self.folder / "params.yaml").read_text())
-
-    def write_parameters(self, content: dict) -> None:
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
     def reproducible(self) -> dict[str, bytes]:
         """Every result that must be the same in every run: all but wall times."""
         results = self.folder / "results/digits"
         files = [path for path in sorted(results.rglob("*")) if path.is_file()]
-        timed = ("timing", "run.json")
+        timed = ("timing", "run.json", "stages.json")
         return {
             str(path.relative_to(results)): path.read_bytes()
             for path in files
@@ -106,7 +99,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         shutil.copytree(ROOT / room, copy.folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, copy.folder / name)
-    copy.write_parameters(tiny_parameters() | {"processes": 2})
+    write_project(copy.folder, PARAMS | {"processes": 2}, digits=DIGITS)
     copy.succeed("git", "init", "-q")
     copy.succeed("dvc", "init", "-q")
     copy.succeed("git", "add", ".")
@@ -146,8 +139,7 @@ def test_dvc_shows_the_pipeline_the_metrics_and_the_plots(finished):
         assert values["plain"][editor][layers]["drawdown"] == pytest.approx(row["drawdown"], abs=1e-3)
     finished.succeed("dvc", "plots", "show", "-o", "plots")
     page = (finished.folder / "plots/index.html").read_text()
-    assert "Drawdown (points) against gradient steps" in page
-    assert "num_steps" in page
+    assert "Drawdown (points) against generality (%)" in page
     shutil.rmtree(finished.folder / "plots")
 
 
@@ -178,10 +170,8 @@ def test_reporting_again_changes_nothing_and_a_server_that_is_away_costs_a_warni
 def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
     before = finished.reproducible()
     (finished.folder / "editors/methods/sign.py").write_text(EDITOR)
-    content = finished.parameters()
-    content["leaderboard"].append("sign")
-    content["editors"]["sign"] = {"trials": 3, "max_steps": 10, "subsets": {"plain": ["all", "chain4"]}}
-    finished.write_parameters(content)
+    row = {"sign": {"trials": 3, "layers": {"plain": ["all", "chain4"]}}}
+    write_project(finished.folder, PARAMS | {"processes": 2}, digits=DIGITS | {"editors": DIGITS["editors"] | row})
     ran = finished.repro()
     assert sorted(ran) == ["analyse@digits", "evaluate@digits", "report@digits", "sequences@digits", "tune@digits"]
     after = finished.reproducible()
@@ -197,6 +187,6 @@ def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
 def test_an_experiment_with_other_parameters_is_one_command(finished):
     finished.succeed("git", "add", ".")
     finished.succeed("git", "commit", "-qm", "second")
-    finished.succeed("dvc", "exp", "run", "-S", "benchmarks.digits.evaluation.edits=8")
+    finished.succeed("dvc", "exp", "run", "-S", "benchmarks/configs/digits.yaml:evaluation.edits=8")
     assert (pd.read_csv(finished.folder / "results/digits/leaderboard.csv")["edits"] == 8).all()
     assert "8" in finished.succeed("dvc", "exp", "show", "--csv")

@@ -196,7 +196,7 @@ TABLE_3_TRAINING = {"start": "plain", "epochs": 1, "batch_size": 256, "lr": 5e-4
 def write_project(folder: Path, params: dict[str, Any] = PARAMS, **benchmarks: dict[str, Any]) -> Path:
     """A parameter file and the configurations of ``benchmarks``, by default of :data:`DIGITS`, in ``folder``."""
     configs = folder / "benchmarks" / "configs"
-    configs.mkdir(parents=True)
+    configs.mkdir(parents=True, exist_ok=True)
     for name, content in (benchmarks or {"digits": DIGITS}).items():
         (configs / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
