@@ -1,7 +1,9 @@
 """Bad input gets one clear sentence that names the thing and what is allowed."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,23 +84,20 @@ def test_hyperparameter_out_of_its_domain_is_named_with_the_domain(
     assert message.endswith(allowed)
 
 
-@pytest.mark.parametrize("steps", [-1, 2.0, "3", True, None])
-def test_max_steps_must_be_a_whole_number(name: str, steps: Any) -> None:
-    message = message_of(lambda: editors.build(name, max_steps=steps))
-    assert message == f"max_steps must be a whole number >= 0, not {steps!r}"
+def test_max_steps_must_be_a_whole_number(name: str) -> None:
+    for steps in (-1, 2.0, "3", True, None):
+        message = message_of(editors.build, name, max_steps=steps)
+        assert message == f"max_steps must be a whole number >= 0, not {steps!r}"
 
 
-@pytest.mark.parametrize("layers", ["chain9", ["head", "chain9"], "chain9.*"])
-def test_unknown_layer_is_named_with_those_there_are(
-    editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any
-) -> None:
-    for action in (
-        lambda: editor.edit(model, images[0], impossible, layers=layers),
-        lambda: editor.edit_many(model, [(images[0], impossible)], layers=layers),
-    ):
-        message = message_of(action)
-        assert "unknown layer 'chain9" in message
-        assert "stem, chain1, head" in message
+def test_unknown_layer_is_named_with_those_there_are(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    for layers in ("chain9", ["head", "chain9"], "chain9.*"):
+        for message in (
+            message_of(editor.edit, model, images[0], impossible, layers=layers),
+            message_of(editor.edit_many, model, [(images[0], impossible)], layers=layers),
+        ):
+            assert "unknown layer 'chain9" in message
+            assert "stem, chain1, head" in message
 
 
 def test_unknown_layer_of_a_single_layer_is_answered_with_its_parameters(editor: editors.Editor) -> None:
@@ -111,19 +110,13 @@ def test_layer_without_parameters_is_named(editor: editors.Editor, model: nn.Mod
     assert message == "layers 'dropout' hold no parameters that could be edited"
 
 
-@pytest.mark.parametrize("layers", [[], ()])
-def test_empty_list_of_layers_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any) -> None:
-    message = message_of(lambda: editor.edit(model, images[0], impossible, layers=layers))
-    assert "layers is an empty list" in message
-    assert "None for the whole model" in message
-
-
-@pytest.mark.parametrize("layers", [3, [3], nn.Linear(1, 1), ["head", None]])
-def test_layers_of_another_type_are_refused(
-    editor: editors.Editor, model: nn.Module, images: Tensor, layers: Any
-) -> None:
-    message = message_of(lambda: editor.edit(model, images[0], impossible, layers=layers))
-    assert message.startswith("layers must be a name, several names or None, not ")
+def test_layers_that_name_nothing_are_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    for layers in ([], ()):
+        message = message_of(editor.edit, model, images[0], impossible, layers=layers)
+        assert message == "layers is an empty list; name at least one layer, or give None for the whole model"
+    for layers in (3, [3], nn.Linear(1, 1), ["head", None]):
+        message = message_of(editor.edit, model, images[0], impossible, layers=layers)
+        assert message.startswith("layers must be a name, several names or None, not ")
 
 
 def test_label_outside_the_classes_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
@@ -154,21 +147,16 @@ def test_nan_input_among_many_is_named_by_its_place_in_the_list(
     assert "of request 1 is nan" in message_of(lambda: editor.edit_many(model, [requests[0], (images[4], impossible)]))
 
 
-@pytest.mark.parametrize(
-    ("constraint", "found"),
-    [
+def test_constraint_that_returns_no_number_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+    for constraint, found in (
         (lambda outputs: outputs, r"(1, 5)"),
         (lambda outputs: outputs[0], r"(5,)"),
         (lambda outputs: 1.0, "float"),
         (lambda outputs: None, "NoneType"),
-    ],
-)
-def test_constraint_that_returns_no_number_is_refused(
-    editor: editors.Editor, model: nn.Module, images: Tensor, constraint: Any, found: str
-) -> None:
-    expected = f"a constraint must return one number as a tensor, not {found}"
-    assert message_of(lambda: editor.edit(model, images[0], constraint)) == expected
-    assert message_of(lambda: editor.edit_many(model, [(one, constraint) for one in images[:3]])) == expected
+    ):
+        expected = f"a constraint must return one number as a tensor, not {found}"
+        assert message_of(editor.edit, model, images[0], constraint) == expected
+        assert message_of(editor.edit_many, model, [(one, constraint) for one in images[:3]]) == expected
 
 
 def test_constraint_that_is_no_callable_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
@@ -256,34 +244,29 @@ class Renorming(nn.Module):
         self.words = nn.Embedding(4, 3, max_norm=1.0)
 
 
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        (
-            lambda: torch.jit.script(nn.Linear(3, 2)),
-            SCRIPTED,
-        ),
-        (
-            lambda: torch.jit.trace(nn.Linear(3, 2), torch.eye(3)),
-            SCRIPTED,
-        ),
-        (lambda: nn.DataParallel(nn.Linear(3, 2)), "a model in DataParallel cannot be edited: edit its .module"),
-        (lambda: nn.LazyLinear(2), "parameter 'weight' has no shape yet: run the model once before it is edited"),
-        (lambda: nn.Linear(3, 2, device="meta"), "parameter 'weight' is on the meta device, without numbers: load"),
-        (nn.ReLU, "the model holds no parameters that could be edited"),
-        (Renorming, "embedding 'words' has a max_norm and so changes its weights: set that to None"),
-        (lambda: torch.relu, "the model must be a torch.nn.Module, not builtin_function_or_method"),
-        (lambda: nn.Linear(3, 2).state_dict(), "the model must be a torch.nn.Module, not OrderedDict"),
-    ],
-    ids=["scripted", "traced", "parallel", "lazy", "meta", "parameterless", "max_norm", "function", "state dict"],
-)
+UNFIT = {
+    "scripted": (lambda: torch.jit.script(nn.Linear(3, 2)), SCRIPTED),
+    "traced": (lambda: torch.jit.trace(nn.Linear(3, 2), torch.eye(3)), SCRIPTED),
+    "parallel": (
+        lambda: nn.DataParallel(nn.Linear(3, 2)),
+        "a model in DataParallel cannot be edited: edit its .module",
+    ),
+    "lazy": (lambda: nn.LazyLinear(2), "parameter 'weight' has no shape yet: run the model once before it is edited"),
+    "meta": (lambda: nn.Linear(3, 2, device="meta"), "parameter 'weight' is on the meta device, without numbers: load"),
+    "parameterless": (nn.ReLU, "the model holds no parameters that could be edited"),
+    "max_norm": (Renorming, "embedding 'words' has a max_norm and so changes its weights: set that to None"),
+    "function": (lambda: torch.relu, "the model must be a torch.nn.Module, not builtin_function_or_method"),
+    "weights": (lambda: nn.Linear(3, 2).state_dict(), "the model must be a torch.nn.Module, not OrderedDict"),
+}
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_models_that_cannot_be_edited_are_refused_with_what_to_do(
-    name: str, make: Callable[[], Any], expected: str
-) -> None:
-    editor, model = editors.build(name), make()
-    assert message_of(editor.edit, model, torch.eye(3), predicts(1)).startswith(expected)
-    assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
+def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name: str) -> None:
+    editor = editors.build(name)
+    for make, expected in UNFIT.values():
+        model = make()
+        assert message_of(editor.edit, model, torch.eye(3), predicts(1)).startswith(expected)
+        assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
 
 
 def test_statistics_of_another_editor_are_refused(name: str) -> None:
@@ -297,39 +280,33 @@ def test_statistics_of_another_editor_are_refused(name: str) -> None:
         assert editor.informed(other) is editor
 
 
-@pytest.mark.parametrize("request_", [torch.zeros(2, 3), (torch.eye(3),), (torch.eye(3), predicts(1), "head"), None])
-def test_a_request_that_is_no_pair_is_named(name: str, request_: Any) -> None:
-    message = message_of(editors.build(name).edit_many, nn.Linear(3, 2), [(torch.eye(3), predicts(1)), request_])
-    assert message == f"request 1 must be a pair (inputs, constraint), not {type(request_).__name__}"
+def test_a_request_that_is_no_pair_is_named(name: str) -> None:
+    for wrong in (torch.zeros(2, 3), (torch.eye(3),), (torch.eye(3), predicts(1), "head"), None):
+        message = message_of(editors.build(name).edit_many, nn.Linear(3, 2), [(torch.eye(3), predicts(1)), wrong])
+        assert message == f"request 1 must be a pair (inputs, constraint), not {type(wrong).__name__}"
 
 
-@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 def test_a_constraint_that_is_not_finite_is_refused_or_fails_but_never_succeeds(
-    build: Build, model: nn.Module, images: Tensor, graphs: bool, value: float
+    build: Build, model: nn.Module, images: Tensor, graphs: bool
 ) -> None:
     editor = build(max_steps=3)
+    for value in (torch.inf, -torch.inf, torch.nan):
+        wild = partial(wild_from, 1, value)
+        expected = f"is {value} before the first step; check its inputs and the model"
+        assert message_of(editor.edit, model, images[0], wild()).endswith(expected)
+        assert message_of(editor.edit_many, model, [(one, wild()) for one in images]).endswith(expected)
+        later = partial(wild_from, 2, value)
+        edits = [editor.edit(model, images[0], later())]
+        edits += editor.edit_many(model, [(one, later()) for one in images[:3]])
+        if graphs:
+            edits.append(editor.edit(model, images[0], later(), differentiable=True))
+        assert [(edit.succeeded, edit.steps) for edit in edits] == [(False, 3)] * len(edits)
 
-    def wild(outputs: Tensor) -> Tensor:
-        return outputs.sum() * 0 + value
 
-    expected = f"is {value} before the first step; check its inputs and the model"
-    assert message_of(editor.edit, model, images[0], wild).endswith(expected)
-    assert message_of(editor.edit_many, model, [(one, wild) for one in images]).endswith(expected)
-
-    class Later:
-        """Only the first answer is a usual one."""
-
-        def __init__(self) -> None:
-            self.calls = 0
-
-        def __call__(self, outputs: Tensor) -> Tensor:
-            self.calls += 1
-            return impossible(outputs) if self.calls == 1 else wild(outputs)
-
-    edits = [editor.edit(model, images[0], Later()), *editor.edit_many(model, [(one, Later()) for one in images[:3]])]
-    if graphs:
-        edits.append(editor.edit(model, images[0], Later(), differentiable=True))
-    assert [(edit.succeeded, edit.steps) for edit in edits] == [(False, 3)] * len(edits)
+def wild_from(call: int, value: float) -> Callable[[Tensor], Tensor]:
+    """A constraint that is usual until it is called so many times, and then ``value``."""
+    calls = itertools.count(1)
+    return lambda outputs: outputs.sum() * 0 + value if next(calls) >= call else impossible(outputs)
 
 
 def test_bisection_ends_at_no_loss_that_is_not_finite(model: nn.Module, images: Tensor) -> None:

@@ -165,6 +165,7 @@ def test_predicts_holds_for_a_batch_as_for_one_whatever_its_labels_shape(
 def test_edits_work_where_gradients_are_switched_off(
     editor: editors.Editor, model: nn.Module, images: Tensor, surroundings: Callable[[], Any]
 ) -> None:
+    images = images[:4]
     labels = [wrong_answer(model, one) for one in images]
     expected = editor.edit_many(model, [(one, predicts(label)) for one, label in zip(images, labels, strict=True)])
     with surroundings():

@@ -86,7 +86,7 @@ def test_editors_edit_the_models_that_were_prepared_for_them(project):
     edits = {str(path.relative_to(project.folder / "results/digits/edits")) for path in _records(project)}
     cells = ("flip_labels/dknn-10-votes", "condition_vector/cnp-condition", "lookup_cache/plain-all")
     cells += ("rmsprop/plain-chain3", f"rmsprop/{EDITABLE}-chain3")
-    both = {f"{cell.replace('-' + last, '@1-' + last)}.csv" for cell in cells for last in [cell.rsplit("-", 1)[1]]}
+    both = {f"{start}@1-{last}.csv" for start, last in (cell.rsplit("-", 1) for cell in cells)}
     assert edits == both | {f"{cell}.csv" for cell in cells}
 
 
