@@ -50,9 +50,8 @@ class EditSet:
 class Made:
     """A model and the small files about it.
 
-    :ivar description: a dataclass, written as ``model.json``, with the fields ``fingerprint``, ``epoch``, the one that was
-        kept, ``epochs``, and the number by which it was chosen, see ``judged`` of
-        :class:`pipelines.reporting.tables.presentation.Quantities`.
+    :ivar description: a dataclass, written as ``model.json``, with ``fingerprint``, the ``epoch`` that was kept, of
+        ``epochs``, and the number it was chosen by (:attr:`pipelines.reporting.tables.presentation.Quantities.judged`).
     :ivar history: the numbers of each epoch; empty for a model that is made without training.
     :ivar seconds: wall time of the training.
     :ivar files: further small files by name: tables as CSV, mappings as JSON.
@@ -128,7 +127,9 @@ class Task(ABC):
     settings: ClassVar[type[Benchmark]]
     """The class that reads such a configuration."""
     data_file: ClassVar[str]
-    """In the folder of prepared data, the file that says what they are, their fingerprint included."""
+    """In the folder of prepared data, the JSON file that says what they are: their ``source`` in words, ``fingerprint``,
+    and how many there are by split.
+    """
     measures: ClassVar[Measures]
     """The metrics that records give, and which of them is the drawdown."""
     presentation: ClassVar[Presentation]

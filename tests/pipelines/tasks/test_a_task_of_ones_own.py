@@ -6,7 +6,6 @@ changes the error everywhere else.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -90,6 +89,7 @@ class CurveRecord:
     rmse_before: float
     rmse_after: float
     near: int
+    near_before: int
     near_after: int
 
 
@@ -113,6 +113,7 @@ CURVES = Measures(
     means={
         "rmse_drawdown": lambda records: (records["rmse_after"] - records["rmse_before"]).abs(),
         "generality": lambda records: 100 * records["near_after"] / records["near"],
+        "generality_before": lambda records: 100 * records["near_before"] / records["near"],
         "num_steps": lambda records: records["steps"],
     },
     columns={
@@ -120,6 +121,7 @@ CURVES = Measures(
         "rmse_drawdown": Column("Drawdown", "", 3),
         "success_rate": Column("Success", "%", 1),
         "generality": Column("Generality", "%", 1),
+        "generality_before": Column("before the edit", "%", 1),
         "num_steps": Column("Steps", "", 2),
     },
     asked=("edit",),
@@ -184,7 +186,7 @@ class CurveScorer:
         return edits, 1e3 * (time.perf_counter() - began) / len(rows)
 
     def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> CurveRecord:
-        place, wanted = self.requests[row]
+        (place, wanted), near = self.requests[row], NEAR if generality else NEAR[:0]
         chosen = control_set(self.examples, None if every else self.control_size, seed(*self._axes, row))
         control = self._points if chosen is None else Points(self._points.x[chosen], self._points.y[chosen])
         return CurveRecord(
@@ -194,8 +196,9 @@ class CurveScorer:
             steps=edit.steps,
             rmse_before=rmse(self.model, control),
             rmse_after=rmse(edit.predict, control),
-            near=len(NEAR) if generality else 0,
-            near_after=holding(edit.predict, place + NEAR, wanted) if generality else 0,
+            near=len(near),
+            near_before=holding(self.model, place + near, wanted),
+            near_after=holding(edit.predict, place + near, wanted),
         )
 
     def run(self, editor: editors.Editor, order: int) -> list[CurveRowRecord]:
@@ -276,8 +279,8 @@ class CurveTask(Task):
     def prepare(self, chosen: CurveBenchmark, folder: Path) -> str:
         counts = chosen.data.options
         places = {split: torch.rand(counts[split], generator=generator("sine", split)).tolist() for split in counts}
-        known = {"fingerprint": hashlib.sha256(json.dumps(places).encode()).hexdigest(), "places": places}
-        write_atomically(folder / self.data_file, json.dumps(known))
+        known = {"source": "sin(3x) at random places", "fingerprint": seed(json.dumps(places)), "places": places}
+        write_atomically(folder / self.data_file, json.dumps(counts | known))
         return f"{sum(counts.values())} points"
 
     def data_code(self, chosen: CurveBenchmark) -> list[str]:
