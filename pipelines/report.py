@@ -53,7 +53,7 @@ def report(
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
         write_atomically(layout.results / "examples.md", page)
     sequences.write(settings, layout)
-    trainings.write(settings, layout)
+    trainings.write(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)
     _write_json(layout.results / "metrics.json", _metrics(told, board))
@@ -64,7 +64,8 @@ def report(
     _write_json(layout.results / "run.json", _run(settings, layout, found))
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     best, drawdown = board.iloc[0], told.measures.drawdown
-    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {best[drawdown]:.2f} points: ", end="")
+    shown = f"{best[drawdown]:.{told.measures.columns[drawdown].digits}f} {told.measures.columns[drawdown].unit}"
+    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {shown.strip()}: ", end="")
     print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
 
 

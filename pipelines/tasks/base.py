@@ -50,7 +50,9 @@ class EditSet:
 class Made:
     """A model and the small files about it.
 
-    :ivar description: a dataclass with a field ``fingerprint``, written as ``model.json``.
+    :ivar description: a dataclass, written as ``model.json``, with the fields ``fingerprint``, ``epoch``, the one that was
+        kept, ``epochs``, and the number by which it was chosen, see ``judged`` of
+        :class:`pipelines.reporting.tables.presentation.Quantities`.
     :ivar history: the numbers of each epoch; empty for a model that is made without training.
     :ivar seconds: wall time of the training.
     :ivar files: further small files by name: tables as CSV, mappings as JSON.
@@ -107,7 +109,9 @@ class RowScorer(Protocol):
     """Edits in the row."""
 
     def run(self, editor: editors.Editor, order: int) -> list[Any]:
-        """The records, dataclasses, of the row in one of its orders."""
+        """The records of the row in one of its orders: dataclasses with what
+        :func:`benchmarks.scoring.sequential.by_number` reads.
+        """
 
     def statistics(self, editor: editors.Editor) -> Any:
         """As :meth:`Scorer.statistics`."""

@@ -285,14 +285,14 @@ def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:
                 raise InputError(f"{path}: claims.{name}: {error}") from error
 
 
-def about(benchmark: str, trainings: set[str], path: Path, measures: Measures) -> dict[str, Claim]:
+def about(benchmark: str, trainings: set[str], path: Path | None, measures: Measures) -> dict[str, Claim]:
     """The claims on a benchmark: the paper's about any of its trainings (all, if there are none), then our own.
 
     :param trainings: the names of the benchmark's, ours and the paper's.
-    :param path: the file of the paper's claims about this kind of task.
+    :param path: the file of the paper's claims about this kind of task; None for none.
     :raises InputError: see :func:`load` and :func:`check`.
     """
-    paper, ours = load(path), load(OURS)
+    paper, ours = load(path) if path else {}, load(OURS)
     check(path, paper, measures)
     spoken = {name: claim for name, claim in paper.items() if claim.trainings & trainings} or paper
     mine = {name: claim for name, claim in ours.items() if benchmark in claim.benchmarks}

@@ -148,7 +148,8 @@ def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:
 
 def table(judged: Iterable[Judged]) -> pd.DataFrame:
     """One row per comparison, for ``claims.csv``; ``source`` is empty for our own."""
-    return pd.DataFrame([_line(claim, comparison) for claim in judged for comparison in claim.comparisons])
+    lines = [_line(claim, comparison) for claim in judged for comparison in claim.comparisons]
+    return pd.DataFrame(lines, columns=None if lines else ["claim", "claim_verdict", "says", "source"])
 
 
 def count(verdicts: Iterable[str]) -> str:

@@ -33,12 +33,9 @@ _BEST = "- *Best part*: where tuning, on images of its own, found the smallest d
 
 
 def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) -> str:
-    """An overview of all claims with the paper's numbers, then for each what was measured and how it was decided.
-
-    :raises ValueError: for no claims.
-    """
+    """An overview of all claims with the paper's numbers, then for each what was measured and how it was decided."""
     if not judged:
-        raise ValueError(f"page {title!r}: there are no claims to show")
+        return f"# {title}\n\nThere are none.\n"
     numbered = list(enumerate(judged, start=1))
     papers = [(number, claim) for number, claim in numbered if claim.claim.source]
     groups = [(papers, "the paper"), ([one for one in numbered if one not in papers], "our own")]

@@ -208,9 +208,10 @@ def _verdicts(folder: Path) -> list[str]:
 
 
 def _judged(folder: Path) -> pd.DataFrame | None:
-    """A row of claims.csv for each claim."""
+    """A row of claims.csv for each claim; None without any."""
     path = folder / "claims.csv"
-    return pd.read_csv(path).drop_duplicates("claim") if path.exists() else None
+    frame = pd.read_csv(path).drop_duplicates("claim") if path.exists() else pd.DataFrame()
+    return None if frame.empty else frame
 
 
 def _pictures(found: _Found) -> list[str]:

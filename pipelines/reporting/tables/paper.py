@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,7 +35,7 @@ def leaderboard(results: Sequence[CellResult], tables: Sequence[str]) -> pd.Data
     :returns: ``training, editor, layers``, hyperparameters, each metric with ``_low`` and ``_high``, ``note`` and
         ``published_…``.
     """
-    paper = pd.concat([published.named(name) for name in tables], ignore_index=True)
+    paper = pd.concat([published.named(name) for name in tables] or [_NONE], ignore_index=True)
     paper = paper[(paper["layers"] != "") | (paper["training"] != BASELINE)]  # not those of an unnamed part
     rows = _beside(results, paper.drop_duplicates(KEYS, keep="first"))
     return rows.iloc[_ranking(results)].reset_index(drop=True)
@@ -47,8 +48,10 @@ def best_part(results: Sequence[CellResult]) -> CellResult:
     """
 
     def rank(result: CellResult) -> tuple[bool, float]:
-        tuning, feasible = result.description["tuning"], result.description["feasible"]
-        return not feasible, tuning[result.measures.drawdown] if feasible else -tuning["success_rate"]
+        tuning, feasible = result.tuning, result.description["feasible"]
+        if not tuning:  # its values were given
+            return False, math.inf
+        return not feasible, tuning["drawdown"] if feasible else -tuning["success_rate"]
 
     return min(results, key=rank)
 

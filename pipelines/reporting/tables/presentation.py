@@ -88,7 +88,7 @@ class Presentation:
     :ivar quality: reads how good a cell's model is before any edit, from what evaluation wrote down about the cell.
     :ivar tables: the paper's.
     :ivar headline: the main metrics: the model's quality, the drawdown, the success rate first.
-    :ivar claims: the file of the paper's claims.
+    :ivar claims: the file of the paper's claims; None where it makes none.
     :ivar quantities: what figures show.
     :ivar edited: what is edited, in words.
     :ivar note: what a reader of a cell's row should know of its training and editor, such as
@@ -105,7 +105,7 @@ class Presentation:
     tables: tuple[Table, ...]
     leaderboard: Table
     headline: tuple[str, ...]
-    claims: Path
+    claims: Path | None
     quantities: Quantities
     edited: str = "the test split"
     note: Callable[[Settings, Cell], str] = lambda settings, cell: ""

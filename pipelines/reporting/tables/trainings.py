@@ -21,8 +21,6 @@ TRAININGS = "trainings.csv"
 """The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""
 TIMINGS = "timings-trainings.csv"
 """Wall times: ``seconds`` of a training, and the cost of a step in steps of plain training, where one was measured."""
-_CHOSEN_BY = ("tuning_error", "valid_loss")
-"""By what descriptions of models say that an epoch was chosen: an error in %, or nats."""
 _COST = ("cost_ratio", "cost_ratio_low", "cost_ratio_high", "edit_steps", "batches")
 _WHERE = ("batch_size", "machine", "threads")
 _TOLD_ELSEWHERE = {
@@ -33,16 +31,16 @@ _TOLD_ELSEWHERE = {
 """How long and how fast, what is trained, and what a training's name or a table's caption says."""
 
 
-def write(settings: Settings, layout: Layout) -> None:
+def write(settings: Settings, layout: Layout, chosen_by: str) -> None:
     """Write both tables; a training of whose model nothing is known has no row.
 
+    :param chosen_by: the number in descriptions of models by which an epoch was chosen, such as ``tuning_error``.
     :raises InputError: for a file about a model that is broken.
     """
     models = list(_models(settings, layout))
-    made = [names | _described(folder / DESCRIPTION) for names, folder in models]
+    made = [names | _described(folder / DESCRIPTION, chosen_by) for names, folder in models]
     timed = [names | _seconds(folder / TIMING) | _cost(folder / COST) for names, folder in models]
-    by = [name for name in _CHOSEN_BY if any(name in row for row in made)] or _CHOSEN_BY[:1]
-    columns = ["training", "seed", "recipe", "kept", "epochs", *by]
+    columns = ["training", "seed", "recipe", "kept", "epochs", chosen_by]
     write_csv(layout.results / TRAININGS, pd.DataFrame(made, columns=columns), digits=6)
     columns = ["training", "seed", "seconds", *_COST, *_WHERE]
     write_csv(layout.results / TIMINGS, pd.DataFrame(timed, columns=columns), digits=6)
@@ -91,11 +89,10 @@ def _models(settings: Settings, layout: Layout) -> Iterator[tuple[dict[str, Any]
                 yield {"training": name, "seed": seed, "recipe": block.recipe}, folder
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _described(path: Path, chosen_by: str) -> dict[str, Any]:
     try:
         described = json.loads(path.read_text())
-        numbers = {"kept": described["epoch"], "epochs": described["epochs"]}
-        return numbers | {name: described[name] for name in _CHOSEN_BY if name in described}
+        return {"kept": described["epoch"], "epochs": described["epochs"], chosen_by: described[chosen_by]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not describe a model ({error!r}): train it again") from error
 

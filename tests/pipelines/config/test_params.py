@@ -143,11 +143,7 @@ def test_what_is_wrong_in_params_is_named_with_what_is_needed(tmp_path, where, v
         ("trainings.plain", 3, "trainings.plain should be a valid dictionary"),
         ("trainings.plain.recipe", "plane", "trainings.plain tag 'plane' found using 'recipe' does not match any of"),
         ("trainings.plain.recipe", MISSING, "trainings.plain: Unable to extract tag using discriminator 'recipe'"),
-        (
-            "trainings.plain.schedule",
-            "linear",
-            "plain.schedule should be 'constant', 'cosine' or 'triangular', not 'linear'",
-        ),
+        ("trainings.plain.schedule", "linear", "plain.schedule should be 'constant', 'cosine' or 'triangular', not"),
         ("trainings.plain.epochs", 0, "trainings.plain.epochs should be greater than or equal to 1, not 0"),
         ("trainings.plain.batch_size", 1, "plain.batch_size should be greater than or equal to 2, not 1"),
         ("trainings.plain.lr", -1, "trainings.plain.lr should be greater than 0, not -1"),

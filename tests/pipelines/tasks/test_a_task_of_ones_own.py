@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import pandas as pd
 import pytest
@@ -26,7 +28,7 @@ from baselines.model_files import WEIGHTS, load_weights
 from benchmarks.control_set import control_set
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
-from benchmarks.metrics import Column, Measures
+from benchmarks.metrics import Column, Estimate, Measures
 from benchmarks.networks.model_split import layers_of
 from benchmarks.scoring.sequential import turn
 from benchmarks.seeds import generator, seed
@@ -35,6 +37,9 @@ from pipelines.analyse import analyse
 from pipelines.config.blocks import Benchmark, Name, Training
 from pipelines.evaluate import evaluate
 from pipelines.prepare import prepare
+from pipelines.report import report
+from pipelines.reporting.tables.paper import leaderboard
+from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.sequences import sequences
 from pipelines.tasks import load_settings, register
 from pipelines.tasks.base import EditSet, Made, Task
@@ -119,6 +124,29 @@ CURVES = Measures(
     },
     asked=("edit",),
 )
+
+
+@dataclass(frozen=True)
+class Rmse:
+    """How good a curve is before any edit: a :class:`benchmarks.metrics.Quality`."""
+
+    value: float
+    points: int
+
+    name: ClassVar[str] = "rmse"
+    signature: ClassVar[str] = ""
+    timings: ClassVar[dict[str, float]] = {}
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.value, math.nan, math.nan)
+
+    @property
+    def measured_on(self) -> str:
+        return f"{self.points} test points"
+
+    def difference(self, other: Rmse, name: str) -> tuple[Estimate, str]:
+        return Estimate(self.value - other.value, math.nan, math.nan), f"the same {self.measured_on}"
 
 
 def network() -> nn.Sequential:
@@ -222,6 +250,28 @@ class CurveTask(Task):
     settings = CurveBenchmark
     data_file = "points.json"
     measures = CURVES
+    presentation = Presentation(
+        measures=CURVES,
+        quality=lambda cell, description: Rmse(description["rmse"], description["test_points"]),
+        tables=(),
+        leaderboard=Table(
+            name="leaderboard",
+            title="Leaderboard of {benchmark}",
+            caption="Smallest drawdown first. {edits} of test points.",
+            columns=tuple(CURVES.columns),
+            rows=partial(leaderboard, tables=()),
+        ),
+        headline=("rmse", "rmse_drawdown", "success_rate"),
+        claims=None,
+        quantities=Quantities(
+            drawdown=("rmse_drawdown", "Drawdown (RMSE)"),
+            quality=("rmse", "RMSE after training"),
+            more_is_better=False,
+            histories={"Error": ("train_loss", "rmse")},
+            judged=("rmse", ""),
+            sequences={"error": "Points off by more than 0.05 (%)", "in_force": "Edits so far in force (%)"},
+        ),
+    )
 
     def prepare(self, chosen: CurveBenchmark, folder: Path) -> str:
         counts = chosen.data.options
@@ -249,9 +299,9 @@ class CurveTask(Task):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            history.append({"epoch": epoch, "train_loss": loss.item()})
+            history.append({"epoch": epoch, "train_loss": loss.item(), "rmse": rmse(model, data.tuning)})
             on_epoch(history[-1])
-        error = rmse(model, data.tuning)
+        error = history[-1]["rmse"]
         description = CurveDescription(key.training, chosen.epochs, chosen.epochs, error, data.fingerprint)
         return Made(model, description, f"rmse {error:.3f}", history, time.perf_counter() - began)
 
@@ -278,9 +328,9 @@ SINE = {
     "task": "curve",
     "note": "A sine, and a network of three layers.",
     "data": {"dataset": "sine", "options": {"train": 200, "tuning": 60, "test": 80}},
-    "trainings": {"plain": {"recipe": "plain", "epochs": 300, "lr": 0.01}},
+    "trainings": {"plain": {"recipe": "plain", "epochs": 60, "lr": 0.02}},
     "editors": {
-        "gd": {"trials": 6, "max_steps": 30, "ranges": {"lr": [0.003, 0.3]}, "layers": {"plain": ["all", "4"]}},
+        "gd": {"trials": 6, "max_steps": 30, "ranges": {"lr": [1e-4, 0.1]}, "layers": {"plain": ["all", "4"]}},
         "covariance": {"trials": 2, "layers": {"plain": ["4"]}},
     },
     "tuning": {"edits": 12, "control_size": 20, "min_success": 75.0},
@@ -288,17 +338,19 @@ SINE = {
     "analysis": {"cells": [["plain", "gd", "all"]]},
     "sequences": {"edits": 5, "orders": 2, "cells": [["plain", "gd", "all"]]},
 }
-STAGES = (prepare, train, tune, evaluate, analyse, sequences)
+STAGES = (prepare, train, tune, evaluate, analyse, sequences, report)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
     """The working directory after all stages."""
     register(CurveTask)  # as a decorator above the class, if there were no other tests in this process
     threads, folder = torch.get_num_threads(), tmp_path_factory.mktemp("curve")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(write_project(folder, PARAMS | {"run": ["sine"], "edit_seeds": [0, 1]}, sine=SINE))
-        patch.setattr("pipelines.train.live_training", lambda *run: nullcontext(lambda *numbers: None))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Path("mlflow").mkdir()
+        shutil.copy(empty_database, "mlflow/mlflow.db")
         for stage in STAGES:
             stage("sine")
         yield folder
@@ -348,9 +400,32 @@ def test_curves_and_rows_of_edits_are_of_the_same_task(project):
     assert rows["in_force"][5] == pytest.approx(20 * (records["earlier_in_force"] + records["in_force"])[4::5].mean())
 
 
+def test_a_report_tells_it_without_a_paper_to_compare_with(project):
+    board, folder = read("leaderboard"), Path("results/sine")
+    assert board["rmse_drawdown"].is_monotonic_increasing
+    row = board.set_index(["editor", "layers"]).loc[("gd", "all")]
+    values = [CURVES.summarise(read(f"edits/gd/plain-all{seed}"))["rmse_drawdown"].value for seed in ("", "@1")]
+    assert row["rmse_drawdown"] == pytest.approx(values[0], rel=1e-4)
+    assert row["rmse_drawdown_edit_seeds_std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5, rel=1e-4)
+    assert "| covariance | 4 |" in (folder / "leaderboard.md").read_text()
+    assert read("trainings")["rmse"].item() == pytest.approx(
+        json.loads((folder / "models/plain/model.json").read_text())["rmse"], rel=1e-4
+    )
+    assert {"generality-drawdown.png", "sequences.png", "curves.png", "training-plain.png", "tuning-gd.png"} <= {
+        path.name for path in (folder / "figures").iterdir()
+    }
+    assert "## sine" in Path("results/README.md").read_text()
+    assert json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"].keys() == {
+        "rmse",
+        "rmse_drawdown",
+        "success_rate",
+    }
+    assert set(json.loads(Path("mlflow/sine.json").read_text()).values()) >= {4}  # three rows and a training
+
+
 def test_a_second_run_finds_nothing_to_do(project, capsys):
     before = {path: path.stat().st_mtime_ns for path in Path("results/sine").rglob("*-all*.*")}
-    for stage in STAGES[:-2]:
+    for stage in STAGES[:4]:
         stage("sine")
     assert capsys.readouterr().out.count("unchanged") == 1 + 1 + 2 * 2
     sequences("sine")
