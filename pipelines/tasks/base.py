@@ -50,8 +50,8 @@ class EditSet:
 class Made:
     """A model and the small files about it.
 
-    :ivar description: a dataclass, written as ``model.json``, with the fields ``fingerprint``, ``epoch``, the one that was
-        kept, ``epochs``, and the number by which it was chosen, see ``judged`` of
+    :ivar description: a dataclass, written as ``model.json``, with the fields ``fingerprint``, ``epoch``, the one that
+        was kept, ``epochs``, and the number by which it was chosen, see ``judged`` of
         :class:`pipelines.reporting.tables.presentation.Quantities`.
     :ivar history: the numbers of each epoch; empty for a model that is made without training.
     :ivar seconds: wall time of the training.
