@@ -53,8 +53,8 @@ def draw(
     drawn |= _from_files(layout, quantities)
     for editor, (studies, threshold) in _studies(layout, results).items():
         title = f"Tuning of {figures.editor_title(editor)}"
-        axes = {"y": quantities.drawdown[0], "titles": (_SUCCESS, quantities.drawdown[1])}
-        drawn[f"tuning-{editor}"] = partial(figures.tuning_panels, studies, threshold, title=title, **axes)
+        axes = (_SUCCESS, quantities.drawdown[1])
+        drawn[f"tuning-{editor}"] = partial(figures.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
             drawn[f"training-{folder.name}"] = partial(_training, folder, quantities)

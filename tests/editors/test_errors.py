@@ -269,6 +269,16 @@ def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name: str) -> 
         assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
 
 
+def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name: str) -> None:
+    editor, model = editors.build(name), nn.Linear(3, 2)
+    if not editor.needs_statistics or name == "retrain":  # which keeps them as they are
+        return
+    message = message_of(editor.statistics, model, torch.zeros(2, 4), torch.tensor([0, 1]), None)
+    assert message.startswith("the model fails on inputs of shape (")
+    message = message_of(editor.statistics, model, torch.zeros(2, 3, device="meta"), torch.tensor([0, 1]), None)
+    assert message == "the inputs are on meta, the model is on cpu"
+
+
 def test_statistics_of_another_editor_are_refused(name: str) -> None:
     editor, other = editors.build(name), editors.build("gd")
     if editor.needs_statistics:

@@ -40,7 +40,7 @@ def table_bars(
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows that should not win dotted.
+    are hatched, those of rows that should not win striped.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
@@ -62,7 +62,7 @@ def table_bars(
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     hatches = np.where(reaches_success(rows), "", "////")
     if unfit is not None:
-        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "...."
+        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "----"
     for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
         colour = style.editor_colour(editor)
         look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
@@ -76,7 +76,7 @@ def table_bars(
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
     ends = np.fmax(rows[drawdown], _column(rows, f"{drawdown}_high"))
-    marks = np.where(hatches == "....", " †", "")  # a short bar shows no dots
+    marks = np.where(hatches == "----", " †", "")  # a short bar shows no stripes
     texts = [f"{value:.2f}{mark}" for value, mark in zip(rows[drawdown], marks, strict=True)]
     _write(left, ends, places, texts, xytext=(6, 0), ha="left")
     right.plot(rows[quality], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
@@ -89,7 +89,7 @@ def table_bars(
         keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
-    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "....": f"† {unfit[1]}" if unfit else ""}
+    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "----": f"† {unfit[1]}" if unfit else ""}
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)
@@ -126,7 +126,7 @@ def _published(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
 
 def _write(axes: Axes, ends: pd.Series, places: np.ndarray, texts: Sequence[str], **look: Any) -> None:
     """Each text beside the end of its bar."""
-    look |= {"textcoords": "offset points", "va": "center", "fontsize": 9, "path_effects": style.HALO}
+    look |= {"textcoords": "offset points", "va": "center", "fontsize": 9, "bbox": style.BACKING}
     for end, place, text in zip(ends, places, texts, strict=True):
         if np.isfinite(end):
             axes.annotate(text, (end, place), **look)

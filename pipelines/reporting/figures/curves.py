@@ -131,7 +131,7 @@ def _mark(axes: Axes, epoch: int, value: float, judged: tuple[str, str]) -> None
     look = {"ha": "right" if to_left else "left", "va": "bottom" if to_top else "top", "fontsize": 9}
     where = {"xytext": (-10 if to_left else 10, 22 if to_top else -22), "textcoords": "offset points"}
     text = f"chosen: epoch {epoch}\n{judged[0].replace('_', ' ')} {value:.2f} {judged[1]}"
-    axes.annotate(text, (epoch, value), path_effects=style.HALO, **look, **where)
+    axes.annotate(text, (epoch, value), bbox=style.BACKING, **look, **where)
 
 
 @style.styled

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.reporting.figures.style import HALO, SOFT, settle
+from pipelines.reporting.figures.style import BACKING, SOFT, settle
 
 _REACH = 6.0  # how far a marker reaches from its middle, in 1/72 inch
 _DIRECTIONS, _SWEEPS = 24, 4  # in which labels are tried, and how often
@@ -40,7 +40,7 @@ def place_labels(
     :param looks: of each text, where they differ.
     """
     renderer, scale, to_pixels = settle(figure).get_renderer(), figure.dpi / 72, axes.transData.transform
-    look = {"va": "center", "fontsize": 8.5, "zorder": 6, "path_effects": HALO}
+    look = {"va": "center", "fontsize": 8.5, "zorder": 6, "bbox": BACKING}
     every = [look | dict(own) for own in looks or [{}] * len(texts)]
     measured = [figure.text(0, 0, text, **own) for text, own in zip(texts, every, strict=True)]
     sizes = [label.get_window_extent(renderer).size for label in measured]

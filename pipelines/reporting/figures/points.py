@@ -134,7 +134,9 @@ def _draw_points(
 
 def _shade(axes: Axes, reach: float, text: str) -> np.ndarray:
     """Shade everything up to ``reach`` and write there; returns the line (2, 2) along the text."""
-    axes.set_xlim(axes.get_xlim())
+    left, right = axes.get_xlim()
+    room = 0.06 * (right - left)  # for the shade and its text, where no point lies in it
+    axes.set_xlim(min(left, reach - room), max(right, reach))
     axes.axvspan(axes.get_xlim()[0], reach, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
     where = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "top", "rotation": 90}
     axes.text(reach, 0.99, text, fontsize=8.5, color=style.SOFT, **where)

@@ -15,14 +15,13 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 WIDTH, HEIGHT = 8.0, 4.5
 DPI = 150
 MOST_NAMES = 12
 """So many entries a legend may have, and so many points a label of their own: nobody looks up more."""
 INK, SOFT, GRID, FEASIBLE = "#1d2433", "#566074", "#e3e7ee", "#e8f3ee"
-HALO = (withStroke(linewidth=2.5, foreground="white"),)
+BACKING = {"boxstyle": "square,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 HOLLOW = {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": INK}
 RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}

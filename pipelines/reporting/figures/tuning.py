@@ -30,14 +30,13 @@ def tuning_panels(
     studies: Mapping[str, pd.DataFrame],
     threshold: float = REQUIRED_SUCCESS,
     *,
-    y: str = "drawdown",
     titles: tuple[str, str] = ("Success rate (%)", "Drawdown (points)"),
     title: str = "Tuning",
 ) -> Figure:
     """Drawdown against success for the trials of some studies: feasible region shaded, chosen trial ringed.
 
     The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added, and how many trials
-    lie left of the panel. Each frame has the columns ``number, success_rate, feasible, chosen``, ``y`` and the
+    lie left of the panel. Each frame has the columns ``number, success_rate, drawdown, feasible, chosen`` and the
     hyperparameters. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the whole control
     set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a logarithmic scale that
     all panels share.
@@ -48,7 +47,7 @@ def tuning_panels(
     if not studies:
         raise ValueError("figure of tuning: there are no studies to show")
     for study, trials in studies.items():
-        require(trials, ["number", "success_rate", y, "feasible", "chosen"], f"figure of tuning, {study!r}")
+        require(trials, ["number", "success_rate", "drawdown", "feasible", "chosen"], f"figure of tuning, {study!r}")
     together = pd.concat(studies.values(), ignore_index=True)
     norm = _norm(together)
     columns = min(len(studies), 3)
@@ -57,8 +56,9 @@ def tuning_panels(
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     words = {}
     for axes, (study, trials) in zip(panels, studies.items(), strict=False):
-        decided = trials.assign(_decisive=trials["rescored"].fillna(trials[y]) if "rescored" in trials else trials[y])
-        words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, y, norm)]
+        drawdown = trials["drawdown"]
+        decided = trials.assign(_decisive=trials["rescored"].fillna(drawdown) if "rescored" in trials else drawdown)
+        words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, norm)]
     for axes in panels[len(studies) :]:
         axes.set_visible(False)
     figure.supxlabel(titles[0], fontsize=10)
@@ -73,7 +73,7 @@ def tuning_panels(
     return figure
 
 
-def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, norm: LogNorm | None) -> str:
+def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNorm | None) -> str:
     """Draw a study; returns what its title says of the chosen trial and of those that are not shown."""
     # From its worst trial on, but not far from the required success, where trials are compared.
     width = 100 - float(np.clip(trials["success_rate"].min(), threshold - 35, threshold - 5))
@@ -86,15 +86,16 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, y: str, norm
         if not rows.empty:
             look = {"color": _PLAIN} if norm is None else {"c": rows["lr"], "cmap": "viridis", "norm": norm}
             look |= {"marker": marker, "s": 46, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
-            axes.scatter(rows["success_rate"], rows[y], **look)
+            axes.scatter(rows["success_rate"], rows["drawdown"], **look)
     if "rescored" in inside:
         finalists = inside[inside["rescored"].notna()]
-        axes.vlines(finalists["success_rate"], finalists[y], finalists["rescored"], color=style.INK, linewidth=0.9)
-        axes.plot(finalists["success_rate"], finalists["rescored"], "D", linestyle="none", zorder=3.5, **_DIAMOND)
+        where, before, after = finalists["success_rate"], finalists["drawdown"], finalists["rescored"]
+        axes.vlines(where, before, after, color=style.INK, linewidth=0.9)
+        axes.plot(where, after, "D", linestyle="none", zorder=3.5, **_DIAMOND)
     chosen = inside[inside["chosen"].astype(bool)]
     axes.plot(chosen["success_rate"], chosen["_decisive"], linestyle="none", zorder=4, **style.RING)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    drawdowns = pd.concat([inside[y], inside["_decisive"]])
+    drawdowns = pd.concat([inside["drawdown"], inside["_decisive"]])
     if inside.empty:
         axes.set_ylim(0, 1)
         axes.set_yticks([])

@@ -36,7 +36,7 @@ def test_generality_is_counted_on_other_pictures_of_the_edited_image(
     assert partly > 0
 
 
-def test_views_are_fresh_for_every_request(model: nn.Sequential, dataset: Dataset) -> None:
+def test_the_pictures_are_fresh_for_every_request(model: nn.Sequential, dataset: Dataset) -> None:
     class Spy(Augmentation):
         seen: list[Tensor] = []  # noqa: RUF012
 
@@ -52,7 +52,7 @@ def test_views_are_fresh_for_every_request(model: nn.Sequential, dataset: Datase
     assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * GENERALITY_COPIES
 
 
-def test_without_views_nothing_else_changes(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
+def test_without_generality_all_else_stays(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
     none = {"views": 0, "views_before": 0, "views_after": 0}
     assert score(scorer, generality=False) == [replace(record, **none) for record in score(scorer)]

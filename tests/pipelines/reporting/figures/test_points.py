@@ -131,6 +131,15 @@ def test_a_front_has_curves_of_its_editors_beside_it_and_shade_up_to_a_reference
     assert "before the edit" in names(figure)
 
 
+def test_a_reference_that_lies_beyond_every_point_is_inside_the_figure(table1):
+    frame = table1.assign(generality=[60.0, 65.0, 90.0, 70.0])
+    axes = scatter(frame, "generality", more_is_better=True, reference=(0.0, "before the edit")).axes[0]
+    (shade,) = axes.patches
+    left, right = axes.get_xlim()
+    assert left == shade.get_x() < 0.0 == shade.get_x() + shade.get_width()
+    assert right > 90.0
+
+
 def test_names_tell_the_training_where_it_differs_and_no_leader_crosses_another_name(table2):
     models = ["plain"] * 4 + ["mine", "longer", "other", "plain", "mine", "longer"]
     spread = {"test_error": 2.0 + 0.03 * np.arange(10), "drawdown": 2.0 + 0.02 * np.arange(10)}
