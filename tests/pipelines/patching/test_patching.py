@@ -7,13 +7,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import benchmarks.data.torchvision_cpu  # noqa: F401  must come before torchvision
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
 
+import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from baselines.model_files import load_model
 from benchmarks import metrics
 from benchmarks.data import dataset
