@@ -127,7 +127,7 @@ class Task(ABC):
     settings: ClassVar[type[Benchmark]]
     """The class that reads such a configuration."""
     data_file: ClassVar[str]
-    """In the folder of prepared data, the JSON file that says what they are: their ``source`` in words, ``fingerprint``,
+    """In the folder of prepared data, the JSON file that says what they are: their ``source`` in words, ``fingerprint``
     and how many there are by split.
     """
     measures: ClassVar[Measures]
