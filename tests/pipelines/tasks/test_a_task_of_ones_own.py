@@ -40,7 +40,7 @@ from pipelines.report import report
 from pipelines.reporting.tables.paper import leaderboard
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.sequences import sequences
-from pipelines.tasks import load_settings, register
+from pipelines.tasks import register
 from pipelines.tasks.base import EditSet, Made, Task
 from pipelines.tasks.curves import FACTORS
 from pipelines.train import train
@@ -333,10 +333,10 @@ SINE = {
     "data": {"dataset": "sine", "options": {"train": 200, "tuning": 60, "test": 80}},
     "trainings": {"plain": {"recipe": "plain", "epochs": 60, "lr": 0.02}},
     "editors": {
-        "gd": {"trials": 6, "max_steps": 30, "ranges": {"lr": [1e-4, 0.1]}, "layers": {"plain": ["all", "4"]}},
+        "gd": {"trials": 6, "max_steps": 30, "ranges": {"lr": [1e-3, 0.1]}, "layers": {"plain": ["all", "4"]}},
         "covariance": {"trials": 2, "layers": {"plain": ["4"]}},
     },
-    "tuning": {"edits": 12, "control_size": 20, "min_success": 75.0},
+    "tuning": {"edits": 12, "control_size": 20, "min_success": 60.0},
     "evaluation": {"edits": 14, "shard": 5},
     "analysis": {"cells": [["plain", "gd", "all"]]},
     "sequences": {"edits": 5, "orders": 2, "cells": [["plain", "gd", "all"]]},
@@ -404,26 +404,21 @@ def test_curves_and_rows_of_edits_are_of_the_same_task(project):
 
 
 def test_a_report_tells_it_without_a_paper_to_compare_with(project):
-    board, folder = read("leaderboard"), Path("results/sine")
-    assert board["rmse_drawdown"].is_monotonic_increasing
-    row = board.set_index(["editor", "layers"]).loc[("gd", "all")]
+    board, folder = read("leaderboard").set_index(["editor", "layers"]), Path("results/sine")
+    assert set(board.index) == {("gd", "all"), ("gd", "4"), ("covariance", "4")}
+    row = board.loc[("gd", "all")]
     values = [CURVES.summarise(read(f"edits/gd/plain-all{seed}"))["rmse_drawdown"].value for seed in ("", "@1")]
     assert row["rmse_drawdown"] == pytest.approx(values[0], rel=1e-4)
     assert row["rmse_drawdown_edit_seeds_std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5, rel=1e-4)
     assert "| covariance | 4 |" in (folder / "leaderboard.md").read_text()
-    assert read("trainings")["rmse"].item() == pytest.approx(
-        json.loads((folder / "models/plain/model.json").read_text())["rmse"], rel=1e-4
-    )
-    assert {"generality-drawdown.png", "sequences.png", "curves.png", "training-plain.png", "tuning-gd.png"} <= {
-        path.name for path in (folder / "figures").iterdir()
-    }
+    model = json.loads((folder / "models/plain/model.json").read_text())
+    assert read("trainings")["rmse"].item() == pytest.approx(model["rmse"], rel=1e-4)
+    figures = ("generality-drawdown", "steps-drawdown", "sequences", "curves", "training-plain", "tuning-gd")
+    assert {f"{name}.png" for name in figures} <= {path.name for path in (folder / "figures").iterdir()}
     assert "## sine" in Path("results/README.md").read_text()
-    assert json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"].keys() == {
-        "rmse",
-        "rmse_drawdown",
-        "success_rate",
-    }
-    assert set(json.loads(Path("mlflow/sine.json").read_text()).values()) >= {4}  # three rows and a training
+    metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
+    assert metrics == {name: pytest.approx(row[name], abs=1e-4) for name in ("rmse", "rmse_drawdown", "success_rate")}
+    assert json.loads(Path("mlflow/sine.json").read_text())["created"] == 4  # three rows and a training
 
 
 def test_a_second_run_finds_nothing_to_do(project, capsys):
@@ -438,9 +433,7 @@ def test_a_second_run_finds_nothing_to_do(project, capsys):
 
 def test_what_it_cannot_do_and_what_is_wrong_in_its_configuration_is_one_sentence(project, tmp_path):
     def complaint(**changes: dict) -> str:
-        folder = write_project(
-            tmp_path / str(len(list(tmp_path.iterdir()))), PARAMS | {"run": ["sine"]}, sine=SINE | changes
-        )
+        folder = write_project(tmp_path, PARAMS | {"run": ["sine"]}, sine=SINE | changes)
         with pytest.raises(InputError) as refused:
             tune("sine", params=folder / "params.yaml")
         return str(refused.value)
@@ -449,4 +442,3 @@ def test_what_it_cannot_do_and_what_is_wrong_in_its_configuration_is_one_sentenc
     assert "sine.yaml: trainings.plain.lr should be greater than 0, not -1" in complaint(trainings={"plain": slow})
     asked = complaint(editors={"gd": {"views": 2, "layers": {"plain": ["all"]}}})
     assert asked == "sine plain/gd/all: a curve is edited without views and without a margin"
-    assert load_settings().benchmark("sine").trainings["plain"].lr == 0.01
