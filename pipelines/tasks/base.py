@@ -130,10 +130,8 @@ class Task(ABC):
     """In the folder of prepared data, the JSON file that says what they are: their ``source`` in words, ``fingerprint``
     and how many there are by split.
     """
-    measures: ClassVar[Measures]
-    """The metrics that records give, and which of them is the drawdown."""
     presentation: ClassVar[Presentation]
-    """What tables and pages say."""
+    """What tables and pages say, the metrics that records give among it."""
     rescorable: ClassVar[int] = 20
     """The best trials of a search are looked at on the whole split if it is at most so many times as large as the
     control examples of an edit; 0 for never. Looking at a larger one would cost more than all of the search."""
@@ -141,6 +139,11 @@ class Task(ABC):
     """The tables that :meth:`analyse` makes, and the columns that each starts with."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions run.json names besides those that every task needs."""
+
+    @property
+    def measures(self) -> Measures:
+        """The metrics that records give, and which of them is the drawdown."""
+        return self.presentation.measures
 
     # Data
 

@@ -252,11 +252,9 @@ class CurveTask(Task):
     name = "curve"
     settings = CurveBenchmark
     data_file = "points.json"
-    measures = CURVES
     presentation = Presentation(
         measures=CURVES,
         quality=lambda cell, description: Rmse(description["rmse"], description["test_points"]),
-        tables=(),
         leaderboard=Table(
             name="leaderboard",
             title="Leaderboard of {benchmark}",
@@ -265,7 +263,6 @@ class CurveTask(Task):
             rows=partial(leaderboard, tables=()),
         ),
         headline=("rmse", "rmse_drawdown", "success_rate"),
-        claims=None,
         quantities=Quantities(
             drawdown=("rmse_drawdown", "Drawdown (RMSE)"),
             quality=("rmse", "RMSE after training"),
