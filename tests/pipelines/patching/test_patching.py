@@ -232,6 +232,7 @@ def test_any_classifier_of_torchvisions_is_patched_and_restored(name: str, pictu
 
 
 def test_the_order_of_numbered_folders_is_said_unless_it_is_given(pictures: Path, run) -> None:
+    torch.manual_seed(0)
     torch.save(torchvision_networks.make_whole("resnet18", classes=12).state_dict(), "model.pth")
     for number in range(12):
         Path(f"control/{number}").mkdir(parents=True)
