@@ -73,7 +73,8 @@ class Measures:
 
     :ivar drawdown: the metric that tuning minimises.
     :ivar quality: the name of the :class:`Quality` of its models.
-    :ivar means: by name, a function from records to a value for each edit.
+    :ivar means: by name, a function from records to a value for each edit. Rankings need ``num_steps``, ``generality``
+        and ``generality_before``, that of the network that is not edited yet.
     :ivar shares: by name, the column that says for each edit yes or no; ``success_rate`` is one of them.
     :ivar columns: how each of these is shown.
     :ivar asked: the columns that say what is asked: two rows that agree in them met the same edits.

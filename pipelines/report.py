@@ -149,9 +149,16 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
-    pieces = {name: json.loads(path.read_text()) for name, path in files.items()}
+    pieces = {name: _read_times(path) for name, path in files.items()}
     of_tables = provenance.of_tables(spent | {"report": {"seconds": 0.0}})
     return {"stages": spent, "tables_and_figure_2": of_tables, **pieces}
+
+
+def _read_times(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
 
 
 def _write_json(path: Path, content: dict) -> None:

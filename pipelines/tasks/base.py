@@ -50,9 +50,8 @@ class EditSet:
 class Made:
     """A model and the small files about it.
 
-    :ivar description: a dataclass, written as ``model.json``, with the fields ``fingerprint``, ``epoch``, the one that was
-        kept, ``epochs``, and the number by which it was chosen, see ``judged`` of
-        :class:`pipelines.reporting.tables.presentation.Quantities`.
+    :ivar description: a dataclass, written as ``model.json``, with ``fingerprint``, the ``epoch`` that was kept, of
+        ``epochs``, and the number it was chosen by (:attr:`pipelines.reporting.tables.presentation.Quantities.judged`).
     :ivar history: the numbers of each epoch; empty for a model that is made without training.
     :ivar seconds: wall time of the training.
     :ivar files: further small files by name: tables as CSV, mappings as JSON.
@@ -128,11 +127,11 @@ class Task(ABC):
     settings: ClassVar[type[Benchmark]]
     """The class that reads such a configuration."""
     data_file: ClassVar[str]
-    """In the folder of prepared data, the file that says what they are, their fingerprint included."""
-    measures: ClassVar[Measures]
-    """The metrics that records give, and which of them is the drawdown."""
+    """In the folder of prepared data, the JSON file that says what they are: their ``source`` in words, ``fingerprint``
+    and how many there are by split.
+    """
     presentation: ClassVar[Presentation]
-    """What tables and pages say."""
+    """What tables and pages say, the metrics that records give among it."""
     rescorable: ClassVar[int] = 20
     """The best trials of a search are looked at on the whole split if it is at most so many times as large as the
     control examples of an edit; 0 for never. Looking at a larger one would cost more than all of the search."""
@@ -140,6 +139,11 @@ class Task(ABC):
     """The tables that :meth:`analyse` makes, and the columns that each starts with."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions run.json names besides those that every task needs."""
+
+    @property
+    def measures(self) -> Measures:
+        """The metrics that records give, and which of them is the drawdown."""
+        return self.presentation.measures
 
     # Data
 

@@ -23,8 +23,6 @@ from pipelines.tasks.scoring import identity, informed, scorer_of
 FACTORS = (0.4, 0.63, 0.8, 1.0, 1.25, 1.6, 2.5)
 """By which the tuned learning rate is multiplied."""
 STRENGTH = "lr"
-_BESIDE = ("success_rate", "num_steps", "generality")
-"""The metrics beside the drawdown, of those that the task has."""
 _ENDS = ("", "_low", "_high")
 
 
@@ -44,8 +42,7 @@ def curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     Each is kept as a file of its own and made again only if something changed.
 
     :returns: one row per factor: the cell's names, ``factor, lr, edits`` and the drawdown, ``success_rate, num_steps,
-        generality``, as far as the task has them, each with ``_low`` and ``_high`` (95 %); none for an editor without a
-        learning rate.
+        generality``, each with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
@@ -93,8 +90,7 @@ def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) ->
     summary = measures.summarise(frame)
     ends = {
         f"{name}{end}": value
-        for name in (measures.drawdown, *_BESIDE)
-        if name in summary
+        for name in (measures.drawdown, "success_rate", "num_steps", "generality")
         for end, value in zip(_ENDS, astuple(summary[name]), strict=True)
     }
     return {"edits": len(frame), **ends}

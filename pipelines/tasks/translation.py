@@ -236,7 +236,6 @@ class TranslationTask(Task):
     name = "translation"
     settings = TranslationBenchmark
     data_file = corpus.DESCRIPTION
-    measures = TRANSLATIONS
     presentation = TRANSLATORS
     rescorable = 0  # decoding the whole split for each of the best trials would cost too much
     packages = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")

@@ -14,7 +14,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines.reporting.claims.definitions import metrics_of
 from pipelines.reporting.claims.judging import count
-from pipelines.reporting.tables.markdown import Sheet, code, escape, value
+from pipelines.reporting.tables.markdown import Sheet, code, escape, interval, value
 from pipelines.reporting.tables.paper import WORKAROUNDS
 from pipelines.reporting.tables.presentation import Presentation, Table
 
@@ -166,12 +166,13 @@ def _headline(found: _Found) -> str:
     board, measures = found.board, found.told.measures
     others = ~board["editor"].isin(WORKAROUNDS)
     best, name = board.loc[others.idxmax()], measures.drawdown
-    words, unit = metrics_of(measures)[name].label, measures.columns[name].unit
+    words, column = metrics_of(measures)[name].label, measures.columns[name]
+    smallest = f"{value(best[name], column)} {column.unit}"
     aside = "" if others.all() else ", lookup cache and retraining aside"
     quality = measures.columns[measures.quality]
     return (
-        f"Smallest {words} of an editor{aside}: **{best[name]:.2f} {unit}** "
-        f"[{best[f'{name}_low']:.2f}, {best[f'{name}_high']:.2f}] by {code(best['editor'])} on {code(best['layers'])} "
+        f"Smallest {words} of an editor{aside}: **{smallest.strip()}** "
+        f"{interval(best, name, column)} by {code(best['editor'])} on {code(best['layers'])} "
         f"of the {code(best['training'])} model ({best['success_rate']:.1f} % of {best['edits']} edits succeeded, "
         f"generality {best['generality']:.0f} %; {metrics_of(measures)[measures.quality].label} "
         f"{value(best[measures.quality], quality)})."

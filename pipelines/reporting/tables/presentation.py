@@ -86,10 +86,9 @@ class Presentation:
     """All that is particular to one kind of task, whichever the benchmark.
 
     :ivar quality: reads how good a cell's model is before any edit, from what evaluation wrote down about the cell.
-    :ivar tables: the paper's.
     :ivar headline: the main metrics: the model's quality, the drawdown, the success rate first.
-    :ivar claims: the file of the paper's claims; None where it makes none.
     :ivar quantities: what figures show.
+    :ivar tables: the paper's, and ``claims`` the file of its claims; a task that no paper is about has neither.
     :ivar edited: what is edited, in words.
     :ivar note: what a reader of a cell's row should know of its training and editor, such as
         ``trained with clip_norm 10``; else nothing.
@@ -102,11 +101,11 @@ class Presentation:
 
     measures: Measures
     quality: Callable[[Cell, Mapping[str, Any]], Quality]
-    tables: tuple[Table, ...]
     leaderboard: Table
     headline: tuple[str, ...]
-    claims: Path | None
     quantities: Quantities
+    tables: tuple[Table, ...] = ()
+    claims: Path | None = None
     edited: str = "the test split"
     note: Callable[[Settings, Cell], str] = lambda settings, cell: ""
     published_training: Callable[[Settings, str, str], str] = lambda settings, benchmark, training: training

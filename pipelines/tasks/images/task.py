@@ -12,7 +12,6 @@ from baselines import dknn
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
-from benchmarks.scoring.measures import IMAGES
 from benchmarks.scoring.scorer import Scorer
 from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
@@ -32,7 +31,6 @@ class ImageTask(Task):
     name = "images"
     settings = ImageBenchmark
     data_file = "dataset.json"
-    measures = IMAGES
     presentation = CLASSIFIERS
     analysis_tables = figure2.TABLES
 

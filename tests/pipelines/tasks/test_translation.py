@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,7 +46,7 @@ SMALL = {
 }
 RUN = PARAMS | {"run": ["toy"]}
 RESULTS = "results/toy"
-STAGES = ("prepare", "train", "tune", "evaluate", "analyse")
+STAGES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,41 @@ def test_a_trade_off_curve_is_of_bleu(made):
     assert tuned["generality"] == pytest.approx(
         100 * (records["views_after"] / records["views"])[near].mean(), rel=1e-3
     )
+
+
+def test_a_report_says_what_records_say_beside_what_is_published(made):
+    table = read(made, "table6.csv").set_index(["training", "editor"])
+    row, drawdowns = table.loc[("plain", "rmsprop_1e-3")], []
+    for seed in ("", "@1"):
+        records = read(made, f"edits/rmsprop_1e-3/plain{seed}-last_decoder_layer.csv")
+        drawdowns.append((records["bleu_before"] - records["bleu_after"]).abs().mean())
+    assert row["bleu_drawdown"] == pytest.approx(drawdowns[0], rel=1e-4)
+    assert row["bleu_drawdown_seeds_std"] == pytest.approx(abs(drawdowns[0] - drawdowns[1]) / 2**0.5, rel=1e-4)
+    assert row["bleu_low"] <= row["bleu"] <= row["bleu_high"]
+    assert (row["published_bleu"], row["published_bleu_drawdown"]) == (34.77, 0.76)
+    timings = read(made, "timings.csv").set_index(["training", "editor"])
+    taken = json.loads((made.folder / RESULTS / "translations/plain.timing.json").read_text())
+    assert timings.loc[("plain", "rmsprop_1e-3"), "decoding_seconds"] == taken["seconds"]
+    board = read(made, "leaderboard.csv")
+    assert board["published_bleu_drawdown"].notna().sum() <= 2  # neither tuned rows nor views are the paper's
+    run = json.loads((made.folder / RESULTS / "run.json").read_text())
+    assert run["packages"]["fairseq-fixed"]
+    assert run["data"]["sizes"] == {"training": 60, "validation": 8, "test": 10}
+
+
+def test_pages_show_what_was_said_wanted_and_done(made):
+    records = read(made, "edits/rmsprop_1e-3/plain-last_decoder_layer.csv")
+    page = (made.folder / RESULTS / "examples.md").read_text()
+    shown = records[~records["trivial"]].iloc[0]
+    for text in (shown["source"], shown["before"], shown["target"], shown["after"]):
+        assert re.sub(r"([\\|*`])", r"\\\1", text).replace("<", "&lt;") in page
+    pages = [made.folder / RESULTS / f"{name}.md" for name in ("table6", "leaderboard", "examples", "claims")]
+    table, *_, index = texts = [path.read_text("utf-8") for path in (*pages, made.folder / "results/README.md")]
+    assert "case:lc" in table
+    assert "2 sentences near the edited one had to follow too" in texts[1]
+    assert "Smallest BLEU drawdown" in index
+    assert "](toy/examples.md)" in index
+    assert not any("nan" in text.lower().split() for text in texts)
 
 
 def test_again_it_changes_nothing_and_says_so_and_what_is_lost_comes_back_byte_by_byte(project):

@@ -136,7 +136,8 @@ def test_a_reference_that_lies_beyond_every_point_is_inside_the_figure(table1):
     axes = scatter(frame, "generality", more_is_better=True, reference=(0.0, "before the edit")).axes[0]
     (shade,) = axes.patches
     left, right = axes.get_xlim()
-    assert left == shade.get_x() < 0.0 == shade.get_x() + shade.get_width() and right > 90.0
+    assert left == shade.get_x() < 0.0 == shade.get_x() + shade.get_width()
+    assert right > 90.0
 
 
 def test_names_tell_the_training_where_it_differs_and_no_leader_crosses_another_name(table2):

@@ -1,0 +1,147 @@
+"""The last stage: everything is told from the small files of the others, the same way every time."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.pipelines.conftest import Project
+
+RESULTS = "results/digits"
+
+
+@pytest.fixture(scope="module")
+def reported_once(tuned_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after all stages; not to be written to."""
+    project = tuned_once.copy(tmp_path_factory.mktemp("reported") / "project")
+    for stage in ("analyse", "sequences", "report"):
+        project.succeed(stage, "digits")
+    return project
+
+
+@pytest.fixture
+def reported(reported_once: Project, tmp_path: Path) -> Project:
+    """A project of the test's own after all stages."""
+    return reported_once.copy(tmp_path / "project")
+
+
+def names(project: Project, below: str) -> set[str]:
+    return {path.name for path in (project.folder / RESULTS / below).iterdir()}
+
+
+def test_tables_figures_and_pages_are_there_and_say_what_records_say(reported_once):
+    board = pd.read_csv(reported_once.folder / RESULTS / "leaderboard.csv")
+    assert len(board) == 4
+    for row in board.to_dict("records"):
+        records = pd.read_csv(reported_once.folder / RESULTS / f"edits/{row['editor']}/plain-{row['layers']}.csv")
+        change = (records["wrong_after"] - records["wrong_before"]).abs() / records["control_size"]
+        assert row["drawdown"] == pytest.approx(100 * change.mean(), rel=1e-5)
+    for table, rows in (("table1", 2), ("table2", 4)):
+        assert len(pd.read_csv(reported_once.folder / RESULTS / f"{table}.csv")) == rows
+    kinds = ("table1.png", "table1.svg", "figure2.png", "sequences.png", "curves.png", "training-plain.png")
+    assert {*kinds, "tuning-gd.png", "generality-drawdown.svg"} <= names(reported_once, "figures")
+    last = pd.read_csv(reported_once.folder / RESULTS / "sequences.csv").groupby("editor").last()
+    page = (reported_once.folder / RESULTS / "sequences.md").read_text()
+    for error, spread in zip(last["error"], last["error_std"], strict=True):
+        assert f"{error:.1f} ± {spread:.1f}" in page
+    index = (reported_once.folder / "results/README.md").read_text()
+    for file in ("table1.md", "sequences.md", "claims.md", "figures/figure2.png"):
+        assert f"](digits/{file})" in index
+    assert "> **Warning:** MLflow was not filled" in index  # no server answers here
+
+
+def test_a_run_is_described_by_what_made_it(reported_once):
+    run = json.loads((reported_once.folder / RESULTS / "run.json").read_text())
+    data = json.loads((reported_once.folder / "data/digits/dataset.json").read_text())
+    assert (run["seed"], run["training_seeds"], run["edit_seeds"]) == (0, [0], [0])
+    assert run["packages"]["optuna"] == importlib.metadata.version("optuna")
+    assert run["data"]["fingerprint"] == data["fingerprint"]
+    assert run["data"]["sizes"] == {"training": 1677, "tuning": 60, "test": 60}
+    assert run["parameters"]["benchmark"]["tuning"]["edits"] == 12
+    seconds = run["seconds"]
+    assert seconds.keys() == {"stages", "tables_and_figure_2", "train/plain", "tune/gd", "tune/rmsprop"}
+    assert seconds["tune/gd"].keys() == {"plain-all", "plain-chain4"}
+    assert seconds["stages"].keys() == {"prepare", "train", "tune", "evaluate", "analyse", "sequences"}
+
+
+def test_a_report_needs_neither_data_nor_weights_and_again_it_changes_nothing(reported):
+    before = reported.files("results")
+    for folder in ("data", "models", "descriptors"):
+        shutil.rmtree(reported.folder / folder)
+    reported.succeed("report", "digits")
+    assert reported.files("results") == before
+
+
+def test_what_is_gone_leaves_the_pages(reported):
+    reported.change(analysis__cells=[], sequences=None)
+    for stage in ("analyse", "sequences", "report"):
+        reported.succeed(stage, "digits")
+    assert not [name for name in names(reported, "figures") if name.startswith(("figure2", "sequences", "curves"))]
+    assert not {"sequences.md", "sequences.csv"} & names(reported, "")
+    index = (reported.folder / "results/README.md").read_text()
+    assert "figure2" not in index
+    assert "sequences" not in index
+
+
+def test_a_row_that_no_trial_made_feasible_says_so(reported):
+    reported.change(editors__gd__ranges={"lr": [1.0e-9, 1.0e-8]}, editors__gd__layers={"plain": ["all"]})
+    for stage in ("tune", "evaluate", "report"):
+        reported.succeed(stage, "digits")
+    board = pd.read_csv(reported.folder / RESULTS / "leaderboard.csv").set_index("editor")
+    assert "no trial of the tuning reached 97.5 % success" in board.loc["gd", "note"]
+    assert board.loc["gd", "note"] in (reported.folder / RESULTS / "leaderboard.md").read_text()
+
+
+def test_rows_whose_values_were_given_stand_in_tables_too(reported):
+    row = {"method": "rmsprop", "trials": 0, "fixed": {"lr": 2e-3}, "layers": {"plain": ["all", "chain4"]}}
+    reported.change(editors__gd=row, analysis__cells=[], sequences=None)
+    for stage in ("tune", "evaluate", "report"):
+        reported.succeed(stage, "digits")
+    board = pd.read_csv(reported.folder / RESULTS / "leaderboard.csv")
+    assert board[board["editor"] == "gd"]["lr"].tolist() == [2e-3, 2e-3]
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("edits/gd/plain-all.json", "edits/gd/plain-all.json is missing: run `python -m pipelines.evaluate digits gd`"),
+        ("tuned/gd/timing.json", "tuned/gd/timing.json is broken"),
+        ("models/plain/timing.json", "models/plain/timing.json is broken"),
+        ("stages.json", "stages.json is broken"),
+    ],
+)
+def test_a_file_that_is_missing_or_broken_is_named_in_one_sentence(reported, file, sentence):
+    path = reported.folder / RESULTS / file
+    path.unlink() if "missing" in sentence else path.write_text("{")
+    ended = reported.run("report", "digits")
+    assert ended.code == 2, ended
+    *_, last = ended.errors.splitlines()
+    assert last.startswith("error: ")
+    assert sentence in last
+    assert "Traceback" not in ended.errors
+
+
+def test_what_there_is_nothing_of_is_one_sentence(reported):
+    reported.change(editors={"gd": {}}, analysis__cells=[], sequences=None)
+    ended = reported.run("report", "digits")
+    said = "error: there is nothing to report on digits: no editor's block names `layers`"
+    assert (ended.code, ended.errors.splitlines()[-1]) == (2, said)
+    ended = reported.run("report", "mnist")
+    assert ended.code == 2
+    assert "benchmark: unknown 'mnist'" in ended.errors
+
+
+def test_a_disk_that_takes_no_more_is_named(reported):
+    reported.change(note="Another one.")
+    before = reported.files(RESULTS)
+    ended = reported.run("report", "digits", LARGEST_FILE="100")
+    assert ended.code == 2, ended
+    assert "File too large" in ended.errors.splitlines()[-1]
+    assert "Traceback" not in ended.errors
+    assert reported.files(RESULTS) == before
+    assert not list(reported.folder.rglob(".partial-*"))
