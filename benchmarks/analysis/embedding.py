@@ -78,7 +78,7 @@ def inception(weights: Path, device: torch.device) -> Embedding:
     """
     from torchvision.models import inception_v3
 
-    network = inception_v3(weights=None, init_weights=False, transform_input=True)
+    network = inception_v3(weights=None, init_weights=False, transform_input=True, aux_logits=False)
     load_weights(network, weights)
     network.fc = nn.Identity()
     network = network.to(device).eval()

@@ -52,7 +52,9 @@ def test_the_pictures_are_fresh_for_every_request(model: nn.Sequential, dataset:
     assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * GENERALITY_COPIES
 
 
-def test_without_generality_all_else_stays(model: nn.Sequential, dataset: Dataset, requests: EditRequests) -> None:
+def test_without_generality_nothing_else_changes(
+    model: nn.Sequential, dataset: Dataset, requests: EditRequests
+) -> None:
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
     none = {"views": 0, "views_before": 0, "views_after": 0}
     assert score(scorer, generality=False) == [replace(record, **none) for record in score(scorer)]

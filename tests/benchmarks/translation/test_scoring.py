@@ -157,7 +157,7 @@ def test_an_edit_with_views_holds_for_sentences_near_its_own_which_are_others_th
     careful = editors.build("rmsprop", lr=1e-3, max_steps=100)
     asking = TranslationScorer(translator, "last_decoder_layer", small_corpus, requests, views=3)
     followed = {"with": 0, "without": 0, "asked": 0}
-    for row, one in enumerate(requests):
+    for row, one in enumerate(requests[:4]):
         near = perturbed(one.source, small_corpus.source, 8, one.seed)
         looked_at, asked = near[:5], near[5:]
         assert not {tuple(source.tolist()) for source in asked} & {tuple(source.tolist()) for source in looked_at}
@@ -180,7 +180,7 @@ def test_views_that_do_not_follow_do_not_make_an_edit_fail(translator, small_cor
     whole, _ = asking.edit(editors.build("rmsprop", lr=2e-3, max_steps=60), range(len(requests)))
     found, held = [], []
     for row, (one, enough) in enumerate(zip(requests, whole, strict=True)):
-        for steps in range(max(1, enough.steps - 6), enough.steps):  # too few for all of its sentences
+        for steps in {max(1, enough.steps - few) for few in (1, 6)}:  # too few for all of its sentences
             (edit,), _ = asking.edit(editors.build("rmsprop", lr=2e-3, max_steps=steps), [row])
             assert edit.steps == steps
             found.append((bool(edit.succeeded), bool(edit.loss <= 0)))
