@@ -113,7 +113,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
     path, stages = layout.results / "run.json", provenance.read_stages(layout)
     before = json.loads(path.read_text()) if path.exists() else {}
     last = stages.get("evaluate", before)
-    around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings(task.packages)
+    around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings()
     data = layout.data / task.data_file
     block = settings.benchmark(name)
     return {

@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,8 @@ _Stage = TypeVar("_Stage", bound=Callable[..., None])
 OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
 """The stages that the paper's tables and Figure 2 need; ``sequences`` makes what goes beyond them."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "optuna", "mlflow", "dvc", "matplotlib")
+OF_TRANSLATION = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
+"""Packages that only translation needs."""
 
 
 def made_here(device: torch.device) -> dict[str, str]:
@@ -67,8 +69,8 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def surroundings(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Code, hardware and packages; ``packages`` are named besides those that every stage needs."""
+def surroundings() -> dict[str, Any]:
+    """Code, hardware and the versions of packages that are installed."""
     hardware = {"cpu": cpu(), "cores": os.cpu_count(), "machine": platform.machine()}
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()
@@ -76,7 +78,7 @@ def surroundings(packages: Sequence[str] = ()) -> dict[str, Any]:
         "git_commit": git_commit(),
         "hardware": hardware,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
+        "packages": {name: version for name in (*PACKAGES, *OF_TRANSLATION) if (version := _version(name))},
     }
 
 

@@ -137,8 +137,6 @@ class Task(ABC):
     control examples of an edit; 0 for never. Looking at a larger one would cost more than all of the search."""
     analysis_tables: ClassVar[Mapping[str, list[str]]] = {}
     """The tables that :meth:`analyse` makes, and the columns that each starts with."""
-    packages: ClassVar[tuple[str, ...]] = ()
-    """Whose versions run.json names besides those that every task needs."""
 
     @property
     def measures(self) -> Measures:

@@ -238,7 +238,6 @@ class TranslationTask(Task):
     data_file = corpus.DESCRIPTION
     presentation = TRANSLATORS
     rescorable = 0  # decoding the whole split for each of the best trials would cost too much
-    packages = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
     def prepare(self, chosen: TranslationBenchmark, folder: Path) -> str:
         made = corpus.prepare(corpora.make(chosen.data.dataset, **chosen.data.options))

@@ -97,7 +97,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy = Copy(tmp_path_factory.mktemp("end_to_end") / "project")
     for room in (*ROOMS, "results/published"):
         shutil.copytree(ROOT / room, copy.folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "results/claims.yaml"):
         shutil.copy(ROOT / name, copy.folder / name)
     write_project(copy.folder, PARAMS | {"processes": 2}, digits=DIGITS)
     copy.succeed("git", "init", "-q")
@@ -168,12 +168,13 @@ def test_reporting_again_changes_nothing_and_a_server_that_is_away_costs_a_warni
 
 
 def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
-    before = finished.reproducible()
+    before, weights = finished.reproducible(), finished.folder / "models/digits/plain/model.safetensors"
+    trained = weights.stat()
     (finished.folder / "editors/methods/sign.py").write_text(EDITOR)
     row = {"sign": {"trials": 3, "layers": {"plain": ["all", "chain4"]}}}
     write_project(finished.folder, PARAMS | {"processes": 2}, digits=DIGITS | {"editors": DIGITS["editors"] | row})
-    ran = finished.repro()
-    assert sorted(ran) == ["analyse@digits", "evaluate@digits", "report@digits", "sequences@digits", "tune@digits"]
+    finished.repro()
+    assert (weights.stat().st_ino, weights.stat().st_mtime_ns) == (trained.st_ino, trained.st_mtime_ns)
     after = finished.reproducible()
     for name, content in before.items():
         if name.startswith(("tuned/", "edits/")):

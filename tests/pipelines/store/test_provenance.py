@@ -62,10 +62,9 @@ def test_the_commit_says_whether_code_differs_from_it(layout, monkeypatch, uncac
 
 
 def test_surroundings_name_what_computes(monkeypatch):
-    found = provenance.surroundings(("pytest", "no-such-package"))
+    found = provenance.surroundings()
     assert found["packages"]["optuna"] == importlib.metadata.version("optuna")
-    assert found["packages"]["pytest"] == pytest.__version__
-    assert found["packages"]["no-such-package"] is None
+    assert None not in found["packages"].values()
     assert found["hardware"]["cores"] > 0
     assert provenance.machine(torch.device("cpu")).endswith(" cores")
     assert provenance.slug("Some GPU (80 GiB)") == "some-gpu-80-gib"
