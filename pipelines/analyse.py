@@ -12,8 +12,7 @@ import typer
 from pipelines import command
 from pipelines.jobs.cells import tuned_cells
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.store.csv_files import remove_others, write_csv
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, remove_others, write_csv
 from pipelines.store.provenance import timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.curves import columns, curve, folder_of

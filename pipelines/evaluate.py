@@ -20,10 +20,8 @@ from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run, read_tuned, unfinished
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others
-from pipelines.store.layout import EDITOR, LEARNED, Layout
+from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.base import RANDOM, EditSet, Scorer

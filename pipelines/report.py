@@ -25,8 +25,7 @@ from pipelines.reporting.tables import paper, reading, results, trainings
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout
+from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 

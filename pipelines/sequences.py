@@ -20,11 +20,9 @@ from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others, write_csv
+from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, remove_others, write_csv
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.base import RANDOM, EditSet, demand_of

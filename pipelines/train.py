@@ -23,9 +23,8 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import ModelKey, models_of
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
-from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
-from pipelines.store.layout import HISTORY, TIMING, Layout
+from pipelines.store.layout import HISTORY, TIMING, Layout, write_csv
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.base import Made

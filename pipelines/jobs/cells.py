@@ -10,8 +10,7 @@ from typing import Any
 
 from benchmarks.errors import InputError
 from pipelines.config.params import Settings
-from pipelines.store.csv_files import KEYS
-from pipelines.store.layout import Layout, cell, repeated
+from pipelines.store.layout import KEYS, Layout, cell, repeated
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""

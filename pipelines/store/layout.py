@@ -1,11 +1,20 @@
-"""Where everything lies: one place that knows the folders of data, models and results."""
+"""Where everything lies, and how tables and small files are written there: the same bytes for the same content."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipelines.config.names import file_part
+import pandas as pd
+
+from benchmarks.files import file_part, write_atomically
+
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""
@@ -134,3 +143,20 @@ def repeated(name: str, seed: int) -> str:
 def cell(training: str, layers: str, seed: int = 0, edit_seed: int = 0) -> str:
     """The file name of one cell of an editor's results, such as ``plain-chain3``."""
     return file_part(repeated(f"{repeated(training, seed)}-{layers}", edit_seed))
+
+
+def write_csv(path: Path, frame: pd.DataFrame, *, digits: int) -> None:
+    """Write a table without its index, atomically, every float with so many significant digits."""
+    write_atomically(path, frame.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n"))
+
+
+def write_json(path: Path, content: Mapping[str, Any], **options: Any) -> None:
+    """Write a small file that a person can read, atomically; ``options`` are those of ``json.dumps``."""
+    write_atomically(path, json.dumps(content, indent=2, **options) + "\n")
+
+
+def remove_others(folder: Path, wanted: Collection[str]) -> None:
+    """Remove from a folder of results, made if need be, what belongs to none of them any more."""
+    folder.mkdir(parents=True, exist_ok=True)  # DVC misses an output that is not there, even if it is empty
+    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()

@@ -19,11 +19,9 @@ from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others, write_csv
+from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import fingerprint, is_made_of
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, remove_others, write_csv
 from pipelines.tasks.base import demand_of
 from pipelines.tasks.images import edits
 from pipelines.tasks.scoring import data_of, identity, informed
