@@ -78,6 +78,11 @@ class Cell:
         return cell(self.training, self.layers, self.seed, self.edit_seed)
 
     @property
+    def full_name(self) -> str:
+        """The same in a folder of all editors."""
+        return f"{self.editor}-{self.file}"
+
+    @property
     def model(self) -> ModelKey:
         """Whose weights are edited."""
         return ModelKey(self.benchmark, self.training, self.seed)
