@@ -16,10 +16,10 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from editors.compiling import CompilationError
 from pipelines.reporting.figures.saving import save
+from pipelines.store.layout import write_json
 from pipelines.store.provenance import git_commit, machine, slug
-from pipelines.timing import page
+from pipelines.timing import Conditions, Record, from_json, page, to_json
 from pipelines.timing.loops import loops
-from pipelines.timing.rounds import Conditions, Record, from_json, to_json
 
 RESULTS = Path("results/speed")
 
@@ -46,7 +46,7 @@ def measure(patterns: list[str], asked: Conditions, folder: Path = RESULTS) -> N
             kept[loop] = {"commit": commit, "torch": torch.__version__, "turns": asked.turns, **to_json(record)}
             said = page.line(record)
         kept = {known: kept[known] for known in loops() if known in kept}
-        write_atomically(path, json.dumps({"machine": name, "loops": kept}, indent=2) + "\n")
+        write_json(path, {"machine": name, "loops": kept})
         _write_page(path, name, kept)
         print(f"speed {number}/{len(chosen)} {said} ({time.monotonic() - began:.0f} s)", flush=True)
     print(f"speed: {path.with_suffix('.md')}")
@@ -81,38 +81,23 @@ def _read(path: Path) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     # Not typer, so that this also runs where only torch is installed beside numpy, pandas and matplotlib.
     parser = argparse.ArgumentParser(prog="python -m pipelines.speed", description=__doc__)
-    parser.add_argument("--device", default="cpu", help="where to compute: cpu (one thread) or cuda")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute (cpu: one thread)")
     parser.add_argument("--turns", type=int, default=5, help="rounds in which each way is timed (default: 5)")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="LOOP", help=f"names or globs of {list(loops())}")
     given = parser.parse_args(arguments)
+    if given.turns < 1:
+        parser.error(f"--turns must be >= 1, not {given.turns}")
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has no GPU that torch can use")
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as wherever a number is reported
     try:
-        measure(given.only, Conditions(_device(given.device), _turns(given.turns)))
+        measure(given.only, Conditions(torch.device(given.device), given.turns))
     except InputError as error:
-        sys.exit(_refuse(str(error)))
+        parser.error(str(error))
     except KeyboardInterrupt:
         print("interrupted; what was measured is written, --only measures the rest", file=sys.stderr)
         sys.exit(130)
-
-
-def _device(name: str) -> torch.device:
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"--device must be cpu or cuda, not {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine has no GPU that torch can use")
-    return torch.device(name)
-
-
-def _turns(count: int) -> int:
-    if count < 1:
-        raise InputError(f"--turns must be >= 1, not {count}")
-    return count
-
-
-def _refuse(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

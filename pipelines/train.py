@@ -26,7 +26,7 @@ from pipelines.store.layout import HISTORY, TIMING, Layout, write_csv, write_jso
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
-from pipelines.tracking.sync import live_training
+from pipelines.tracking import live_training
 
 _ORIGIN = "made.json"
 """Where the model was made; not part of its description, which is the same wherever it is made."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from benchmarks.metrics import Estimate
 from pipelines.reporting.figures.style import HEIGHT, WIDTH, new_figure, styled
-from pipelines.timing.rounds import Comparison, Growth, Operations, Peak, Record
+from pipelines.timing import Comparison, Growth, Operations, Peak, Record
 
 _Kind = TypeVar("_Kind", bound=Record)
 _COLOURS = {"ours": "#0072B2", "naive": "#D55E00"}
@@ -27,7 +27,7 @@ def line(record: Record) -> str:
         case Peak():
             return f"{record.title}: {record.peak / 1e9:.2f} GB"
         case Operations():
-            return f"{record.title}: {', '.join(f'{way} {count:.0f}' for way, count in record.counts.items())}"
+            return f"{record.title}: {_counts(record)}"
         case Growth():
             return f"{record.title}: cost ∝ {record.quantity}^{record.exponents['ours']:.2f}"
 
@@ -35,9 +35,8 @@ def line(record: Record) -> str:
 def markdown(machine: str, records: Sequence[Record], made: Sequence[str], turns: int, stem: str) -> str:
     """The page; ``stem`` begins the figure's file name, ``made`` says with which code, ``turns`` how often at least."""
     clock = "Wall time until the GPU has finished" if "NVIDIA" in machine else "Process CPU time of one thread"
-    comparisons = [record for record in records if isinstance(record, Comparison)]
-    faster = [record for record in comparisons if record.naive_ratio is None]
-    training = [record for record in comparisons if record.naive_ratio is not None]
+    comparisons = _all(records, Comparison)
+    training = [one for one in comparisons if one.naive_ratio]
     parts = [
         f"# Speed on {machine}",
         f"{clock}; ours and the naive way ([baselines/naive.py](../../baselines/naive.py)) take turns in one run. "
@@ -49,8 +48,8 @@ def markdown(machine: str, records: Sequence[Record], made: Sequence[str], turns
         "or convolution, whichever is faster, in the same rounds. In rows that say compiled, steps of edits are "
         "compiled (`compile: true` in params.yaml), before the clock starts. `make speed` measures again.",
         f"Made with {'; '.join(made)}.",
-        _faster(faster) if faster else "",
-        _training(training) if training else "",
+        _comparisons("Against the naive way", [one for one in comparisons if not one.naive_ratio], "naive", "×"),
+        _comparisons("A training step, in steps of plain training", training, "plain", ""),
         *[f"Tensor operations in {record.title}: {_counts(record)}." for record in _all(records, Operations)],
         *[_peak(record) for record in _all(records, Peak)],
         _growth(_all(records, Growth), stem) if _all(records, Growth) else "",
@@ -87,22 +86,13 @@ def _all(records: Sequence[Record], kind: type[_Kind]) -> list[_Kind]:
     return [record for record in records if isinstance(record, kind)]
 
 
-def _faster(records: Sequence[Comparison]) -> str:
-    head = "| what | naive (s) | ours (s) | faster by | floor / stretch | reached | ours / limit | largest difference |"
-    rule = "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"
-    return _table("## Against the naive way\n", head, rule, records, "naive", "×")
-
-
-def _training(records: Sequence[Comparison]) -> str:
+def _comparisons(title: str, records: Sequence[Comparison], other: str, unit: str) -> str:
+    training = other == "plain"
+    ratios = "ours / plain | naive / plain" if training else "faster by"
     head = (
-        "| what | plain (s) | ours (s) | ours / plain | naive / plain "
-        "| floor / stretch | reached | ours / limit | difference |"
+        f"| what | {other} (s) | ours (s) | {ratios} | floor / stretch | reached | ours / limit | largest difference |"
     )
-    rule = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- |"
-    return _table("## A training step, in steps of plain training\n", head, rule, records, "plain", "")
-
-
-def _table(title: str, head: str, rule: str, records: Sequence[Comparison], other: str, unit: str) -> str:
+    rule = f"| --- | ---: | ---: | ---: |{' ---: |' * training} ---: | --- | ---: | --- |"
     rows = [
         f"| {one.goal.title} | {_seconds(one.seconds[other])} | {_seconds(one.seconds['ours'])} "
         f"| **{one.ratio.value:.2f}{unit}** [{one.ratio.low:.2f}, {one.ratio.high:.2f}] "
@@ -111,7 +101,7 @@ def _table(title: str, head: str, rule: str, records: Sequence[Comparison], othe
         f"| {', '.join(f'{name} {value:.2g}' for name, value in one.differences.items())} |"
         for one in records
     ]
-    return "\n".join([title, head, rule, *rows])
+    return "\n".join([f"## {title}\n", head, rule, *rows]) if records else ""
 
 
 def _growth(records: Sequence[Growth], stem: str) -> str:

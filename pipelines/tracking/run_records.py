@@ -17,7 +17,7 @@ from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
 from pipelines.store.provenance import git_commit
-from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, tracking_uri
+from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)

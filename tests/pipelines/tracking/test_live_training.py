@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import live_training, rebuild
+from pipelines.tracking import live_training, rebuild, sync
 from tests.pipelines.conftest import PARAMETERS, client, curve, forked, runs
 
 

@@ -15,8 +15,7 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import Unreachable, live_training, rebuild
+from pipelines.tracking import Unreachable, live_training, rebuild, sync
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 

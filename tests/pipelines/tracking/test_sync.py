@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import rebuild
+from pipelines.tracking import rebuild, sync
 from tests.pipelines.conftest import artifacts, client, curve, histories, runs
 
 
