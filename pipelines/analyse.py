@@ -49,7 +49,7 @@ def analyse(
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
     remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, cells))})
-    shutil.rmtree(layout.unfinished_descriptors, ignore_errors=True)
+    shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
     if not cells:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
 

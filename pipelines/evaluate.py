@@ -55,7 +55,7 @@ def evaluate(
     kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
         remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})
-        shutil.rmtree(layout.shards(name), ignore_errors=True)
+        shutil.rmtree(layout.unfinished("shards", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "edits", set(cells))
 
@@ -101,7 +101,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
     progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
     scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
-    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}-{chosen.shard}"
+    folder = cell.layout.unfinished("shards", cell.editor, f"{cell.file}-{asked.identity[:12]}-{chosen.shard}")
 
     def records_with(values: Mapping[str, Any], folder: Path) -> pd.DataFrame:
         editor, count = tuned_editor(settings, cell, scorer, values), len(scorer.requests)

@@ -48,7 +48,7 @@ def sequences(
     parallel_map(partial(_run, settings), todo, settings.processes, settings.torch_device())
     names = {row.result.with_suffix(suffix).name for row in rows for suffix in (".json", ".csv")}
     remove_others(layout.sequences, names | {layout.similar.name})
-    for shards in layout.unfinished_rows.glob("row-*"):
+    for shards in layout.unfinished("rows").glob("row-*"):
         shutil.rmtree(shards)
     if asked is None:
         (layout.results / "sequences.csv").unlink(missing_ok=True)
@@ -77,7 +77,7 @@ class _Row:
 
     @property
     def shards(self) -> Path:
-        return self.cell.layout.unfinished_rows / f"row-{self.cell.full_name}-{self.identity[:12]}"
+        return self.cell.layout.unfinished("rows", f"row-{self.cell.full_name}-{self.identity[:12]}")
 
     @classmethod
     def of(cls, settings: Settings, cell: Cell) -> _Row:

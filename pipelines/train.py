@@ -91,7 +91,7 @@ def _make(settings: Settings, key: ModelKey) -> None:
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
-    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
+    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(lambda *_: None)
     with live as log:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:
@@ -137,10 +137,6 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
             write_json(key.described / name, content)
     save_model(key.folder, made.model, description)
     write_atomically(key.described / DESCRIPTION, (key.folder / DESCRIPTION).read_text())
-
-
-def _nothing(*_: object) -> None:
-    """Drop it: a model that is made without epochs has none to log."""
 
 
 if __name__ == "__main__":

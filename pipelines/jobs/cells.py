@@ -46,7 +46,7 @@ class ModelKey:
     @property
     def checkpoints(self) -> Path:
         """What its training resumes from while it is unfinished."""
-        return Layout(self.benchmark).checkpoints(self.training, self.seed)
+        return Layout(self.benchmark).unfinished("training", self.name)
 
 
 @dataclass(frozen=True)

@@ -64,27 +64,18 @@ class Layout:
         """Edits that were drawn once for all models, of a task whose requests take long to draw."""
         return self.results / "requests" / f"{repeated(split, edit_seed)}.jsonl"
 
-    def checkpoints(self, training: str, seed: int = 0) -> Path:
-        """What an unfinished training resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "training" / repeated(training, seed)
+    def unfinished(self, *parts: str) -> Path:
+        """What an unfinished stage resumes from; not an output."""
+        return self.root.joinpath("unfinished", self.benchmark, *parts)
 
     def studies(self, editor: str) -> Path:
-        """Journals of Optuna studies, which an unfinished tuning resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "studies" / editor
-
-    def shards(self, editor: str) -> Path:
-        """Records of an unfinished evaluation; not an output."""
-        return self.root / "unfinished" / self.benchmark / "shards" / editor
+        """Journals of Optuna's studies, while tuning is unfinished."""
+        return self.unfinished("studies", editor)
 
     @property
     def descriptors(self) -> Path:
         """What each analysed edit did to every test image, as tensors."""
         return self.root / "descriptors" / self.benchmark
-
-    @property
-    def unfinished_descriptors(self) -> Path:
-        """Shards of them, which an unfinished analysis resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "descriptors"
 
     @property
     def results(self) -> Path:
@@ -115,11 +106,6 @@ class Layout:
         return self.sequences / "similar"
 
     @property
-    def unfinished_rows(self) -> Path:
-        """Records of unfinished rows and similar images; not an output."""
-        return self.root / "unfinished" / self.benchmark / "rows"
-
-    @property
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"
@@ -127,7 +113,7 @@ class Layout:
     @property
     def drawn(self) -> Path:
         """What each figure was drawn from, so that none is drawn twice; not an output."""
-        return self.root / "unfinished" / self.benchmark / "figures.json"
+        return self.unfinished("figures.json")
 
     @property
     def figures(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -130,8 +130,7 @@ class Comparison:
     :ivar seconds: of each round, by way: ``ours``, ``naive`` and, for training steps, ``plain``.
     :ivar ratio: naive / ours, the more the better; for training steps ours / plain, the less the better.
     :ivar differences: what ours and the naive way found differently, by what is compared.
-    :ivar over_limit: ours / the arithmetic limit, see :func:`over_limit`; ``seconds`` are also of its
-        references.
+    :ivar over_limit: ours / the arithmetic limit, whose references are among ``seconds`` too.
     :ivar naive_ratio: for training steps, naive / plain.
     """
 
@@ -148,17 +147,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Peak:
-    """The most memory that a process held, in bytes, and how much it should be at most."""
-
-    title: str
-    peak: int
-    limit: int
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Tensor operations that torch dispatches for one inner step of Editable Training, by way."""
+class Counts:
+    """What is counted and not timed, such as operations or memory, by way; and what is allowed."""
 
     title: str
     counts: Mapping[str, float]
@@ -175,8 +165,8 @@ class Growth:
     exponents: Mapping[str, float]
 
 
-Record = Comparison | Peak | Operations | Growth
-_KINDS = {kind.__name__: kind for kind in (Comparison, Peak, Operations, Growth)}
+Record = Comparison | Counts | Growth
+_KINDS = {kind.__name__: kind for kind in (Comparison, Counts, Growth)}
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -184,8 +174,9 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> Record:
-    given = dict(values)
-    kind = _KINDS[given.pop("kind")]
+    """The record among ``values``, which may hold more."""
+    kind = _KINDS[values["kind"]]
+    given = {field.name: values[field.name] for field in fields(kind)}
     for name, type_ in (("goal", Goal), ("ratio", Estimate), ("over_limit", Estimate), ("naive_ratio", Estimate)):
         if given.get(name) is not None:
             given[name] = type_(**given[name])

@@ -22,7 +22,7 @@ from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.scoring.scorer import EditRecord, Scorer
 from pipelines import timing
-from pipelines.timing import Comparison, Conditions, Goal, Growth, Peak, Record, in_turns, ratio, subjects, timed
+from pipelines.timing import Comparison, Conditions, Counts, Goal, Growth, Record, in_turns, ratio, subjects, timed
 
 K = 10
 _BETA, _EPS = 0.5, 1e-6
@@ -166,7 +166,7 @@ def dispatched(asked: Conditions) -> Record:
                 training.gradient(getattr(training, name))
             totals.append(counter.count)
         counts[name] = totals[1] - totals[0]
-    return timing.Operations("one inner step of Editable Training, ResNet-18, chain 3", counts)
+    return Counts("Tensor operations in one inner step of Editable Training, ResNet-18, chain 3", counts)
 
 
 class _Counter(TorchDispatchMode):
@@ -177,11 +177,11 @@ class _Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:
+def memory(width: int, layers: str, images: int, limit: float, title: str, asked: Conditions) -> Record:
     """Peak memory of a fresh process that prepares and evaluates one edit; on a GPU, of the GPU."""
     work = partial(_peak_of_evaluation, width, layers, images, str(asked.device))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return Peak(title, pool.submit(work).result(), limit)
+        return Counts(title, {"ours": round(pool.submit(work).result() / 1e9, 2), "allowed": limit})
 
 
 def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> int:
@@ -294,6 +294,6 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     table["growth-control"] = partial(growth, one_edit, "control images", sizes, "Evaluation of an edit, width 16")
     few = partial(edits_and_evaluation, layers="chain3", count=4, images=100)
     table["growth-width"] = partial(growth, few, "width", [16, 32, 64], "4 edits and evaluation on 100 images")
-    title = "evaluating an edit of chain3 on 10000 images, width 64"
-    table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)
+    title = "Peak memory of evaluating an edit of chain3 on 10000 images, width 64, in GB"
+    table["memory"] = partial(memory, 64, "chain3", 10000, 2.5, title)
     return table

@@ -16,8 +16,8 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from editors.compiling import CompilationError
 from pipelines import speed, timing
-from pipelines.timing import Comparison, Goal, Growth, Operations, Peak, from_json, loops, subjects, to_json
-from pipelines.timing.page import line, markdown
+from pipelines.speed import line, markdown
+from pipelines.timing import Comparison, Counts, Goal, Growth, from_json, loops, subjects, to_json
 from tests.compiling import compiles
 
 CPU = torch.device("cpu")
@@ -40,8 +40,8 @@ STEP = Comparison(
 RECORDS = [
     FASTER,
     STEP,
-    Peak("evaluation", 1_500_000_000, 2_000_000_000),
-    Operations("one inner step", {"ours": 700, "naive": 1400}),
+    Counts("peak memory in GB", {"ours": 1.5, "allowed": 2.0}),
+    Counts("operations of an inner step", {"ours": 700, "naive": 1400}),
     Growth("edits", "edits", [1, 10], {"ours": [1.0, 10.0], "naive": [4.0]}, {"ours": 1.0, "naive": 1.0}),
 ]
 
@@ -92,8 +92,8 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     page = markdown("a machine", RECORDS, ["commit `abc`"], 3, "a-machine")
     assert "| edits | 10 [9.5, 20] | 3 [2.5, 3.5] | **3.00×** [2.00, 5.00] | 2× / 4× | floor | 1.50 [1.40," in page
     assert "| a training step | 1 [1, 1] | 2 [2, 2] | **2.00** [1.90, 2.10] | 3.00 [2.90, 3.10] |" in page
-    assert "1.50 GB, within the 2.0 GB" in page
-    assert "ours 700, naive 1400" in page
+    assert "peak memory in GB: ours 1.5, allowed 2.\n" in page
+    assert "operations of an inner step: ours 700, naive 1400." in page
     assert "| edits | edits | naive | 1.00 | 1: 4 |" in page
     assert "(a-machine-growth.png)" in page
 

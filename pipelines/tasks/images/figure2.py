@@ -74,7 +74,7 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
         return done
     images = scorer_of(settings, cell, EditSet("test", chosen.edits), None)
     editor, classes = tuned_editor(settings, cell, images, tuned), images.classes
-    folder = cell.layout.unfinished_descriptors / f"{cell.full_name}"
+    folder = cell.layout.unfinished("descriptors", cell.full_name)
     parts = []
     for number, rows in enumerate(shards(chosen.edits, chosen.shard)):
         path = folder / f"{number:05d}.safetensors"

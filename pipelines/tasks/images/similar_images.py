@@ -45,7 +45,7 @@ def measure(settings: Settings, benchmark: str) -> None:
         remove_others(layout.similar, wanted)
     else:
         shutil.rmtree(layout.similar, ignore_errors=True)
-    for shards in layout.unfinished_rows.glob("similar-*"):
+    for shards in layout.unfinished("rows").glob("similar-*"):
         shutil.rmtree(shards)
     if asked is None:
         (layout.results / "similar.csv").unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
         places = range(rows.start // asked.augmentations, rows.stop // asked.augmentations)
         return pd.DataFrame([asdict(record) for place in places for record in images.run(editor, place)])
 
-    folder = cell.layout.unfinished_rows / f"similar-{cell.full_name}-{wanted[:12]}"
+    folder = cell.layout.unfinished("rows", f"similar-{cell.full_name}-{wanted[:12]}")
     records = in_shards(folder, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
     write_records(file.with_suffix(".csv"), records)
     description = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": wanted}
