@@ -15,7 +15,7 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from editors.compiling import CompilationError
-from pipelines.reporting.figures.saving import save
+from pipelines.reporting.figures.style import save
 from pipelines.store.provenance import git_commit, machine, slug
 from pipelines.timing import page
 from pipelines.timing.loops import loops

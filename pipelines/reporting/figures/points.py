@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.frames import REQUIRED_SUCCESS, pareto_front, reaches_success, require
+from pipelines.reporting.ranking import REQUIRED_SUCCESS, pareto_front, reaches_success, require
 from pipelines.store.csv_files import KEYS
 
 _FRONT = {"color": style.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
@@ -79,7 +79,11 @@ def scatter(
     lines = _draw_points(axes, rows, (x, y), competes, elsewhere & (not one_editor), others)
     left_out = list(dict.fromkeys(frame.loc[frame[x].isna() & frame[y].notna(), "editor"])) if missing else []
     notes = ["Lines through points are 95 % intervals."] if {f"{x}_low", f"{y}_low"} & set(rows.columns) else []
-    notes += [f"Not shown, as they {missing}: {', '.join(map(style.editor_title, left_out))}"] if left_out else []
+    notes += (
+        [f"Not shown, as they {missing}: {', '.join(style.editor_look(one).title for one in left_out)}"]
+        if left_out
+        else []
+    )
     axes.set_xlabel("\n".join([(titles or (x, y))[0], *notes]))
     axes.set_ylabel((titles or (x, y))[1])
     axes.margins(x=0.15, y=0.12)
@@ -99,7 +103,7 @@ def scatter(
         keys.append(Line2D([], [], label="Pareto front", **_FRONT))
     for curve in curves:
         lines.append(curve[[x, y]].to_numpy(dtype=float))
-        axes.plot(*lines[-1].T, color=style.editor_colour(curve["editor"].iloc[0]), alpha=0.6, zorder=1, **_SAME)
+        axes.plot(*lines[-1].T, color=style.editor_look(curve["editor"].iloc[0]).colour, alpha=0.6, zorder=1, **_SAME)
     if curves:
         keys.append(Line2D([], [], color=style.SOFT, label="same editor, other settings", **_SAME))
     style.legend_above(figure, keys)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.jobs.cells import KEYS
-from pipelines.reporting.tables import published, trainings
+from pipelines.reporting.tables import other_stages, published
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.reporting.tables.results import CellResult, rows_of
 
@@ -273,7 +273,7 @@ CLASSIFIERS = Presentation(
         judged=("tuning_error", "%"),
         sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
     ),
-    note=lambda settings, cell: trainings.note(
+    note=lambda settings, cell: other_stages.note(
         cell.training, settings.benchmark(cell.benchmark).training(cell.training)
     ),
 )

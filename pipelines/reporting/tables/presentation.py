@@ -13,9 +13,8 @@ from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures, Quality
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell
-from pipelines.reporting.pages.leaderboard import leaderboard_html
-from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
 from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
+from pipelines.reporting.tables.sheet import Sheet, code, escape, leaderboard_html, to_markdown
 from pipelines.store.csv_files import write_csv
 from pipelines.store.layout import Layout
 

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
-from pipelines.reporting.figures import editor_colour, table_bars
+from pipelines.reporting.figures.bars import table_bars
+from pipelines.reporting.figures.style import editor_look
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_groups_stand_apart_in_the_order_of_the_network(table2):
     steps = np.diff([bar.get_y() for bar in axes.patches])
     assert min(steps[1::2]) > max(steps[::2])
     colours = [to_hex(bar.get_facecolor()).upper() for bar in axes.patches if not bar.get_hatch()]
-    assert set(colours) == {editor_colour("gd"), editor_colour("rmsprop")}
+    assert set(colours) == {editor_look("gd").colour, editor_look("rmsprop").colour}
 
 
 def test_tables_of_another_task_have_its_columns_titles_and_names():

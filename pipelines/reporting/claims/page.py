@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipelines.reporting.claims.definitions import Condition
+from pipelines.reporting.claims.definitions import Condition, Verdict
 from pipelines.reporting.claims.judging import Comparison, Judged, count
-from pipelines.reporting.claims.statistics import Verdict
-from pipelines.reporting.tables.markdown import NOTHING, code, escape, printed
+from pipelines.reporting.tables.sheet import NOTHING, code, escape, printed
 
 _SIGNS = {"smaller": "<", "larger": ">", "not_larger": "≲", "equivalent": "≈"}
 _SCOPE = (

@@ -1,20 +1,25 @@
-"""Measured tables as Markdown for people: value, interval, the paper's value, footnotes; and text made safe for it."""
+"""Measured tables for people, as Markdown and as a page of HTML that sorts and filters; and text made safe for both."""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from string import Template
 from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.metrics import Column
-from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.reporting.ranking import REQUIRED_SUCCESS, reaches_success, require
 from pipelines.store.csv_files import KEYS
 
 NOTHING = "–"
+_PAGE = Path(__file__).with_name("leaderboard.html")
+"""Its frame, style and script."""
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the direction of reading, so that a line shows other words than it holds."""
 _SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
@@ -45,8 +50,8 @@ class Sheet:
     @cached_property
     def published(self) -> set[str]:
         """The metrics of which the paper has at least one number."""
-        there = self.frame.columns
-        return {name for name in self.columns if f"published_{name}" in there and self.of_paper(name).notna().any()}
+        there = self.frame.dropna(axis="columns", how="all").columns
+        return {name for name in self.columns if f"published_{name}" in there}
 
     @cached_property
     def best(self) -> list[bool]:
@@ -73,10 +78,6 @@ class Sheet:
         """The number of the footnote of the row at ``position``, or None where it has none."""
         note = self.notes[position]
         return self.footnotes.index(note) + 1 if note else None
-
-    def of_paper(self, name: str) -> pd.Series:
-        """The paper's values of a metric."""
-        return self.frame[f"published_{name}"]
 
     def headings(self) -> list[tuple[str, str]]:
         """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
@@ -131,6 +132,27 @@ def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
     """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
     parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), *sheet.notes_and_legend(), *notes]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def leaderboard_html(sheet: Sheet, *, caption: str, scale_note: str) -> str:
+    """Write the leaderboard as a page that needs no other file and no network.
+
+    Rows stand in the sheet's order until a header is clicked; cells without a number sort last in both directions. Rows
+    whose success is clearly below 95 % are greyed and say so.
+    """
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(sheet.title),
+        caption=_prose(caption),
+        scale_note=_prose(scale_note),
+        legend=html.escape(sheet.legend()),
+        head="".join(
+            f'<th scope="col" class="{kind}" aria-sort="none"><button type="button">{html.escape(text)}</button></th>'
+            for text, kind in sheet.headings()
+        ),
+        body="\n".join(_html_rows(sheet)),
+        notes=_html_notes(sheet.footnotes),
+        count=len(sheet.frame),
+    )
 
 
 def value(number: float, column: Column) -> str:
@@ -207,3 +229,54 @@ def _short(number: float) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _html_rows(sheet: Sheet) -> list[str]:
+    frame, rows = sheet.frame, []
+    reached = reaches_success(frame) if "success_rate" in frame else pd.Series(True, index=frame.index)
+    for position, (_, row) in enumerate(frame.iterrows()):
+        below = not reached.iloc[position]
+        cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
+        cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
+        cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
+        for name, column in sheet.columns.items():
+            best = sheet.best[position] and name == sheet.drawdown
+            cells.append(_html_value(row, name, column, below=below, best=best))
+            if name in sheet.published:
+                paper = row[f"published_{name}"]
+                cells.append(f'<td class="number paper" {_sortable(paper)}>{printed(paper)}</td>')
+        opening = '<tr class="below">' if below else "<tr>"
+        rows.append(f"{opening}{''.join(cells)}</tr>")
+    return rows
+
+
+def _html_value(row: pd.Series, name: str, column: Column, *, below: bool, best: bool) -> str:
+    text = html.escape(value(row[name], column))
+    if best:
+        text = f'<strong title="smallest drawdown among rows with enough success">{text}</strong>'
+    if below and name == "success_rate":
+        text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
+    if ends := interval(row, name, column):
+        text += f' <span class="interval">{ends}</span>'
+    return f'<td class="number" {_sortable(row[name])}>{text}</td>'
+
+
+def _sortable(number: float) -> str:
+    return f'data-value="{"" if pd.isna(number) else repr(float(number))}"'
+
+
+def _note_mark(number: int | None) -> str:
+    return f' <sup><a href="#note-{number}" aria-label="note {number}">{number}</a></sup>' if number else ""
+
+
+def _prose(text: str) -> str:
+    """Prose with its `names` set as code and its *words* emphasised, as Markdown shows them."""
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", code)
+
+
+def _html_notes(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    items = "".join(f'<li id="note-{number}">{_prose(text)}</li>' for number, text in enumerate(texts, start=1))
+    return f"<h2>Notes</h2><ol>{items}</ol>"
