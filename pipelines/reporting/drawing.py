@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import matplotlib
 import pandas as pd
 import torch
@@ -28,7 +28,8 @@ from pipelines.reporting.tables.results import CellResult
 from pipelines.store.csv_files import KEYS, remove_others
 from pipelines.store.layout import HISTORY, RANKS, Layout
 
-_Draw = Callable[[], Figure]
+_Draw = partial[Figure]
+"""A function of a module with its arguments, so that it can be sent to another process."""
 _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"
 _ONLY_PNG = ("tuning-", "training-")
 """Beginnings of the names of figures that are not for papers; all others are written as SVG, too."""
@@ -58,14 +59,17 @@ def draw(
         drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
-            drawn[f"training-{folder.name}"] = partial(_training, folder, quantities)
+            told = quantities.histories, quantities.judged, f"{folder.name} training"
+            kept = int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
+            drawn[f"training-{folder.name}"] = partial(
+                curves.training_curves, pd.read_csv(folder / HISTORY), kept, *told
+            )
     write(drawn, layout.figures, layout.drawn, settings.processes)
 
 
 def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int = 1) -> None:
     """Write figures by name into the folder and remove all other files there.
 
-    :param drawn: functions of a module with their arguments, so that they can be sent to another process.
     :param memory: the file that remembers what each figure was drawn from.
     """
     try:
@@ -84,7 +88,7 @@ def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:
     path, figure, before = piece
     kinds = ("png",) if path.name.startswith(_ONLY_PNG) else ("png", "svg")
     try:
-        source = hashlib.sha256(repr((_code(), _plain(figure))).encode()).hexdigest()
+        source = joblib.hash((_code(), figure.func, figure.args, figure.keywords))
         if before and before["source"] == source:
             there = [path.with_name(name) for name in before["files"]]
             if there and all(file.exists() and file_hash(file) == before["files"][file.name] for file in there):
@@ -100,21 +104,6 @@ def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:
 def _code() -> tuple[str, ...]:
     files = [*sorted(Path(style.__file__).parent.glob("*.py")), Path(ranking.__file__), Path(__file__)]
     return (matplotlib.__version__, *map(file_hash, files))
-
-
-def _plain(value: Any) -> Any:
-    """A value as texts that are equal if a figure of it is."""
-    if isinstance(value, partial):
-        return value.func.__qualname__, _plain(value.args), _plain(value.keywords)
-    if isinstance(value, pd.DataFrame | pd.Series):
-        return value.to_csv()
-    if isinstance(value, Mapping):
-        return [(key, _plain(one)) for key, one in value.items()]
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, Path):
-        return str(value), [file_hash(file) for file in sorted(value.glob("*")) if file.suffix in (".csv", ".json")]
-    return repr(value)
 
 
 def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[str, _Draw]:
@@ -166,11 +155,11 @@ def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> lis
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
     method = settings.benchmark(layout.benchmark).method
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
-    curves = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
+    found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
     if path.exists() and "generality" in (frame := pd.read_csv(path)):
-        curves += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
-    return curves
+        found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
+    return found
 
 
 def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
@@ -181,19 +170,14 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
     if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
         drawn["figure2"] = partial(classes.figure2, *map(pd.read_csv, analysed))
-    curves = layout.results / "curves.csv"
-    if curves.exists() and not (frame := pd.read_csv(curves)).empty:
+    path = layout.results / "curves.csv"
+    if path.exists() and not (frame := pd.read_csv(path)).empty:
         y, title = quantities.drawdown
         drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
     rows = other_stages.table(layout, "sequences")
     if not rows.empty:
         drawn["sequences"] = partial(curves.sequence_curves, rows, quantities.sequences)
     return drawn
-
-
-def _training(folder: Path, quantities: Quantities) -> Figure:
-    history, kept = pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-    return curves.training_curves(history, kept, quantities.histories, quantities.judged, f"{folder.name} training")
 
 
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
