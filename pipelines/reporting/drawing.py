@@ -33,7 +33,6 @@ _Draw = partial[Figure]
 _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"
 _ONLY_PNG = ("tuning-", "training-")
 """Beginnings of the names of figures that are not for papers; all others are written as SVG, too."""
-_UNFIT = "no more general than the unedited network"
 
 
 def draw(
@@ -118,8 +117,7 @@ def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[
         else:
             beside = {"quality": "success_rate", "titles": (title, _SUCCESS), "required": ranking.REQUIRED_SUCCESS}
             beside |= {"group": "layers"} if frame["editor"].duplicated().any() else {}
-        unfit = (~ranking.carries_further(frame), _UNFIT)
-        drawn[name] = partial(bars.table_bars, frame, drawdown=drawdown, unfit=unfit, **beside)
+        drawn[name] = partial(bars.table_bars, frame, drawdown=drawdown, **beside)
     return drawn
 
 
@@ -132,21 +130,17 @@ def _scatters(
 ) -> dict[str, _Draw]:
     """Drawdown against generality, steps and, of several models, quality."""
     y, title = quantities.drawdown
-    unfit = (~ranking.carries_further(board), _UNFIT)
     general = {"titles": (_GENERALITY, title), "more_is_better": True, "curves": _settings_of(settings, layout, board)}
     if board["generality_before"].notna().any():
         general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
-    drawn: dict[str, _Draw] = {
-        "generality-drawdown": partial(points.scatter, board, "generality", y, unfit=unfit, **general)
-    }
+    drawn: dict[str, _Draw] = {"generality-drawdown": partial(points.scatter, board, "generality", y, **general)}
     if board["num_steps"].notna().any():
         steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
-        drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, unfit=unfit, **steps)
+        drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, **steps)
     if board["training"].nunique() > 1:
         quality, better = quantities.quality[0], {"more_is_better": quantities.more_is_better}
-        frame = next((one for one in (tables.get("table3"), board) if one is not None and len(one)), board)
-        frame = frame.dropna(subset=y)
-        better |= {"unfit": (~ranking.carries_further(frame), _UNFIT), "titles": (quantities.quality[1], title)}
+        better |= {"titles": (quantities.quality[1], title)}
+        frame = tables["table3"] if len(tables.get("table3", ())) else board
         drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, **better)
     return drawn
 

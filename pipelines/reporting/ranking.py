@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 REQUIRED_SUCCESS = 95.0
+BELOW = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
+NO_FURTHER = "no more general than the unedited network"
+"""Why rows do not compete."""
 
 
 def require(frame: pd.DataFrame, columns: Iterable[str], what: str) -> None:
@@ -27,6 +30,8 @@ def reaches_success(frame: pd.DataFrame) -> pd.Series:
     Tuning puts most rows at the very edge of the constraint, so that on other edits about half of them measure a
     little less; only rows whose whole interval lies below are set apart.
     """
+    if "success_rate" not in frame:
+        return pd.Series(True, index=frame.index)
     upper = frame["success_rate_high"] if "success_rate_high" in frame else frame["success_rate"]
     return upper.fillna(frame["success_rate"]) >= REQUIRED_SUCCESS
 

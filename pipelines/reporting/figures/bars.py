@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.ranking import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, carries_further, reaches_success, require
 from pipelines.store.csv_files import KEYS
 
 _LINE = 0.42  # inches of a row
@@ -37,17 +37,15 @@ def table_bars(
     titles: tuple[str, str] = ("Drawdown (points)", "Test error (%)"),
     group: str | None = None,
     required: float | None = None,
-    unfit: tuple[pd.Series, str] | None = None,
 ) -> Figure:
     """Drawdown (left) and quality (right) of each row, with 95 % intervals and the paper's values.
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows that should not win striped.
+    are hatched, those of rows no more general than the unedited network striped.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
-    :param unfit: for each row, whether it should not win though it succeeds, and what the key says about that.
     :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
     :raises ValueError: when there are no rows or a column is missing.
     """
@@ -64,8 +62,7 @@ def table_bars(
     figure = style.new_figure(height=1.3 + _LINE * (places[-1] + 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     hatches = np.where(reaches_success(rows), "", "////")
-    if unfit is not None:
-        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "----"
+    hatches[~carries_further(rows) & (hatches == "")] = "----"
     for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
         colour = style.editor_look(editor).colour
         look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
@@ -92,7 +89,7 @@ def table_bars(
         keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
-    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "----": f"† {unfit[1]}" if unfit else ""}
+    words = {"////": BELOW, "----": f"† {NO_FURTHER}"}
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)

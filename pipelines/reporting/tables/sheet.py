@@ -233,7 +233,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _html_rows(sheet: Sheet) -> list[str]:
     frame, rows = sheet.frame, []
-    reached = reaches_success(frame) if "success_rate" in frame else pd.Series(True, index=frame.index)
+    reached = reaches_success(frame)
     for position, (_, row) in enumerate(frame.iterrows()):
         below = not reached.iloc[position]
         cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]

@@ -105,10 +105,10 @@ def test_front_runs_over_rows_with_enough_success_only(table1):
 
 
 def test_rows_that_do_not_compete_are_never_on_the_front_and_the_key_says_why(table1):
-    unfit = (pd.Series([False, True, False, False], index=table1.index), "no more general than before")
-    figure = scatter(table1, "num_steps", unfit=unfit)
+    reach = table1.assign(generality=[60.0, 7.0, 60.0, 60.0], generality_before=7.2)
+    figure = scatter(reach, "num_steps")
     assert 2.31 not in [height for _, height in front(figure)]
-    assert "success clearly below 95 %\nor no more general than before" in key(figure)
+    assert "success clearly below 95 %\nor no more general than the unedited network" in key(figure)
     hollow = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert hollow == [2.31, 2.05]
 

@@ -37,7 +37,7 @@ def drawings(names: list[str]) -> dict:
         "points": lambda: points.scatter(rows, "num_steps", curves=[rows]),
         "curves": lambda: curves.tradeoff_curves(long),
         "sequences": lambda: curves.sequence_curves(long, {"error": "Error"}),
-        "classes": lambda: classes.figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
+        "classes": lambda: figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
         "tuning": lambda: curves.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
         "training": lambda: curves.training_curves(history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]),
     }
