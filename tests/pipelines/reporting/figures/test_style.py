@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.reporting.figures import bars, curves, points
+from pipelines.reporting.figures.classes import figure2
 from pipelines.reporting.figures.style import editor_look, save, shown
 
 HOSTILE = ["$\\frac{$", "_hidden_ & $x$", "100 % <b>\n\\", "犬"]
