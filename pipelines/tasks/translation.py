@@ -204,7 +204,7 @@ TRANSLATORS = Presentation(
     leaderboard=Table(
         name="leaderboard",
         title=LEADERBOARD.title,
-        caption="Smallest BLEU drawdown first; rows whose success is clearly below the required rate last. {caption}",
+        caption="{caption}",
         columns=(*wording.COLUMNS, *_SPREAD),
         rows=partial(leaderboard, tables=("table6",)),
     ),

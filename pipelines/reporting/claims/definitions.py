@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Literal
 
 import pandas as pd
@@ -28,6 +29,8 @@ OURS = published.DIRECTORY.parent / "claims.yaml"
 """Claims that this suite makes, of which the paper knows nothing."""
 BEST = "best"
 """In place of a part of the model: the one where tuning found the smallest drawdown."""
+Z, Z_POWER = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
+"""Standard errors from a value to the end of its 95 % interval, and what a power of 80 % takes besides."""
 MISTAKES = "mistakes_"
 """Begins the names of metrics of edits of realistic mistakes."""
 
@@ -60,6 +63,16 @@ class Allowed:
         if estimate.high < self.low or self.high < estimate.low:
             return Verdict.FAILS
         return Verdict.UNDECIDED
+
+    def p_value(self, estimate: Estimate) -> float:
+        """That of :meth:`decide`, two-sided, normal with the widths of the interval; 1 if nothing is decided."""
+        above, below = estimate.value - self.low, self.high - estimate.value
+        down, up = estimate.value - estimate.low, estimate.high - estimate.value
+        verdict = self.decide(estimate)
+        if verdict is Verdict.UNDECIDED:
+            return 1.0
+        sides = [(above, down), (below, up)] if verdict is Verdict.HOLDS else [max((-above, up), (-below, down))]
+        return max(math.erfc(Z * distance / width / math.sqrt(2)) if width > 0 else 0.0 for distance, width in sides)
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -21,11 +21,13 @@ from pipelines.reporting.claims.definitions import (
     BEST,
     MEASURED,
     MISTAKES,
+    Z_POWER,
     Claim,
     Condition,
     Metric,
     Row,
     Verdict,
+    Z,
     combine,
     metrics_of,
     published_value,
@@ -82,19 +84,49 @@ class Comparison:
             return Verdict.NOT_MEASURED
         return Verdict.UNDECIDED if self.bought else self.condition.allowed.decide(self.estimate)
 
+    @property
+    def p_value(self) -> float:
+        """See :meth:`pipelines.reporting.claims.definitions.Allowed.p_value`."""
+        return 1.0 if self.missing or self.bought else self.condition.allowed.p_value(self.estimate)
+
+    @property
+    def detectable(self) -> float:
+        """The difference from the bound that as many such edits decide in four of five repetitions."""
+        return (self.estimate.high - self.estimate.low) / 2 * (1 + Z_POWER / Z)
+
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with its comparisons and the verdict that follows from them."""
+    """A claim with its comparisons and the verdict that follows from them.
+
+    :ivar corrected: the verdict's p-value, corrected for the number of claims on a page, see :func:`holm`.
+    """
 
     name: str
     claim: Claim
     comparisons: tuple[Comparison, ...]
+    corrected: float = math.nan
 
     @cached_property
     def verdict(self) -> Verdict:
         """See :func:`pipelines.reporting.claims.definitions.combine`."""
         return combine(comparison.verdict for comparison in self.comparisons)
+
+    @property
+    def p_value(self) -> float:
+        """That of the comparison that is least sure, of a claim that holds; of one that does not, that of the surest,
+        corrected for their number (Bonferroni); 1 for one that is undecided.
+        """
+        values = [comparison.p_value for comparison in self.comparisons]
+        if self.verdict is Verdict.HOLDS:
+            return max(values)
+        failing = [one.p_value for one in self.comparisons if one.verdict is Verdict.FAILS]
+        return min(1.0, len(values) * min(failing)) if failing else 1.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is decided, but would not be if the page's verdicts together should err in one of twenty pages."""
+        return self.verdict in (Verdict.HOLDS, Verdict.FAILS) and self.corrected > 0.05
 
 
 @dataclass(frozen=True)
@@ -132,15 +164,23 @@ def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:
 
     :raises InputError: for rows that should be compared but were not measured on the same edits or test examples.
     """
-    known = metrics_of(evidence.measures)
-    return [
-        Judged(
-            name,
-            claim,
-            tuple(line for one in claim.conditions for line in _compare(one, known[one.metric], evidence)),
-        )
-        for name, claim in claims.items()
-    ]
+    known, judged = metrics_of(evidence.measures), []
+    for name, claim in claims.items():
+        lines = (line for one in claim.conditions for line in _compare(one, known[one.metric], evidence))
+        judged.append(Judged(name, claim, tuple(lines)))
+    measured = [one for one in judged if one.verdict is not Verdict.NOT_MEASURED]
+    corrected = dict(zip((one.name for one in measured), holm([one.p_value for one in measured]), strict=True))
+    return [replace(one, corrected=corrected.get(one.name, math.nan)) for one in judged]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values (N,) corrected for their number: all verdicts at most 0.05 together err with a probability of 5 %.
+
+    Holm's step-down method (*Scandinavian Journal of Statistics* 6, 1979).
+    """
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(np.sort(values) * np.arange(len(values), 0, -1))
+    return list(np.minimum(stepped, 1.0)[np.argsort(order, kind="stable")])
 
 
 def table(judged: Iterable[Judged]) -> pd.DataFrame:
@@ -374,6 +414,8 @@ def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:
     return {
         "claim": judged.name,
         "claim_verdict": str(judged.verdict),
+        "claim_p": judged.p_value,
+        "claim_p_holm": judged.corrected,
         "says": judged.claim.says,
         "source": judged.claim.source or "",
         "verdict": str(comparison.verdict),
@@ -390,6 +432,7 @@ def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:
         "estimate": estimate.value,
         "estimate_low": estimate.low,
         "estimate_high": estimate.high,
+        "detectable": comparison.detectable,
         "allowed_above": allowed.low if math.isfinite(allowed.low) else math.nan,
         "allowed_below": allowed.high if math.isfinite(allowed.high) else math.nan,
         "method": comparison.method,

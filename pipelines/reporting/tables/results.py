@@ -170,9 +170,13 @@ def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
 
 
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:
-    """The rows of results, in their order: names, chosen hyperparameters, metrics with intervals, ``note``."""
+    """The rows of results, in their order: names, chosen hyperparameters, how many ``trials`` there were, what the
+    chosen one was ``proposed_by``, metrics with intervals, ``note``.
+    """
     frame = pd.DataFrame([dict(result.row) for result in results])
     values = pd.DataFrame([result.hyperparameters for result in results], columns=hyperparameters_of(results))
+    values["trials"] = [result.tuning.get("trials", math.nan) for result in results]
+    values["proposed_by"] = [result.tuning.get("proposed_by", "") for result in results]
     place = frame.columns.get_loc("layers") + 1
     return pd.concat([frame.iloc[:, :place], values, frame.iloc[:, place:]], axis=1)
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Template
+from typing import Any
 from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.metrics import Column
-from pipelines.reporting.ranking import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.reporting.ranking import (
+    BEATEN,
+    BELOW,
+    FRONT,
+    MISSES,
+    NO_FURTHER,
+    REQUIRED_SUCCESS,
+    misses_success,
+    require,
+    standing,
+)
 from pipelines.store.csv_files import KEYS
 
 NOTHING = "–"
@@ -32,7 +44,7 @@ class Sheet:
     :ivar frame: the columns ``keys`` and, for every metric m, ``m`` and, where known, ``m_low`` and ``m_high`` (95 %),
         ``published_m``, and ``note``.
     :ivar columns: the metrics that are shown, by name; the paper's value beside those of which it has any.
-    :ivar drawdown: the metric whose smallest value among the rows with enough success is bold.
+    :ivar drawdown: the metric that, with generality, ranks the rows.
     :ivar chosen: columns of hyperparameters, shown as one.
     :raises ValueError: when ``frame`` has no rows or lacks a key or metric.
     """
@@ -54,14 +66,19 @@ class Sheet:
         return {name for name in self.columns if f"published_{name}" in there}
 
     @cached_property
-    def best(self) -> list[bool]:
-        """For each row, whether its drawdown is the smallest at enough success, an appendix left out."""
-        if not {self.drawdown, "success_rate"} <= set(self.frame.columns):
-            return [False] * len(self.frame)
-        eligible = self.frame[self.drawdown].where(reaches_success(self.frame))
-        if "appendix" in self.frame:
-            eligible = eligible.where(~self.frame["appendix"].astype(bool))
-        return list(eligible.notna() & (eligible == eligible.min()))
+    def standings(self) -> list[str]:
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`; one of an appendix is never first."""
+        if self.drawdown not in self.frame:
+            return [""] * len(self.frame)
+        appendix = self.frame.get("appendix", pd.Series(False, index=self.frame.index)).astype(bool)
+        among_own = standing(self.frame[~appendix], self.drawdown)
+        others = standing(self.frame, self.drawdown).replace(FRONT, BEATEN)
+        return list(among_own.reindex(self.frame.index).fillna(others))
+
+    @cached_property
+    def misses(self) -> list[bool]:
+        """For each row, whether it has a little less success than is required."""
+        return list(misses_success(self.frame))
 
     @cached_property
     def notes(self) -> list[str]:
@@ -94,13 +111,23 @@ class Sheet:
         words = ["[…] is the 95 % interval"]
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
-        if any(self.best):
-            words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
+        if FRONT in self.standings:
+            words.append("bold are rows on the Pareto front of drawdown and generality")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
                 words[-1] += ", without those that the paper's table does not have"
+        if NO_FURTHER in self.standings:
+            words.append(f"† is {NO_FURTHER}, so it never wins")
+        if any(self.misses):
+            words.append(f"‡ is {MISSES}")
         if "num_steps" in self.columns and without_steps(self.frame).any():
             words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
         return "; ".join(words) + "."
+
+    def mark(self, position: int, name: str) -> str:
+        """What stands at a row's metric: ``†`` if it carries no further, ``‡`` if it misses the required success."""
+        if name == self.drawdown and self.standings[position] == NO_FURTHER:
+            return "†"
+        return "‡" if name == "success_rate" and self.misses[position] else ""
 
     def lines(self) -> list[str]:
         """The lines of a Markdown table."""
@@ -114,9 +141,10 @@ class Sheet:
             if self.chosen:
                 cells.append(escape(hyperparameters(row, self.chosen)))
             for name, column in self.columns.items():
-                bold = self.best[position] and name == self.drawdown
-                text = value(row[name], column)
-                cells.append(f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip())
+                text, mark = value(row[name], column), self.mark(position, name)
+                bold = name in (self.drawdown, "generality") and self.standings[position] == FRONT
+                text = f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip()
+                cells.append(f"{text} {mark}" if mark else text)
                 if name in self.published:
                     cells.append(printed(row[f"published_{name}"]))
             lines.append(_line(cells))
@@ -138,11 +166,11 @@ def leaderboard_html(sheet: Sheet, *, caption: str, scale_note: str) -> str:
     """Write the leaderboard as a page that needs no other file and no network.
 
     Rows stand in the sheet's order until a header is clicked; cells without a number sort last in both directions. Rows
-    whose success is clearly below 95 % are greyed and say so.
+    that do not compete are greyed and say why.
     """
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(sheet.title),
-        caption=_prose(caption),
+        caption=_prose(caption).replace("\n\n", "</p>\n<p>"),
         scale_note=_prose(scale_note),
         legend=html.escape(sheet.legend()),
         head="".join(
@@ -171,10 +199,14 @@ def printed(number: float) -> str:
     return NOTHING if pd.isna(number) else f"{number:g}"
 
 
-def hyperparameters(row: Mapping[str, float], names: Sequence[str]) -> str:
-    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5``."""
+def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by TPE)``."""
     there = [name for name in names if not pd.isna(row[name])]
-    return ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
+    values = ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
+    if pd.isna(trials := row.get("trials", math.nan)):
+        return values
+    by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
+    return f"{values} ({trials:.0f} trials{by})"
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:
@@ -233,15 +265,13 @@ def _line(cells: Sequence[str]) -> str:
 
 def _html_rows(sheet: Sheet) -> list[str]:
     frame, rows = sheet.frame, []
-    reached = reaches_success(frame)
     for position, (_, row) in enumerate(frame.iterrows()):
-        below = not reached.iloc[position]
+        below = sheet.standings[position] in (NO_FURTHER, BELOW)
         cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
         cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
         cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
-        for name, column in sheet.columns.items():
-            best = sheet.best[position] and name == sheet.drawdown
-            cells.append(_html_value(row, name, column, below=below, best=best))
+        for name in sheet.columns:
+            cells.append(_html_value(sheet, position, row, name))
             if name in sheet.published:
                 paper = row[f"published_{name}"]
                 cells.append(f'<td class="number paper" {_sortable(paper)}>{printed(paper)}</td>')
@@ -250,11 +280,14 @@ def _html_rows(sheet: Sheet) -> list[str]:
     return rows
 
 
-def _html_value(row: pd.Series, name: str, column: Column, *, below: bool, best: bool) -> str:
+def _html_value(sheet: Sheet, position: int, row: pd.Series, name: str) -> str:
+    column, standing = sheet.columns[name], sheet.standings[position]
     text = html.escape(value(row[name], column))
-    if best:
-        text = f'<strong title="smallest drawdown among rows with enough success">{text}</strong>'
-    if below and name == "success_rate":
+    if standing == FRONT and name in (sheet.drawdown, "generality"):
+        text = f'<strong title="{FRONT}">{text}</strong>'
+    if standing == NO_FURTHER and name == sheet.drawdown:
+        text = f'<span class="word" title="{NO_FURTHER}">no further</span> {text}'
+    if name == "success_rate" and (standing == BELOW or sheet.misses[position]):
         text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
     if ends := interval(row, name, column):
         text += f' <span class="interval">{ends}</span>'
