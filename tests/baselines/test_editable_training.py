@@ -56,7 +56,7 @@ def trained_with(digits: Dataset, folder: Path, plan: ImagePlan, **options: Any)
     return net.state_dict() | {f"objective.{name}": value for name, value in made.state_dict().items()}, made
 
 
-def test_resumed_training_gives_the_same_bytes(digits: Dataset, tmp_path: Path) -> None:
+def test_resumed_training_gives_the_same_bytes(digits, tmp_path):
     plan = ImagePlan(epochs=3, batch_size=16, lr=2e-3, schedule="cosine", clip_norm=10.0)
 
     def interrupt(epoch: Any) -> None:
@@ -73,7 +73,7 @@ def test_resumed_training_gives_the_same_bytes(digits: Dataset, tmp_path: Path) 
     assert objective_unbroken.editor_parameters()["lr"] != pytest.approx(start, rel=1e-4)
 
 
-def test_clipping_takes_model_and_editor_parameters_together(digits: Dataset, tmp_path: Path) -> None:
+def test_clipping_takes_model_and_editor_parameters_together(digits, tmp_path):
     moved = {}
     for clip_norm in (None, 1e-13):  # far below Adam's own epsilon, so that hardly anything moves
         plan = ImagePlan(epochs=1, batch_size=24, lr=1e-2, clip_norm=clip_norm)
@@ -88,7 +88,7 @@ def test_clipping_takes_model_and_editor_parameters_together(digits: Dataset, tm
     assert max(moved[1e-13]) < 1e-5
 
 
-def test_a_step_down_the_gradient_lowers_edit_and_locality_loss(generator: torch.Generator) -> None:
+def test_a_step_down_the_gradient_lowers_edit_and_locality_loss(generator):
     net = network()
     with torch.no_grad():  # away from the start, where nearly every class is as likely
         net.head.linear.weight.mul_(8)

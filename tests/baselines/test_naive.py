@@ -15,7 +15,7 @@ from baselines import naive
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import Step
 from benchmarks import models
-from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.dataset import Split
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.scoring.requests import draw_requests
 from benchmarks.scoring.scorer import Scorer
@@ -61,9 +61,7 @@ def rule(name: str, layers: str) -> naive.Rule:
 
 
 @pytest.mark.parametrize(("name", "layers"), LEARNING_RATES)
-def test_edits_behind_a_frozen_front_and_in_batches_equal_naive_ones(
-    model: nn.Sequential, inputs: Tensor, name: str, layers: str
-) -> None:
+def test_edits_behind_a_frozen_front_and_in_batches_equal_naive_ones(model, inputs, name, layers):
     part = layers_of(layers)
     targets = torch.randint(CLASSES, (len(inputs),), generator=generator("naive", "targets")).tolist()
     options = {} if name == "gd" else {"beta": 0.6, "eps": 1e-6}
@@ -89,9 +87,7 @@ def test_edits_behind_a_frozen_front_and_in_batches_equal_naive_ones(
 
 
 @pytest.mark.parametrize("layers", ["all", "chain2", "chain4"])
-def test_drawdown_and_flips_are_those_of_the_whole_patched_model(
-    model: nn.Sequential, dataset: Dataset, layers: str
-) -> None:
+def test_drawdown_and_flips_are_those_of_the_whole_patched_model(model, dataset, layers):
     net = copy.deepcopy(model).float()
     source = generator("naive", "images")
     images = torch.randint(256, (90, 1, 8, 8), generator=source, dtype=torch.uint8)
@@ -151,9 +147,7 @@ def both_gradients(
         pytest.param("gd", "all", True, marks=[compiles, pytest.mark.slow]),
     ],
 )
-def test_training_gradient_equals_the_naive_one(
-    model: nn.Sequential, inputs: Tensor, name: str, layers: str, compiled: bool
-) -> None:
+def test_training_gradient_equals_the_naive_one(model, inputs, name, layers, compiled):
     labels = torch.randint(CLASSES, (len(inputs),), generator=generator("naive", "labels"))
     taken = set()
     for seed in range(2):
@@ -168,7 +162,7 @@ def test_training_gradient_equals_the_naive_one(
     assert max(taken) > 0
 
 
-def test_training_gradient_equals_the_naive_one_in_float32(model: nn.Sequential, inputs: Tensor) -> None:
+def test_training_gradient_equals_the_naive_one_in_float32(model, inputs):
     labels = torch.randint(CLASSES, (len(inputs),), generator=generator("naive", "labels"))
     found, expected, _ = both_gradients(
         copy.deepcopy(model).float(), Step(inputs.float(), labels, 1), "rmsprop", "chain3"

@@ -28,7 +28,7 @@ def mistake() -> Tensor:
     return torch.tensor([[1.5, 2.0, 0.0]], dtype=torch.float64)  # features of length 5, answered with 1
 
 
-def test_the_value_satisfies_the_constraint_and_starts_from_the_key(model: nn.Module, mistake: Tensor) -> None:
+def test_the_value_satisfies_the_constraint_and_starts_from_the_key(model, mistake):
     edit = editors.build("grace").edit(model, mistake, predicts(0))
     assert (edit.succeeded, edit.steps, edit.unchanged, edit.loss.item()) == (True, 1, False, 0.0)
     assert torch.equal(edit.keys, 2 * mistake)
@@ -37,7 +37,7 @@ def test_the_value_satisfies_the_constraint_and_starts_from_the_key(model: nn.Mo
     torch.testing.assert_close(edit.values, expected)
 
 
-def test_features_within_the_radius_get_the_value_and_no_others(model: nn.Module, mistake: Tensor) -> None:
+def test_features_within_the_radius_get_the_value_and_no_others(model, mistake):
     edit = editors.build("grace", epsilon=0.1).edit(model, mistake, predicts(2))
     shifts = torch.tensor([[0, 0, 0.0], [0, 0.24, 0], [0, 0, -0.24], [0, 0.26, 0], [0, 0, 40]], dtype=torch.float64)
     found, before = edit.predict(mistake + shifts), model(mistake + shifts)
@@ -46,7 +46,7 @@ def test_features_within_the_radius_get_the_value_and_no_others(model: nn.Module
     assert torch.equal(found[3:], before[3:])
 
 
-def test_the_nearest_of_several_keys_answers(model: nn.Module) -> None:
+def test_the_nearest_of_several_keys_answers(model):
     stored = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=torch.float64)
     edit = editors.build("grace", epsilon=1.0, max_steps=50).edit(model, stored, predicts([1, 2]))
     assert edit.succeeded
@@ -54,7 +54,7 @@ def test_the_nearest_of_several_keys_answers(model: nn.Module) -> None:
     assert edit.predict(between).argmax(dim=1).tolist() == [1, 2]
 
 
-def test_what_holds_already_is_not_stored(model: nn.Module, mistake: Tensor) -> None:
+def test_what_holds_already_is_not_stored(model, mistake):
     edit = editors.build("grace", epsilon=2.0).edit(model, mistake, predicts(1))
     assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
     near = torch.tensor([[4.0, 3.0, 0.0]], dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_what_holds_already_is_not_stored(model: nn.Module, mistake: Tensor) -> 
     assert (checked.succeeded, checked.steps, checked.unchanged) == (False, 0, True)
 
 
-def test_edits_leave_the_model_as_it_was_and_are_independent(images: Tensor) -> None:
+def test_edits_leave_the_model_as_it_was_and_are_independent(images):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 5)).double().train()
     before = copy.deepcopy(net.state_dict())
@@ -87,7 +87,7 @@ def test_edits_leave_the_model_as_it_was_and_are_independent(images: Tensor) -> 
     assert not any(module._forward_pre_hooks for module in net.modules())
 
 
-def test_what_it_cannot_do_is_said_in_one_sentence(model: nn.Module, mistake: Tensor) -> None:
+def test_what_it_cannot_do_is_said_in_one_sentence(model, mistake):
     editor = editors.build("grace")
     with pytest.raises(EditError, match="^layers None hold no linear layer$"):
         editor.edit(nn.Conv1d(3, 3, 1).double(), mistake[:, :, None], predicts(0))

@@ -26,7 +26,7 @@ def mistake() -> Tensor:
     return torch.tensor([[3.0, 4.0, 0.0]], dtype=torch.float64)  # of length 5, answered with 1
 
 
-def test_inputs_within_epsilon_get_the_target_and_no_others(model: nn.Module, mistake: Tensor) -> None:
+def test_inputs_within_epsilon_get_the_target_and_no_others(model, mistake):
     edit = editors.build("lookup_cache", epsilon=0.1).edit(model, mistake, predicts(2))
     assert (edit.succeeded, edit.steps, edit.unchanged, edit.loss.item()) == (True, 1, False, 0.0)
     shifts = torch.tensor([[0, 0, 0.0], [0, 0.49, 0], [0, 0, -0.5], [0, 0.51, 0], [0, 0, 40]], dtype=torch.float64)
@@ -37,14 +37,14 @@ def test_inputs_within_epsilon_get_the_target_and_no_others(model: nn.Module, mi
     assert torch.equal(found[3:], before[3:])
 
 
-def test_other_inputs_are_answered_bit_for_bit_as_before(model: nn.Module, mistake: Tensor) -> None:
+def test_other_inputs_are_answered_bit_for_bit_as_before(model, mistake):
     inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     edit = editors.build("lookup_cache", epsilon=0.05).edit(model, mistake, predicts(0))
     assert ((inputs - mistake).norm(dim=1) > 0.25).all()
     assert torch.equal(edit.predict(inputs), model(inputs))
 
 
-def test_the_nearest_of_several_stored_inputs_answers(model: nn.Module) -> None:
+def test_the_nearest_of_several_stored_inputs_answers(model):
     stored = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=torch.float64)
     edit = editors.build("lookup_cache", epsilon=1.0).edit(model, stored, predicts([1, 2]))
     assert edit.succeeded
@@ -52,19 +52,19 @@ def test_the_nearest_of_several_stored_inputs_answers(model: nn.Module) -> None:
     assert edit.predict(between).argmax(dim=1).tolist() == [1, 2]
 
 
-def test_what_holds_already_is_not_stored(model: nn.Module, mistake: Tensor) -> None:
+def test_what_holds_already_is_not_stored(model, mistake):
     edit = editors.build("lookup_cache", epsilon=1.0).edit(model, mistake, predicts(1))
     assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
     near = torch.tensor([[4.0, 3.0, 0.0]], dtype=torch.float64)
     assert torch.equal(edit.predict(near), model(near))
 
 
-def test_no_steps_only_check(model: nn.Module, mistake: Tensor) -> None:
+def test_no_steps_only_check(model, mistake):
     edit = editors.build("lookup_cache", max_steps=0).edit(model, mistake, predicts(2))
     assert (edit.succeeded, edit.steps, edit.unchanged, edit.loss.item()) == (False, 0, True, 4.0)
 
 
-def test_edits_leave_the_model_as_it_was_and_are_independent(model: nn.Module, images: Tensor) -> None:
+def test_edits_leave_the_model_as_it_was_and_are_independent(model, images):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.BatchNorm1d(5)).double().train()
     before = copy.deepcopy(net.state_dict())
@@ -85,7 +85,7 @@ def test_edits_leave_the_model_as_it_was_and_are_independent(model: nn.Module, i
     assert net[2].training
 
 
-def test_what_it_cannot_do_is_said_in_one_sentence(model: nn.Module, mistake: Tensor) -> None:
+def test_what_it_cannot_do_is_said_in_one_sentence(model, mistake):
     editor = editors.build("lookup_cache")
     with pytest.raises(EditError, match="needs the constraint predicts"):
         editor.edit(model, mistake, lambda outputs: outputs.sum())

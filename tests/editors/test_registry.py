@@ -24,7 +24,7 @@ print(json.dumps([editors.available(), editors.describe("nesterov").source, edit
 """
 
 
-def test_the_six_editors_of_the_paper_are_there() -> None:
+def test_the_six_editors_of_the_paper_are_there():
     assert {"gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"} <= set(editors.available())
     assert editors.available() == sorted(editors.available())
 
@@ -40,19 +40,19 @@ def test_the_six_editors_of_the_paper_are_there() -> None:
         ("adam", ["lr", "beta1", "beta2", "eps"]),
     ],
 )
-def test_hyperparameters_have_the_names_of_the_field(name: str, hyperparameters: list[str]) -> None:
+def test_hyperparameters_have_the_names_of_the_field(name, hyperparameters):
     assert [parameter.name for parameter in editors.describe(name).hyperparameters] == hyperparameters
     assert editors.describe(name).options == {"max_steps": 10, "compiled": False}
 
 
-def test_the_readme_names_every_file() -> None:
+def test_the_readme_names_every_file():
     named = set(re.findall(r"`(?:methods/)?(\w+)\.py`", README))
     files = {file.stem for file in Path(editors.__file__).parent.glob("*.py")}
     assert named <= files | {file.stem for file in Path(editors.__file__).parent.glob("methods/*.py")}
     assert files - named <= {"__init__", "errors", "hooks", "hyperparameters", "pytree", "registry", "views"}
 
 
-def test_description_says_what_an_editor_is_and_where_it_comes_from(name: str) -> None:
+def test_description_says_what_an_editor_is_and_where_it_comes_from(name):
     description = editors.describe(name)
     assert description.name == name
     assert description.source
@@ -60,7 +60,7 @@ def test_description_says_what_an_editor_is_and_where_it_comes_from(name: str) -
     assert description.source not in description.summary
 
 
-def test_defaults_and_both_ends_of_every_search_range_are_valid(name: str) -> None:
+def test_defaults_and_both_ends_of_every_search_range_are_valid(name):
     for parameter in editors.describe(name).hyperparameters:
         assert parameter.low <= parameter.default <= parameter.high
         assert parameter.low > 0 or not parameter.log
@@ -68,24 +68,24 @@ def test_defaults_and_both_ends_of_every_search_range_are_valid(name: str) -> No
             assert getattr(editors.build(name, **{parameter.name: value}), parameter.name) == value
 
 
-def test_build_uses_the_declared_defaults_for_what_is_not_given(name: str) -> None:
+def test_build_uses_the_declared_defaults_for_what_is_not_given(name):
     editor = editors.build(name, max_steps=3)
     assert editor.max_steps == 3
     for parameter in editors.describe(name).hyperparameters:
         assert getattr(editor, parameter.name) == parameter.default
 
 
-def test_built_editors_do_not_change(name: str) -> None:
+def test_built_editors_do_not_change(name):
     with pytest.raises(AttributeError):
         editors.build(name).max_steps = 3
 
 
-def test_hyperparameters_may_be_tensors_of_one_element() -> None:
+def test_hyperparameters_may_be_tensors_of_one_element():
     lr = torch.tensor([0.25], requires_grad=True)
     assert editors.build("gd", lr=lr).lr is lr
 
 
-def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path: Path) -> None:
+def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path):
     package = tmp_path / "editors"
     shutil.copytree(Path(editors.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "methods" / "added.py").write_text(EXAMPLE, encoding="utf-8")
@@ -100,7 +100,7 @@ def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path: P
     assert weight == pytest.approx(1 - 0.1 * 1.5)
 
 
-def test_two_editors_cannot_have_one_name() -> None:
+def test_two_editors_cannot_have_one_name():
     with pytest.raises(ValueError, match=r"two editors are called 'gd': editors\.methods\.gd and "):
 
         @editors.register("gd")
@@ -111,7 +111,7 @@ def test_two_editors_cannot_have_one_name() -> None:
     assert type(editors.build("gd")).__module__ == "editors.methods.gd"
 
 
-def test_an_editor_that_is_no_dataclass_is_refused() -> None:
+def test_an_editor_that_is_no_dataclass_is_refused():
     with pytest.raises(TypeError, match="'plain' must be a dataclass"):
 
         @editors.register("plain")
@@ -121,7 +121,7 @@ def test_an_editor_that_is_no_dataclass_is_refused() -> None:
     assert "plain" not in editors.available()
 
 
-def test_editors_import_torch_and_nothing_of_this_project() -> None:
+def test_editors_import_torch_and_nothing_of_this_project():
     files = list(Path(editors.__file__).parent.rglob("*.py"))
     assert len(files) > 10
     for file in files:

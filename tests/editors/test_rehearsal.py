@@ -17,7 +17,7 @@ def never(outputs: Tensor) -> Tensor:
     return F.cross_entropy(outputs, torch.tensor([3])) + 1
 
 
-def test_steps_are_those_of_adam_on_the_divergence_from_the_old_answers(model: nn.Module, images: Tensor) -> None:
+def test_steps_are_those_of_adam_on_the_divergence_from_the_old_answers(model, images):
     data = images[2:].flatten(0, 1)
     editor = editors.build("rehearsal", lr=0.01, weight=0.2, max_steps=5, batch_size=4, seed=7)
     known = editor.statistics(model, data, torch.zeros(10), "head")
@@ -34,7 +34,7 @@ def test_steps_are_those_of_adam_on_the_divergence_from_the_old_answers(model: n
     torch.testing.assert_close(dict(edit.parameters), expected, rtol=0, atol=1e-9)
 
 
-def test_the_more_it_weighs_the_less_old_answers_move(model: nn.Module, images: Tensor) -> None:
+def test_the_more_it_weighs_the_less_old_answers_move(model, images):
     data = images[2:].flatten(0, 1)
     before = copy.deepcopy(model).eval()(data).log_softmax(dim=1).detach()
     moved = []
@@ -46,7 +46,7 @@ def test_the_more_it_weighs_the_less_old_answers_move(model: nn.Module, images: 
     assert moved[0] < 0.5 * moved[1]
 
 
-def test_it_stops_as_soon_as_the_constraint_holds(model: nn.Module, images: Tensor) -> None:
+def test_it_stops_as_soon_as_the_constraint_holds(model, images):
     data = images.flatten(0, 1)
     editor = editors.build("rehearsal", lr=0.02, weight=10.0, max_steps=60)
     informed = editor.informed(editor.statistics(model, data, torch.zeros(12), None))
@@ -58,13 +58,13 @@ def test_it_stops_as_soon_as_the_constraint_holds(model: nn.Module, images: Tens
     assert not shorter.edit(model, images[0], predicts(label)).succeeded
 
 
-def test_samples_are_spread_over_the_training_data(model: nn.Module, images: Tensor) -> None:
+def test_samples_are_spread_over_the_training_data(model, images):
     data = images.flatten(0, 1)
     stored, answers = editors.build("rehearsal", samples=4).statistics(model, data, torch.zeros(12), None)
     assert torch.equal(stored, data[[0, 4, 7, 11]])
     torch.testing.assert_close(answers, copy.deepcopy(model).eval()(stored).log_softmax(dim=1).detach())
 
 
-def test_without_training_data_it_says_what_it_needs(model: nn.Module, images: Tensor) -> None:
+def test_without_training_data_it_says_what_it_needs(model, images):
     with pytest.raises(EditError, match=r"^rehearsal needs the training data: use editor\.informed"):
         editors.build("rehearsal").edit(model, images[0], predicts(0))

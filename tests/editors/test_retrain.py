@@ -26,9 +26,7 @@ def retrain(model: nn.Module, data: tuple[Tensor, Tensor], **values: float) -> e
     return editor.informed(editor.statistics(model, *data, "head"))
 
 
-def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(
-    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
-) -> None:
+def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(model, images, data):
     constraint = predicts(wrong_label(model, images[0]))
     editor = retrain(model, data, lr=0.01, weight=3.0, min_steps=5, max_steps=5, batch_size=4, seed=7)
     edit = editor.edit(model, images[0], constraint, layers="head")
@@ -42,9 +40,7 @@ def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(
     torch.testing.assert_close(dict(edit.parameters), expected, rtol=0, atol=1e-9)
 
 
-def test_it_goes_on_until_the_constraint_holds_and_the_steps_are_done(
-    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
-) -> None:
+def test_it_goes_on_until_the_constraint_holds_and_the_steps_are_done(model, images, data):
     constraint = predicts(wrong_label(model, images[0]))
     quick = retrain(model, data, lr=0.05, weight=20.0, min_steps=1, max_steps=100)
     first = quick.edit(model, images[0], constraint).steps
@@ -61,15 +57,13 @@ def test_it_goes_on_until_the_constraint_holds_and_the_steps_are_done(
     assert (edit.steps, edit.succeeded) == (first - 1, False)
 
 
-def test_what_the_model_answers_already_needs_no_training(
-    model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]
-) -> None:
+def test_what_the_model_answers_already_needs_no_training(model, images, data):
     label = int(copy.deepcopy(model).eval()(images[0]).argmax())
     edit = retrain(model, data, min_steps=50).edit(model, images[0], predicts(label))
     assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
 
 
-def test_training_data_are_kept_in_mind(model: nn.Module, images: Tensor, data: tuple[Tensor, Tensor]) -> None:
+def test_training_data_are_kept_in_mind(model, images, data):
     constraint = predicts(wrong_label(model, images[0]))
 
     def loss_on_data(edit: editors.EditResult) -> float:
@@ -82,6 +76,6 @@ def test_training_data_are_kept_in_mind(model: nn.Module, images: Tensor, data: 
     assert loss_on_data(light) < loss_on_data(heavy)
 
 
-def test_without_training_data_it_says_what_it_needs(model: nn.Module, images: Tensor) -> None:
+def test_without_training_data_it_says_what_it_needs(model, images):
     with pytest.raises(EditError, match=r"^retrain needs the training data: use editor\.informed"):
         editors.build("retrain").edit(model, images[0], predicts(0))

@@ -119,7 +119,7 @@ def edited(name: str, steps: int, **values: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rule", FORMULAS)
-def test_every_step_equals_the_formula(rule: str) -> None:
+def test_every_step_equals_the_formula(rule):
     expected = FORMULAS[rule](**VALUES[rule])
     for steps in range(1, STEPS + 1):
         np.testing.assert_allclose(edited(rule, steps, **VALUES[rule]), next(expected), rtol=0, atol=1e-12)
@@ -137,7 +137,7 @@ def test_every_step_equals_the_formula(rule: str) -> None:
         ),
     ],
 )
-def test_rule_equals_the_optimizer_of_torch(rule: str, values: dict[str, float], optimizer: object) -> None:
+def test_rule_equals_the_optimizer_of_torch(rule, values, optimizer):
     model = Quadratic()
     stepper = optimizer(model.parameters())
     for _ in range(STEPS):
@@ -149,16 +149,16 @@ def test_rule_equals_the_optimizer_of_torch(rule: str, values: dict[str, float],
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
-def test_first_step_of_rmsprop_is_alpha_times_the_sign_whatever_beta(beta: float) -> None:
+def test_first_step_of_rmsprop_is_alpha_times_the_sign_whatever_beta(beta):
     moved = edited("rmsprop", 1, lr=0.03, beta=beta, eps=1e-12) - START
     np.testing.assert_allclose(moved, -0.03 * np.sign(gradient(START)), rtol=0, atol=1e-10)
 
 
-def test_first_step_of_scaled_gd_has_length_alpha_over_all_parameters_together() -> None:
+def test_first_step_of_scaled_gd_has_length_alpha_over_all_parameters_together():
     assert np.linalg.norm(edited("scaled_gd", 1, lr=0.25) - START) == pytest.approx(0.25, abs=1e-12)
 
 
-def test_rules_keep_the_state_of_each_row_apart(name: str, generator: torch.Generator) -> None:
+def test_rules_keep_the_state_of_each_row_apart(name, generator):
     editor = editors.build(name, **VALUES.get(name, {}))
     gradients = torch.randn(4, 3, 7, generator=generator, dtype=torch.float64)
     gradients[:, 1] *= 100
@@ -171,7 +171,7 @@ def test_rules_keep_the_state_of_each_row_apart(name: str, generator: torch.Gene
             torch.testing.assert_close(updates[row], update, rtol=0, atol=1e-12)
 
 
-def test_rules_answer_a_gradient_of_zero_with_finite_updates_and_derivatives(name: str) -> None:
+def test_rules_answer_a_gradient_of_zero_with_finite_updates_and_derivatives(name):
     editor = editors.build(name)
     gradients = torch.zeros(2, 5, requires_grad=True)
     updates, state = editor.update(gradients, editor.init(torch.zeros(2, 5)))

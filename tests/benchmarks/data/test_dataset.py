@@ -1,7 +1,6 @@
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -35,26 +34,26 @@ def dataset() -> Dataset:
     )
 
 
-def test_channel_statistics_equal_those_of_float64() -> None:
+def test_channel_statistics_equal_those_of_float64():
     images = split(2500, "many").images
     mean, std = channel_statistics(images)
     assert mean == pytest.approx(images.double().mean((0, 2, 3)).tolist(), rel=1e-13)
     assert std == pytest.approx(images.double().std((0, 2, 3), correction=0).tolist(), rel=1e-13)
 
 
-def test_inputs_of_the_training_split_have_mean_0_and_deviation_1_per_channel(dataset: Dataset) -> None:
+def test_inputs_of_the_training_split_have_mean_0_and_deviation_1_per_channel(dataset):
     inputs = dataset.inputs(dataset.train.images)
     assert inputs.dtype == torch.float32
     assert inputs.double().mean((0, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert inputs.double().std((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1], abs=1e-6)
 
 
-def test_inputs_of_raw_and_of_float_images_are_equal(dataset: Dataset) -> None:
+def test_inputs_of_raw_and_of_float_images_are_equal(dataset):
     images = dataset.test.images
     assert torch.equal(dataset.inputs(images), dataset.inputs(images.double()))
 
 
-def test_select_takes_images_and_labels_in_the_order_wanted() -> None:
+def test_select_takes_images_and_labels_in_the_order_wanted():
     everything = split(9, "test")
     chosen = everything.select(torch.tensor([7, 0, 7]))
     assert len(chosen) == 3
@@ -77,7 +76,7 @@ def test_select_takes_images_and_labels_in_the_order_wanted() -> None:
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "found 2 and 3"),
     ],
 )
-def test_a_split_of_another_form_is_refused(images: torch.Tensor, labels: torch.Tensor, message: str) -> None:
+def test_a_split_of_another_form_is_refused(images, labels, message):
     with pytest.raises(InputError, match=message):
         Split(images, labels)
 
@@ -104,12 +103,12 @@ def test_a_split_of_another_form_is_refused(images: torch.Tensor, labels: torch.
         (lambda d: {"mean": (1.0, float("nan"))}, "mean must be finite"),
     ],
 )
-def test_a_dataset_that_cannot_be_used_is_refused(dataset: Dataset, change, message: str) -> None:
+def test_a_dataset_that_cannot_be_used_is_refused(dataset, change, message):
     with pytest.raises(InputError, match=message):
         replace(dataset, **change(dataset))
 
 
-def test_every_part_of_a_dataset_changes_its_fingerprint(dataset: Dataset) -> None:
+def test_every_part_of_a_dataset_changes_its_fingerprint(dataset):
     other_images = dataset.test.images.clone()
     other_images[-1, -1, -1, -1] ^= 1
     changed = [
@@ -128,7 +127,7 @@ def test_every_part_of_a_dataset_changes_its_fingerprint(dataset: Dataset) -> No
     assert replace(dataset).fingerprint() == dataset.fingerprint()
 
 
-def test_a_saved_dataset_is_loaded_as_it_was(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_saved_dataset_is_loaded_as_it_was(dataset, tmp_path):
     save(dataset, tmp_path / "tiny")
     loaded = load(tmp_path / "tiny")
     assert loaded.fingerprint() == dataset.fingerprint()
@@ -139,7 +138,7 @@ def test_a_saved_dataset_is_loaded_as_it_was(dataset: Dataset, tmp_path: Path) -
         assert torch.equal(getattr(loaded, name).labels, getattr(dataset, name).labels)
 
 
-def test_saving_twice_gives_the_same_bytes(dataset: Dataset, tmp_path: Path) -> None:
+def test_saving_twice_gives_the_same_bytes(dataset, tmp_path):
     for folder in ("first", "second"):
         save(dataset, tmp_path / folder)
     files = {
@@ -155,7 +154,7 @@ def test_saving_twice_gives_the_same_bytes(dataset: Dataset, tmp_path: Path) -> 
     }
 
 
-def test_the_files_can_be_read_without_this_project(dataset: Dataset, tmp_path: Path) -> None:
+def test_the_files_can_be_read_without_this_project(dataset, tmp_path):
     save(dataset, tmp_path)
     tensors = safetensors.torch.load_file(tmp_path / "test.safetensors")
     assert torch.equal(tensors["images"], dataset.test.images)
@@ -165,9 +164,7 @@ def test_the_files_can_be_read_without_this_project(dataset: Dataset, tmp_path: 
 
 @pytest.mark.parametrize("name", ["train.safetensors", "tuning.safetensors", "test.safetensors", "dataset.json"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "corrupt"])
-def test_a_missing_or_damaged_file_is_named_in_one_sentence(
-    dataset: Dataset, tmp_path: Path, name: str, damage: str
-) -> None:
+def test_a_missing_or_damaged_file_is_named_in_one_sentence(dataset, tmp_path, name, damage):
     save(dataset, tmp_path)
     file, content = tmp_path / name, (tmp_path / name).read_bytes()
     file.unlink()
@@ -182,7 +179,7 @@ def test_a_missing_or_damaged_file_is_named_in_one_sentence(
     assert "make the dataset" in str(raised.value)
 
 
-def test_a_file_that_is_no_safetensors_is_named_even_when_its_hash_fits(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_file_that_is_no_safetensors_is_named_even_when_its_hash_fits(dataset, tmp_path):
     save(dataset, tmp_path)
     description = json.loads((tmp_path / "dataset.json").read_text())
     (tmp_path / "test.safetensors").write_bytes(b"nonsense" * 10)
@@ -208,7 +205,7 @@ def test_a_file_that_is_no_safetensors_is_named_even_when_its_hash_fits(dataset:
         ("fingerprint", "0"),
     ],
 )
-def test_a_changed_description_is_refused(dataset: Dataset, tmp_path: Path, key: str, value: object) -> None:
+def test_a_changed_description_is_refused(dataset, tmp_path, key, value):
     save(dataset, tmp_path)
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
@@ -216,9 +213,7 @@ def test_a_changed_description_is_refused(dataset: Dataset, tmp_path: Path, key:
         load(tmp_path)
 
 
-def test_a_folder_overwritten_half_way_is_refused(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_overwritten_half_way_is_refused(dataset, tmp_path, monkeypatch):
     save(dataset, tmp_path)
     write, written = safetensors.torch.save_file, []
 

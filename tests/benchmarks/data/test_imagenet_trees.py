@@ -67,7 +67,7 @@ def rows(images) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
-def test_tiny_imagenet_is_read_as_it_is_extracted(tiny: Path) -> None:
+def test_tiny_imagenet_is_read_as_it_is_extracted(tiny):
     data, pool = (
         make("tiny_imagenet", folder=str(tiny), **TINY),
         make_candidates("tiny_imagenet", folder=str(tiny), **TINY),
@@ -90,7 +90,7 @@ def test_tiny_imagenet_is_read_as_it_is_extracted(tiny: Path) -> None:
     assert has_candidates("tiny_imagenet")
 
 
-def test_class_folders_for_validation_are_read_the_same(tiny: Path) -> None:
+def test_class_folders_for_validation_are_read_the_same(tiny):
     before = make("tiny_imagenet", folder=str(tiny), **TINY)
     for number in range(16):
         target = tiny / "val" / WNIDS[number % 4]
@@ -126,14 +126,14 @@ def test_class_folders_for_validation_are_read_the_same(tiny: Path) -> None:
         ),
     ],
 )
-def test_a_tiny_imagenet_that_is_not_whole_is_one_sentence(tiny: Path, damage, sentence: str) -> None:
+def test_a_tiny_imagenet_that_is_not_whole_is_one_sentence(tiny, damage, sentence):
     damage(tiny)
     with pytest.raises(InputError, match=sentence) as raised:
         prepare("tiny_imagenet", folder=str(tiny), **TINY)
     assert "\n" not in str(raised.value)
 
 
-def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full: Path) -> None:
+def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full):
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     data = make("imagenet", folder=str(full), **FULL)
@@ -149,7 +149,7 @@ def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full: Path) -> N
     assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_adversarial_examples_have_the_labels_of_imagenet(full: Path) -> None:
+def test_adversarial_examples_have_the_labels_of_imagenet(full):
     folder = full.parent / "imagenet-a"
     found = make_candidates("imagenet", folder=str(full), natural_adversarial=str(folder), **FULL)
     assert found.images.labels.tolist() == [1, 1, 1, 3, 3, 3]
@@ -177,7 +177,7 @@ def test_adversarial_examples_have_the_labels_of_imagenet(full: Path) -> None:
         (lambda root: (root / "imagenet-a" / WNIDS[1]).rename(root / "imagenet-a/n9"), r"folder 'n9' is none of the 4"),
     ],
 )
-def test_an_imagenet_that_is_not_whole_is_one_sentence(full: Path, damage, sentence: str) -> None:
+def test_an_imagenet_that_is_not_whole_is_one_sentence(full, damage, sentence):
     damage(full.parent)
     options = {"folder": str(full), "natural_adversarial": str(full.parent / "imagenet-a"), **FULL}
     with pytest.raises(InputError, match=sentence) as raised:

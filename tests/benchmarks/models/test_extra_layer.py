@@ -12,7 +12,7 @@ from benchmarks.networks.model_split import split
 from benchmarks.seeds import generator
 
 
-def test_extra_layer_is_the_residual_block_of_section_4_3() -> None:
+def test_extra_layer_is_the_residual_block_of_section_4_3():
     layer = ExtraLayer(features=2, width=3).double()
     first, second = [[1.0, -2.0], [0.5, 0.0], [-1.0, 1.0]], [[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]]
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_extra_layer_is_the_residual_block_of_section_4_3() -> None:
     assert found[0].tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_resnet18_extra_answers_as_resnet18_with_the_same_weights_until_it_is_edited() -> None:
+def test_resnet18_extra_answers_as_resnet18_with_the_same_weights_until_it_is_edited():
     options = {"channels": 1, "classes": 4, "width": 2}
     plain = models.make("resnet18", **options).eval()
     extended = models.make("resnet18_extra", **options, extra_width=32).eval()
@@ -52,7 +52,7 @@ def test_resnet18_extra_answers_as_resnet18_with_the_same_weights_until_it_is_ed
     assert split(extended, "extra")[0](images).shape == (6, 16)
 
 
-def test_networks_without_a_linear_head_and_widths_that_are_none_are_refused() -> None:
+def test_networks_without_a_linear_head_and_widths_that_are_none_are_refused():
     with pytest.raises(InputError, match="needs a network of parts with a head, not Linear"):
         with_extra_layer(nn.Linear(2, 2))
     with pytest.raises(InputError, match="extra_width must be a whole number >= 1, not 0"):

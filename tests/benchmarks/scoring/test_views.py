@@ -10,16 +10,13 @@ from torch import Tensor, nn
 import editors
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.corruptions import taken_again
-from benchmarks.data.dataset import Dataset
 from benchmarks.scoring.requests import EditRequests
 from benchmarks.scoring.scorer import GENERALITY_COPIES, Scorer
 from benchmarks.seeds import generator
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
 
 
-def test_generality_is_counted_on_other_pictures_of_the_edited_image(
-    model: nn.Sequential, dataset: Dataset, requests: EditRequests
-) -> None:
+def test_generality_is_counted_on_other_pictures_of_the_edited_image(model, dataset, requests):
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
     edits, _ = scorer.edit(EDITOR, range(len(requests)))
     partly = 0
@@ -36,7 +33,7 @@ def test_generality_is_counted_on_other_pictures_of_the_edited_image(
     assert partly > 0
 
 
-def test_the_pictures_are_fresh_for_every_request(model: nn.Sequential, dataset: Dataset) -> None:
+def test_the_pictures_are_fresh_for_every_request(model, dataset):
     class Spy(Augmentation):
         seen: list[Tensor] = []  # noqa: RUF012
 
@@ -52,17 +49,13 @@ def test_the_pictures_are_fresh_for_every_request(model: nn.Sequential, dataset:
     assert len({view.numpy().tobytes() for view in torch.cat([first, second])}) == 2 * GENERALITY_COPIES
 
 
-def test_without_generality_nothing_else_changes(
-    model: nn.Sequential, dataset: Dataset, requests: EditRequests
-) -> None:
+def test_without_generality_nothing_else_changes(model, dataset, requests):
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
     none = {"views": 0, "views_before": 0, "views_after": 0}
     assert score(scorer, generality=False) == [replace(record, **none) for record in score(scorer)]
 
 
-def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
-    model: nn.Sequential, dataset: Dataset, requests: EditRequests
-) -> None:
+def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(model, dataset, requests):
     seen: list[editors.Request] = []
 
     class Watching(editors.Editor):
@@ -86,9 +79,7 @@ def test_views_that_are_asked_for_are_fresh_copies_of_the_edited_image(
         assert constraint(logits).item() == pytest.approx(0.1)
 
 
-def test_success_is_that_of_the_edited_image_alone_whatever_more_was_asked(
-    model: nn.Sequential, dataset: Dataset, requests: EditRequests
-) -> None:
+def test_success_is_that_of_the_edited_image_alone_whatever_more_was_asked(model, dataset, requests):
     editor = editors.build("rmsprop", lr=0.03, max_steps=3)
     rescued = 0
     for options in ({"views": 20}, {"margin": 50.0}):
