@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ def test_a_room_imports_rooms_before_it_only(room):
     found = [(file, name) for file in FILES if file.is_relative_to(ROOT / room) for name, _ in imports(file)]
     assert found
     assert [(str(file), name) for file, name in found if name.split(".")[0] in later] == []
+    if room == "editors":
+        assert {name.split(".")[0] for _, name in found} <= {"editors", "torch", *sys.stdlib_module_names}
 
 
 def test_packages_of_pipelines_import_downwards_only():

@@ -282,16 +282,6 @@ def graphs(changing: str) -> bool:
     return changing in RULES
 
 
-@pytest.fixture
-def informed() -> type[Informed]:
-    return Informed
-
-
-@pytest.fixture
-def counting() -> type[CountingConstraint]:
-    return CountingConstraint
-
-
 def head_after_adam(
     model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], steps: int, lr: float, seed: int
 ) -> dict[str, Tensor]:

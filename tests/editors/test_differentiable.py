@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from tests.editors.conftest import Informed
 
 VALUES = {"lr": 0.02, "eps": 0.02, "beta": 0.6, "mu": 0.7, "beta1": 0.8, "beta2": 0.9, "ewc_lambda": 3.0, "weight": 2.0}
 VALUES |= {"damping": 0.3, "overshoot": 0.1}
@@ -23,9 +24,9 @@ def name(rule: str) -> str:
 
 
 @pytest.fixture
-def make(name: str, informed: Make) -> Make:
+def make(name: str) -> Make:
     counts = {key: value for key, value in COUNTS.items() if key in _declared(name)}
-    return lambda **values: informed(editors.build(name, **counts, **values))
+    return lambda **values: Informed(editors.build(name, **counts, **values))
 
 
 class Net(nn.Module):

@@ -85,14 +85,6 @@ def test_more_strength_keeps_important_parameters_nearer_to_where_they_were(mode
     assert moved[0] > 1.1 * moved[1] > 1.1**2 * moved[2] > 0
 
 
-def test_it_still_stops_as_soon_as_the_constraint_holds(model, images, fisher, rule):
-    editor = editors.build(f"{rule}_ewc", lr=LR[rule], ewc_lambda=1.0, max_steps=30).informed(fisher)
-    edits = editor.edit_many(model, [(one, predicts(row % 5)) for row, one in enumerate(images)], layers="chain1")
-    solved = [edit for edit in edits if edit.succeeded]
-    assert len(solved) > 6
-    assert all(edit.loss == 0 for edit in solved)  # a penalty that counted would be positive after a step
-
-
 def test_statistics_are_the_fisher_information_of_the_layers(model, images, rule):
     inputs, labels = images.flatten(0, 1), torch.arange(12) % 5
     editor = editors.build(f"{rule}_ewc")
@@ -117,9 +109,3 @@ def test_statistics_of_other_layers_are_refused(model, images, fisher, rule):
     editor = editors.build(f"{rule}_ewc").informed(fisher)
     with pytest.raises(EditError, match=r"not computed for parameter 'head.weight' of shape \(5, 36\); compute"):
         editor.edit(model, images[0], hard, layers="head")
-
-
-def test_editors_that_need_nothing_are_returned_as_they_are(model, images):
-    editor = editors.build("gd")
-    assert editor.statistics(model, images[0], torch.tensor([0]), None) is None
-    assert editor.informed(None) is editor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.constraints import predicts
-from tests.editors.conftest import answer, assert_same, impossible, one_by_one, wrong_answer
+from tests.editors.conftest import CountingConstraint, answer, assert_same, impossible, one_by_one, wrong_answer
 
 
 def calls_of(model: nn.Module) -> list[None]:
@@ -18,7 +18,7 @@ def calls_of(model: nn.Module) -> list[None]:
     return calls
 
 
-def varied_requests(model: nn.Module, images: Tensor, counting: type) -> list[tuple[Any, Any]]:
+def varied_requests(model: nn.Module, images: Tensor) -> list[tuple[Any, Any]]:
     """Trivial, hard and impossible requests of several shapes and constraints, in mixed order."""
     requests: list[tuple[Any, Any]] = []
     for row, one in enumerate(images):
@@ -29,13 +29,13 @@ def varied_requests(model: nn.Module, images: Tensor, counting: type) -> list[tu
             requests.append((images[row : row + 2].flatten(0, 1), predicts([row % 5, (row + 2) % 5])))
             requests.append((images[row - 1 : row + 1].flatten(0, 1), predicts(2)))
         if row % 4 == 2:
-            requests.append((one, counting(row % 5, limit=1.0)))
+            requests.append((one, CountingConstraint(row % 5, limit=1.0)))
     return requests
 
 
 @pytest.mark.parametrize("layers", [None, "chain1"])
-def test_many_edits_equal_single_ones_in_order(editor, model, images, counting, layers):
-    requests = varied_requests(model, images, counting)
+def test_many_edits_equal_single_ones_in_order(editor, model, images, layers):
+    requests = varied_requests(model, images)
     many = editor.edit_many(model, requests, layers=layers)
     assert {0, 6} < {edit.steps for edit in many}
     assert {edit.succeeded for edit in many} == {True, False}
@@ -48,10 +48,12 @@ def test_alike_requests_share_their_forward_passes(build, model, images, passes)
     assert len(calls) == 3 * passes + 1
 
 
-def test_finished_edits_are_dropped_from_their_batch(build, model, images, counting, passes):
+def test_finished_edits_are_dropped_from_their_batch(build, model, images, passes):
     # Several must go on after the first have finished: then the rule's state has lost rows as well.
     limits = [10.0, 0.3, -1.0, 10.0, -1.0, 1.5, 0.9, -1.0]
-    constraints = [counting(wrong_answer(model, one), limit) for one, limit in zip(images, limits, strict=False)]
+    constraints = [
+        CountingConstraint(wrong_answer(model, one), limit) for one, limit in zip(images, limits, strict=False)
+    ]
     calls = calls_of(model)
     edits = build(max_steps=20).edit_many(model, list(zip(images, constraints, strict=False)))
     assert [edit.steps for edit in edits].count(0) == 2

@@ -1,6 +1,5 @@
 """How editors are found, described and built."""
 
-import ast
 import json
 import re
 import shutil
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 import editors
 from tests.editors.conftest import ADDED, EXAMPLE, README
@@ -22,11 +20,6 @@ torch.nn.init.constant_(model.weight, 1.0)
 edit = editors.build("nesterov", lr=0.1, max_steps=1).edit(model, torch.ones(1, 1), lambda outputs: outputs.sum())
 print(json.dumps([editors.available(), editors.describe("nesterov").source, edit.parameters["weight"].item()]))
 """
-
-
-def test_the_six_editors_of_the_paper_are_there():
-    assert {"gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"} <= set(editors.available())
-    assert editors.available() == sorted(editors.available())
 
 
 @pytest.mark.parametrize(
@@ -62,27 +55,16 @@ def test_description_says_what_an_editor_is_and_where_it_comes_from(name):
 
 def test_defaults_and_both_ends_of_every_search_range_are_valid(name):
     for parameter in editors.describe(name).hyperparameters:
+        assert getattr(editors.build(name), parameter.name) == parameter.default
         assert parameter.low <= parameter.default <= parameter.high
         assert parameter.low > 0 or not parameter.log
         for value in (parameter.low, parameter.default, parameter.high):
             assert getattr(editors.build(name, **{parameter.name: value}), parameter.name) == value
 
 
-def test_build_uses_the_declared_defaults_for_what_is_not_given(name):
-    editor = editors.build(name, max_steps=3)
-    assert editor.max_steps == 3
-    for parameter in editors.describe(name).hyperparameters:
-        assert getattr(editor, parameter.name) == parameter.default
-
-
 def test_built_editors_do_not_change(name):
     with pytest.raises(AttributeError):
         editors.build(name).max_steps = 3
-
-
-def test_hyperparameters_may_be_tensors_of_one_element():
-    lr = torch.tensor([0.25], requires_grad=True)
-    assert editors.build("gd", lr=lr).lr is lr
 
 
 def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path):
@@ -119,17 +101,3 @@ def test_an_editor_that_is_no_dataclass_is_refused():
             pass
 
     assert "plain" not in editors.available()
-
-
-def test_editors_import_torch_and_nothing_of_this_project():
-    files = list(Path(editors.__file__).parent.rglob("*.py"))
-    assert len(files) > 10
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                roots = {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                roots = {(node.module or "").split(".")[0]}
-            else:
-                continue
-            assert roots <= {"editors", "torch", *sys.stdlib_module_names}, file.name
