@@ -20,7 +20,7 @@ FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "stages")
 BESIDE = ("timing", "patching", "bundling")
 """On one floor with tracking, and imported by the stages alone."""
 FOREIGN = {"mlflow": "pipelines", "optuna": "pipelines", "dvc": "pipelines", "ray": "pipelines", "typer": "pipelines"}
-FOREIGN |= {"fairseq": "benchmarks/translation"}
+FOREIGN |= {"fairseq": "benchmarks/translation/toolkit.py"}
 """Packages that are imported in one place only."""
 
 

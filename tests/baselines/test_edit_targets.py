@@ -133,35 +133,6 @@ def test_an_edited_mistake_counts_for_the_edit_and_the_batch_alone_for_locality(
     assert float(losses.parts["edit_steps"]) > 0
 
 
-@pytest.mark.parametrize("kind", ["random", "mistakes"])
-def test_a_prefix_that_is_cut_off_changes_the_gradient_of_the_locality_term(model, data, found, step, kind):
-    """Planted: features of the frozen front taken as given, as in the authors' code."""
-
-    def gradient(cut: bool) -> Tensor:
-        targets = InDouble(data, found) if kind == "mistakes" else RandomTargets()
-        objective = EditableObjective(TERMS, targets=targets).double()
-        network = copy.deepcopy(model).train()
-        if cut:
-            whole = objective._split
-            objective._split = lambda model: (Detached(whole(model)[0]), whole(model)[1])
-        locality = objective(network, step).parts["locality_loss"]
-        return torch.autograd.grad(locality, network.stem[1].weight, allow_unused=True)[0]
-
-    assert gradient(cut=True) is None
-    assert float(gradient(cut=False).norm()) > 1e-4
-
-
-class Detached(nn.Module):
-    """What a part answers, without the way there."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.part(inputs).detach()
-
-
 def test_ranks_and_training_know_nothing_of_the_mistakes_that_are_evaluated(model, data):
     """Planted: other images and labels in place of every mistake that is evaluated."""
     network = model.float().eval()

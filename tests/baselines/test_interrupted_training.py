@@ -1,11 +1,7 @@
 """A training that is interrupted goes on as if it had not been; one that becomes NaN stops and keeps what it had."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -16,7 +12,6 @@ from baselines import checkpointing
 from baselines.checkpointing import CHECKPOINT, WITHIN, load_state
 from baselines.objectives import CrossEntropy, Step
 from baselines.training import Epoch, Losses, Trained
-from benchmarks.data import dataset as datasets
 from benchmarks.errors import InputError
 from tests.baselines.conftest import AXES, Scaled, assert_same, with_misleading_tuning
 
@@ -123,46 +118,6 @@ def test_sgd_with_two_rates_resumes_to_the_same_model(fit):
     other = fit(folder="killed", new=["4.weight"], **options)
     assert any(not torch.equal(*pair) for pair in zip(other.model.parameters(), whole.model.parameters(), strict=True))
     assert_same(other, fit(folder="other", new=["4.weight"], **options))
-
-
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from baselines.images import ImageBatches, ImagePlan
-from baselines.objectives import CrossEntropy
-from baselines.training import train
-from benchmarks import models
-from benchmarks.data import dataset
-
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = models.make("resnet18", channels=1, classes=4, width=2)
-begun = []
-
-def on_step(done):
-    begun.append(done)
-    if begun.count(2) == 2:  # in the middle of the second epoch
-        os.kill(os.getpid(), signal.SIGKILL)
-
-plan = ImagePlan(epochs=4, batch_size=16, lr=1e-2, schedule="cosine")
-folder = Path(sys.argv[1])
-source = ImageBatches(dataset.load(folder / "data"))
-train(model, CrossEntropy(), source, plan, folder, (0, "tiny", "plain", 0), on_step=on_step)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_process_is_continued_bit_identically(fit, make_resnet, dataset, tmp_path):
-    datasets.save(dataset, tmp_path / "data")
-    root = Path(__file__).resolve().parents[2]
-    killed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(load_state(tmp_path / CHECKPOINT)["history"]) == 1
-    resumed = fit(model=make_resnet(), data=datasets.load(tmp_path / "data"))
-    assert_same(resumed, fit(model=make_resnet(), folder="unbroken"))
 
 
 def test_finished_training_is_not_trained_again(fit):

@@ -11,14 +11,7 @@ import torch
 from torch import nn
 
 from baselines.checkpointing import load_state, save_state
-from baselines.model_files import (
-    DESCRIPTION,
-    WEIGHTS,
-    ModelDescription,
-    load_model,
-    load_weights,
-    save_model,
-)
+from baselines.model_files import DESCRIPTION, WEIGHTS, ModelDescription, load_model, load_weights, save_model
 from benchmarks.errors import InputError
 
 MakeResNet = Callable[..., nn.Module]

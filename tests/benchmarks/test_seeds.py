@@ -12,17 +12,7 @@ def test_seed_is_the_first_63_bits_of_the_sha256_of_the_axes():
 
 
 def test_axes_that_join_to_the_same_text_give_different_seeds():
-    alike = [
-        ("a", "bc"),
-        ("ab", "c"),
-        ("abc",),
-        ("a", "b", "c"),
-        ("bc", "a"),
-        ('a", "bc',),
-        (1, 11),
-        (11, 1),
-        (111,),
-    ]
+    alike = [("a", "bc"), ("ab", "c"), ("abc",), ("a", "b", "c"), ("bc", "a"), ('a", "bc',), (1, 11), (11, 1), (111,)]
     alike += [("1", "11"), ("111",), ("",), ("", "")]
     assert len({seed(*axes) for axes in alike}) == len(alike)
 

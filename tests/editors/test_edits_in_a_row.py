@@ -12,7 +12,6 @@ from torch import Tensor, nn
 import editors
 from editors import Edit, EditError
 from editors.constraints import predicts
-from editors.covariance import covariances
 from editors.gradient_free import Edited
 from tests.editors.conftest import answer
 
@@ -161,22 +160,6 @@ def test_covariance_remembers_the_moments_of_what_it_edited(generator):
     np.testing.assert_allclose(change.detach().numpy(), expected, rtol=0, atol=1e-10)
 
 
-def test_with_memory_an_edit_moves_the_answers_for_earlier_inputs_less(images):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 5)).double()
-    data = torch.randn(300, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    labels, moved = targets(model, images), {}
-    for memory in (0.0, 1.0, 100.0):
-        editor = editors.build("covariance", memory=memory, max_steps=50)
-        editor = editor.informed(editor.statistics(model, data, LABELS, None))
-        first = editor.edit(model, images[0], predicts(labels[0])).apply(model)
-        editor = editor.remember(first, images[0], None)
-        edit = editor.edit(first, images[1], predicts(labels[1]))
-        assert edit.succeeded
-        moved[memory] = (edit.predict(images[0]) - first(images[0])).norm().item()
-    assert moved[0.0] > 3 * moved[1.0] > 9 * moved[100.0]
-
-
 def test_backtracking_remembers_what_its_editor_does(model, images):
     plain = editors.build("covariance", memory=1.0)
     editor = editors.Backtracking(plain)
@@ -186,13 +169,6 @@ def test_backtracking_remembers_what_its_editor_does(model, images):
     assert isinstance(after, editors.Backtracking)
     assert torch.equal(after.editor.stiffness.inverses["3.weight"], expected["3.weight"])
     assert not torch.equal(expected["3.weight"], plain.informed(known).stiffness.inverses["3.weight"])
-
-
-def test_moments_are_joined_with_their_weight(model, images):
-    whole = covariances(model, images.flatten(0, 1), "3")
-    joined = whole.joined_by(whole, 0.5).joined_by(whole, 1.5)
-    assert torch.equal(joined.moments["3.weight"], whole.moments["3.weight"])
-    torch.testing.assert_close(joined.added["3.weight"], 2 * whole.moments["3.weight"], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("memory", [-1, float("nan"), float("inf"), "1", True])

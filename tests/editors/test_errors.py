@@ -127,12 +127,7 @@ def test_label_outside_the_classes_is_named(editor, model, images):
 def test_nan_input_among_many_is_named_by_its_place_in_the_list(editor, model, images):
     images[4, 0, 0, 2, 2] = torch.nan
     other_shape = (images[:2].flatten(0, 1), predicts(1))
-    requests = [
-        other_shape,
-        *((one, predicts(1)) for one in images[:3]),
-        other_shape,
-        (images[4], predicts(1)),
-    ]
+    requests = [other_shape, *((one, predicts(1)) for one in images[:3]), other_shape, (images[4], predicts(1))]
     assert "of request 5 is nan" in message_of(lambda: editor.edit_many(model, requests))
     assert "of request 1 is nan" in message_of(lambda: editor.edit_many(model, [requests[0], (images[4], impossible)]))
 

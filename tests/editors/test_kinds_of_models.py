@@ -167,15 +167,6 @@ def test_edits_work_where_gradients_are_switched_off(editor, model, images, surr
     assert not any(value.is_inference() for value in (*patched.parameters(), *within[0].parameters.values()))
 
 
-def test_a_model_made_in_inference_mode_is_edited(editor, model, images):
-    with torch.inference_mode():
-        inference = copy.deepcopy(model)
-    assert inference.head.weight.is_inference()
-    for layers in (None, "stem", "head"):
-        expected = editor.edit(model, images[0], impossible, layers=layers)
-        assert_same([editor.edit(inference, images[0], impossible, layers=layers)], [expected], atol=0)
-
-
 def test_integer_parameters_are_left_alone(editor):
     model = nn.Linear(3, 2)
     model.register_parameter("code", nn.Parameter(torch.tensor([1, 2]), requires_grad=False))

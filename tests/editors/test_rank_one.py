@@ -11,7 +11,6 @@ from torch import Tensor, nn
 import editors
 from editors import EditError
 from editors.constraints import predicts
-from editors.methods.rank_one import lift
 
 LABELS = torch.zeros(12, dtype=torch.int64)
 DAMPING = 0.05
@@ -114,26 +113,6 @@ def test_several_inputs_get_their_labels(model, images, editor):
     assert edit.succeeded
     assert edit.steps > 1
     assert edit.predict(inputs).argmax(dim=1).tolist() == labels
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.7])
-def test_lift_is_the_projection_on_the_logits_that_answer_so(generator, margin):
-    for number in range(30):
-        logits = torch.randn(6, generator=generator, dtype=torch.float64)
-        label = number % 6
-        shift = lift(logits, torch.tensor(label), margin).numpy()
-        others, start = [row for row in range(6) if row != label], logits.numpy()
-        found = minimize(
-            lambda moved: moved @ moved,
-            np.zeros(6),
-            constraints={
-                "type": "ineq",
-                "fun": lambda moved, z=start, t=label, o=others: (z + moved)[t] - (z + moved)[o] - margin,
-            },
-            method="SLSQP",
-            options={"ftol": 1e-14},
-        )
-        np.testing.assert_allclose(shift, found.x, rtol=0, atol=1e-6)
 
 
 def test_no_steps_only_check(model, images, editor):

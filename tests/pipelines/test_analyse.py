@@ -125,20 +125,3 @@ def test_two_cells_stand_one_below_the_other(tuned):
     for name in TABLES:
         assert table(tuned, name)[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == cells
     assert len(tuned.files("descriptors")) == 2 * (1 + len(FACTORS))
-
-
-def test_values_that_are_not_tuned_are_one_sentence(tuned):
-    (tuned.folder / "results/digits/tuned/rmsprop/plain-chain4.json").unlink()
-    ended = tuned.run("analyse", "digits")
-    assert ended.code == 2
-    said = "tuned/rmsprop/plain-chain4.json is missing: run `python -m pipelines.tune digits rmsprop` first\n"
-    assert ended.errors.endswith(said)
-    assert not tuned.files("results/digits/figure2")
-
-
-def test_a_broken_file_of_descriptors_is_named(analysed):
-    (path,) = (analysed.folder / "descriptors/digits").glob("*.safetensors")
-    path.write_bytes(b"nonsense")
-    ended = analysed.run("analyse", "digits")
-    assert ended.code == 2
-    assert "plain-rmsprop-chain4.safetensors does not hold readable descriptors: remove it" in ended.errors

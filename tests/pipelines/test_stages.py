@@ -106,29 +106,6 @@ def test_a_training_killed_between_epochs_ends_with_the_same_bytes(trained):
     assert not trained.files("unfinished")
 
 
-@pytest.mark.slow
-def test_an_unfinished_training_of_other_settings_is_not_used(trained):
-    trained.change(trainings__plain__epochs=6)
-    checkpoint = trained.folder / "unfinished/digits/training/plain/checkpoint.pt"
-    fresh = trained.copy(trained.folder.with_name("fresh"))
-    trained.start("train", "digits", "plain").stop(checkpoint.exists)
-    for project in (trained, fresh):
-        project.choose(seed=1)
-        project.succeed("train", "digits", "plain")
-    assert trained.files("models") == fresh.files("models")
-
-
-@pytest.mark.slow
-def test_an_unfinished_study_of_other_settings_is_not_used(trained):
-    trained.change(editors__gd__trials=12, editors__gd__layers={"plain": ["all"]})
-    fresh = trained.copy(trained.folder.with_name("fresh"))
-    trained.start("tune", "digits", "gd").stop(lambda: finished_trials(trained) >= 2)
-    for project in (trained, fresh):
-        project.choose(seed=1)
-        project.succeed("tune", "digits", "gd")
-    assert trained.files(TUNED) == fresh.files(TUNED)
-
-
 def test_one_process_and_two_give_the_same_bytes(tuned_once, tuned):
     shutil.rmtree(tuned.folder / "results")
     tuned.choose(processes=2)

@@ -1,7 +1,6 @@
 import hashlib
 import os
 import pickle
-import shutil
 import tarfile
 from pathlib import Path
 
@@ -170,22 +169,10 @@ def test_a_tree_of_jpeg_images_is_said_to_have_lost_something(tmp_path):
     assert "re-encoded with loss" in dataset.source
 
 
-def test_a_tree_without_one_class_of_test_images_is_refused(tmp_path):
-    shutil.rmtree(image_tree(tmp_path) / "test" / "horse")
-    with pytest.raises(InputError, match=r"test has 9, .*only one of them: horse"):
-        make("cifar10", folder=str(tmp_path))
-
-
 @pytest.mark.parametrize(("names", "size"), [(NAMES[:9], 32), (NAMES, 28)])
 def test_a_tree_that_is_not_cifar10_is_refused(tmp_path, names, size):
     with pytest.raises(InputError, match=r"CIFAR-10 has 10 classes and images \(3, 32, 32\), found"):
         make("cifar10", folder=str(image_tree(tmp_path, names, size)))
-
-
-def test_a_folder_with_only_training_images_is_refused(tmp_path):
-    shutil.rmtree(image_tree(tmp_path) / "test")
-    with pytest.raises(InputError, match="test is missing"):
-        make("cifar10", folder=str(tmp_path))
 
 
 def test_a_folder_with_nothing_of_cifar10_is_refused_naming_what_is_allowed(tmp_path):

@@ -68,11 +68,7 @@ def test_select_takes_images_and_labels_in_the_order_wanted():
         (torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), "images must be uint8"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), "images must be uint8"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2), "labels must be int64"),
-        (
-            torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
-            torch.zeros(2, 1, dtype=torch.int64),
-            "labels must be int64",
-        ),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, 1, dtype=torch.int64), "labels must be int64"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "found 2 and 3"),
     ],
 )
@@ -84,19 +80,10 @@ def test_a_split_of_another_form_is_refused(images, labels, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda d: {"tuning": d.tuning.select(torch.tensor([], dtype=torch.int64))},
-            "tuning split: found no images",
-        ),
+        (lambda d: {"tuning": d.tuning.select(torch.tensor([], dtype=torch.int64))}, "tuning split: found no images"),
         (lambda d: {"classes": ("cat", "dog")}, "train split: labels must be from 0 to 1, found 2"),
-        (
-            lambda d: {"test": Split(d.test.images, d.test.labels - 1)},
-            "test split: labels must be .*found -1",
-        ),
-        (
-            lambda d: {"test": Split(d.test.images[:, :, :2], d.test.labels)},
-            r"test split: .*found \(2, 2, 3\)",
-        ),
+        (lambda d: {"test": Split(d.test.images, d.test.labels - 1)}, "test split: labels must be .*found -1"),
+        (lambda d: {"test": Split(d.test.images[:, :, :2], d.test.labels)}, r"test split: .*found \(2, 2, 3\)"),
         (lambda d: {"classes": ("cat", "cat", "dog")}, "distinct"),
         (lambda d: {"mean": (1.0,)}, "need 2 values, found 1 and 2"),
         (lambda d: {"std": (1.0, 0.0)}, "std positive"),
@@ -146,12 +133,7 @@ def test_saving_twice_gives_the_same_bytes(dataset, tmp_path):
         for folder in ("first", "second")
     }
     assert files["first"] == files["second"]
-    assert set(files["first"]) == {
-        "train.safetensors",
-        "tuning.safetensors",
-        "test.safetensors",
-        "dataset.json",
-    }
+    assert set(files["first"]) == {"train.safetensors", "tuning.safetensors", "test.safetensors", "dataset.json"}
 
 
 def test_the_files_can_be_read_without_this_project(dataset, tmp_path):

@@ -1,7 +1,6 @@
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks import models
@@ -24,29 +23,6 @@ def set_weights(net: nn.Sequential, std: float = 0.6) -> nn.Sequential:
         elif value.is_floating_point():
             value.normal_(std=std, generator=source)
     return net
-
-
-def plain_resnet18(weights: dict[str, Tensor], images: Tensor) -> Tensor:
-    """ResNet-18 once more, written from the paper by He et al. as one function of named weights."""
-
-    def normalised(values: Tensor, name: str) -> Tensor:
-        mean, var, scale, shift = (
-            weights[f"{name}.{kind}"][:, None, None] for kind in ("running_mean", "running_var", "weight", "bias")
-        )
-        return scale * (values - mean) / torch.sqrt(var + 1e-5) + shift
-
-    values = normalised(F.conv2d(images, weights["stem.conv.weight"], padding=1), "stem.bn").clamp(min=0)
-    for chain in (1, 2, 3, 4):
-        for block in (0, 1):
-            name, stride = f"chain{chain}.{block}", 2 if chain > 1 and block == 0 else 1
-            hidden = F.conv2d(values, weights[f"{name}.conv1.weight"], stride=stride, padding=1)
-            hidden = normalised(hidden, f"{name}.bn1").clamp(min=0)
-            hidden = normalised(F.conv2d(hidden, weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
-            if stride == 2:
-                values = F.conv2d(values, weights[f"{name}.shortcut.0.weight"], stride=2)
-                values = normalised(values, f"{name}.shortcut.1")
-            values = (hidden + values).clamp(min=0)
-    return values.mean((2, 3)) @ weights["head.linear.weight"].T + weights["head.linear.bias"]
 
 
 def test_resnet18_of_the_paper_has_11173962_parameters():
@@ -88,15 +64,6 @@ def test_resnet18_has_six_named_parts_that_hold_every_parameter(model):
     assert all(list(part.parameters()) for part in model)
 
 
-def test_resnet18_is_the_function_of_an_independent_implementation(model):
-    images = torch.randn(4, 2, 8, 8, generator=generator("images"), dtype=torch.float64)
-    with torch.no_grad():
-        expected, found = plain_resnet18(model.state_dict(), images), model(images)
-    assert found.shape == (4, 5)
-    assert expected.std(dim=0).min() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
-
-
 @pytest.mark.parametrize("size", [8, 32])
 def test_resnet18_reduces_the_image_by_eight(model, size):
     with torch.no_grad():
@@ -128,8 +95,3 @@ def test_unknown_option_is_refused_with_those_there_are():
 def test_width_must_be_a_positive_whole_number(width):
     with pytest.raises(InputError, match="width must be a whole number >= 1, not "):
         models.make("resnet18", channels=3, classes=10, width=width)
-
-
-def test_available_lists_what_make_makes():
-    assert "resnet18" in models.available()
-    assert models.available() == sorted(models.available())

@@ -16,23 +16,6 @@ from benchmarks.seeds import generator
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
 
 
-def test_generality_is_counted_on_other_pictures_of_the_edited_image(model, dataset, requests):
-    scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
-    edits, _ = scorer.edit(EDITOR, range(len(requests)))
-    partly = 0
-    for row, edit in enumerate(edits):
-        image, target = dataset.test.images[requests.images[row]], requests.targets[row]
-        copies = image.expand(GENERALITY_COPIES, *image.shape)
-        taken = taken_again(copies, dataset.augmentation, generator(requests.seeds[row], "views"))
-        reaching = scorer.inputs(taken)
-        record = scorer.record(row, edit)
-        assert record.views == GENERALITY_COPIES
-        assert record.views_before == int((scorer.model(reaching).argmax(dim=1) == target).sum())
-        assert record.views_after == int((edit.predict(reaching).argmax(dim=1) == target).sum())
-        partly += 0 < record.views_after < GENERALITY_COPIES
-    assert partly > 0
-
-
 def test_the_pictures_are_fresh_for_every_request(model, dataset):
     class Spy(Augmentation):
         seen: list[Tensor] = []  # noqa: RUF012

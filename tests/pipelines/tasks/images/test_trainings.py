@@ -126,16 +126,6 @@ def test_naming_a_training_makes_what_it_is_made_of_as_well_and_what_goes_on_fro
     assert "train digits cnp: kept epoch" in output
 
 
-def test_a_training_that_goes_on_starts_where_the_other_ended(again):
-    again.choose(training_seeds=[0])
-    again.change(**{f"trainings__{EDITABLE}__lr": 1e-12})
-    again.succeed("train", "digits", EDITABLE)
-    start, end = weights(again, "plain"), weights(again, EDITABLE)
-    for name, value in start.items():
-        if "running" not in name and "num_batches" not in name:
-            assert (value - end[name]).abs().max() < 1e-8, name
-
-
 def test_what_a_step_costs_is_written_down(project):
     for name in (EDITABLE, "cnp"):
         cost = json.loads((described(project, name) / "cost.json").read_text())
@@ -236,19 +226,6 @@ def test_a_model_that_fits_the_data_is_taken_and_any_other_refused(trained, monk
     path.unlink()
     with pytest.raises(InputError, match="model.json is missing: train the model first"):
         check_sources(*asked)
-
-
-def test_the_command_says_so_in_one_sentence_before_it_trains(trained):
-    trained.change(trainings__made=MADE_OF["teacher"])
-    value, fault = OTHER["dataset"]
-    change_description(trained, dataset=value)
-    ended = trained.run("train", "digits", "made")
-    assert ended.code == 2
-    assert "train digits plain: unchanged" in ended.output
-    assert fault in ended.errors.strip().splitlines()[-1]
-    assert "Traceback" not in ended.errors
-    assert not (trained.folder / "models/digits/made").exists()
-    assert not (trained.folder / "unfinished/digits/training/made/checkpoint.pt").exists()
 
 
 def test_a_processor_without_bfloat16_is_warned_of_and_such_a_gpu_refused(monkeypatch, capsys):
