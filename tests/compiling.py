@@ -1,7 +1,5 @@
 """Tests that compile are skipped where there is nothing to compile with, and no others."""
 
-from __future__ import annotations
-
 import shutil
 import sysconfig
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Packages of the extra `translation`: tests that need one of them are skipped where it is missing, and no others."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import pytest

@@ -1,7 +1,5 @@
 """Imports run one way, between rooms and between the floors of pipelines/; the files that DVC reads stay short."""
 
-from __future__ import annotations
-
 import ast
 import graphlib
 import re

@@ -1,7 +1,5 @@
 """Editable+CNP: the conditioned network, its editor and its training."""
 
-from __future__ import annotations
-
 import copy
 import math
 

@@ -1,7 +1,5 @@
 """The cost of a step is a ratio of times, and measuring it changes nothing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

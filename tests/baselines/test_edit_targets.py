@@ -1,7 +1,5 @@
 """Which edits Editable Training makes: drawn as they should be, and told apart by a checkpoint."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 

@@ -1,7 +1,5 @@
 """Editable Training: every loss and every gradient against something computed in another way."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from collections.abc import Callable

@@ -102,12 +102,6 @@ def test_the_time_of_a_process_that_was_killed_counts(fit, plan, monkeypatch):
     assert fit(on_step=on_step).seconds == 10.0 * 3 * plan.epochs - 10.0  # it ticks after a step's checkpoint
 
 
-@pytest.mark.parametrize("where", [lambda bad: {"a": bad}, lambda bad: {"a": [{"b": (bad,)}]}])
-def test_weights_that_are_no_numbers_are_found_at_any_depth(where):
-    assert checkpointing._is_finite(where(torch.ones(2)))
-    assert not checkpointing._is_finite(where(torch.tensor([1.0, torch.nan])))
-
-
 def test_sgd_with_two_rates_resumes_to_the_same_model(fit):
     options = {"optimizer": "sgd", "lr_new": 5e-2}
     whole = fit(folder="whole", new=["4.bias"], **options)

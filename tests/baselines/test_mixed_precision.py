@@ -1,7 +1,5 @@
 """Mixed precision: bfloat16 where time is spent, float32 where digits count."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The suite's fast ways find what the naive ones find: edits, drawdown and the gradient of Editable Training."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Editing, scoring and Editable Training work on the model itself: no step of them copies a model or its weights."""
 
-from __future__ import annotations
-
 import copy
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Training a translator: schedule, loss, checkpoints, and Editable Training with edits of translations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

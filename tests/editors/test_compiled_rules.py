@@ -1,7 +1,5 @@
 """Compiled steps are those of the plain rules, and are compiled once."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -113,14 +113,6 @@ def test_other_parameters_are_divided_by_the_mean_eigenvalue_of_the_layers(model
     torch.testing.assert_close(moved["chain1.0.bias"].detach(), expected[:, -1], rtol=1e-9, atol=0)
 
 
-def test_statistics_leave_the_model_as_it_was(model, images):
-    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
-    editors.build("covariance").statistics(model, images.flatten(0, 1), LABELS, None)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert [module.training for module in model.modules()] == modes
-    assert not any(module._forward_pre_hooks for module in model.modules())
-
-
 def test_statistics_of_examples_one_by_one_are_those_of_all_together(model, images):
     inputs = images.flatten(0, 1)
     together = covariances(model, inputs).moments
@@ -150,15 +142,6 @@ def refused(action: Callable[[], object]) -> str:
         action()
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def test_what_it_must_know_and_does_not_is_said_in_one_sentence(model, images):
-    editor, data = editors.build("covariance"), images.flatten(0, 1)
-    assert "covariance needs to know the training data: use editor.informed(" in refused(
-        lambda: editor.edit(model, images[0], smooth)
-    )
-    assert "needs to know" in refused(lambda: editor.informed(None).edit(model, images[0], smooth))
-    assert refused(lambda: editor.statistics(model, data[:0], LABELS[:0], None)).startswith("covariances need at least")
 
 
 def test_statistics_of_another_model_or_part_are_refused(model, images):

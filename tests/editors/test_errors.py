@@ -1,6 +1,7 @@
 """Bad input gets one clear sentence that names the thing and what is allowed."""
 
 import itertools
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -258,6 +259,16 @@ def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name):
     assert message.startswith("the model fails on inputs of shape (")
     message = message_of(editor.statistics, model, torch.zeros(2, 3, device="meta"), torch.tensor([0, 1]), None)
     assert message == "the inputs are on meta, the model is on cpu"
+
+
+def test_without_its_statistics_an_editor_says_what_it_needs(name):
+    editor = editors.build(name)
+    if not editor.needs_statistics:
+        return
+    for one in (editor, editor.informed(None)):
+        for action in (one.edit, lambda *given, many=one.edit_many: many(given[0], [given[1:]])):
+            message = message_of(action, nn.Linear(3, 2), torch.eye(3), impossible)
+            assert re.match(r"[\w ]+ needs .*the training data: use editor\.informed\(", message)
 
 
 def test_statistics_of_another_editor_are_refused(name):

@@ -96,15 +96,6 @@ def test_statistics_are_the_fisher_information_of_the_layers(model, images, rule
     assert editor.fisher is None
 
 
-def test_without_statistics_it_says_what_it_needs(model, images, rule):
-    editor = editors.build(f"{rule}_ewc")
-    for one in (editor, editor.informed(None)):
-        with pytest.raises(EditError, match=r"^elastic weight consolidation needs the Fisher information of [^.]*data"):
-            one.edit(model, images[0], hard)
-        with pytest.raises(EditError, match="needs the Fisher information"):
-            one.edit_many(model, [(image, hard) for image in images])
-
-
 def test_statistics_of_other_layers_are_refused(model, images, fisher, rule):
     editor = editors.build(f"{rule}_ewc").informed(fisher)
     with pytest.raises(EditError, match=r"not computed for parameter 'head.weight' of shape \(5, 36\); compute"):

@@ -1,7 +1,5 @@
 """How often an editor waits for the device: on a GPU every value that is read stops the queue of work."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

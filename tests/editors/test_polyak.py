@@ -88,8 +88,6 @@ def test_fisher_makes_the_smallest_change_in_the_metric_of_the_information(model
 
 def test_fisher_says_what_it_needs(model, images):
     editor = editors.build("fisher")
-    with pytest.raises(EditError, match=r"^fisher needs the Fisher information of the training data: use"):
-        editor.edit(model, images[0], predicts(0))
     zero = Fisher({"head.weight": torch.zeros(5, 36).double(), "head.bias": torch.zeros(5).double()})
     with pytest.raises(EditError, match="the Fisher information is zero everywhere"):
         editor.informed(zero).edit(model, images[0], predicts(0), layers="head")

@@ -126,8 +126,6 @@ def test_no_steps_only_check(model, images, editor):
 def test_what_it_cannot_do_is_said_in_one_sentence(model, images, editor):
     with pytest.raises(EditError, match="^layers 'chain1' hold no linear layer$"):
         editor.statistics(model, images.flatten(0, 1), LABELS, "chain1")
-    with pytest.raises(EditError, match="rank_one needs to know the training data: use editor.informed"):
-        editors.build("rank_one").edit(model, images[0], predicts(3), layers="head")
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh()).double()
     with pytest.raises(EditError, match="a linear layer whose outputs are the model's; '1.weight' is not of one"):
         editor.edit(net, images[0], predicts(3))

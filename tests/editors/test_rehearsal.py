@@ -2,14 +2,11 @@
 
 import copy
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import editors
-from editors import EditError
-from editors.constraints import predicts
 from tests.editors.conftest import head_after_adam
 
 
@@ -39,8 +36,3 @@ def test_samples_are_spread_over_the_training_data(model, images):
     stored, answers = editors.build("rehearsal", samples=4).statistics(model, data, torch.zeros(12), None)
     assert torch.equal(stored, data[[0, 4, 7, 11]])
     torch.testing.assert_close(answers, copy.deepcopy(model).eval()(stored).log_softmax(dim=1).detach())
-
-
-def test_without_training_data_it_says_what_it_needs(model, images):
-    with pytest.raises(EditError, match=r"^rehearsal needs the training data: use editor\.informed"):
-        editors.build("rehearsal").edit(model, images[0], predicts(0))

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 import editors
-from editors import EditError
 from editors.constraints import predicts
 from tests.editors.conftest import head_after_adam
 
@@ -61,8 +60,3 @@ def test_what_the_model_answers_already_needs_no_training(model, images, data):
     label = int(copy.deepcopy(model).eval()(images[0]).argmax())
     edit = retrain(model, data, min_steps=50).edit(model, images[0], predicts(label))
     assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
-
-
-def test_without_training_data_it_says_what_it_needs(model, images):
-    with pytest.raises(EditError, match=r"^retrain needs the training data: use editor\.informed"):
-        editors.build("retrain").edit(model, images[0], predicts(0))

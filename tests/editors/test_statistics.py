@@ -1,7 +1,5 @@
 """What editors say of themselves is what they do: how much of the training data they read, and what their steps are."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

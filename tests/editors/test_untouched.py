@@ -81,6 +81,7 @@ def informed(name: str, model: nn.Module, inputs: Tensor) -> editors.Editor:
 def traces(model: nn.Module) -> list[Any]:
     """All that a model holds: parameters and buffers as copies, everything else as it is."""
     held = [value.clone() for value in model.state_dict().values()]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     return held + [dict(vars(module)) for module in model.modules()]
 
 

@@ -1,7 +1,5 @@
 """The whole suite in a copy of the project, made small: `git init`, `dvc init`, `dvc repro` and what users do next."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -4,8 +4,6 @@ Importing torch, optuna and MLflow takes seconds. So one process imports them on
 a real process with real arguments, exit code and output, in a folder of its own, and it can be killed.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import multiprocessing
@@ -149,7 +147,7 @@ class Project:
             block[last] = value
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    def copy(self, folder: Path) -> Project:
+    def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("logs"))
         return Project(folder, self.server)
 

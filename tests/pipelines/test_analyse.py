@@ -1,7 +1,5 @@
 """The stage behind Figure 2: its tables, what it goes on from, and what it says about mistakes."""
 
-from __future__ import annotations
-
 import json
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a user does wrong ends in one sentence and exit code 2, and leaves nothing half-written behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The last stage: everything is told from the small files of the others, the same way every time."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The report on speed: honest statistics, records that survive, a page that says what they say."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A stage that is killed and run again ends with the bytes of an unbroken one; nothing else is reused."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

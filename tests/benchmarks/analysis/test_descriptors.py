@@ -1,7 +1,5 @@
 """Descriptors of edits, compared with one patched copy of the model per edit and every image anew."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Tiny ImageNet, ImageNet and natural adversarial examples, on small trees of the same layouts."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A folded network answers as the network does, is edited as it is, and passes gradients on to it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

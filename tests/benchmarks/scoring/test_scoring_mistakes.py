@@ -1,7 +1,5 @@
 """Edits of images that are none of those on which the drawdown is counted: realistic mistakes."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

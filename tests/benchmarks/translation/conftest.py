@@ -1,7 +1,5 @@
 """A small corpus, and a small translator that has learned it by heart well enough to end its sentences."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """What no edit can change is computed once, and no edit copies the model."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Iterator

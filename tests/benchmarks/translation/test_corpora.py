@@ -1,7 +1,5 @@
 """Corpora that are read from files, and what is said about files that are not as they should be."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import sys

@@ -1,7 +1,5 @@
 """Beam search and sampling from encoder outputs that are computed once."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

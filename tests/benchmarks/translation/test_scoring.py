@@ -1,7 +1,5 @@
 """Edits of a translator: what is asked, what is recorded, and that only the edit is to blame."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 
@@ -23,7 +21,6 @@ from benchmarks.translation.parts import split
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import as_asked, draw_requests, load_requests, save_requests
 from benchmarks.translation.scoring import TranslationScorer
-from editors.constraints import prefers
 from tests.benchmarks.translation.conftest import translated_by_fairseq
 from tests.optional import needs
 
@@ -293,9 +290,3 @@ def test_drawdown_is_absolute_and_signed(translator, scorer, strong):
     assert summary["bleu_drawdown"].value == pytest.approx(1.0)
     assert summary["bleu_drawdown_signed"].value == pytest.approx(-1 / 3)
     assert summary["bleu_drawdown_nontrivial"].value == pytest.approx(1.5)
-
-
-def test_a_mistake_in_prefers_is_caught_before_editing(translator, requests):
-    with pytest.raises(editors.EditError, match="score must be one of sum, token_average"):
-        as_asked(translator, split(translator, LAYERS)[0], requests[0], "mean")
-    assert prefers([1], [[2]]).score == "sum"

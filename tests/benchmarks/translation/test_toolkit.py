@@ -1,7 +1,5 @@
 """fairseq is imported late and in one place."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every rule of params.yaml and of benchmarks: what breaks it is named, with what is allowed, in one sentence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

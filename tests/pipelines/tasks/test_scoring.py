@@ -1,7 +1,5 @@
 """What cells of the same part of a model share."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """Translators through the same stages as classifiers: a small corpus, small models, and what is particular to them."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

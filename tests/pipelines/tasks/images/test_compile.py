@@ -1,7 +1,5 @@
 """`compile: true`: the same stages with compiled steps, and only what is edited made again."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd

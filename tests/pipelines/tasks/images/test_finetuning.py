@@ -1,7 +1,5 @@
 """Trainings that start from a trained network: distillation, an extra layer, a teacher for Editable Training."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

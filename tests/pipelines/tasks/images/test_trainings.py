@@ -1,7 +1,5 @@
 """Classifiers made side by side, of one another and with several seeds, and the edits of each."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
