@@ -100,10 +100,6 @@ def test_every_pair_is_seen_once_an_epoch_in_another_order_each_time(data):
     assert seen[0] != seen[1]
 
 
-class _InterruptedError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(("epoch", "step", "editable"), [(1, 1, False), (1, 3, True), (3, 2, False)])
 def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_last(
     fit, pool, tmp_path, monkeypatch, epoch, step, editable
@@ -119,9 +115,9 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_step_that_was_saved_
     def interrupt(done):
         made.append(done)
         if len(made) == (epoch - 1) * max(steps) + step:
-            raise _InterruptedError
+            raise KeyboardInterrupt
 
-    with pytest.raises(_InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         fit(objective, folder="two", on_step=interrupt)
     assert (tmp_path / "two" / WITHIN).exists()
     torch.manual_seed(99)

@@ -13,7 +13,7 @@ import editors
 from editors import Edit, EditError
 from editors.constraints import predicts
 from editors.gradient_free import Edited
-from tests.editors.conftest import answer
+from tests.editors.conftest import answer, wrong_answer
 
 STORING = ("grace", "lookup_cache")
 LABELS = torch.zeros(40, dtype=torch.int64)
@@ -26,14 +26,9 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, 5)).double().train()
 
 
-def targets(model: nn.Module, images: Tensor) -> list[int]:
-    """For each image the label that the model finds least likely."""
-    return [int(copy.deepcopy(model).eval()(one).argmin()) for one in images]
-
-
 @pytest.mark.parametrize("name", STORING)
 def test_each_of_several_stored_inputs_is_answered_with_its_own_label(name, model, images):
-    editor, wanted = editors.build(name, epsilon=1e-3, max_steps=20), targets(model, images)
+    editor, wanted = editors.build(name, epsilon=1e-3, max_steps=20), [wrong_answer(model, one) for one in images]
     before, current = copy.deepcopy(model.state_dict()), model
     plain = copy.deepcopy(model).eval()(images.flatten(0, 1))
     for number, (one, label) in enumerate(zip(images, wanted, strict=True), start=1):
@@ -54,7 +49,11 @@ def test_each_of_several_stored_inputs_is_answered_with_its_own_label(name, mode
 
 def test_each_key_of_a_codebook_has_the_value_that_an_edit_of_the_bare_model_finds(model, images):
     """Keys are added, not replaced, and one far from all others is not influenced by them."""
-    editor, wanted, current = editors.build("grace", epsilon=1e-3, max_steps=20), targets(model, images), model
+    editor, wanted, current = (
+        editors.build("grace", epsilon=1e-3, max_steps=20),
+        [wrong_answer(model, one) for one in images],
+        model,
+    )
     for one, label in zip(images, wanted, strict=True):
         current = editor.edit(current, one, predicts(label)).apply(current)
     alone = [editor.edit(model, one, predicts(label)) for one, label in zip(images, wanted, strict=True)]
@@ -79,7 +78,7 @@ def test_a_later_edit_of_the_same_input_takes_the_place_of_the_earlier(name, mod
 
 @pytest.mark.parametrize("name", STORING)
 def test_what_an_earlier_edit_answers_already_is_not_stored_again(name, model, images):
-    editor, (label, *_) = editors.build(name, epsilon=1e-3, max_steps=50), targets(model, images)
+    editor, (label, *_) = editors.build(name, epsilon=1e-3, max_steps=50), [wrong_answer(model, one) for one in images]
     once = editor.edit(model, images[0], predicts(label)).apply(model)
     again = editor.edit(once, images[0], predicts(label))
     assert (again.succeeded, again.steps, again.unchanged) == (True, 0, True)
@@ -88,7 +87,7 @@ def test_what_an_earlier_edit_answers_already_is_not_stored_again(name, model, i
 
 
 def test_stores_of_different_kinds_answer_one_after_the_other(model, images):
-    labels = targets(model, images)
+    labels = [wrong_answer(model, one) for one in images]
     cached = editors.build("lookup_cache", epsilon=1e-3).edit(model, images[0], predicts(labels[0])).apply(model)
     both = editors.build("grace", epsilon=1e-3, max_steps=50).edit(cached, images[1], predicts(labels[1])).apply(cached)
     assert [answer(both, one) for one in images[:2]] == labels[:2]
@@ -97,7 +96,7 @@ def test_stores_of_different_kinds_answer_one_after_the_other(model, images):
 
 @pytest.mark.parametrize("second", [("rmsprop", {"lr": 0.02}), ("rank_one", {})], ids=["rmsprop", "rank_one"])
 def test_weights_of_a_model_with_a_store_can_be_edited_under_their_names(second, model, images):
-    labels, batch = targets(model, images), images.flatten(0, 1)
+    labels, batch = [wrong_answer(model, one) for one in images], images.flatten(0, 1)
     stored = editors.build("grace", epsilon=1e-3, max_steps=50).edit(model, images[0], predicts(labels[0]), layers="3")
     edited = stored.apply(model)
     assert isinstance(edited, Edited)

@@ -267,7 +267,7 @@ def test_without_its_statistics_an_editor_says_what_it_needs(name):
         return
     for one in (editor, editor.informed(None)):
         for action in (one.edit, lambda *given, many=one.edit_many: many(given[0], [given[1:]])):
-            message = message_of(action, nn.Linear(3, 2), torch.eye(3), impossible)
+            message = message_of(action, nn.Linear(3, 2), torch.eye(3), predicts(1))
             assert re.match(r"[\w ]+ needs .*the training data: use editor\.informed\(", message)
 
 

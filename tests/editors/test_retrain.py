@@ -8,16 +8,12 @@ from torch import Tensor, nn
 
 import editors
 from editors.constraints import predicts
-from tests.editors.conftest import head_after_adam
+from tests.editors.conftest import head_after_adam, wrong_answer
 
 
 @pytest.fixture
 def data(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[2:].flatten(0, 1), torch.arange(10) % 5
-
-
-def wrong_label(model: nn.Module, inputs: Tensor) -> int:
-    return int(copy.deepcopy(model).eval()(inputs).argmin())
 
 
 def retrain(model: nn.Module, data: tuple[Tensor, Tensor], **values: float) -> editors.Editor:
@@ -26,7 +22,7 @@ def retrain(model: nn.Module, data: tuple[Tensor, Tensor], **values: float) -> e
 
 
 def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(model, images, data):
-    constraint = predicts(wrong_label(model, images[0]))
+    constraint = predicts(wrong_answer(model, images[0]))
     editor = retrain(model, data, lr=0.01, weight=3.0, min_steps=5, max_steps=5, batch_size=4, seed=7)
     edit = editor.edit(model, images[0], constraint, layers="head")
 
@@ -40,7 +36,7 @@ def test_steps_are_those_of_adam_on_training_batches_and_the_mistake(model, imag
 
 
 def test_it_goes_on_until_the_constraint_holds_and_the_steps_are_done(model, images, data):
-    constraint = predicts(wrong_label(model, images[0]))
+    constraint = predicts(wrong_answer(model, images[0]))
     quick = retrain(model, data, lr=0.05, weight=20.0, min_steps=1, max_steps=100)
     first = quick.edit(model, images[0], constraint).steps
     assert 1 < first < 90

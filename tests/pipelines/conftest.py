@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from pipelines.tracking import server
 from pipelines.tracking.sync import RunRecord, rebuild
@@ -150,6 +152,9 @@ class Project:
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("logs"))
         return Project(folder, self.server)
+
+    def weights(self, training: str) -> dict[str, torch.Tensor]:
+        return load_file(self.folder / "models/digits" / training / "model.safetensors")
 
     def files(self, below: str) -> dict[str, bytes]:
         """Every file below a folder with its content, those that hold wall times left out."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+WEIGHTS = "models/digits/plain/model.safetensors"
 
 
 def refused(ended, *words: str) -> None:
@@ -34,64 +35,65 @@ def without(file: str) -> Callable:
     return lambda p: (p.folder / file).unlink()
 
 
+def with_layers(*layers: str) -> Callable:
+    return lambda p: p.change(editors__gd__layers={"plain": list(layers)})
+
+
 def spoilt(file: str) -> Callable:
     return lambda p: (p.folder / file).write_bytes(b"nonsense")
 
 
-MISTAKES: dict[str, tuple[Callable, list[str], list[str]]] = {
-    "unknown benchmark": (lambda p: None, ["prepare", "mnist"], ["benchmark: unknown 'mnist'", "describes: digits"]),
-    "unknown editor": (lambda p: None, ["tune", "digits", "gd", "more"], ["editor: unknown 'more'", "gd, rmsprop"]),
+# What is done to a project, the command then given in it, and what it says.
+MISTAKES: dict[str, tuple[Callable, str, str]] = {
+    "unknown benchmark": (
+        lambda p: None,
+        "prepare mnist",
+        "benchmark: unknown 'mnist'; benchmarks/configs describes",
+    ),
+    "unknown editor": (lambda p: None, "tune digits gd more", "editor: unknown 'more'; there are: gd, rmsprop"),
     "unknown layer": (
-        lambda p: p.change(editors__gd__layers={"plain": ["chain9"]}),
-        ["tune", "digits", "gd"],
-        ["layer 'chain9'", "stem, chain1, chain2, chain3, chain4, head"],
+        with_layers("chain9"),
+        "tune digits gd",
+        "layer 'chain9'; the model has: stem, chain1",
     ),
     "unknown layer in a worker": (
-        lambda p: p.change(editors__gd__layers={"plain": ["chain9", "chain4"]}) or p.choose(processes=2),
-        ["tune", "digits", "gd"],
-        ["layer 'chain9'", "stem, chain1"],
+        lambda p: with_layers("chain9", "chain4")(p) or p.choose(processes=2),
+        "tune digits gd",
+        "layer 'chain9'; the model has: stem, chain1",
     ),
     "value out of range": (
         lambda p: p.change(tuning__min_success=101),
-        ["tune", "digits", "gd"],
-        ["benchmarks/configs/digits.yaml: tuning.min_success should be less than or equal to 100, not 101"],
+        "tune digits gd",
+        "benchmarks/configs/digits.yaml: tuning.min_success should be less than or equal to 100, not 101",
     ),
-    "missing parameter file": (lambda p: None, ["tune", "digits", "gd", "--params", "no.yaml"], ["no.yaml does not"]),
-    "missing data": (
-        without("data/digits/dataset.json"),
-        ["tune", "digits", "gd"],
-        ["data/digits/dataset.json is missing"],
+    "missing parameter file": (lambda p: None, "tune digits gd --params no.yaml", "no.yaml does not"),
+    "missing data": (without("data/digits/dataset.json"), "tune digits gd", "data/digits/dataset.json is missing"),
+    "missing model": (without(WEIGHTS), "tune digits gd", f"{WEIGHTS} is missing"),
+    "corrupt model": (spoilt(WEIGHTS), "tune digits gd", f"{WEIGHTS} is not a readable safetensors file"),
+    "no tuned values": (
+        lambda p: None,
+        "evaluate digits gd",
+        "tuned/gd/plain-all.json is missing: run `python -m pipelines.tune",
     ),
-    "missing model": (
-        without("models/digits/plain/model.safetensors"),
-        ["tune", "digits", "gd"],
-        ["models/digits/plain/model.safetensors is missing"],
-    ),
-    "corrupt model": (
-        spoilt("models/digits/plain/model.safetensors"),
-        ["tune", "digits", "gd"],
-        ["model.safetensors is not a readable safetensors file"],
-    ),
-    "no tuned values": (lambda p: None, ["evaluate", "digits", "gd"], ["tuned/gd/plain-all.json", "pipelines.tune"]),
     "raw files where prepared ones go": (
         lambda p: p.change(data={"dataset": "image_folder", "options": {"folder": "data/digits", "tuning_size": 9}}),
-        ["prepare", "digits"],
-        ["digits: data.options: data/digits is where prepared data go, not raw files"],
+        "prepare digits",
+        "digits: data.options: data/digits is where prepared data go, not raw files",
     ),
     "a file where a folder belongs": (
         lambda p: (p.folder / "results/digits/tuned").write_text("in the way"),
-        ["tune", "digits", "gd"],
-        ["results"],
+        "tune digits gd",
+        "results",
     ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_sentence_and_leaves_nothing_half_written(trained, mistake):
-    make, (stage, *arguments), words = MISTAKES[mistake]
+    make, command, words = MISTAKES[mistake]
     make(trained)
     before = outputs(trained)
-    refused(trained.run(stage, *arguments), *words)
+    refused(trained.run(*command.split()), words)
     after = outputs(trained)
     assert {name for name in after if "unfinished" not in name} == {name for name in before if "unfinished" not in name}
     assert all(after[name] == before[name] for name in before)

@@ -152,17 +152,6 @@ def test_a_part_or_an_editor_that_is_no_longer_edited_leaves_no_files(tuned):
     assert left == {"plain-all", "timing"}
 
 
-def test_without_a_feasible_trial_the_least_violating_is_chosen_and_said_so(tuned):
-    tuned.change(editors__gd__ranges={"lr": [1.0e-9, 1.0e-8]}, editors__gd__layers={"plain": ["all"]})
-    ended = tuned.succeed("tune", "digits", "gd")
-    assert "no trial reached 97.5 % success" in ended.output
-    chosen = json.loads((tuned.folder / TUNED / "gd/plain-all.json").read_text())
-    trials = pd.read_csv(tuned.folder / TUNED / "gd/plain-all.csv")
-    assert chosen["feasible"] is False
-    assert not trials["feasible"].any()
-    assert chosen["tuning"]["success_rate"] == trials["success_rate"].max() < 95
-
-
 def test_values_that_are_given_are_evaluated_without_a_search(tuned):
     row = {"method": "rmsprop", "trials": 0, "fixed": {"lr": 2e-3}, "max_steps": 7, "layers": {"plain": ["chain4"]}}
     tuned.change(editors__rmsprop_2e_3=row)

@@ -93,11 +93,6 @@ def test_train_size_keeps_a_part_by_class_and_changes_neither_tuning_nor_test(fo
     assert small.mean == pytest.approx(small.train.images.double().mean((0, 2, 3)).tolist())
 
 
-def test_train_size_of_all_that_is_left_keeps_all(folder):
-    full = make("cifar10", folder=str(folder), tuning_size=20)
-    assert make("cifar10", folder=str(folder), tuning_size=20, train_size=80).fingerprint() == full.fingerprint()
-
-
 @pytest.mark.parametrize("chosen", [{"tuning_size": 95}, {"tuning_size": 20, "train_size": 81}, {"tuning_size": 0}])
 def test_a_size_that_the_images_cannot_give_is_named(folder, chosen):
     with pytest.raises(InputError, match=r"(tuning|train)_size must be an integer from 10 to \d+, found"):

@@ -33,21 +33,6 @@ def test_a_file_added_to_the_folder_is_a_dataset(tmp_path, monkeypatch):
     assert len(make("added").test) == 400
 
 
-def test_an_unknown_dataset_is_answered_with_those_there_are():
-    with pytest.raises(InputError, match=r"unknown dataset 'mnist'; available: cifar10, .*digits, .*image_folder"):
-        make("mnist")
-
-
-def test_an_unknown_option_is_answered_with_those_there_are():
-    with pytest.raises(InputError, match="unknown option 'size'; options: tuning_size, test_size"):
-        make("digits", size=3)
-
-
-def test_an_option_without_default_is_asked_for():
-    with pytest.raises(InputError, match="image_folder: option 'folder' is needed"):
-        make("image_folder")
-
-
 def test_options_tell_their_defaults():
     assert {name: option.default for name, option in options("digits").items()} == {
         "tuning_size": 300,

@@ -81,16 +81,6 @@ def test_same_global_seed_same_initial_weights():
     assert not torch.equal(drawn[0]["stem.conv.weight"], drawn[2]["stem.conv.weight"])
 
 
-def test_unknown_architecture_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"unknown architecture 'resnet19'; available: .*resnet18"):
-        models.make("resnet19", channels=3, classes=10)
-
-
-def test_unknown_option_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"'resnet18' has no option 'depth'; it has: width, stem"):
-        models.make("resnet18", channels=3, classes=10, depth=3)
-
-
 @pytest.mark.parametrize("width", [0, -2, 2.5, "8", True, None])
 def test_width_must_be_a_positive_whole_number(width):
     with pytest.raises(InputError, match="width must be a whole number >= 1, not "):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import editors
@@ -129,15 +128,3 @@ class Untraceable(nn.Module):
 def test_a_network_whose_code_cannot_be_traced_stays_as_it_is():
     network = Untraceable()
     assert fold(network, None) is network
-
-
-def test_folding_is_what_a_formula_in_float64_gives():
-    convolution, normalisation = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)
-    network = randomise(nn.Sequential(convolution, normalisation), "formula")
-    images = torch.randn(2, 2, 5, 5, generator=generator("formula"), dtype=torch.float64)
-    deviation = (normalisation.running_var + normalisation.eps).sqrt()
-    outputs = F.conv2d(images, convolution.weight, convolution.bias, padding=1)
-    scaled = (outputs - normalisation.running_mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
-    expected = scaled * normalisation.weight.view(-1, 1, 1) + normalisation.bias.view(-1, 1, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(fold(network, "0.bias")(images), expected, rtol=0, atol=1e-12)

@@ -26,13 +26,6 @@ def test_targets_do_not_depend_on_the_image():
     assert stats.chi2_contingency(table.numpy()).pvalue > 0.001
 
 
-def test_images_are_drawn_without_replacement_from_the_whole_split():
-    images = draw_requests(split(50), 3, 50, "axes").images
-    assert sorted(images.tolist()) == list(range(50))
-    assert images.tolist() != sorted(images.tolist())
-    assert len(set(draw_requests(split(50), 3, 20, "axes").images.tolist())) == 20
-
-
 def test_every_image_is_used_before_one_is_used_again():
     images = draw_requests(split(10), 3, 25, "axes").images.tolist()
     assert sorted(images[:10]) == sorted(images[10:20]) == list(range(10))

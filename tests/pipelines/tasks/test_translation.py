@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.errors import InputError
 from pipelines.tasks import load_settings
-from pipelines.tasks.curves import FACTORS
 from tests.optional import PREPARING, skip_without
 from tests.pipelines.conftest import MISSING, PARAMS, Project, changed, write_project
 
@@ -120,19 +119,6 @@ def test_what_a_report_needs_of_the_translations_before_editing_lies_beside_the_
         assert len(read(made, f"translations/{model}.csv")) == 10
         history = read(made, f"models/{model}/history.csv")
         assert ("locality_loss" in history) == model.startswith("editable")
-
-
-def test_a_trade_off_curve_is_of_bleu(made):
-    curve, records = read(made, "curves.csv"), read(made, "edits/rmsprop/editable-100-last_decoder_layer.csv")
-    assert curve["factor"].tolist() == list(FACTORS)
-    tuned = curve[curve["factor"] == 1].iloc[0]
-    drawdown = (records["bleu_before"] - records["bleu_after"]).abs()
-    assert tuned["bleu_drawdown"] == pytest.approx(drawdown.mean(), rel=1e-3, abs=1e-6)
-    assert tuned["success_rate"] == pytest.approx(100 * records["succeeded"].mean())
-    near = records["views"] > 0
-    assert tuned["generality"] == pytest.approx(
-        100 * (records["views_after"] / records["views"])[near].mean(), rel=1e-3
-    )
 
 
 def test_a_report_says_what_records_say_beside_what_is_published(made):

@@ -122,15 +122,6 @@ TRAINING = "workflowType=machine_learning"
 
 
 @needs_chromium
-def test_the_runs_and_their_numbers_are_in_the_list_of_runs(ui, tmp_path):
-    experiment, _ = identity(ui, "plain/adam/chain3")
-    expected = ["plain/rmsprop/chain3", "plain/adam/chain3", "drawdown", ">0.43<", ">0.88<", "tuning_error"]
-    charts = f"{ui}/#/experiments/{experiment}/runs?{TRAINING}&compareRunsMode=CHART"
-    page = rendered(charts, expected, tmp_path)
-    assert [text for text in expected if text not in page] == []
-
-
-@needs_chromium
 def test_a_run_shows_its_parameters_metrics_and_figure(ui, tmp_path):
     experiment, run = identity(ui, "plain/rmsprop/chain3")
     address = f"{ui}/#/experiments/{experiment}/runs/{run}"

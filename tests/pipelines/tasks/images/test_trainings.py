@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from benchmarks.data import dataset
 from benchmarks.errors import InputError
@@ -58,10 +57,6 @@ def again(project, tmp_path) -> Project:
     return project.copy(tmp_path / "again")
 
 
-def weights(project: Project, name: str) -> dict[str, torch.Tensor]:
-    return load_file(project.folder / "models/digits" / name / "model.safetensors")
-
-
 def described(project: Project, name: str) -> Path:
     return project.folder / "results/digits/models" / name
 
@@ -70,7 +65,7 @@ def test_every_training_is_made_with_every_seed_and_described_beside_the_results
     names = {f"{name}{seed}" for name in BENCHMARK["trainings"] for seed in ("", "@1")}
     for folder in ("models/digits", "results/digits/models"):
         assert {path.name for path in (project.folder / folder).iterdir()} == names
-    first, second = weights(project, "plain"), weights(project, "plain@1")
+    first, second = project.weights("plain"), project.weights("plain@1")
     assert first.keys() == second.keys()
     assert not first["stem.conv.weight"].equal(second["stem.conv.weight"])
     for name in names:
@@ -95,8 +90,8 @@ def _records(project: Project) -> list[Path]:
 
 def test_a_dknn_holds_the_network_of_its_own_seed(project):
     for repetition in ("", "@1"):
-        network = weights(project, f"plain{repetition}")
-        inside = weights(project, f"dknn-10{repetition}")
+        network = project.weights(f"plain{repetition}")
+        inside = project.weights(f"dknn-10{repetition}")
         shared = {name.rpartition("network.")[2]: value for name, value in inside.items() if ".network." in name}
         assert {"chain4.1.conv2.weight", "stem.conv.weight"} <= shared.keys()
         assert all(value.equal(network[name]) for name, value in shared.items())
