@@ -121,7 +121,7 @@ def test_finished_training_is_not_trained_again(fit):
     assert steps == []
 
 
-@pytest.mark.parametrize("other", ["lr", "epochs", "axes", "data", "initial weights", "objective", "its setting"])
+@pytest.mark.parametrize("other", ["lr", "epochs", "precision", "axes", "data", "weights", "objective", "its setting"])
 def test_checkpoint_of_other_settings_is_not_used(fit, make_model, dataset, other):
     with pytest.raises(Killed):
         fit(Scaled(), folder="used", on_epoch=kill_after(1))
@@ -130,9 +130,10 @@ def test_checkpoint_of_other_settings_is_not_used(fit, make_model, dataset, othe
         changed = {
             "lr": {"lr": 5e-3},
             "epochs": {"epochs": 2},
+            "precision": {"mixed_precision": True},
             "axes": {"axes": (1, *AXES[1:])},
             "data": {"data": with_misleading_tuning(dataset)},
-            "initial weights": {"model": make_model(1)},
+            "weights": {"model": make_model(1)},
         }
         objective = {"objective": CrossEntropy(), "its setting": Scaled(weight=0.1)}.get(other, Scaled())
         return fit(objective, folder=folder, **changed.get(other, {}))

@@ -1,16 +1,10 @@
-"""One thread, and splits of random images."""
+"""Splits and data sets of random images."""
 
-import pytest
 import torch
 
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.seeds import generator
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def random_split(*axes: str, count: int, classes: int, size: int) -> Split:

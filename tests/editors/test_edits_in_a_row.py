@@ -49,11 +49,8 @@ def test_each_of_several_stored_inputs_is_answered_with_its_own_label(name, mode
 
 def test_each_key_of_a_codebook_has_the_value_that_an_edit_of_the_bare_model_finds(model, images):
     """Keys are added, not replaced, and one far from all others is not influenced by them."""
-    editor, wanted, current = (
-        editors.build("grace", epsilon=1e-3, max_steps=20),
-        [wrong_answer(model, one) for one in images],
-        model,
-    )
+    editor, current = editors.build("grace", epsilon=1e-3, max_steps=20), model
+    wanted = [wrong_answer(model, one) for one in images]
     for one, label in zip(images, wanted, strict=True):
         current = editor.edit(current, one, predicts(label)).apply(current)
     alone = [editor.edit(model, one, predicts(label)) for one, label in zip(images, wanted, strict=True)]

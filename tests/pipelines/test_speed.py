@@ -45,11 +45,6 @@ RECORDS = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def test_ways_take_turns_and_are_timed_once_a_round():
     order = []
     ways = {name: partial(order.append, name) for name in ("naive", "ours")}
