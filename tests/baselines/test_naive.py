@@ -14,7 +14,7 @@ from baselines.objectives import Step
 from benchmarks import models
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.seeds import generator
-from tests.compiling import compiles
+from tests.optional import compiles
 
 CLASSES, K = 4, 4
 LEARNING_RATES = {

@@ -12,9 +12,9 @@ import editors
 from editors.compiling import CompilationError
 from editors.constraints import predicts
 from editors.descent import DescentEditor
-from tests.compiling import compiles
 from tests.editors.conftest import RULES, Build, ConvNet, assert_same, impossible
 from tests.editors.test_parameter_buffers import Remembering
+from tests.optional import compiles
 
 pytestmark = compiles
 

@@ -45,14 +45,6 @@ def test_the_readme_names_every_file():
     assert files - named <= {"__init__", "errors", "hooks", "hyperparameters", "pytree", "registry", "views"}
 
 
-def test_description_says_what_an_editor_is_and_where_it_comes_from(name):
-    description = editors.describe(name)
-    assert description.name == name
-    assert description.source
-    assert description.summary
-    assert description.source not in description.summary
-
-
 def test_defaults_and_both_ends_of_every_search_range_are_valid(name):
     for parameter in editors.describe(name).hyperparameters:
         assert getattr(editors.build(name), parameter.name) == parameter.default

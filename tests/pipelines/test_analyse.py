@@ -114,12 +114,3 @@ def test_trade_off_curves_are_the_evaluated_edits_with_other_learning_rates(anal
     kept = {path: path.stat().st_mtime_ns for path in (analysed.folder / "descriptors").rglob("*.json")}
     analysed.succeed("analyse", "digits")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-
-
-def test_two_cells_stand_one_below_the_other(tuned):
-    cells = [["plain", "gd", "all"], CHAIN4]
-    tuned.change(analysis__cells=cells)
-    tuned.succeed("analyse", "digits")
-    for name in TABLES:
-        assert table(tuned, name)[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == cells
-    assert len(tuned.files("descriptors")) == 2 * (1 + len(FACTORS))

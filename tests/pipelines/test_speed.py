@@ -17,7 +17,7 @@ from pipelines import speed
 from pipelines.timing import loops, rounds, subjects
 from pipelines.timing.page import line, markdown
 from pipelines.timing.rounds import Comparison, Goal, Growth, Operations, Peak, from_json, to_json
-from tests.compiling import compiles
+from tests.optional import compiles
 
 CPU = torch.device("cpu")
 ASKED = rounds.Conditions(CPU, turns=1)

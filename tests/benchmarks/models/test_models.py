@@ -71,16 +71,6 @@ def test_resnet18_reduces_the_image_by_eight(model, size):
     assert features.shape == (1, 24, size // 8, size // 8)
 
 
-def test_same_global_seed_same_initial_weights():
-    drawn = []
-    for number in (1, 1, 2):
-        with torch.random.fork_rng():
-            torch.manual_seed(number)
-            drawn.append(models.make("resnet18", channels=1, classes=2, width=2).state_dict())
-    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
-    assert not torch.equal(drawn[0]["stem.conv.weight"], drawn[2]["stem.conv.weight"])
-
-
 @pytest.mark.parametrize("width", [0, -2, 2.5, "8", True, None])
 def test_width_must_be_a_positive_whole_number(width):
     with pytest.raises(InputError, match="width must be a whole number >= 1, not "):

@@ -60,13 +60,6 @@ def test_control_subset_belongs_to_each_edit(model, dataset, requests):
     assert len({record.wrong_before for record in found}) > 1
 
 
-def test_control_subset_as_large_as_the_split_is_the_split(model, dataset, requests):
-    whole, large = (
-        score(Scorer(model, "head", dataset, dataset.test, requests, control_size=size)) for size in (None, 30)
-    )
-    assert whole == large
-
-
 def test_small_cache_gives_the_same_records(model, dataset, requests):
     cached = score(Scorer(model, "chain3", dataset, dataset.test, requests))
     anew = score(Scorer(model, "chain3", dataset, dataset.test, requests, cache_bytes=100))

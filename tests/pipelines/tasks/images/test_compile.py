@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipelines.tasks import load_settings
-from tests.compiling import compiles
+from tests.optional import compiles
 from tests.pipelines.conftest import DIGITS, PARAMS, TABLE_3_TRAINING, Project, write_project
 
 pytestmark = compiles
