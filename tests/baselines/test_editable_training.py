@@ -92,7 +92,7 @@ def test_a_step_down_the_gradient_lowers_edit_and_locality_loss(generator: torch
     net = network()
     with torch.no_grad():  # away from the start, where nearly every class is as likely
         net.head.linear.weight.mul_(8)
-    inputs = torch.randn(12, 1, 6, 6, generator=generator)
+    inputs, others = torch.randn(28, 1, 6, 6, generator=generator).split([12, 16])
     labels = torch.randint(CLASSES, (12,), generator=generator)
     made = EditableObjective(
         EditableTerms(
@@ -102,7 +102,8 @@ def test_a_step_down_the_gradient_lowers_edit_and_locality_loss(generator: torch
 
     def mean_losses() -> tuple[Tensor, Losses]:
         net.load_state_dict(buffers, strict=False)
-        every = [made(net, Step(inputs, labels, seed)) for seed in range(16)]
+        steps = [Step(inputs, labels, seed, lambda count, one=seed: others[one : one + count]) for seed in range(16)]
+        every = [made(net, step) for step in steps]
         terms = [losses.parts["edit_loss"] + losses.parts["locality_loss"] for losses in every]
         return torch.stack(terms).mean(), every
 

@@ -87,6 +87,7 @@ class _EditingTraining(_Trained):
     c_edit: float
     c_loc: float
     edits: int = EditTerms.edits
+    edited_image: str = EditTerms.edited_image
     locality: str = EditTerms.locality
     detach_reference: bool = EditTerms.detach_reference
     reference_mode: str = EditTerms.reference_mode

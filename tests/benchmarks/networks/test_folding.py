@@ -153,7 +153,8 @@ def test_an_inner_step_of_editable_training_takes_at_most_620_operations():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = models.make("resnet18", channels=1, classes=10, width=8).train()
-    step = Step(torch.randn(16, 1, 8, 8, generator=generator("step")), torch.arange(16) % 10, 3)
+    inputs, apart = torch.randn(17, 1, 8, 8, generator=generator("step")).split([16, 1])
+    step = Step(inputs, torch.arange(16) % 10, 3, lambda count: apart)
 
     def operations(max_steps: int) -> int:
         hyperparameters = {"lr": 1.2e-5}  # too small to end an edit early
