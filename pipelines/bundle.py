@@ -14,8 +14,8 @@ import typer
 
 from pipelines import command
 from pipelines.bundling import results
-from pipelines.config import params as parameters
 from pipelines.store.layout import Layout
+from pipelines.tasks import load_settings
 
 
 def bundle(
@@ -24,7 +24,7 @@ def bundle(
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Pack records, tuned values and curves of a benchmark into one file. `... bundle merge --help` unpacks."""
-    parameters.load(params).benchmark(benchmark)
+    load_settings(params).benchmark(benchmark)
     target = out or Path(f"{benchmark}.bundle.zip")
     count = results.pack(Layout(benchmark), target)
     print(f"bundle {benchmark}: {count} files in {target}, {target.stat().st_size / 2**20:.1f} MiB")
@@ -37,7 +37,7 @@ def merge(
 ) -> None:
     """Put a bundle's results beside those that are here. Nothing is written if it does not fit."""
     found = results.read(file)
-    parameters.load(params).benchmark(found.benchmark)
+    load_settings(params).benchmark(found.benchmark)
     layout = Layout(found.benchmark)
     results.check_data(found, file, layout)
     taken, kept, trained = results.merge(found, layout, replace)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -22,10 +22,8 @@ from pipelines import command
 from pipelines.config.params import device_of
 from pipelines.patching import own_models
 from pipelines.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
-from pipelines.patching.own_models import OwnModel, Preprocessing, control_images, order_note
+from pipelines.patching.own_models import Preprocessing, control_images, order_note
 from pipelines.patching.page import EditedImage, PatchReport, is_report, side_effects, write
-
-_Outcome = TypeVar("_Outcome")
 
 
 def patch(
@@ -64,7 +62,9 @@ def patch(
     own = own_models.load(model, architecture, classes, preprocessing)
     _check_out(model, out)
     own.network.to(device_of(device, "--device"))
-    wanted = _mistakes(own, image, label, mistakes)
+    if (mistakes is None) == (image is None) or (image is None) != (label is None):
+        raise InputError("give either --input and --label, or --mistakes")
+    wanted = read_mistakes(own, mistakes) if mistakes else [Mistake(image, own.label(label))]
     controls = control_images(control, own, [mistake.image for mistake in wanted])
     where = layers or default_layers(own.network)
     seen = () if training is None else control_images(training, own, [mistake.image for mistake in wanted])
@@ -185,16 +185,8 @@ def _beside(model: Path, out: Path) -> dict[str, Path]:
     return {end: stem.with_name(f"{stem.name}{end}") for end in (".patch.safetensors", ".md", ".json", ".flips.png")}
 
 
-def _mistakes(own: OwnModel, image: Path | None, label: str | None, table: Path | None) -> list[Mistake]:
-    if (table is None) == (image is None) or (image is None) != (label is None):
-        raise InputError("give either --input and --label, or --mistakes")
-    if table is None:
-        return [Mistake(image, own.label(label))]
-    return read_mistakes(own, table)
-
-
-def _write(change: Callable[[Path, Path], _Outcome], model: Path, out: Path) -> _Outcome:
-    """Change the weights of a checkpoint, or of a folder, whose description stays as it is."""
+def _write(change: Callable[[Path, Path], Any], model: Path, out: Path) -> Any:
+    """What ``change`` returns of the weights of a checkpoint, or of a folder, whose description stays as it is."""
     if not model.is_dir():
         return change(model, out)
     outcome = change(model / WEIGHTS, out / WEIGHTS)

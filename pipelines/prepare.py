@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks.errors import InputError
+from benchmarks.files import new_folder
 from pipelines import command
 from pipelines.store.fingerprint import MADE_OF, fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout
@@ -33,9 +35,10 @@ def prepare(
     if is_made_of(folder / MADE_OF, identity, folder / task.data_file):
         print(f"prepare {benchmark}: unchanged")
     else:
-        (folder / MADE_OF).unlink(missing_ok=True)
-        counts = task.prepare(chosen, folder)
-        write_made_of(folder / MADE_OF, identity)
+        with new_folder(folder) as new:
+            counts = task.prepare(chosen, new)
+            write_made_of(new / MADE_OF, identity)
+            shutil.rmtree(folder, ignore_errors=True)
         print(f"prepare {benchmark}: {counts}")
     if export is not None:
         task.export(task.load(folder), export)

@@ -12,7 +12,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +27,7 @@ from pipelines.store.layout import Layout
 
 TABLES = ("curves.csv", "sequences.csv", "similar.csv")
 """Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
-LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES = 64 * 2**20, 512 * 2**20, 50_000
+LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES = 64 * 2**20, 512 * 2**20, 20_000
 """Bytes when unpacked, of one file and of all, and number of files; the largest results so far have a hundredth."""
 _RUN, _MANIFEST, _VERSION = "run.json", "manifest.json", 2
 _KINDS = (".csv", ".json", ".jsonl")
@@ -53,7 +53,8 @@ def pack(layout: Layout, target: Path) -> int:
     """
     if not (path := layout.results / _RUN).exists():
         raise InputError(f"{path} is missing: run `python -m pipelines.report {layout.benchmark}` first")
-    files = {one.as_posix(): one.read_bytes() for one in _packed(layout)}
+    paths = [one for one in sorted(layout.results.rglob("*")) if _is_ours(one.as_posix(), layout.benchmark)]
+    files = {one.as_posix(): one.read_bytes() for one in paths if one.is_file()}
     try:
         _bundle(layout.benchmark, files)
     except _BROKEN as error:
@@ -63,12 +64,6 @@ def pack(layout: Layout, target: Path) -> int:
         for name, content in {_MANIFEST: manifest, **files}.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
     return len(files)
-
-
-def _packed(layout: Layout) -> Iterator[Path]:
-    for path in sorted(layout.results.rglob("*")):
-        if path.is_file() and _is_ours(path.as_posix(), layout.benchmark):
-            yield path
 
 
 def _is_ours(name: str, benchmark: str) -> bool:
@@ -117,13 +112,9 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     infos = archive.infolist()
     entries = {info.filename: info for info in infos}
     for info in infos:
-        kind = info.external_attr >> 16
-        if info.flag_bits & 1:
-            raise ValueError(f"{info.filename!r} is encrypted")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename!r} is packed in another way than a bundle's files are")
-        if info.is_dir() or stat.S_IFMT(kind) not in (0, stat.S_IFREG):
-            raise ValueError(f"{info.filename!r} is no plain file")
+        packed = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not info.flag_bits & 1
+        if not packed or info.is_dir() or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise ValueError(f"{info.filename!r} is no plain file, but a folder, a link, encrypted or packed otherwise")
         if info.file_size > LARGEST_FILE:
             raise ValueError(f"{info.filename!r} has {info.file_size} bytes, more than {LARGEST_FILE}")
     if len(entries) < len(infos) or len(infos) > MOST_FILES:
@@ -233,13 +224,14 @@ def merge(found: Bundle, layout: Layout, replace: bool) -> tuple[int, list[str],
 def _units(found: Bundle) -> dict[str, dict[str, bytes]]:
     """The bundle's files by what they make together: a cell's records, a cell's tuning, a model's description."""
     results = f"results/{found.benchmark}/"
-    anchors = [name for name in found.files if name.endswith(".json")]
     units: dict[str, dict[str, bytes]] = {}
     for name, content in found.files.items():
-        owner = max((one for one in anchors if name.startswith(one.removesuffix("json"))), key=len, default=None)
-        unit = (owner or name).removeprefix(results).removesuffix(".json")
+        unit = stem = name
+        while (stem := stem.rpartition(".")[0]) and unit == name:
+            unit = stem if f"{stem}.json" in found.files else name
+        unit = unit.removeprefix(results)
         if unit.startswith("models/"):
-            unit = str(PurePosixPath(unit).parent)
+            unit = "/".join(unit.split("/")[:2])
         units.setdefault(unit, {})[name] = content
     return units
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from benchmarks.errors import InputError
-from pipelines.config.blocks import check_known
+from pipelines.config.names import check_known
 
 EXTENDS = "extends"
 _REMOVABLE = ("trainings", "editors")

@@ -14,7 +14,8 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 import editors
 from benchmarks.errors import InputError
 from pipelines.config import files
-from pipelines.config.blocks import Benchmark, Name, Strict, check_known, check_once
+from pipelines.config.blocks import Benchmark, Name, Strict
+from pipelines.config.names import check_known, check_once
 
 PARAMS = Path("params.yaml")
 CONFIGS = Path("benchmarks", "configs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config.blocks import file_part
+from pipelines.config.names import file_part
 
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""

@@ -196,13 +196,11 @@ def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> in
     return int(status["VmHWM"].split()[0]) * 1024
 
 
-def growth(
-    make: Callable[[int, torch.device], Ways], quantity: str, sizes: list[int], title: str, asked: Conditions
-) -> Record:
+def growth(make: Callable[..., Ways], quantity: str, sizes: list[int], title: str, asked: Conditions) -> Record:
     """Seconds of both ways at each size; the naive way is left out where it would take too long."""
     seconds: dict[str, list[float]] = {"ours": [], "naive": []}
     for size in sizes:
-        ways = make(size, asked.device)
+        ways = make(size, device=asked.device)
         for name, way in (("ours", ways.ours), ("naive", ways.naive)):
             before = seconds[name]
             if name == "naive" and before and before[-1] * size / sizes[len(before) - 1] > 2 * _PATIENCE:
@@ -245,23 +243,6 @@ def record_differences(ours: list[EditRecord], others: list[tuple[float, int]]) 
     }
 
 
-def _by_width(width: int, device: torch.device) -> Ways:
-    return edits_and_evaluation(width, "chain3", 4, 100, device)
-
-
-def _edits(count: int, device: torch.device) -> Ways:
-    return edits(16, "chain3", count, device)
-
-
-def _evaluation(images: int, device: torch.device) -> Ways:
-    return evaluation(16, "chain3", images, device)
-
-
-def _marked(compiled: bool, name: str, title: str) -> tuple[str, str]:
-    """A loop's name and title, which say so if its steps are compiled."""
-    return (f"{name}-compiled", f"{title}, compiled") if compiled else (name, title)
-
-
 @cache
 def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     """All of them by name, in the order of the report, with what each should reach."""
@@ -284,8 +265,9 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     )
     for width, layers, count, *goals in many:
         for compiled in (False, True):
-            name, title = _marked(compiled, f"edits-w{width}-{layers}", f"{count} edits, width {width}, {layers}")
-            table[name] = partial(compare, partial(edits, width, layers, count, compiled=compiled), Goal(title, *goals))
+            make = partial(edits, width, layers, count, compiled=compiled)
+            goal = Goal(f"{count} edits, width {width}, {layers}{', compiled' * compiled}", *goals)
+            table[f"edits-w{width}-{layers}{'-compiled' * compiled}"] = partial(compare, make, goal)
     for width, layers, count, *goals in one:
         goal = Goal(f"evaluation on {count} images, width {width}, {layers}", *goals)
         table[f"evaluation-w{width}-{layers}"] = partial(compare, partial(evaluation, width, layers, count), goal)
@@ -299,15 +281,19 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         (16, 128, 4, True, 2.35, 2.2),
     )
     for width, batch, k, compiled, *goals in steps:
-        title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}"
-        name, title = _marked(compiled, f"training-w{width}-k{k}", title)
-        table[name] = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
+        title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}{', compiled' * compiled}"
+        step = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
+        table[f"training-w{width}-k{k}{'-compiled' * compiled}"] = step
     table["operations"] = dispatched
-    table["growth-edits"] = partial(growth, _edits, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
+    some, one_edit = partial(edits, 16, "chain3"), partial(evaluation, 16, "chain3")
+    table["growth-edits"] = partial(growth, some, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
     sizes = [500, 1000, 2000, 5000, 10000]
-    table["growth-control"] = partial(growth, _evaluation, "control images", sizes, "Evaluation of an edit, width 16")
-    title = "4 edits and evaluation on 100 images"
-    table["growth-width"] = partial(growth, _by_width, "width", [16, 32, 64], title)
+    table["growth-control"] = partial(growth, one_edit, "control images", sizes, "Evaluation of an edit, width 16")
+    title, few = (
+        "4 edits and evaluation on 100 images",
+        partial(edits_and_evaluation, layers="chain3", count=4, images=100),
+    )
+    table["growth-width"] = partial(growth, few, "width", [16, 32, 64], title)
     title = "evaluating an edit of chain3 on 10000 images, width 64"
     table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)
     return table

@@ -88,33 +88,30 @@ def _all(records: Sequence[Record], kind: type[_Kind]) -> list[_Kind]:
 
 
 def _faster(records: Sequence[Comparison]) -> str:
-    rows = [
-        f"| {record.goal.title} | {_seconds(record.seconds['naive'])} | {_seconds(record.seconds['ours'])} "
-        f"| **{record.ratio.value:.2f}×** [{record.ratio.low:.2f}, {record.ratio.high:.2f}] "
-        f"| {record.goal.floor:g}× / {record.goal.stretch:g}× | {_verdict(record)} | {_interval(record.over_limit)} "
-        f"| {_differences(record)} |"
-        for record in records
-    ]
     head = "| what | naive (s) | ours (s) | faster by | floor / stretch | reached | ours / limit | largest difference |"
     rule = "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"
-    return "\n".join(["## Against the naive way\n", head, rule, *rows])
+    return _table("## Against the naive way\n", head, rule, records, "naive", "×")
 
 
 def _training(records: Sequence[Comparison]) -> str:
-    rows = [
-        f"| {record.goal.title} | {_seconds(record.seconds['plain'])} | {_seconds(record.seconds['ours'])} "
-        f"| **{record.ratio.value:.2f}** [{record.ratio.low:.2f}, {record.ratio.high:.2f}] "
-        f"| {_interval(record.naive_ratio)} | {record.goal.floor:g} / {record.goal.stretch:g} | {_verdict(record)} "
-        f"| {_interval(record.over_limit)} | {_differences(record)} |"
-        for record in records
-        if record.naive_ratio is not None
-    ]
     head = (
         "| what | plain (s) | ours (s) | ours / plain | naive / plain "
         "| floor / stretch | reached | ours / limit | difference |"
     )
     rule = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- |"
-    return "\n".join(["## A training step, in steps of plain training\n", head, rule, *rows])
+    return _table("## A training step, in steps of plain training\n", head, rule, records, "plain", "")
+
+
+def _table(title: str, head: str, rule: str, records: Sequence[Comparison], other: str, unit: str) -> str:
+    rows = [
+        f"| {one.goal.title} | {_seconds(one.seconds[other])} | {_seconds(one.seconds['ours'])} "
+        f"| **{one.ratio.value:.2f}{unit}** [{one.ratio.low:.2f}, {one.ratio.high:.2f}] "
+        + (f"| {_interval(one.naive_ratio)} " if one.naive_ratio else "")
+        + f"| {one.goal.floor:g}{unit} / {one.goal.stretch:g}{unit} | {_verdict(one)} | {_interval(one.over_limit)} "
+        f"| {', '.join(f'{name} {value:.2g}' for name, value in one.differences.items())} |"
+        for one in records
+    ]
+    return "\n".join([title, head, rule, *rows])
 
 
 def _growth(records: Sequence[Growth], stem: str) -> str:
@@ -148,10 +145,6 @@ def _verdict(record: Comparison) -> str:
     if record.reaches(record.goal.stretch):
         return "stretch"
     return "floor" if record.reaches(record.goal.floor) else "below"
-
-
-def _differences(record: Comparison) -> str:
-    return ", ".join(f"{name} {value:.2g}" for name, value in record.differences.items())
 
 
 def _seconds(values: Sequence[float]) -> str:

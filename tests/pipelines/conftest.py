@@ -169,6 +169,7 @@ PARAMS = {
     "threads": 1,
     "processes": 1,
     "cache_gib": 1.0,
+    "compile": False,
 }
 """The smallest params.yaml."""
 

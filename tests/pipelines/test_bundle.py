@@ -57,6 +57,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put("tuned/gd/timing.json", {"seconds": 1.0})
     put("models/plain/model.json", {"epoch": 3})
     put("models/plain/history.csv", "epoch,loss\n1,0.5\n")
+    put("tuned/gd/plain-0.1-all.json", {"hyperparameters": {}})
+    put("tuned/gd/plain-0.1-all.csv", "trial\n0\n")
     put("sequences/similar/rmsprop-plain-chain4.csv", "edit\n0\n")
     put("requests/drawn.jsonl", '{"a": 1}\n{"a": 2}\n')
     put("sequences.csv", HEAD + "plain,gd,all,0,2.0\n")
@@ -256,8 +258,8 @@ SPOILED = {
     "broken JSON": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"{"), "a.json cannot be read"),
     "deep JSON": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"[" * 10**6), "a.json cannot be read"),
     "broken CSV": (lambda: with_entry(f"{RESULTS}/edits/gd/a.csv", b"a\n1,2,3\n1,2,3,4\n"), "a.csv cannot be read"),
-    "encrypted": (lambda: with_byte(8, 1), "is encrypted"),
-    "other packing": (lambda: with_byte(10, zipfile.ZIP_LZMA), "is packed in another way"),
+    "encrypted": (lambda: with_byte(8, 1), "is no plain file"),
+    "other packing": (lambda: with_byte(10, zipfile.ZIP_LZMA), "is no plain file"),
     "smaller than it says": (lambda: with_byte(24, 1), "is not a whole bundle"),
     "large file": (lambda: with_byte(27, 0x7F), "more than 67108864"),
 }

@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError, model_validator
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
 from pipelines.config import files
-from pipelines.config.blocks import Name, Strict, check_known
+from pipelines.config.blocks import Name, Strict
+from pipelines.config.names import check_known
 from pipelines.reporting.claims.statistics import Allowed
 from pipelines.reporting.tables import published
 

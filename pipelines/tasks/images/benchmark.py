@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from baselines.edit_targets import RANDOM
 from benchmarks import datasets, models
 from benchmarks.errors import InputError
-from pipelines.config.blocks import Benchmark, CellNames, DataSettings, Name, Strict, check_known, check_options
+from pipelines.config.blocks import Benchmark, CellNames, DataSettings, Name, Strict, check_options
+from pipelines.config.names import check_known
 from pipelines.tasks.images.trainings import ImageTraining, targets_of
 
 _FILLS = (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_)

@@ -90,10 +90,10 @@ def test_rows_of_one_model_stand_with_their_success_and_the_required_one(table1)
     assert "success clearly below 95 %" in key(figure)
 
 
-def test_rows_that_should_not_win_are_dotted_and_the_key_says_why(table1):
+def test_rows_that_should_not_win_are_striped_and_the_key_says_why(table1):
     unfit = (pd.Series([False, True, True, False], index=table1.index), "no more general than before")
     figure = successes(table1, unfit=unfit)
-    assert [bar.get_hatch() or "" for bar in figure.axes[0].patches] == ["", "....", "////", ""]
+    assert [bar.get_hatch() or "" for bar in figure.axes[0].patches] == ["", "----", "////", ""]
     assert {"† no more general than before", "success clearly below 95 %"} <= set(key(figure))
     assert [text.get_text() for text in figure.axes[0].texts][:3] == ["4.90", "2.31 †", "2.05"]
 
