@@ -128,7 +128,7 @@ def test_a_trade_off_curve_is_of_bleu(made):
     curve, records = read(made, "curves.csv"), read(made, "edits/rmsprop/editable-100-last_decoder_layer.csv")
     assert curve["factor"].tolist() == list(FACTORS)
     tuned = curve[curve["factor"] == 1].iloc[0]
-    drawdown = (records["bleu_before"] - records["bleu_after"]).abs()
+    drawdown = records["bleu_before"] - records["bleu_after"]
     assert tuned["bleu_drawdown"] == pytest.approx(drawdown.mean(), rel=1e-3, abs=1e-6)
     assert tuned["success_rate"] == pytest.approx(100 * records["succeeded"].mean())
     near = records["views"] > 0
@@ -142,7 +142,7 @@ def test_a_report_says_what_records_say_beside_what_is_published(made):
     row, drawdowns = table.loc[("plain", "rmsprop_1e-3")], []
     for seed in ("", "@1"):
         records = read(made, f"edits/rmsprop_1e-3/plain{seed}-last_decoder_layer.csv")
-        drawdowns.append((records["bleu_before"] - records["bleu_after"]).abs().mean())
+        drawdowns.append((records["bleu_before"] - records["bleu_after"]).mean())
     assert row["bleu_drawdown"] == pytest.approx(drawdowns[0], rel=1e-4)
     assert row["bleu_drawdown_seeds_std"] == pytest.approx(abs(drawdowns[0] - drawdowns[1]) / 2**0.5, rel=1e-4)
     assert row["bleu_low"] <= row["bleu"] <= row["bleu_high"]
