@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -78,6 +78,10 @@ class Measures:
     :ivar shares: by name, the column that says for each edit yes or no; ``success_rate`` is one of them.
     :ivar columns: how each of these is shown.
     :ivar asked: the columns that say what is asked: two rows that agree in them met the same edits.
+    :ivar tuned: in place of the drawdown's values in tuning, where each edit is scored on few examples.
+    :ivar misleads: whether a sample of control examples says too little for the mean drawdown of these records;
+        evaluation then looks at all of them. Where it did not, ``within`` gives an interval that holds all the same.
+    :ivar completed: the records, with what only their description says; see :mod:`pipelines.evaluate`.
     :ivar texts: columns of text, in which "null" is a word and nothing an empty text.
     :ivar skips_missing: means leave out the edits without a value (``nan``), as where nothing lies near an edit.
     """
@@ -88,6 +92,10 @@ class Measures:
     columns: Mapping[str, Column]
     asked: tuple[str, ...]
     shares: Mapping[str, str] = field(default_factory=lambda: {"success_rate": "succeeded"})
+    tuned: Callable[[pd.DataFrame], pd.Series] | None = None
+    misleads: Callable[[pd.DataFrame], bool] = lambda records: False
+    within: Callable[[pd.DataFrame, str], Estimate] | None = None
+    completed: Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame] = lambda records, description: records
     texts: tuple[str, ...] = ()
     skips_missing: bool = False
 
@@ -116,6 +124,9 @@ class Measures:
             for name, column in self.shares.items():
                 table[f"{name}{suffix}"] = share(int(rows[column].sum()), len(rows))
             for name, metric in self.means.items():
+                if name == self.drawdown and self.within and self.misleads(rows):
+                    table[f"{name}{suffix}"] = self.within(rows, name)
+                    continue
                 values = metric(rows).dropna() if self.skips_missing else metric(rows)
                 table[f"{name}{suffix}"] = mean(values.to_numpy(dtype=float), name)
         return table

@@ -36,8 +36,9 @@ class EditRecord:
     :ivar image: position of the edited image among those that are edited; ``label`` its true class.
     :ivar predicted: the model's answer before the edit; the request is ``trivial`` if that is the target already.
     :ivar loss: ``l_e`` after the edit.
-    :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
-        ``flips`` of them with another answer than before.
+    :ivar control_images: control images that there are.
+    :ivar control_size: those of them that were looked at, ``wrong_before`` and ``wrong_after`` of these misclassified,
+        ``flips`` with another answer than before.
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
     :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
         ``views_before`` and ``views_after`` of them are assigned to the target.
@@ -52,6 +53,7 @@ class EditRecord:
     succeeded: bool
     steps: int
     loss: float
+    control_images: int
     control_size: int
     wrong_before: int
     wrong_after: int
@@ -216,6 +218,7 @@ class Scorer(EditedPart):
             succeeded=edit.succeeded,
             steps=edit.steps,
             loss=float(edit.loss),
+            control_images=len(self._labels),
             control_size=len(labels),
             wrong_before=int((before.labels != labels).sum()),
             wrong_after=int((after.labels != labels).sum()),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,9 +38,10 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
     try:
         description = json.loads(path.read_text())
-        records = _records(path.with_suffix(".csv"), told.measures)
+        records = _records(path.with_suffix(".csv"), told.measures, description)
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
-        learned = _records(path.with_suffix(layout.LEARNED), told.measures) if description.get("learned") else None
+        learned = path.with_suffix(layout.LEARNED) if description.get("learned") else None
+        learned = _records(learned, told.measures, description) if learned else None
         protocol, edits, _ = description["protocol"], description["edits"], description["hyperparameters"]
         quality = told.quality(cell, description)
     except FileNotFoundError as error:
@@ -59,9 +62,9 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     )
 
 
-def _records(path: Path, measures: Measures) -> pd.DataFrame:
+def _records(path: Path, measures: Measures, description: Mapping[str, Any]) -> pd.DataFrame:
     if not measures.texts:
-        return pd.read_csv(path)
+        return measures.completed(pd.read_csv(path), description)
     numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
     absent = {name: [""] for name in numbers}
     return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
