@@ -46,8 +46,8 @@ def misleads(records: pd.DataFrame) -> bool:
 def within(records: pd.DataFrame, name: str = "mean") -> Estimate:
     """The mean |change| with an interval that holds the whole set's wherever it lies, however few images were seen.
 
-    |mean change| ≤ mean |change| on the whole set ≤ mean |change| on samples, on average: the interval begins where that
-    of the first does and ends where that of the last does.
+    |mean change| ≤ mean |change| on the whole set ≤ mean |change| on samples, on average: the interval begins where
+    that of the first does and ends where that of the last does.
 
     :param name: seeds the resamples.
     """
