@@ -69,8 +69,8 @@ IMAGES = Measures(
     },
     asked=("edit", "image", "target"),
     tuned=drawdown_corrected,
+    signed="drawdown_signed",
     misleads=sampling.misleads,
-    within=sampling.within,
     completed=with_control_images,
 )
 """One row of records per edit, columns as in :class:`benchmarks.scoring.scorer.EditRecord`."""

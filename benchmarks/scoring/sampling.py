@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.metrics import Estimate, mean
-
 _NEGLIGIBLE = 0.1
 """Of the mean's standard error: an interval with a bias that small covers within half a percent as often."""
 
@@ -41,17 +39,3 @@ def misleads(records: pd.DataFrame) -> bool:
     """Whether what sampling adds to the mean |change| is more than a tenth of the mean's standard error."""
     error = change(records).abs().std(ddof=1) / np.sqrt(len(records))
     return len(records) > 1 and bool(added(records).mean() > _NEGLIGIBLE * error)
-
-
-def within(records: pd.DataFrame, name: str = "mean") -> Estimate:
-    """The mean |change| with an interval that holds the whole set's wherever it lies, however few images were seen.
-
-    |mean change| ≤ mean |change| on the whole set ≤ mean |change| on samples, on average: the interval begins where
-    that of the first does and ends where that of the last does.
-
-    :param name: seeds the resamples.
-    """
-    values = change(records).to_numpy(dtype=float)
-    signed, absolute = mean(values, name), mean(np.abs(values), name)
-    low = max(signed.low, -signed.high, 0.0)
-    return Estimate(absolute.value, min(low, absolute.low), absolute.high)
