@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 _NEGLIGIBLE = 0.1
-"""Of the mean's standard error: an interval with a bias that small covers within half a percent as often."""
+"""Of the mean's standard error. Edits around zero show 0.4 of what sampling adds to them, so that it is a quarter at
+most: intervals then cover in 94.3 % of repetitions instead of 95 %."""
 
 
 def change(records: pd.DataFrame) -> pd.Series:
