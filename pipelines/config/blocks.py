@@ -138,7 +138,11 @@ class TuningSettings(Strict):
 
 
 class EvaluationSettings(Strict):
-    """The edits that are reported, all from the test split; ``shard`` of them are written at a time."""
+    """The edits that are reported, all from the test split; ``shard`` of them are written at a time.
+
+    :ivar control_size: control examples that are drawn anew for each edit; None for the whole split, on which edits are
+        looked at all the same where a sample would mislead, as it does where drawdowns are small.
+    """
 
     edits: int = Field(ge=1)
     control_size: int | None = Field(default=None, ge=1)

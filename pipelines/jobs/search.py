@@ -102,7 +102,7 @@ def try_edits(
         if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
             records = [scorer.record(row, edit, generality=False) for row, edit in zip(rows, edits, strict=True)]
             frame = pd.DataFrame([asdict(record) for record in records])
-            drawdowns += measures.per_edit(measures.drawdown, frame).tolist()
+            drawdowns += measures.in_tuning(frame).tolist()
         if failed > allowed:
             break
     return Outcome(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
@@ -209,7 +209,7 @@ def rescored(scorer: Any, editor: editors.Editor, measures: Measures) -> float:
             asdict(scorer.record(row, edit, generality=False, every=True))
             for row, edit in zip(rows, edits, strict=True)
         ]
-    return float(measures.per_edit(measures.drawdown, pd.DataFrame(records)).mean())
+    return float(measures.in_tuning(pd.DataFrame(records)).mean())
 
 
 def choose(trials: pd.DataFrame) -> int:
