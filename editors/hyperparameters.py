@@ -70,8 +70,8 @@ def hyperparameter(
     :param low, high: the range that tuning searches, both ends included.
     :param log: whether tuning samples the logarithm.
     :param domain: the values that are valid at all, tuned or not.
-    :param stronger: the values, ``larger`` or ``smaller`` ones, with which more edits succeed and more is broken: tuning
-        looks for the weakest that will do. One hyperparameter of an editor may have this.
+    :param stronger: the values, ``larger`` or ``smaller`` ones, with which more edits succeed and more is broken:
+        tuning looks for the weakest that will do. One hyperparameter of an editor may have this.
     """
     declared = {"default": default, "low": low, "high": high, "log": log, "domain": domain, "stronger": stronger}
     return dataclasses.field(default=default, metadata={"hyperparameter": declared})

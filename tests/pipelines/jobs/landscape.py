@@ -1,4 +1,4 @@
-"""Edits whose success and drawdown are formulas of momentum's two hyperparameters, so that the best values are known."""
+"""Edits whose success and drawdown are formulas of momentum's hyperparameters, so that the best values are known."""
 
 from __future__ import annotations
 
