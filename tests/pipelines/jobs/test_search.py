@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import optuna
 import pandas as pd
 import pytest
 
 import editors
 from benchmarks.scoring.measures import IMAGES
-from benchmarks.scoring.scorer import Scorer
 from pipelines.jobs import search, trials
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.trials import Asked
@@ -70,30 +68,6 @@ def test_a_study_depends_on_its_seed(images, tmp_path):
         tables.append(run(images, tmp_path / str(number), "momentum", 4, seed=seed))
     assert tables[0].equals(tables[1])
     assert not tables[0]["mu"].equals(tables[2]["mu"])
-
-
-KILLED_IN = {"ask": optuna.Study, "tell": optuna.Study, "edit": Scorer, "record": Scorer, "set_user_attr": optuna.Trial}
-
-
-@pytest.mark.parametrize("place", KILLED_IN)
-def test_a_study_killed_anywhere_ends_as_an_unbroken_one(images, tmp_path, monkeypatch, place):
-    for name in ("unbroken", "killed"):
-        (tmp_path / name).mkdir()
-    unbroken = run(images, tmp_path / "unbroken", "momentum", 4)
-    real, calls, last = getattr(KILLED_IN[place], place), [], {"edit": 40, "record": 90, "set_user_attr": 4}
-
-    def killed(*arguments, **options):
-        calls.append(place)
-        if len(calls) == last.get(place, 3):
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(KILLED_IN[place], place, killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(images, tmp_path / "killed", "momentum", 4)
-    monkeypatch.undo()
-    resumed = run(images, tmp_path / "killed", "momentum", 4)
-    assert resumed.to_csv() == unbroken.to_csv()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -49,3 +50,35 @@ def test_makes_far_fewer_edits_than_probing_with_all_of_them(tmp_path):
     landscape = Landscape(ASKED.edits)
     trials = run(landscape, tmp_path, 8)
     assert landscape.edits < 0.5 * ASKED.edits * trials["probes"].sum()
+
+
+KILLED_IN = {
+    "ask": (optuna.Study, (1, 4, 6)),
+    "tell": (optuna.Study, (1, 6)),
+    "set_user_attr": (optuna.Trial, (1, 8, 17)),
+    "edit": (Landscape, (3, 90)),
+    "record": (Landscape, (30, 200)),
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run(Landscape(ASKED.edits), tmp_path_factory.mktemp("unbroken"), 6).to_csv()
+
+
+@pytest.mark.parametrize(("place", "call"), [(place, call) for place in KILLED_IN for call in KILLED_IN[place][1]])
+def test_a_study_killed_anywhere_ends_with_the_bytes_of_an_unbroken_one(tmp_path, monkeypatch, unbroken, place, call):
+    owner, calls = KILLED_IN[place][0], []
+    real = getattr(owner, place)
+
+    def killed(*arguments, **options):
+        calls.append(place)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(owner, place, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(Landscape(ASKED.edits), tmp_path, 6)
+    monkeypatch.undo()
+    assert run(Landscape(ASKED.edits), tmp_path, 6).to_csv() == unbroken
