@@ -26,10 +26,9 @@ from pipelines.config.params import Settings
 from pipelines.jobs import search, trials
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
-from pipelines.store.csv_files import write_csv
-from pipelines.tasks import load_settings, task_of
+from pipelines.store.layout import write_csv
+from pipelines.tasks import informed, load_settings, scorer_of, task_of
 from pipelines.tasks.base import EditSet
-from pipelines.tasks.scoring import informed, scorer_of
 
 RESULTS = Path("results/search_study")
 _RUN = ["training", "editor", "layers", "way", "seed"]

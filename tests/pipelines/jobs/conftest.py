@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from benchmarks.scoring.scorer import Scorer
 from pipelines.jobs.cells import Cell
-from pipelines.tasks import load_settings
+from pipelines.tasks import load_settings, scorer_of
 from pipelines.tasks.base import EditSet
-from pipelines.tasks.scoring import scorer_of
 from tests.pipelines.conftest import Project
 
 EDITS = 60
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """As in the stages; it is also much faster for so small a model on a machine that is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scorer(project: Project, control_size: int | None) -> Scorer:
@@ -34,6 +21,6 @@ def scorer(project: Project, control_size: int | None) -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def images(trained_once, one_thread) -> Scorer:
+def images(trained_once) -> Scorer:
     """60 edits of the test project's model; the whole split is looked at after each."""
     return scorer(trained_once, None)
