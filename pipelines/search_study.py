@@ -41,7 +41,7 @@ def _random(number: int) -> optuna.samplers.BaseSampler:
 
 
 def _tree(number: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(seed=number, n_startup_trials=4, multivariate=True)
+    return optuna.samplers.TPESampler(seed=number, n_startup_trials=3, multivariate=True)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Space:
 
 def gaussian_process(number: int) -> optuna.samplers.BaseSampler:
     """A sampler that models drawdown as a Gaussian process of what it proposes."""
-    return optuna.samplers.GPSampler(seed=number, n_startup_trials=4, deterministic_objective=True)
+    return optuna.samplers.GPSampler(seed=number, n_startup_trials=3, deterministic_objective=True)
 
 
 def search(
