@@ -180,8 +180,8 @@ class Task(ABC):
 
     def edit_set(self, chosen: Benchmark, split: str, source: str = RANDOM, seed: int = 0) -> EditSet:
         """The edits of a stage."""
-        stage = chosen.tuning if split == "tuning" else chosen.evaluation
-        return EditSet(split, stage.edits, source, seed)
+        count = chosen.tuning.drawn if split == "tuning" else chosen.evaluation.edits
+        return EditSet(split, count, source, seed)
 
     def draw(self, settings: Settings, benchmark: str, edits: EditSet) -> None:
         """Draw a set of edits that takes long to draw, once for all models; does nothing where that is quick."""

@@ -185,7 +185,7 @@ DIGITS = {
         "gd": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
         "rmsprop": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
     },
-    "tuning": {"edits": 12, "control_size": 20, "min_success": 95.0, "safety_margin": 2.5},
+    "tuning": {"edits": 12, "control_size": 20, "min_success": 95.0},
     "evaluation": {"edits": 12, "control_size": None, "shard": 4},
     "analysis": {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]},
     "sequences": {"edits": 6, "orders": 3, "cells": [["plain", "rmsprop", "chain4"], ["plain", "gd", "all"]]},

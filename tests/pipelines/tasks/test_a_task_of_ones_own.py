@@ -50,12 +50,16 @@ def read(path: str) -> pd.DataFrame:
 
 
 def test_tuning_chooses_the_smallest_drawdown_of_the_task_among_feasible_trials(project):
-    trials = read("tuned/gd/plain-all")
-    feasible = trials[trials["feasible"] & (trials["scored"] == trials["edits"])]
-    assert 0 < len(feasible) < len(trials)
-    by = "rescored" if trials["rescored"].notna().any() else "drawdown"
-    chosen = json.loads(Path("results/sine/tuned/gd/plain-all.json").read_text())["hyperparameters"]
-    assert chosen == {"lr": pytest.approx(feasible.loc[feasible[by].idxmin(), "lr"])}
+    for editor, cell, count in (("gd", "plain-all", 1), ("covariance", "plain-4", 4)):
+        trials = read(f"tuned/{editor}/{cell}")
+        assert len(trials) == count
+        complete = trials[trials["feasible"] & ~trials["beaten"]]
+        by = "rescored" if trials["rescored"].notna().any() else "drawdown"
+        best = complete.loc[complete[by].idxmin()]
+        described = json.loads(Path(f"results/sine/tuned/{editor}/{cell}.json").read_text())
+        values = described["hyperparameters"]
+        assert values == {name: pytest.approx(best[name]) for name in values}
+        assert described["tuning"]["proposed_by"] == best["proposed_by"]
 
 
 @pytest.mark.parametrize("repetition", ["", "@1"])
