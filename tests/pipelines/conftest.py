@@ -23,8 +23,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipelines.tracking import server
-from pipelines.tracking.sync import RunRecord, rebuild
+from pipelines.tracking import RunRecord, rebuild, server
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0

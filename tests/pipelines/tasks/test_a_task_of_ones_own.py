@@ -14,13 +14,12 @@ from baselines.model_files import WEIGHTS, load_weights
 from benchmarks.errors import InputError
 from benchmarks.seeds import generator
 from pipelines import tasks
-from pipelines.analyse import analyse
+from pipelines.analyse import FACTORS, analyse
 from pipelines.evaluate import evaluate
 from pipelines.prepare import prepare
 from pipelines.report import report
 from pipelines.sequences import sequences
 from pipelines.tasks import register
-from pipelines.tasks.curves import FACTORS
 from pipelines.train import train
 from pipelines.tune import tune
 from tests.pipelines.conftest import PARAMS, write_project
