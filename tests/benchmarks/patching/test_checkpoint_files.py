@@ -149,6 +149,8 @@ REFUSED = {
     "packed": (lambda: {"fc.scale": torch.ones(1), "fc.packed": (torch.ones(1), None)}, "fc.packed is a tuple"),
     "sparse": (lambda: {"a": torch.eye(2).to_sparse()}, "a is sparse"),
     "complex": (lambda: {"a": torch.ones(2, dtype=torch.complex64)}, "a is complex"),
+    "nested": (lambda: {"a": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])}, "a is nested"),
+    "numbered": (lambda: {0: torch.ones(2)}, "holds a tensor under 0, not under a name"),
     "meta": (lambda: {"a": torch.ones(2, device="meta")}, "a is without values"),
 }
 
