@@ -1,6 +1,16 @@
-"""The order of the tests."""
+"""The order of the tests, and what hypothesis draws: the same inputs in every run."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "suite",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 _LONGEST_FIRST = ("end_to_end", "pipelines", "baselines")
 
