@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,13 +109,13 @@ PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safe
 def apply(
     patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The model that was patched: a checkpoint, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write it with the patch, beside the original.")],
+    out: Annotated[Path, typer.Option(help="Where to write it with the patch; a model that is there is replaced.")],
 ) -> None:
     """Put a patch into the model that it was made for; the model itself stays as it is."""
     if _same_place(out, model):
         raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
     loaded = patches.load(patch)
-    _check_place(model, out, loaded.patched)
+    _check_place(model, out)
     with _all_or_nothing(out.parent) as folder:
         _write(lambda old, new: patches.apply(loaded, old, new), model, folder / out.name)
     print(f"{out} is {model} with {patch}")
@@ -124,14 +124,14 @@ def apply(
 def remove(
     patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The patched model: a checkpoint, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write it without the patch; it may be the same.")],
+    out: Annotated[Path, typer.Option(help="Where to write it without the patch; a model that is there is replaced.")],
 ) -> None:
     """Take a patch out of a model: its weights are again what they were, bit by bit."""
     loaded, weights = patches.load(patch), out / WEIGHTS if model.is_dir() else out
     if weights.is_file() and file_hash(weights) == loaded.file:
         print(f"{out} is the original already: it was left as it is")
         return
-    _check_place(model, out, loaded.original, loaded.patched)
+    _check_place(model, out)
     with _all_or_nothing(out.parent) as folder:
         same = _write(lambda old, new: patches.remove(loaded, old, new), model, folder / out.name)
     bytes_too = "the same file" if same else "the same weights in a file that this version of torch wrote"
@@ -174,15 +174,16 @@ def _check_out(model: Path, out: Path) -> None:
             ours = [patches.load(patch_file).patched]
         except InputError:
             raise _taken(patch_file) from None
-    _check_place(model, out, *ours)
+    _check_place(model, out, ours)
     for path in beside.values():
         if os.path.lexists(path) and not is_report(path):
             raise _taken(path)
 
 
-def _check_place(model: Path, out: Path, *ours: str) -> None:
-    """Refuse to write a model of the kind of ``model`` over anything but weights of one of the fingerprints ``ours``.
+def _check_place(model: Path, out: Path, ours: Sequence[str] | None = None) -> None:
+    """Refuse to write a model of the kind of ``model`` over what is none.
 
+    :param ours: fingerprints of weights that may be replaced; None for those of any model.
     :raises InputError: for another kind, or another file in the way.
     """
     if model.is_dir() and os.path.lexists(out) and not out.is_dir():
@@ -190,8 +191,10 @@ def _check_place(model: Path, out: Path, *ours: str) -> None:
     if not model.is_dir() and out.suffix != model.suffix:
         raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
     places = [out / WEIGHTS, out / DESCRIPTION] if model.is_dir() else [out]
-    if any(map(os.path.lexists, places)) and _fingerprint(places[0]) not in ours:
-        raise _taken(out)
+    if any(map(os.path.lexists, places)):
+        found = _fingerprint(places[0])
+        if found is None or (ours is not None and found not in ours):
+            raise _taken(out)
 
 
 def _fingerprint(weights: Path) -> str | None:
