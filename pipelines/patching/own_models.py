@@ -187,6 +187,7 @@ def _of_torchvision(
         names = _read_classes(classes, count, path)
     else:
         names = published if count == len(published) else tuple(map(str, range(count)))
+        notes += [_ITS_NAMES] if count == len(published) else []
     transform = _transform_of(entry, preprocessing)
     model = OwnModel(
         network.eval(), path, inside, names, "RGB", transform, _moved_or_mirrored, classes is not None, tuple(notes)
@@ -195,6 +196,10 @@ def _of_torchvision(
     return model
 
 
+_ITS_NAMES = (
+    "Classes have the names and the order of torchvision's published weights, which have as many; --classes gives "
+    "them other names."
+)
 _ITS_INPUT = (
     "{architecture} is run without transform_input. If it was made from published weights, which set it, "
     "add --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5: that is the same."
