@@ -132,4 +132,5 @@ def test_editors_import_torch_and_nothing_of_this_project() -> None:
                 roots = {(node.module or "").split(".")[0]}
             else:
                 continue
-            assert roots <= {"editors", "torch", *sys.stdlib_module_names}, file.name
+            solvers = {"numpy", "scipy"} if file.name == "least_change.py" else set()
+            assert roots <= {"editors", "torch", *solvers, *sys.stdlib_module_names}, file.name

@@ -14,7 +14,7 @@ from editors.base import spread
 
 LABELLED = 40
 WITH_EXAMPLES = {"covariance": 5000, "rank_one": 5000, "rehearsal": 1000}
-STEPLESS = {"condition_vector", "flip_labels", "lookup_cache", "rank_one"}
+STEPLESS = {"condition_vector", "flip_labels", "lookup_cache", "minimal_repair", "rank_one"}
 
 
 @pytest.fixture
