@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -205,3 +206,32 @@ class JointScorer:
             return answers(activations(edited, inputs)).labels
         with torch.no_grad():
             return torch.cat([answers(edited.predict(part)).labels for part in inputs.split(256)])
+
+
+def by_count(records: pd.DataFrame) -> pd.DataFrame:
+    """Means over draws against the number of images that are edited together, one row for each count and manner.
+
+    Columns: ``count``, ``manner``, ``draws``; in percent ``fixed``, ``generality`` and ``generality_before``, and
+    ``alike``, the share of the unedited mistakes of the same kind that the edit mends; in points ``drawdown``, of
+    |error after − before|, and ``drawdown_signed``; ``steps``. Each measured one has its standard deviation over draws
+    in a column with ``_std``; what cannot be had is nan.
+
+    :param records: columns as in :class:`JointRecord`.
+    """
+    signed = 100.0 * (records["wrong_after"] - records["wrong_before"]) / records["control_size"]
+    measured = pd.DataFrame(
+        {
+            "fixed": 100.0 * records["fixed"] / records["count"],
+            "drawdown": signed.abs(),
+            "drawdown_signed": signed,
+            "generality_before": 100.0 * records["views_before"] / records["views"],
+            "generality": 100.0 * records["views_after"] / records["views"],
+            "alike": 100.0 * records["alike_after"] / records["alike"].where(records["alike"] > 0),
+            "steps": records["steps"].astype(float),
+        }
+    )
+    groups = measured.groupby([records["count"], records["manner"]])
+    columns = {"draws": groups.size()}
+    for name in measured:
+        columns |= {name: groups[name].mean(), f"{name}_std": groups[name].std()}
+    return pd.DataFrame(columns).reset_index()

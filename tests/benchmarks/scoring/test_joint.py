@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from benchmarks import models
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
-from benchmarks.scoring.joint import IN_A_ROW, MANNERS, JointScorer
+from benchmarks.scoring.joint import IN_A_ROW, MANNERS, JointScorer, by_count
 from benchmarks.scoring.requests import Demand
 from benchmarks.seeds import generator
 
@@ -136,3 +138,18 @@ def test_the_model_stays_as_it_is(model: nn.Module, dataset: Dataset) -> None:
     for how in MANNERS:
         scorer.record(EDITOR, scorer.draw_random(4, 0, "seed"), how)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_means_over_draws_are_those_of_the_counts() -> None:
+    common = {"manner": "jointly", "succeeded": True, "control_size": 50, "flips": 3, "views": 10, "views_before": 1}
+    first = {"draw": 0, "count": 2, "fixed": 2, "steps": 4, "wrong_before": 5, "wrong_after": 8, "views_after": 6}
+    second = {"draw": 1, "count": 2, "fixed": 1, "steps": 10, "wrong_before": 6, "wrong_after": 4, "views_after": 2}
+    third = {"draw": 0, "count": 9, "fixed": 9, "steps": 1, "wrong_before": 5, "wrong_after": 5, "views_after": 1}
+    alike = [{"alike": 4, "alike_after": 1}, {"alike": 0, "alike_after": 0}, {"alike": 2, "alike_after": 2}]
+    rows = [common | one | kind for one, kind in zip((first, second, third), alike, strict=True)]
+    found = by_count(pd.DataFrame(rows)).set_index("count")
+    assert found.loc[2, ["draws", "fixed", "steps", "alike"]].tolist() == [2, 75.0, 7.0, 25.0]
+    assert found.loc[2, "drawdown"] == pytest.approx((6 + 4) / 2)
+    assert found.loc[2, "drawdown_signed"] == pytest.approx((6 - 4) / 2)
+    assert found.loc[2, "drawdown_signed_std"] == pytest.approx(np.std([6, -4], ddof=1))
+    assert found.loc[9, ["draws", "fixed", "generality", "generality_before"]].tolist() == [1, 100.0, 10.0, 10.0]
