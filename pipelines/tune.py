@@ -22,13 +22,11 @@ from pipelines.jobs.cells import Cell, cells_of_run, unfinished
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
-from pipelines.store.csv_files import remove_others
 from pipelines.store.fingerprint import is_made_of
-from pipelines.store.layout import TIMING, Layout
+from pipelines.store.layout import TIMING, Layout, remove_others
 from pipelines.store.provenance import timed
-from pipelines.tasks import load_settings, task_of
+from pipelines.tasks import identity, informed, load_settings, scorer_of, task_of
 from pipelines.tasks.base import EditSet
-from pipelines.tasks.scoring import identity, informed, scorer_of
 
 
 @timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))

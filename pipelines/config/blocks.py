@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 import editors
-from benchmarks.errors import InputError
-from pipelines.config.names import check_known, check_once, file_part
+from benchmarks.errors import InputError, check_known, check_once
+from benchmarks.files import file_part
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Letters, digits, ``_``, ``-`` and ``.``, as names become parts of file names."""

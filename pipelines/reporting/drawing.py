@@ -24,8 +24,7 @@ from pipelines.reporting import figures, frames
 from pipelines.reporting.pages import sequences
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
-from pipelines.store.csv_files import KEYS, remove_others
-from pipelines.store.layout import HISTORY, RANKS, Layout
+from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
 
 _Draw = Callable[[], Figure]
 _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"

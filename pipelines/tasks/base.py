@@ -8,7 +8,7 @@ tables, claims, MLflow) the stages do for all tasks alike.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -247,9 +247,3 @@ class Task(ABC):
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""
         return None
-
-
-def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:
-    """What is asked of a cell's edits besides the target for the edited example itself."""
-    block = settings.benchmark(cell.benchmark).editor(cell.editor)
-    return {"views": block.views, "margin": block.margin}

@@ -63,7 +63,7 @@ def test_the_data_set_the_architecture_and_the_metric_work_together(added: None)
 
 
 def test_the_configuration_is_one(added: None) -> None:
-    from pipelines.tasks.images.benchmark import ImageBenchmark
+    from pipelines.tasks.images.settings import ImageBenchmark
 
     chosen = ImageBenchmark.model_validate(yaml.safe_load(CONFIGURATION))
     assert (chosen.data.dataset, chosen.model.architecture) == ("stripes", "two_layers")

@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.tracking import server
-from pipelines.tracking.sync import RunRecord, rebuild
+from pipelines.tracking import RunRecord, rebuild, server
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0

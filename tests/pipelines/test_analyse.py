@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.tasks.curves import FACTORS
+from pipelines.analyse import FACTORS
 from tests.pipelines.conftest import Project
 
 TABLES = ("confusion", "tsne", "variance", "summary")

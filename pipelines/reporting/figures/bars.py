@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 _LINE = 0.42  # inches of a row
 _BAR, _BELOW = 0.5, 0.3

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.frames import REQUIRED_SUCCESS, require
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 _TRAINING, _TUNING, _EVALUATION = "#0072B2", "#D55E00", "#E69F00"
 _MARKED = 7  # markers on each curve of edits in a row, at places of its own, so that curves that coincide all show

@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.metrics import Column
 from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 NOTHING = "–"
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

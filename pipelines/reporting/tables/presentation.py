@@ -16,8 +16,7 @@ from pipelines.jobs.cells import KEYS, Cell
 from pipelines.reporting.pages.leaderboard import leaderboard_html
 from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
 from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_csv
 
 _DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
 """Endings of columns that follow from a metric's, and of their labels."""

@@ -14,8 +14,7 @@ from baselines.model_files import DESCRIPTION
 from benchmarks.errors import InputError
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import COST, TIMING, Layout
+from pipelines.store.layout import COST, TIMING, Layout, write_csv
 
 TRAININGS = "trainings.csv"
 """The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""

@@ -19,9 +19,8 @@ from pipelines.jobs import search
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Outcome, try_edits
-from pipelines.tasks import load_settings
+from pipelines.tasks import load_settings, scorer_of
 from pipelines.tasks.base import EditSet
-from pipelines.tasks.scoring import scorer_of
 from tests.pipelines.conftest import Project
 
 EDITS = 60

@@ -32,7 +32,7 @@ from benchmarks.networks.model_split import layers_of
 from benchmarks.scoring.sequential import turn
 from benchmarks.seeds import generator, seed
 from pipelines import tasks
-from pipelines.analyse import analyse
+from pipelines.analyse import FACTORS, analyse
 from pipelines.config.blocks import Benchmark, Name, Training
 from pipelines.evaluate import evaluate
 from pipelines.prepare import prepare
@@ -42,7 +42,6 @@ from pipelines.reporting.tables.presentation import Presentation, Quantities, Ta
 from pipelines.sequences import sequences
 from pipelines.tasks import register
 from pipelines.tasks.base import EditSet, Made, Task
-from pipelines.tasks.curves import FACTORS
 from pipelines.train import train
 from pipelines.tune import tune
 from tests.pipelines.conftest import PARAMS, write_project

@@ -12,10 +12,9 @@ from benchmarks.errors import InputError
 from benchmarks.scoring.scorer import Scorer
 from editors.methods.covariance import Covariance
 from pipelines.jobs.cells import Cell, unfinished
-from pipelines.tasks import load_settings
+from pipelines.tasks import identity, informed, load_settings, scorer_of
 from pipelines.tasks.base import EditSet
 from pipelines.tasks.images import edits
-from pipelines.tasks.scoring import identity, informed, scorer_of
 
 
 def _cell(editor: str, layers: str = "chain3") -> Cell:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
+from pipelines.analyse import FACTORS
 from pipelines.tasks import load_settings
-from pipelines.tasks.curves import FACTORS
 from tests.optional import PREPARING, needs, skip_without
 from tests.pipelines.conftest import MISSING, PARAMS, Project, changed, write_project
 

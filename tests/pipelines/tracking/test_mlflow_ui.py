@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from pipelines.tracking.sync import Rebuilt, RunRecord, rebuild
+from pipelines.tracking import Rebuilt, RunRecord, rebuild
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 90  # until which a server or a page must have come

@@ -19,8 +19,7 @@ from pipelines.reporting.claims.definitions import Claim, Condition
 from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.statistics import Verdict, at_equal_failures
 from pipelines.reporting.tables.paper import CLASSIFIERS
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_csv
 from tests.optional import needs
 from tests.pipelines.reporting.cells import image_cell as cell
 from tests.pipelines.reporting.cells import positions, translator_cell
