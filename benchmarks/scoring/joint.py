@@ -18,7 +18,7 @@ from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.networks.raw_images import Front
 from benchmarks.scoring.requests import NOTHING_MORE, Demand
-from benchmarks.scoring.scorer import GENERALITY_COPIES, answers, training_statistics
+from benchmarks.scoring.scorer import GENERALITY_COPIES, answers, finish, training_statistics
 from benchmarks.seeds import generator, seed
 
 JOINTLY, IN_A_ROW = "jointly", "in_a_row"
@@ -134,12 +134,14 @@ class JointScorer:
         return Draw(number, places, targets, seed(*axes, "images together", number, count))
 
     def record(self, editor: editors.Editor, draw: Draw, manner: str = JOINTLY) -> tuple[JointRecord, float]:
-        """Edit the images of ``draw``; also returns the seconds that took.
+        """Edit the images of ``draw`` and look at all others; also returns the seconds that the edits took.
 
         :raises editors.EditError: for edits that cannot follow each other.
         """
+        finish(self._labels.device)
         began = time.perf_counter()
         edited, steps = (self._jointly if manner == JOINTLY else self._in_a_row)(editor, draw)
+        finish(self._labels.device)
         seconds = time.perf_counter() - began
         places, targets = draw.places.to(self._labels.device), draw.targets.to(self._labels.device)
         copies = self._copies(draw)
