@@ -87,7 +87,7 @@ class _Row:
         decides = [asked.model_dump(exclude={"cells"}), tuned["hyperparameters"], tuned["max_steps"]]
         if asked.source != RANDOM:
             decides += task.edits_from(settings, cell, edits)
-        return cls(cell, asked, tuned, identity(settings, cell, decides, sequential.__file__, *task.row_code()))
+        return cls(cell, asked, tuned, identity(settings, cell, decides, sequential.__file__))
 
 
 def _run(settings: Settings, row: _Row) -> None:

@@ -1,6 +1,7 @@
-"""The order of the tests."""
+"""The order of the tests, and one thread for each process that runs them."""
 
 import pytest
+import torch
 
 _LONGEST_FIRST = ("end_to_end", "pipelines", "baselines")
 
@@ -13,3 +14,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return min(rooms, default=len(_LONGEST_FIRST))
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

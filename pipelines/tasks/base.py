@@ -66,14 +66,6 @@ class Made:
     files: Mapping[str, pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
 
 
-class Data(Protocol):
-    """The prepared data of a benchmark."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that is in them."""
-
-
 class Scorer(Protocol):
     """Edits of one model, and what they do to a split; made by :meth:`Task.scorer`."""
 
@@ -174,7 +166,7 @@ class Task(ABC):
         """The files of code that decide about prepared data."""
 
     @abstractmethod
-    def load(self, folder: Path) -> Data:
+    def load(self, folder: Path) -> Any:
         """The prepared data.
 
         :raises InputError: for missing or broken files.
@@ -266,10 +258,6 @@ class Task(ABC):
     def analysed(self, cells: Sequence[Cell]) -> list[Path]:
         """The files and folders that analysing these cells leaves in ``Layout.descriptors``."""
         return []
-
-    def row_code(self) -> Sequence[str | Path]:
-        """The files of code that decide about rows of edits, besides those of single edits."""
-        return ()
 
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""

@@ -4,8 +4,6 @@ Importing torch, optuna and MLflow takes seconds. So one process imports them on
 a real process with real arguments, exit code and output, in a folder of its own, and it can be killed.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import multiprocessing
@@ -21,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from pipelines.tracking import RunRecord, rebuild, server
 
@@ -148,9 +148,12 @@ class Project:
             block[last] = value
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    def copy(self, folder: Path) -> Project:
+    def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("logs"))
         return Project(folder, self.server)
+
+    def weights(self, training: str) -> dict[str, torch.Tensor]:
+        return load_file(self.folder / "models/digits" / training / "model.safetensors")
 
     def files(self, below: str) -> dict[str, bytes]:
         """Every file below a folder with its content, those that hold wall times left out."""

@@ -1,7 +1,5 @@
 """A stage that is killed and run again ends with the bytes of an unbroken one; nothing else is reused."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -106,29 +104,6 @@ def test_a_training_killed_between_epochs_ends_with_the_same_bytes(trained):
     assert not trained.files("unfinished")
 
 
-@pytest.mark.slow
-def test_an_unfinished_training_of_other_settings_is_not_used(trained):
-    trained.change(trainings__plain__epochs=6)
-    checkpoint = trained.folder / "unfinished/digits/training/plain/checkpoint.pt"
-    fresh = trained.copy(trained.folder.with_name("fresh"))
-    trained.start("train", "digits", "plain").stop(checkpoint.exists)
-    for project in (trained, fresh):
-        project.choose(seed=1)
-        project.succeed("train", "digits", "plain")
-    assert trained.files("models") == fresh.files("models")
-
-
-@pytest.mark.slow
-def test_an_unfinished_study_of_other_settings_is_not_used(trained):
-    trained.change(editors__gd__trials=12, editors__gd__layers={"plain": ["all"]})
-    fresh = trained.copy(trained.folder.with_name("fresh"))
-    trained.start("tune", "digits", "gd").stop(lambda: finished_trials(trained) >= 2)
-    for project in (trained, fresh):
-        project.choose(seed=1)
-        project.succeed("tune", "digits", "gd")
-    assert trained.files(TUNED) == fresh.files(TUNED)
-
-
 def test_one_process_and_two_give_the_same_bytes(tuned_once, tuned):
     shutil.rmtree(tuned.folder / "results")
     tuned.choose(processes=2)
@@ -175,17 +150,6 @@ def test_a_part_or_an_editor_that_is_no_longer_edited_leaves_no_files(tuned):
         assert {path.name for path in (tuned.folder / folder).iterdir()} == {"gd"}
     left = {path.name.split(".")[0] for path in (tuned.folder / "results").rglob("gd/*")}
     assert left == {"plain-all", "timing"}
-
-
-def test_without_a_feasible_trial_the_least_violating_is_chosen_and_said_so(tuned):
-    tuned.change(editors__gd__ranges={"lr": [1.0e-9, 1.0e-8]}, editors__gd__layers={"plain": ["all"]})
-    ended = tuned.succeed("tune", "digits", "gd")
-    assert "no trial reached 97.5 % success" in ended.output
-    chosen = json.loads((tuned.folder / TUNED / "gd/plain-all.json").read_text())
-    trials = pd.read_csv(tuned.folder / TUNED / "gd/plain-all.csv")
-    assert chosen["feasible"] is False
-    assert not trials["feasible"].any()
-    assert chosen["tuning"]["success_rate"] == trials["success_rate"].max() < 95
 
 
 def test_values_that_are_given_are_evaluated_without_a_search(tuned):

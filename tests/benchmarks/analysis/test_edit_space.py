@@ -1,7 +1,5 @@
 """What is read off descriptors, on examples that can be worked out by hand or by another program."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,20 +1,37 @@
-"""Measured tables as Markdown for people: value, interval, the paper's value, footnotes; and text made safe for it."""
+"""Measured tables for people, as Markdown and as a page of HTML that sorts and filters; and text made safe for both."""
 
 from __future__ import annotations
 
+import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import Any
 from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.metrics import Column
-from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.reporting.ranking import (
+    BEATEN,
+    BELOW,
+    FRONT,
+    MISSES,
+    NO_FURTHER,
+    REQUIRED_SUCCESS,
+    misses_success,
+    require,
+    standing,
+)
 from pipelines.store.layout import KEYS
 
 NOTHING = "–"
+_PAGE = Path(__file__).with_name("leaderboard.html")
+"""Its frame, style and script."""
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the direction of reading, so that a line shows other words than it holds."""
 _SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
@@ -27,7 +44,7 @@ class Sheet:
     :ivar frame: the columns ``keys`` and, for every metric m, ``m`` and, where known, ``m_low`` and ``m_high`` (95 %),
         ``published_m``, and ``note``.
     :ivar columns: the metrics that are shown, by name; the paper's value beside those of which it has any.
-    :ivar drawdown: the metric whose smallest value among the rows with enough success is bold.
+    :ivar drawdown: the metric that, with generality, ranks the rows.
     :ivar chosen: columns of hyperparameters, shown as one.
     :raises ValueError: when ``frame`` has no rows or lacks a key or metric.
     """
@@ -45,18 +62,23 @@ class Sheet:
     @cached_property
     def published(self) -> set[str]:
         """The metrics of which the paper has at least one number."""
-        there = self.frame.columns
-        return {name for name in self.columns if f"published_{name}" in there and self.of_paper(name).notna().any()}
+        there = self.frame.dropna(axis="columns", how="all").columns
+        return {name for name in self.columns if f"published_{name}" in there}
 
     @cached_property
-    def best(self) -> list[bool]:
-        """For each row, whether its drawdown is the smallest at enough success, an appendix left out."""
-        if not {self.drawdown, "success_rate"} <= set(self.frame.columns):
-            return [False] * len(self.frame)
-        eligible = self.frame[self.drawdown].where(reaches_success(self.frame))
-        if "appendix" in self.frame:
-            eligible = eligible.where(~self.frame["appendix"].astype(bool))
-        return list(eligible.notna() & (eligible == eligible.min()))
+    def standings(self) -> list[str]:
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`; one of an appendix is never first."""
+        if self.drawdown not in self.frame:
+            return [""] * len(self.frame)
+        appendix = self.frame.get("appendix", pd.Series(False, index=self.frame.index)).astype(bool)
+        among_own = standing(self.frame[~appendix], self.drawdown)
+        others = standing(self.frame, self.drawdown).replace(FRONT, BEATEN)
+        return list(among_own.reindex(self.frame.index).fillna(others))
+
+    @cached_property
+    def misses(self) -> list[bool]:
+        """For each row, whether it has a little less success than is required."""
+        return list(misses_success(self.frame))
 
     @cached_property
     def notes(self) -> list[str]:
@@ -74,10 +96,6 @@ class Sheet:
         note = self.notes[position]
         return self.footnotes.index(note) + 1 if note else None
 
-    def of_paper(self, name: str) -> pd.Series:
-        """The paper's values of a metric."""
-        return self.frame[f"published_{name}"]
-
     def headings(self) -> list[tuple[str, str]]:
         """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
         named = [*self.keys, *(["chosen"] if self.chosen else [])]
@@ -93,13 +111,23 @@ class Sheet:
         words = ["[…] is the 95 % interval"]
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
-        if any(self.best):
-            words.append(f"bold is the smallest drawdown among rows not clearly below {REQUIRED_SUCCESS:.0f} % success")
+        if FRONT in self.standings:
+            words.append("bold are rows on the Pareto front of drawdown and generality")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
                 words[-1] += ", without those that the paper's table does not have"
+        if NO_FURTHER in self.standings:
+            words.append(f"† is {NO_FURTHER}, so it never wins")
+        if any(self.misses):
+            words.append(f"‡ is {MISSES}")
         if "num_steps" in self.columns and without_steps(self.frame).any():
             words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
         return "; ".join(words) + "."
+
+    def mark(self, position: int, name: str) -> str:
+        """What stands at a row's metric: ``†`` if it carries no further, ``‡`` if it misses the required success."""
+        if name == self.drawdown and self.standings[position] == NO_FURTHER:
+            return "†"
+        return "‡" if name == "success_rate" and self.misses[position] else ""
 
     def lines(self) -> list[str]:
         """The lines of a Markdown table."""
@@ -113,9 +141,10 @@ class Sheet:
             if self.chosen:
                 cells.append(escape(hyperparameters(row, self.chosen)))
             for name, column in self.columns.items():
-                bold = self.best[position] and name == self.drawdown
-                text = value(row[name], column)
-                cells.append(f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip())
+                text, mark = value(row[name], column), self.mark(position, name)
+                bold = name in (self.drawdown, "generality") and self.standings[position] == FRONT
+                text = f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip()
+                cells.append(f"{text} {mark}" if mark else text)
                 if name in self.published:
                     cells.append(printed(row[f"published_{name}"]))
             lines.append(_line(cells))
@@ -131,6 +160,27 @@ def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
     """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
     parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), *sheet.notes_and_legend(), *notes]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def leaderboard_html(sheet: Sheet, *, caption: str, scale_note: str) -> str:
+    """Write the leaderboard as a page that needs no other file and no network.
+
+    Rows stand in the sheet's order until a header is clicked; cells without a number sort last in both directions. Rows
+    that do not compete are greyed and say why.
+    """
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(sheet.title),
+        caption=_prose(caption).replace("\n\n", "</p>\n<p>"),
+        scale_note=_prose(scale_note),
+        legend=html.escape(sheet.legend()),
+        head="".join(
+            f'<th scope="col" class="{kind}" aria-sort="none"><button type="button">{html.escape(text)}</button></th>'
+            for text, kind in sheet.headings()
+        ),
+        body="\n".join(_html_rows(sheet)),
+        notes=_html_notes(sheet.footnotes),
+        count=len(sheet.frame),
+    )
 
 
 def value(number: float, column: Column) -> str:
@@ -149,10 +199,14 @@ def printed(number: float) -> str:
     return NOTHING if pd.isna(number) else f"{number:g}"
 
 
-def hyperparameters(row: Mapping[str, float], names: Sequence[str]) -> str:
-    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5``."""
+def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by TPE)``."""
     there = [name for name in names if not pd.isna(row[name])]
-    return ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
+    values = ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
+    if pd.isna(trials := row.get("trials", math.nan)):
+        return values
+    by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
+    return f"{values} ({trials:.0f} trials{by})"
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:
@@ -207,3 +261,55 @@ def _short(number: float) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _html_rows(sheet: Sheet) -> list[str]:
+    frame, rows = sheet.frame, []
+    for position, (_, row) in enumerate(frame.iterrows()):
+        below = sheet.standings[position] in (NO_FURTHER, BELOW)
+        cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
+        cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
+        cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
+        for name in sheet.columns:
+            cells.append(_html_value(sheet, position, row, name))
+            if name in sheet.published:
+                paper = row[f"published_{name}"]
+                cells.append(f'<td class="number paper" {_sortable(paper)}>{printed(paper)}</td>')
+        opening = '<tr class="below">' if below else "<tr>"
+        rows.append(f"{opening}{''.join(cells)}</tr>")
+    return rows
+
+
+def _html_value(sheet: Sheet, position: int, row: pd.Series, name: str) -> str:
+    column, standing = sheet.columns[name], sheet.standings[position]
+    text = html.escape(value(row[name], column))
+    if standing == FRONT and name in (sheet.drawdown, "generality"):
+        text = f'<strong title="{FRONT}">{text}</strong>'
+    if standing == NO_FURTHER and name == sheet.drawdown:
+        text = f'<span class="word" title="{NO_FURTHER}">no further</span> {text}'
+    if name == "success_rate" and (standing == BELOW or sheet.misses[position]):
+        text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
+    if ends := interval(row, name, column):
+        text += f' <span class="interval">{ends}</span>'
+    return f'<td class="number" {_sortable(row[name])}>{text}</td>'
+
+
+def _sortable(number: float) -> str:
+    return f'data-value="{"" if pd.isna(number) else repr(float(number))}"'
+
+
+def _note_mark(number: int | None) -> str:
+    return f' <sup><a href="#note-{number}" aria-label="note {number}">{number}</a></sup>' if number else ""
+
+
+def _prose(text: str) -> str:
+    """Prose with its `names` set as code and its *words* emphasised, as Markdown shows them."""
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", code)
+
+
+def _html_notes(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    items = "".join(f'<li id="note-{number}">{_prose(text)}</li>' for number, text in enumerate(texts, start=1))
+    return f"<h2>Notes</h2><ol>{items}</ol>"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.pages.sequences import sequences_markdown, similar_markdown
+from pipelines.reporting.tables.other_stages import sequences_markdown, similar_markdown
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines.reporting.claims.definitions import metrics_of
 from pipelines.reporting.claims.judging import count
-from pipelines.reporting.tables.markdown import Sheet, code, escape, interval, value
 from pipelines.reporting.tables.paper import WORKAROUNDS
 from pipelines.reporting.tables.presentation import Presentation, Table
+from pipelines.reporting.tables.sheet import Sheet, code, escape, interval, value
 
 _PICTURES = {
     "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",

@@ -7,7 +7,7 @@ from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
 from pipelines.reporting.claims.judging import Comparison, Evidence, Judged, Side, judge
-from pipelines.reporting.pages.claims import claims_markdown
+from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.tables.paper import CLASSIFIERS
 
 CLAIMS = definitions.load(CLASSIFIERS.claims)

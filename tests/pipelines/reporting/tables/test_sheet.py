@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.metrics import Column
-from pipelines.reporting.tables.markdown import Sheet, code, escape, hyperparameters, to_markdown
+from pipelines.reporting.tables.sheet import Sheet, code, escape, hyperparameters, to_markdown
 from tests.pipelines.reporting.conftest import steps_only_of
 
 COLUMNS = {

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import Column
-from pipelines.reporting.pages.leaderboard import leaderboard_html
-from pipelines.reporting.tables.markdown import Sheet
+from pipelines.reporting.tables.sheet import Sheet, leaderboard_html
 from tests.pipelines.reporting.conftest import steps_only_of
 
 COLUMNS = {"drawdown": Column("Drawdown", "points", 2), "success_rate": Column("Success rate", "%", 1)}

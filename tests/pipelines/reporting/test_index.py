@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
-from pipelines.reporting.pages.index import write_index
+from pipelines.reporting.index import write_index
 from pipelines.tasks import kinds
 
 TOLD = [task.presentation for task in kinds()]
