@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pipelines.tasks.images.trainings import ImageTraining
+from pipelines.tasks.images.settings import ImageTraining
 from pydantic import TypeAdapter, ValidationError
 
 import editors
