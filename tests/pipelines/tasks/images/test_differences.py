@@ -22,7 +22,7 @@ EDITS = {"c_edit": 0.01, "c_loc": 0.01}
 BLOCKS: list[dict[str, Any]] = [
     {"recipe": "editable", "editor": "rmsprop", "layers": "chain3", **EDITS, **LENGTH},
     {"recipe": "cnp", **EDITS, **LENGTH},
-    {"recipe": "cnp", "start": "plain", "trained_part": "encoder", **EDITS, **LENGTH},
+    {"recipe": "cnp", "start": "plain", "front": "frozen", **EDITS, **LENGTH},
     {"recipe": "plain", "start": "plain", **LENGTH},
     {"recipe": "dknn", "network": "plain", "k": 10},
 ]
