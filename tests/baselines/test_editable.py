@@ -1,7 +1,5 @@
 """Editable Training: every loss and every gradient against something computed in another way."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
@@ -104,9 +102,7 @@ def assert_gradients_are_right(model: nn.Module, made: EditObjective, step: Step
 
 @pytest.mark.parametrize("reference_mode", ["eval", "train"])
 @pytest.mark.parametrize("locality", ["kl", "cross_entropy"])
-def test_gradient_equals_finite_differences_where_nothing_is_detached(
-    model: nn.Module, step: Step, locality: str, reference_mode: str
-) -> None:
+def test_gradient_equals_finite_differences_where_nothing_is_detached(model, step, locality, reference_mode):
     made = objective(locality=locality, reference_mode=reference_mode, detach_reference=False)
     step = ending(model, step, made, 0.0)
     assert_gradients_are_right(model, made, step, lambda: float(made(model, step).total.detach()))
@@ -116,9 +112,7 @@ def test_gradient_equals_finite_differences_where_nothing_is_detached(
     ("editor", "layers"), [*((editor, "chain3") for editor in GRADIENT_EDITORS), ("rmsprop", "all")]
 )
 @pytest.mark.parametrize("succeeds", [0.0, 1.0])
-def test_gradient_equals_finite_differences_with_the_reference_held_fixed(
-    model: nn.Module, step: Step, editor: str, layers: str, succeeds: float
-) -> None:
+def test_gradient_equals_finite_differences_with_the_reference_held_fixed(model, step, editor, layers, succeeds):
     options = {"hyperparameters": {**SMOOTH.get(editor, {}), "lr": 0.09}, "max_steps": 4} if succeeds else {}
     made = objective(editor, layers, **options)
     step = ending(model, step, made, succeeds)
@@ -197,7 +191,7 @@ def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, st
     assert len({label for _, label in met}) == CLASSES
 
 
-def test_running_statistics_move_by_the_base_loss_alone(model: nn.Sequential, step: Step) -> None:
+def test_running_statistics_move_by_the_base_loss_alone(model, step):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.2
@@ -209,7 +203,7 @@ def test_running_statistics_move_by_the_base_loss_alone(model: nn.Sequential, st
     assert all(module.training for module in model.modules())
 
 
-def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(model: nn.Module, step: Step) -> None:
+def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(model, step):
     losses = [objective(locality=form)(model, step) for form in ("kl", "cross_entropy")]
     p = model.eval()(step.inputs).softmax(dim=1)
     entropy = float(-(p * p.log()).sum(dim=1).mean())
@@ -219,7 +213,7 @@ def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(m
         torch.testing.assert_close(one, other)
 
 
-def test_reference_of_training_mode_is_the_base_pass(model: nn.Module, step: Step) -> None:
+def test_reference_of_training_mode_is_the_base_pass(model, step):
     made = objective(reference_mode="train", locality="cross_entropy", c_edit=0.0)
     losses = made(model, step)
     usual = objective(locality="cross_entropy", c_edit=0.0)(model, step)
@@ -230,7 +224,7 @@ def test_reference_of_training_mode_is_the_base_pass(model: nn.Module, step: Ste
     assert float(fixed(model, step).total) == pytest.approx(float(losses.total), rel=1e-12)
 
 
-def test_one_seed_means_one_edit(model: nn.Module, step: Step) -> None:
+def test_one_seed_means_one_edit(model, step):
     made = objective()
     assert made(model, step).total == made(model, step).total
     others = {float(made(model, seeded(step, seed)).total) for seed in range(20)}
@@ -239,7 +233,7 @@ def test_one_seed_means_one_edit(model: nn.Module, step: Step) -> None:
 
 @pytest.mark.parametrize("editor", [*GRADIENT_EDITORS, "rprop"])
 @pytest.mark.parametrize("stride", [-1e6, 1e6, -30.0, 30.0])
-def test_editor_parameters_stay_in_range_after_large_steps(editor: str, stride: float) -> None:
+def test_editor_parameters_stay_in_range_after_large_steps(editor, stride):
     made = objective(editor, hyperparameters={}).float()
     with torch.no_grad():
         for value in made.parameters():
@@ -252,12 +246,12 @@ def test_editor_parameters_stay_in_range_after_large_steps(editor: str, stride: 
     made.editor()
 
 
-def test_editor_parameters_start_where_they_were_asked_to(model: nn.Module) -> None:
+def test_editor_parameters_start_where_they_were_asked_to(model):
     made = objective(hyperparameters={"lr": 2e-3, "beta": 0.25})
     assert made.editor_parameters() == pytest.approx({"lr": 2e-3, "beta": 0.25, "eps": 1e-6}, rel=1e-5)
 
 
-def test_a_fixed_learning_rate_is_no_parameter(model: nn.Module, step: Step) -> None:
+def test_a_fixed_learning_rate_is_no_parameter(model, step):
     made = objective(learning_rate="fixed", hyperparameters={"lr": 3e-2})
     assert sorted(name for name, _ in made.named_parameters()) == ["raw.beta", "raw.eps"]
     parts = made(model, step).parts
@@ -276,7 +270,7 @@ STATISTICS_EDITORS = ["covariance", "fisher", "gd_ewc", "rehearsal", "retrain", 
         *((editor, "needs statistics of a trained model") for editor in STATISTICS_EDITORS),
     ],
 )
-def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it_can(editor: str, fault: str) -> None:
+def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it_can(editor, fault):
     with pytest.raises(InputError) as refused:
         objective(editor, hyperparameters={})
     said, _, allowed = str(refused.value).rpartition(": ")
@@ -285,7 +279,7 @@ def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it
 
 
 @pytest.mark.parametrize("editor", ["polyak", "rprop", *GRADIENT_EDITORS])
-def test_training_goes_through_every_editor_that_is_offered(model: nn.Module, step: Step, editor: str) -> None:
+def test_training_goes_through_every_editor_that_is_offered(model, step, editor):
     losses = objective(editor, hyperparameters={})(model, step)
     gradients = torch.autograd.grad(losses.total, list(model.parameters()))
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
@@ -303,7 +297,7 @@ class Detached(EditObjective):
         return Forgetful(lr=1e-3, max_steps=2)
 
 
-def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> None:
+def test_an_edit_without_a_graph_is_refused(model, step):
     made = Detached(EditTerms(c_edit=1.0, c_loc=1.0), "chain3")
     steps = [seeded(step, seed) for seed in range(10)]  # one in four is trivial
     with pytest.raises(InputError, match="edits are not differentiable"):
@@ -322,12 +316,12 @@ def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> Non
         ({"hyperparameters": {"lr": 0.5}}, "hyperparameters.lr must start between 1e-05 and 0.1 .*not at 0.5"),
     ],
 )
-def test_bad_options_are_answered_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_answered_with_what_is_allowed(options, message):
     with pytest.raises(InputError, match=message):
         objective(**options)
 
 
-def test_with_a_teacher_only_the_base_loss_is_another_one(model: nn.Sequential, step: Step) -> None:
+def test_with_a_teacher_only_the_base_loss_is_another_one(model, step):
     teacher = copy.deepcopy(model)
     with torch.no_grad():
         teacher.head[1].weight.mul_(1.7)

@@ -36,7 +36,7 @@ from pipelines.store.layout import COST, EDITOR, RANKS
 from pipelines.store.provenance import machine
 from pipelines.tasks.base import Made, OnEpoch
 from pipelines.tasks.images import edits
-from pipelines.tasks.images.trainings import targets_of
+from pipelines.tasks.images.settings import targets_of
 
 
 @dataclass(frozen=True)

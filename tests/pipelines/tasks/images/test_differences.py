@@ -14,7 +14,7 @@ import editors
 from benchmarks import models
 from benchmarks.errors import InputError
 from pipelines.config.blocks import Training
-from pipelines.tasks.images.trainings import ImageTraining
+from pipelines.tasks.images.settings import ImageTraining
 
 PAGE = Path(__file__).parents[4] / "baselines" / "DIFFERENCES.md"
 LENGTH = {"epochs": 10, "batch_size": 64, "lr": 1e-3, "schedule": "constant"}
