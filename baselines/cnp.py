@@ -159,7 +159,7 @@ class FrontBatches(ImageBatches):
     def inputs(self, chosen: Tensor, plan: ImagePlan, source: torch.Generator) -> Tensor:
         """Activations ``(N, features, H, W)`` of training images."""
         if self._copies is None:
-            return activations(self._front, super().inputs(chosen, plan, source))
+            return self._activations(super().inputs(chosen, plan, source), plan)
         if not self._kept:
             self._kept = [self._copy(plan, generator(*self._axes, "copy", one)) for one in range(self._copies)]
         kept = self._kept[int(torch.randint(self._copies, (), generator=source))]
@@ -169,4 +169,8 @@ class FrontBatches(ImageBatches):
         """Activations of all training images, augmented once."""
         chunks = torch.arange(len(self._dataset.train)).split(_CHUNK)
         inputs = (super(FrontBatches, self).inputs(some, plan, source) for some in chunks)
-        return torch.cat([activations(self._front, some) for some in inputs])
+        return torch.cat([self._activations(some, plan) for some in inputs])
+
+    def _activations(self, inputs: Tensor, plan: ImagePlan) -> Tensor:
+        with precision.mixed(inputs.device, plan.mixed_precision):
+            return precision.as_float32(activations(self._front, inputs))
