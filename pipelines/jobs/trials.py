@@ -111,7 +111,7 @@ def try_edits(
             looked_at = range(rows.start, min(rows.stop, asked.scored))
             records = [scorer.record(row, edits[row - rows.start], generality=False) for row in looked_at]
             frame = pd.DataFrame([asdict(record) for record in records])
-            drawdowns += measures.per_edit(measures.drawdown, frame).tolist()
+            drawdowns += measures.in_tuning(frame).tolist()
             beaten = best is not None and _loses(drawdowns, best.drawdowns)
         if beaten or len(failed) > asked.allowed:
             break
@@ -169,7 +169,7 @@ def rescored(scorer: Any, editor: editors.Editor, asked: Asked, measures: Measur
             asdict(scorer.record(row, edit, generality=False, every=True))
             for row, edit in zip(rows, edits, strict=True)
         ]
-    return float(measures.per_edit(measures.drawdown, pd.DataFrame(records)).mean())
+    return float(measures.in_tuning(pd.DataFrame(records)).mean())
 
 
 def choose(trials: pd.DataFrame) -> int:

@@ -166,6 +166,20 @@ def test_values_that_are_given_are_evaluated_without_a_search(tuned):
     assert "1 of 1 unchanged" in tuned.succeed("tune", "digits", "rmsprop_2e_3").output
 
 
+def test_small_drawdowns_are_counted_on_the_whole_control_set(tuned):
+    """The edited image alone changes its answer: of 20 in 60 images a sample holds it now and then."""
+    tuned.change(evaluation__control_size=20, editors__lookup_cache={"trials": 0, "layers": {"plain": ["all"]}})
+    for stage in ("tune", "evaluate"):
+        tuned.succeed(stage, "digits", "lookup_cache")
+    records = pd.read_csv(tuned.folder / EDITS / "lookup_cache/plain-all.csv")
+    assert (records["control_size"] == 60).all()
+    assert (records["flips"] == ~records["trivial"]).all()
+    tuned.succeed("evaluate", "digits", "gd")
+    records = pd.read_csv(tuned.folder / EDITS / "gd/plain-all.csv")
+    assert set(records["control_size"]) == {20}
+    assert set(records["control_images"]) == {60}
+
+
 def test_another_edit_seed_draws_other_edits_beside_the_first(tuned):
     before = tuned.files(f"{EDITS}/gd")
     tuned.choose(edit_seeds=[0, 1])

@@ -104,6 +104,7 @@ def naive_record(
         succeeded=edit.succeeded,
         steps=edit.steps,
         loss=float(edit.loss),
+        control_images=len(labels),
         control_size=len(chosen),
         wrong_before=sum(a != b for a, b in zip(old, true, strict=True)),
         wrong_after=sum(a != b for a, b in zip(new, true, strict=True)),

@@ -21,6 +21,7 @@ def records() -> pd.DataFrame:
             "succeeded": [True, True, False, True],
             "steps": [3, 0, 10, 2],
             "loss": [0.0, 0.0, 1.5, 0.0],
+            "control_images": [50, 50, 50, 200],
             "control_size": [50, 50, 50, 200],
             "wrong_before": [10, 10, 10, 40],
             "wrong_after": [12, 10, 5, 50],

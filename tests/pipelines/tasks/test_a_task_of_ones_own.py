@@ -103,7 +103,7 @@ def test_a_report_tells_it_without_a_paper_to_compare_with(project):
     assert read("trainings")["rmse"].item() == pytest.approx(model["rmse"], rel=1e-4)
     figures = ("generality-drawdown", "steps-drawdown", "sequences", "curves", "training-plain", "tuning-gd")
     assert {f"{name}.png" for name in figures} <= {path.name for path in (folder / "figures").iterdir()}
-    assert "## sine" in Path("results/README.md").read_text()
+    assert "[sine](sine/README.md)" in Path("results/README.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
     assert metrics == {name: pytest.approx(row[name], abs=1e-4) for name in ("rmse", "rmse_drawdown", "success_rate")}
     assert json.loads(Path("mlflow/sine.json").read_text())["created"] == 4  # three rows and a training
