@@ -17,11 +17,11 @@ import pandas as pd
 
 from benchmarks.metrics import Column
 from pipelines.reporting.ranking import (
-    BEATEN,
     BELOW,
     FRONT,
     MISSES,
     NO_FURTHER,
+    ON_FRONT,
     REQUIRED_SUCCESS,
     misses_success,
     require,
@@ -67,13 +67,10 @@ class Sheet:
 
     @cached_property
     def standings(self) -> list[str]:
-        """How each row stands, see :func:`pipelines.reporting.ranking.standing`; one of an appendix is never first."""
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`."""
         if self.drawdown not in self.frame:
             return [""] * len(self.frame)
-        appendix = self.frame.get("appendix", pd.Series(False, index=self.frame.index)).astype(bool)
-        among_own = standing(self.frame[~appendix], self.drawdown)
-        others = standing(self.frame, self.drawdown).replace(FRONT, BEATEN)
-        return list(among_own.reindex(self.frame.index).fillna(others))
+        return list(standing(self.frame, self.drawdown))
 
     @cached_property
     def misses(self) -> list[bool]:
@@ -112,7 +109,7 @@ class Sheet:
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
         if FRONT in self.standings:
-            words.append("bold are rows on the Pareto front of drawdown and generality")
+            words.append(f"bold are rows {ON_FRONT}")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
                 words[-1] += ", without those that the paper's table does not have"
         if NO_FURTHER in self.standings:

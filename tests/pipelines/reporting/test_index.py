@@ -79,9 +79,7 @@ def test_a_page_says_what_was_found_and_what_made_it(tmp_path):
     assert "Made on AMD EPYC, 2 cores at commit `0123456789ab` with local changes to its code; again with" in text
     assert "Of these, 3 rows were made on NVIDIA H200 at commit 0123456789ab." in text
     assert "![Drawdown and test error of every way to edit](figures/table3.png)" in text
-    assert (
-        "| Table 3: Editable Training and its baselines | [table3.md](table3.md) | [table3.csv](table3.csv)" in text
-    )
+    assert "| Table 3: Editable Training and its baselines | [table3.md](table3.md) | [table3.csv](table3.csv)" in text
     assert "| Chosen hyperparameters and all trials |  | [tuned/](tuned/) |" in text
     assert "Table 1" not in text
 
@@ -140,9 +138,7 @@ def test_all_claims_are_counted(tmp_path):
     counts = "1 holds, 1 does not hold, 1 is undecided, 0 were not measured"
     assert f"| [mine](mine/README.md)<br>[{counts}](mine/claims.md) |" in index(tmp_path)
     text = (folder / "README.md").read_text()
-    assert (
-        "| The paper's claims: 1 holds, 0 do not hold, 1 is undecided, 0 were not measured; Our own claims:" in text
-    )
+    assert "| The paper's claims: 1 holds, 0 do not hold, 1 is undecided, 0 were not measured; Our own claims:" in text
 
 
 def test_pages_that_were_written_by_hand_and_warnings_stand_first(tmp_path):
