@@ -93,8 +93,8 @@ def table_bars(
     left.set_yticks(places, rows["_name"])
     front = on_front(frame, drawdown)[rows.index]
     for label, wins in zip(left.get_yticklabels(), front, strict=True):
-        label.set_fontweight("bold" if wins else "normal")
-    if front.any():
+        label.set_fontweight("bold" if wins and "generality" in panels else "normal")
+    if "generality" in panels and front.any():
         left.set_xlabel(f"{left.get_xlabel()}\nBold names: {ON_FRONT}")
     left.set_ylim(places[-1] + 0.6, -0.6)
     keys: list[Artist] = []

@@ -92,7 +92,7 @@ def scatter(
     if front.any() and x == "generality":
         lines.append(_draw_front(axes, points[front]))
         keys.append(Line2D([], [], label="Pareto front", **_FRONT))
-    elif front.any():
+    elif front.any() and "generality" in rows:
         axes.plot(*points[front].T, linestyle="none", zorder=2, **style.RING)
         keys.append(style.marker_entry(ON_FRONT, **style.RING))
     for curve in curves:
