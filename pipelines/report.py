@@ -21,12 +21,11 @@ from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.ranking import FRONT, ON_FRONT
-from pipelines.reporting.tables import other_stages, paper, results
+from pipelines.reporting.tables import joint, other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout
+from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
@@ -53,15 +52,16 @@ def report(
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
         write_atomically(layout.results / "examples.md", page)
     other_stages.write_sequences(settings, layout)
+    joint.write(settings, layout)
     other_stages.write_trainings(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)
-    _write_json(layout.results / "metrics.json", _metrics(told, board))
+    write_json(layout.results / "metrics.json", _metrics(told, board), allow_nan=False)
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     chosen = {name: one.model_dump() for name, one in block.trainings.items()}
     asked = {name: one.asked for name, one in block.editors.items()}
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
-    _write_json(layout.results / "run.json", _run(settings, layout, found))
+    write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     count = int((board["standing"] == FRONT).sum())
     print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
@@ -157,10 +157,6 @@ def _read_times(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
-
-
-def _write_json(path: Path, content: dict) -> None:
-    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -44,9 +44,8 @@ from pipelines.reporting.tables import published
 from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.reporting.tables.sheet import escape
-from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_csv
 from pipelines.tasks import register
 from pipelines.tasks.base import EditSet, Made, OnEpoch, Task
 

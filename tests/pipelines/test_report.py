@@ -1,7 +1,5 @@
 """The last stage: everything is told from the small files of the others, the same way every time."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import shutil
@@ -99,15 +97,6 @@ def test_a_row_that_no_trial_made_feasible_says_so(reported):
     assert board.loc["gd", "note"] in (reported.folder / RESULTS / "leaderboard.md").read_text()
 
 
-def test_rows_whose_values_were_given_stand_in_tables_too(reported):
-    row = {"method": "rmsprop", "trials": 0, "fixed": {"lr": 2e-3}, "layers": {"plain": ["all", "chain4"]}}
-    reported.change(editors__gd=row, analysis__cells=[], sequences=None)
-    for stage in ("tune", "evaluate", "report"):
-        reported.succeed(stage, "digits")
-    board = pd.read_csv(reported.folder / RESULTS / "leaderboard.csv")
-    assert board[board["editor"] == "gd"]["lr"].tolist() == [2e-3, 2e-3]
-
-
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
@@ -136,14 +125,3 @@ def test_what_there_is_nothing_of_is_one_sentence(reported):
     ended = reported.run("report", "mnist")
     assert ended.code == 2
     assert "benchmark: unknown 'mnist'" in ended.errors
-
-
-def test_a_disk_that_takes_no_more_is_named(reported):
-    reported.change(note="Another one.")
-    before = reported.files(RESULTS)
-    ended = reported.run("report", "digits", LARGEST_FILE="100")
-    assert ended.code == 2, ended
-    assert "File too large" in ended.errors.splitlines()[-1]
-    assert "Traceback" not in ended.errors
-    assert reported.files(RESULTS) == before
-    assert not list(reported.folder.rglob(".partial-*"))

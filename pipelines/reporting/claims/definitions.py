@@ -18,11 +18,10 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
-from benchmarks.errors import InputError
+from benchmarks.errors import InputError, check_known
 from benchmarks.metrics import Estimate, Measures
-from pipelines.config import files
+from pipelines.config import params
 from pipelines.config.blocks import Name, Strict
-from pipelines.config.names import check_known
 from pipelines.reporting.tables import published
 
 OURS = published.DIRECTORY.parent / "claims.yaml"
@@ -324,11 +323,11 @@ def load(path: Path) -> dict[str, Claim]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
-    content = files.read(path)
+    content = params.read_yaml(path)
     try:
         return _File.model_validate(content).claims
     except ValidationError as error:
-        raise InputError(f"{path}: {files.sentence(error, content)}") from error
+        raise InputError(f"{path}: {params.sentence(error, content)}") from error
 
 
 def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:

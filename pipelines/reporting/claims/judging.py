@@ -314,11 +314,20 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
     values, succeeded = [one[there] for one in values], [one[there] for one in succeeded]
     models = "one model" if len({cell.cell.training for cell in cells}) == 1 else "each of two models"
     edits = f"{there.sum()} edits of {models}"
+    least = values
+    if metric == measures.drawdown and any(map(measures.misleads, records)):
+        least = [measures.least(frame).to_numpy(dtype=float)[there] for frame in records]
+        edits = f"{edits}; as wide as samples of the control set leave small drawdowns open"
     if len(values) == 1:
-        return metrics.mean(values[0], name), edits, None
+        found = metrics.mean(values[0], name)
+        return replace(found, low=min(found.low, metrics.mean(least[0], name).low)), edits, None
     compute = paired_ratio if condition.scale == "ratio" else paired_difference
+    found = compute(*values, name)
+    if least is not values:
+        low, high = compute(least[0], values[1], name).low, compute(values[0], least[1], name).high
+        found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
-    return compute(*values, name), f"paired, the same {edits}", compute(*equal, name) if equal else None
+    return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:

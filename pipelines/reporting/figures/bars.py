@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 _WIDTHS = (3, 1.6, 1.6)
 _LINE = 0.42  # inches of a row

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
 from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 _FRONT = {"color": style.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 _SAME = {"marker": ".", "markersize": 4, "linewidth": 1.2}

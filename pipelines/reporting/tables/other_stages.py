@@ -19,8 +19,7 @@ from pipelines.config.params import Settings
 from pipelines.reporting.ranking import require
 from pipelines.reporting.tables import published
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, name_of, to_markdown
-from pipelines.store.csv_files import KEYS, write_csv
-from pipelines.store.layout import COST, TIMING, Layout
+from pipelines.store.layout import COST, KEYS, TIMING, Layout, write_csv
 
 TRAININGS = "trainings.csv"
 """The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""

@@ -16,8 +16,7 @@ from pipelines.jobs.cells import KEYS, Cell
 from pipelines.reporting.ranking import READING
 from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
 from pipelines.reporting.tables.sheet import Sheet, code, escape, leaderboard_html, to_markdown
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_csv
 
 _DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
 """Endings of columns that follow from a metric's, and of their labels."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 DIRECTORY = Path(__file__).resolve().parents[3] / "results" / "published"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 LEARNED = "_learned"
 """Ends the names of metrics with the hyperparameters that training ended with."""
+_AT_MOST = (
+    "drawdown at most that large: each edit was looked at on a sample of the control set, whose noise |·| adds up; the "
+    "interval holds what all of it may show"
+)
 _REPEATED = {"seeds": "edit_seed", "edit_seeds": "seed"}
 """What a cell is repeated over, as columns call it, with the seed that stays the same."""
 
@@ -123,9 +127,10 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
     try:
         description = json.loads(path.read_text())
-        records = _records(path.with_suffix(".csv"), told.measures)
+        records = _records(path.with_suffix(".csv"), told.measures, description)
         milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
-        learned = _records(path.with_suffix(LEARNED_RECORDS), told.measures) if description.get("learned") else None
+        learned = path.with_suffix(LEARNED_RECORDS) if description.get("learned") else None
+        learned = _records(learned, told.measures, description) if learned else None
         protocol, edits, _ = description["protocol"], description["edits"], description["hyperparameters"]
         quality = told.quality(cell, description)
     except FileNotFoundError as error:
@@ -146,9 +151,9 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     )
 
 
-def _records(path: Path, measures: Measures) -> pd.DataFrame:
+def _records(path: Path, measures: Measures, description: Mapping[str, Any]) -> pd.DataFrame:
     if not measures.texts:
-        return pd.read_csv(path)
+        return measures.completed(pd.read_csv(path), description)
     numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
     absent = {name: [""] for name in numbers}
     return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
@@ -208,7 +213,7 @@ def shortfall(result: CellResult) -> str:
     if tuning and not result.description["feasible"]:
         return (
             f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
-            f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
+            f"the one that came closest ({tuning['success_rate']:.1f} % of {tuning['edits']} edits) is shown"
         )
     if result.success.high >= required:
         return ""
@@ -232,7 +237,7 @@ def _row(result: CellResult) -> dict[str, Any]:
             row |= _ends(f"{name}{LEARNED}", learned[name])
     if result.repetitions:
         row |= _spread(result)
-    notes = filter(None, [shortfall(result), *result.notes])
+    notes = filter(None, [shortfall(result), _AT_MOST if measures.misleads(result.records) else "", *result.notes])
     return row | {"edits": result.description["edits"], "note": "; ".join(notes)}
 
 

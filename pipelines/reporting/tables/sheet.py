@@ -27,7 +27,7 @@ from pipelines.reporting.ranking import (
     require,
     standing,
 )
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 NOTHING = "–"
 _PAGE = Path(__file__).with_name("leaderboard.html")

@@ -18,8 +18,7 @@ from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.definitions import Claim, Condition, Verdict
 from pipelines.reporting.claims.judging import Evidence, at_equal_failures
 from pipelines.reporting.tables.paper import CLASSIFIERS
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_csv
 from tests.optional import needs
 from tests.pipelines.reporting.cells import image_cell as cell
 from tests.pipelines.reporting.cells import positions, translator_cell

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -60,6 +61,20 @@ def test_a_row_is_what_its_records_say(project):
         asked = [value for value, r in zip(signed, records, strict=True) if r["trivial"] == "False"]
         assert row["drawdown_nontrivial"] == pytest.approx(sum(asked) / len(asked))
         assert row["drawdown_low"] < row["drawdown"] < row["drawdown_high"]
+
+
+def test_small_drawdowns_of_earlier_samples_are_said_to_be_at_most_what_they_show(tmp_path, monkeypatch):
+    """As many edits mend as break: the drawdown of 1,000 images may be anything between nothing and what 50 show."""
+    monkeypatch.chdir(tmp_path)
+    cell = image_cell(GD)
+    signs = np.tile([1, -1], len(cell.records) // 2)
+    records = cell.records.drop(columns="control_images")
+    records = records.assign(control_size=50, wrong_before=5, wrong_after=5 + signs, flips=2)
+    (row,) = rows_of(read(write_project(tmp_path, replace(cell, records=records)))).to_dict("records")
+    assert row["note"].startswith("drawdown at most that large")
+    assert (row["drawdown"], row["drawdown_high"], row["drawdown_low"]) == (2.0, 2.0, 0.0)
+    (row,) = rows_of([cell]).to_dict("records")
+    assert "at most" not in row["note"]
 
 
 def test_hyperparameters_stand_after_the_layers_and_notes_say_what_is_special(project):

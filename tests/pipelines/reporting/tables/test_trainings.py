@@ -14,7 +14,7 @@ from pipelines.reporting.tables import other_stages
 from pipelines.reporting.tables.other_stages import note
 from pipelines.store.layout import Layout
 from pipelines.tasks import load_settings
-from pipelines.tasks.images.trainings import ImageTraining
+from pipelines.tasks.images.settings import ImageTraining
 from tests.pipelines.reporting.cells import image_cell, write_project
 
 PLAN = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "schedule": "cosine"}

@@ -1,7 +1,5 @@
 """Records of edits come back from their files as they were: a failure stays one, and texts stay texts."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -11,8 +9,7 @@ import pytest
 from benchmarks.errors import InputError
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.scoring import TranslationRecord
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
+from pipelines.jobs.progress import Progress, in_shards, write_records
 
 SUCCEEDED = [False, False, True, False]
 TEXTS = ["null", "nan", "NA", "null und nichtig"]

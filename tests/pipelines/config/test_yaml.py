@@ -1,7 +1,5 @@
 """Parameter files as text: YAML as DVC reads it, and files that build on each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ import pytest
 import yaml
 
 from benchmarks.errors import InputError
-from pipelines.config import files
+from pipelines.config import params
 
 
 @pytest.mark.parametrize(
@@ -29,22 +27,22 @@ from pipelines.config import files
 def test_a_file_that_is_not_a_block_of_yaml_is_refused_in_one_sentence(tmp_path: Path, text: bytes, sentence: str):
     (tmp_path / "params.yaml").write_bytes(text)
     with pytest.raises(InputError, match=sentence) as refused:
-        files.read(tmp_path / "params.yaml")
+        params.read_yaml(tmp_path / "params.yaml")
     assert "\n" not in str(refused.value)
     assert "params.yaml" in str(refused.value)
 
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path):
     with pytest.raises(InputError, match=r"absent\.yaml does not exist; run this in the repository's root"):
-        files.read(tmp_path / "absent.yaml")
+        params.read_yaml(tmp_path / "absent.yaml")
     with pytest.raises(InputError, match="cannot be read as YAML"):
-        files.read(tmp_path)
+        params.read_yaml(tmp_path)
 
 
 @pytest.mark.parametrize("written", ["1e-4", "1E-4", "1.0e-4", "+1e-4", "0.0001", ".1e-3"])
 def test_a_number_may_be_written_in_any_way_that_dvc_takes(tmp_path: Path, written: str):
     (tmp_path / "params.yaml").write_text(f"lr: {written}\n")
-    assert files.read(tmp_path / "params.yaml") == {"lr": 1e-4}
+    assert params.read_yaml(tmp_path / "params.yaml") == {"lr": 1e-4}
 
 
 BASE = {
@@ -60,7 +58,7 @@ def extended(folder: Path, **contents: dict[str, Any]) -> dict[str, Any]:
     """What the file ``mine`` says, beside ``base`` and others."""
     for name, content in {"base": BASE, **contents}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return files.read_extended(folder / "mine.yaml")
+    return params.read_extended(folder / "mine.yaml")
 
 
 def test_blocks_are_merged_key_by_key_and_lists_replaced(tmp_path: Path):
