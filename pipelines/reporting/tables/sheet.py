@@ -266,7 +266,7 @@ def _html_rows(sheet: Sheet) -> list[str]:
         below = sheet.standings[position] in (NO_FURTHER, BELOW)
         cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
         cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
-        cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
+        cells += [f'<td class="chosen">{html.escape(hyperparameters(row, sheet.chosen))}</td>'] if sheet.chosen else []
         for name in sheet.columns:
             cells.append(_html_value(sheet, position, row, name))
             if name in sheet.published:
