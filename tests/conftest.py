@@ -1,7 +1,17 @@
-"""The order of the tests, and one thread for each process that runs them."""
+"""The order of the tests, one thread for each process that runs them, and what hypothesis draws: the same each time."""
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "suite",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 _LONGEST_FIRST = ("end_to_end", "pipelines", "baselines")
 

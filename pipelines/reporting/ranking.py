@@ -15,7 +15,7 @@ NO_FURTHER = "no more general than the unedited network"
 BELOW = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
 STANDINGS = (FRONT, BEATEN, NO_FURTHER, BELOW)
 """How a row stands among others, the best first; the last two do not compete."""
-MISSES = f"success below {REQUIRED_SUCCESS:.0f} %, though not clearly"
+MISSES = f"success below {REQUIRED_SUCCESS:.0f} %; if clearly, with the whole interval, the row does not compete"
 READING = (
     "How to read: a good edit breaks little (drawdown) and reaches far (generality); no other row both breaks less and "
     "reaches further than one on the Pareto front."
@@ -45,8 +45,8 @@ def reaches_success(frame: pd.DataFrame) -> pd.Series:
 
 
 def misses_success(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether it measured less than 95 % success, though not clearly."""
-    return reaches_success(frame) & (_end(frame, "success_rate", "") < REQUIRED_SUCCESS)
+    """For each row, whether it measured less than 95 % success, clearly or not."""
+    return _end(frame, "success_rate", "") < REQUIRED_SUCCESS
 
 
 def carries_further(frame: pd.DataFrame) -> pd.Series:

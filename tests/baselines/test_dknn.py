@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -71,10 +70,16 @@ def embedded(network: nn.Sequential, images: Tensor, parts: tuple[str, ...] = dk
     return np.concatenate(columns, axis=1)
 
 
+def sklearns(index: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and positions ``(N, k)`` of what is nearest in the index, as scikit-learn finds it."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index).kneighbors(queries)
+
+
 def nearest(network: nn.Sequential, examples: Tensor, images: Tensor, k: int = 7) -> tuple[np.ndarray, np.ndarray]:
     """Distances and positions ``(N, k)`` of the nearest examples."""
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(embedded(network, examples))
-    return search.kneighbors(embedded(network, images))
+    return sklearns(embedded(network, examples), embedded(network, images), k)
 
 
 def count(labels: Tensor, distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
@@ -117,7 +122,7 @@ def test_neighbours_are_those_of_scikit_learn(network, examples, labels, images,
     search = dknn.NearestNeighbours(nn.Identity(), k, 500, 9).double()
     search.index.copy_(index)
     found = search.search(queries)
-    distances, neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index).kneighbors(queries)
+    distances, neighbours = sklearns(index, queries, k)
     assert np.array_equal(found[:, 0], neighbours)
     np.testing.assert_allclose(found[:, 1], distances, rtol=0, atol=1e-12)
     model = made(network, examples, labels, k)

@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,31 +63,49 @@ def model() -> nn.Sequential:
 
 @pytest.fixture
 def step(data: Dataset) -> Step:
-    return Step(data.inputs(data.train.images[:12]).double(), data.train.labels[:12], seed=3)
+    inputs = data.inputs(data.train.images[:16]).double()
+    return Step(inputs[:12], data.train.labels[:12], seed=3, apart=lambda count: inputs[12 : 12 + count])
 
 
 class InDouble(MistakenImages):
     """The same inputs for a model in float64."""
 
-    def more(self, step: Step, count: int) -> Tensor:
-        return super().more(step, count).double()
+    def images(self, step: Step, count: int) -> Tensor:
+        return super().images(step, count).double()
 
 
 def test_random_targets_are_any_image_and_any_label(step):
     reference = torch.zeros(12, CLASSES)
-    pairs = [RandomTargets().draw(Step(step.inputs, step.labels, seed), reference, 2) for seed in range(2000)]
+    pairs = [RandomTargets().draw(replace(step, seed=seed), reference, 2) for seed in range(2000)]
     places, labels = np.array(pairs).reshape(-1, 2).T
     assert stats.chisquare(np.bincount(places, minlength=12)).pvalue > 0.001
     assert stats.chisquare(np.bincount(labels, minlength=CLASSES)).pvalue > 0.001
     assert stats.chi2_contingency(np.histogram2d(places, labels, (12, CLASSES))[0]).pvalue > 0.001
-    assert pairs[0] == RandomTargets().draw(Step(step.inputs, step.labels, 0), reference, 2)
+    assert pairs[0] == RandomTargets().draw(replace(step, seed=0), reference, 2)
+
+
+def test_of_images_apart_from_the_batch_each_is_edited_once(step: Step) -> None:
+    reference = torch.randn(14, CLASSES, generator=generator("reference"))
+    uniform = torch.full((CLASSES,), 1 / CLASSES)
+    for targets in (RandomTargets(), MatchedRanks(uniform)):
+        drawn = [targets.draw(replace(step, seed=seed), reference, 2) for seed in range(600)]
+        places, labels = np.array(drawn).transpose(2, 0, 1)
+        assert (places == [12, 13]).all()
+        for column in labels.T:
+            assert stats.chisquare(np.bincount(column, minlength=CLASSES)).pvalue > 0.001
+
+
+def test_matched_ranks_of_an_image_apart_are_those_under_its_own_answers(step: Step) -> None:
+    reference = torch.randn(13, CLASSES, generator=generator("reference"))
+    second = MatchedRanks(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert second.draw(step, reference, 1) == [(12, int(reference[12].argsort(descending=True)[1]))]
 
 
 def test_matched_ranks_are_those_of_the_distribution_under_the_model_as_it_is(step):
     reference = torch.randn(12, CLASSES, generator=generator("reference"))
     distribution = rank_distribution(torch.tensor([1] * 6 + [2] * 3 + [4]), CLASSES)
     targets = MatchedRanks(distribution)
-    drawn = [targets.draw(Step(step.inputs, step.labels, seed), reference, 1)[0] for seed in range(4000)]
+    drawn = [targets.draw(replace(step, seed=seed), reference, 1)[0] for seed in range(4000)]
     places, labels = torch.tensor(drawn).T
     counts = torch.bincount(ranks(reference[places], labels), minlength=CLASSES)
     possible = distribution > 0
@@ -104,8 +123,8 @@ def test_mistakes_are_augmented_copies_with_their_true_classes(data, found, step
     crops = data.inputs(torch.cat([crops, crops.flip(4)], dim=1).flatten(0, 1)).unflatten(0, (40, 18))
     met = []
     for seed in range(300):
-        asked = Step(step.inputs, step.labels, seed)
-        inputs, drawn = targets.more(asked, 2), targets.draw(asked, torch.zeros(12, CLASSES), 2)
+        asked = replace(step, seed=seed)
+        inputs, drawn = targets.images(asked, 2), targets.draw(asked, torch.zeros(12, CLASSES), 2)
         assert [place for place, _ in drawn] == [12, 13]
         for one, (_, label) in zip(inputs, drawn, strict=True):
             which = (crops == one).all(dim=(2, 3, 4)).any(dim=1).nonzero()[0]
@@ -120,7 +139,7 @@ def test_an_edited_mistake_counts_for_the_edit_and_the_batch_alone_for_locality(
     settled = copy.deepcopy(model).train()
     settled(step.inputs)  # the base loss moves the running statistics first
     settled.eval()
-    image, label = targets.more(step, 1), targets.draw(step, torch.zeros(12, CLASSES), 1)[0][1]
+    image, label = targets.images(step, 1), targets.draw(step, torch.zeros(12, CLASSES), 1)[0][1]
     made = editors.build("rmsprop", lr=0.01, eps=9e-3, max_steps=3)
     patched = made.edit(settled, image, editors.constraints.predicts(label), "middle").apply(settled)
     before, after = (network(step.inputs).log_softmax(dim=1) for network in (settled, patched))

@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -44,8 +44,9 @@ def model(generator: torch.Generator) -> nn.Sequential:
 
 @pytest.fixture
 def step(generator: torch.Generator) -> Step:
-    inputs = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    return Step(inputs, torch.randint(CLASSES, (6,), generator=generator), seed=3)
+    inputs, others = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (6,), generator=generator)
+    return Step(inputs, labels, seed=3, apart=lambda count: others[:count])
 
 
 def objective(editor: str = "rmsprop", layers: str = "chain3", **options: Any) -> EditableObjective:
@@ -56,7 +57,7 @@ def objective(editor: str = "rmsprop", layers: str = "chain3", **options: Any) -
 def ending(model: nn.Module, step: Step, made: EditObjective, wanted: float) -> Step:
     """The step with the first seed whose edit ends with that success (0 or 1) after at least one gradient step."""
     for seed in range(100):
-        tried = Step(step.inputs, step.labels, seed)
+        tried = replace(step, seed=seed)
         parts = made(model, tried).parts
         if parts["edit_success"] == wanted and parts["edit_steps"] > 0:
             return tried
@@ -110,7 +111,7 @@ def test_gradient_equals_finite_differences_with_the_reference_held_fixed(model,
     made = objective(editor, layers, **options)
     step = ending(model, step, made, succeeds)
     steps = float(made(model, step).parts["edit_steps"])
-    held = with_reference(made, model.eval()(step.inputs).detach())
+    held = with_reference(made, model.eval()(torch.cat([step.inputs, step.apart(1)])).detach())
     model.train()
 
     def value() -> float:
@@ -131,33 +132,39 @@ class Expected:
     succeeded: bool
 
 
-def expected(model: nn.Module, step: Step, made: EditableObjective, place: int, label: int) -> Expected:
+def expected(model: nn.Module, step: Step, made: EditableObjective, image: Tensor, label: int) -> Expected:
     """Formulas (3) and (4), one image at a time, with the whole model and scipy's relative entropy."""
     settled = copy.deepcopy(model)
     settled(step.inputs)  # the base loss moves the running statistics first
     settled.eval()
     editor = editors.build(made.terms.editor, **made.editor_parameters(), max_steps=made.terms.max_steps)
-    edit = editor.edit(settled, step.inputs[place : place + 1], editors.constraints.predicts(label), "chain3")
+    edit = editor.edit(settled, image[None], editors.constraints.predicts(label), "chain3")
     patched = edit.apply(settled)
     before = [settled(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
     after = [patched(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
     locality = sum(float(rel_entr(p, q).sum()) for p, q in zip(before, after, strict=True)) / len(before)
-    margin = patched(step.inputs[place : place + 1]).log_softmax(dim=1)[0]
+    margin = patched(image[None]).log_softmax(dim=1)[0]
     return Expected(max(0.0, (margin.max() - margin[label]).item()), locality, edit.steps, edit.succeeded)
 
 
-def test_losses_are_those_of_formulas_2_to_4_row_by_row(model, step):
+@pytest.mark.parametrize("edited_image", ["apart", "of_batch"])
+def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, step: Step, edited_image: str) -> None:
+    """Locality is over the batch alone; of an edited image that is of the batch, it is part of it."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.2
-    made = objective(max_steps=2, hyperparameters={"lr": 0.05})
+    made = objective(max_steps=2, hyperparameters={"lr": 0.05}, edited_image=edited_image)
+    edited = step.apart(6) if edited_image == "apart" else step.inputs
     table = {
-        (place, label): expected(model, step, made, place, label) for place in range(6) for label in range(CLASSES)
+        (place, label): expected(model, step, made, image, label)
+        for place, image in enumerate(edited)
+        for label in range(CLASSES)
     }
     met: set[tuple[int, int]] = set()
     for seed in range(60):
         fresh = copy.deepcopy(model)
-        losses = made(fresh, Step(step.inputs, step.labels, seed))
+        asked = replace(step, seed=seed, apart=lambda count, first=seed % 6: edited[first : first + count])
+        losses = made(fresh, asked)
         parts = {name: float(value) for name, value in losses.parts.items()}
         found = [
             key
@@ -173,6 +180,7 @@ def test_losses_are_those_of_formulas_2_to_4_row_by_row(model, step):
         assert parts["base_loss"] == pytest.approx(float(base), rel=1e-12)
         total = parts["base_loss"] + 0.7 * parts["edit_loss"] + 1.3 * parts["locality_loss"]
         assert float(losses.total) == pytest.approx(total, rel=1e-12)
+        assert edited_image == "of_batch" or {place for place, _ in found} == {seed % 6}
     assert {value.succeeded for value in table.values()} == {True, False}
     assert len({place for place, _ in met}) == 6
     assert len({label for _, label in met}) == CLASSES
@@ -205,14 +213,16 @@ def test_reference_of_training_mode_is_the_base_pass(model, step):
     losses = made(model, step)
     usual = objective(locality="cross_entropy", c_edit=0.0)(model, step)
     assert float(losses.parts["locality_loss"]) != pytest.approx(float(usual.parts["locality_loss"]))
-    fixed = with_reference(objective(locality="cross_entropy", c_edit=0.0), losses.logits)
+    answers = torch.cat([losses.logits, model.eval()(step.apart(1))])
+    model.train()
+    fixed = with_reference(objective(locality="cross_entropy", c_edit=0.0), answers)
     assert float(fixed(model, step).total) == pytest.approx(float(losses.total), rel=1e-12)
 
 
 def test_one_seed_means_one_edit(model, step):
     made = objective()
     assert made(model, step).total == made(model, step).total
-    others = {float(made(model, Step(step.inputs, step.labels, seed)).total) for seed in range(20)}
+    others = {float(made(model, replace(step, seed=seed)).total) for seed in range(20)}
     assert len(others) > 5
 
 
@@ -284,7 +294,7 @@ class Detached(EditObjective):
 
 def test_an_edit_without_a_graph_is_refused(model, step):
     made = Detached(EditTerms(c_edit=1.0, c_loc=1.0), "chain3")
-    steps = [Step(step.inputs, step.labels, seed) for seed in range(10)]  # one in four is trivial
+    steps = [replace(step, seed=seed) for seed in range(10)]  # one in four is trivial
     with pytest.raises(InputError, match="edits are not differentiable"):
         [made(model, one) for one in steps]
 
@@ -294,6 +304,7 @@ def test_an_edit_without_a_graph_is_refused(model, step):
     [
         ({"c_edit": -1.0}, "c_edit must be a number >= 0, not -1.0"),
         ({"c_loc": float("nan")}, "c_loc must be a number >= 0, not nan"),
+        ({"edited_image": "first"}, "edited_image must be one of apart, of_batch, not 'first'"),
         ({"locality": "l2"}, "locality must be one of kl, cross_entropy, not 'l2'"),
         ({"reference_mode": "test"}, "reference_mode must be one of eval, train, not 'test'"),
         ({"learning_rate": "tuned"}, "learning_rate must be one of trained, fixed, not 'tuned'"),

@@ -33,7 +33,8 @@ def network(architecture: str = "resnet18", number: int = 0) -> nn.Module:
 
 @pytest.fixture
 def step(generator: torch.Generator) -> Step:
-    return Step(torch.randn(64, 3, 16, 16, generator=generator), torch.arange(64) % 4, seed=1)
+    inputs, apart = torch.randn(65, 3, 16, 16, generator=generator).split([64, 1])
+    return Step(inputs, torch.arange(64) % 4, 1, lambda count: apart)
 
 
 def losses_of(objective: Objective, model: nn.Module, step: Step, mixed_precision: bool) -> Losses:

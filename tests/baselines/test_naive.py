@@ -92,10 +92,11 @@ def gradients(loss: Callable[[nn.Module, nn.Module], Tensor], model: nn.Module, 
 
 
 def both_gradients(
-    model: nn.Module, step: Step, name: str, layers: str, compiled: bool = False
+    model: nn.Module, step: Step, name: str, layers: str, edited_image: str, compiled: bool = False
 ) -> tuple[dict, dict, EditableTerms]:
     values = {"lr": LEARNING_RATES[name, layers]} | ({} if name == "gd" else {"eps": 1e-3})
-    terms = EditableTerms(editor=name, layers=layers, c_edit=0.7, c_loc=1.3, max_steps=K, hyperparameters=values)
+    options = {"max_steps": K, "hyperparameters": values, "edited_image": edited_image}
+    terms = EditableTerms(editor=name, layers=layers, c_edit=0.7, c_loc=1.3, **options)
     dtype = step.inputs.dtype
 
     def naively(net: nn.Module, objective: EditableObjective) -> Tensor:
@@ -109,19 +110,22 @@ def both_gradients(
 
 
 @pytest.mark.parametrize(
-    ("name", "layers", "compiled"),
+    ("name", "layers", "edited_image", "compiled"),
     [
-        *[(*one, False) for one in LEARNING_RATES],
-        pytest.param("rmsprop", "chain3", True, marks=compiles),
-        pytest.param("gd", "all", True, marks=[compiles, pytest.mark.slow]),
+        *[(*one, "apart", False) for one in LEARNING_RATES],
+        ("rmsprop", "chain3", "of_batch", False),
+        pytest.param("rmsprop", "chain3", "apart", True, marks=compiles),
+        pytest.param("gd", "all", "apart", True, marks=[compiles, pytest.mark.slow]),
     ],
 )
-def test_training_gradient_equals_the_naive_one(model, inputs, name, layers, compiled):
+def test_training_gradient_equals_the_naive_one(
+    model: nn.Sequential, inputs: Tensor, name: str, layers: str, edited_image: str, compiled: bool
+) -> None:
     labels = torch.randint(CLASSES, (len(inputs),), generator=generator("naive", "labels"))
     taken = set()
     for seed in range(2):
-        step = Step(inputs, labels, seed)
-        found, expected, terms = both_gradients(model, step, name, layers, compiled)
+        step = Step(inputs, labels, seed, lambda count, seed=seed: -inputs[seed : seed + count])
+        found, expected, terms = both_gradients(model, step, name, layers, edited_image, compiled)
         objective = EditableObjective(terms).double()
         taken.add(int(objective(copy.deepcopy(model), step).parts["edit_steps"]))
         assert any(key.startswith("raw.") for key in expected)

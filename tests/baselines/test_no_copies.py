@@ -22,7 +22,7 @@ from benchmarks.scoring.scorer import Scorer
 from editors.constraints import predicts
 
 TESTS = Path(__file__).parents[1]
-OF_THE_HEAD = ("grace", "rank_one")
+OF_THE_HEAD = ("grace", "minimal_repair", "rank_one")
 
 
 @pytest.fixture
@@ -77,7 +77,8 @@ def editable(**options: Any) -> EditObjective:
 
 
 def step_of(dataset: Dataset, seed: int = 0) -> Step:
-    return Step(dataset.inputs(dataset.train.images[:12]), dataset.train.labels[:12], seed)
+    inputs = dataset.inputs(dataset.train.images)
+    return Step(inputs[:12], dataset.train.labels[:12], seed, lambda count: inputs[12 : 12 + count])
 
 
 @pytest.mark.parametrize("reference_mode", ["eval", "train"])

@@ -83,7 +83,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
     assert ran == [
-        f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+        f"{stage}@digits"
+        for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report")
     ]
     return copy
 
@@ -94,7 +95,7 @@ def test_one_command_makes_every_output(finished):
         assert (results / f"{name}.md").read_text().startswith("#")
         assert len(pd.read_csv(results / f"{name}.csv")) == {"table1": 2, "table2": 4, "leaderboard": 4}[name]
     assert {"table1.png", "table1.svg", "figure2.png"} <= {path.name for path in (results / "figures").iterdir()}
-    assert "table1.md" in (finished.folder / "results/README.md").read_text()
+    assert "table1.md" in (results / "README.md").read_text()
     run = json.loads((results / "run.json").read_text())
     assert run["git_commit"] == finished.succeed("git", "rev-parse", "HEAD").strip()
     expected = {f"plain/{editor}/{layers}" for editor in ("gd", "rmsprop") for layers in ("all", "chain4")}

@@ -162,13 +162,13 @@ def test_a_study_that_cannot_be_read_is_named(trained):
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="started in the background: Ctrl-C is ignored here"
 )
 def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
-    trained.change(editors__gd__trials=500)
-    journals = trained.folder / "unfinished/digits/studies/gd"
+    trained.change(editors__rmsprop__trials=500)
+    journals = trained.folder / "unfinished/digits/studies/rmsprop"
     before = outputs(trained)
     for processes in (1, 2):
         trained.choose(processes=processes)
         shutil.rmtree(trained.folder / "unfinished", ignore_errors=True)
-        running = trained.start("tune", "digits", "gd")
+        running = trained.start("tune", "digits", "rmsprop")
         ended = running.stop(lambda: any(journals.glob("*.journal")), signal.SIGINT, group=True)
         assert ended.code == 130
         assert ended.errors.strip() == "interrupted; run the same command again to go on"

@@ -47,9 +47,11 @@ def test_tables_figures_and_pages_are_there_and_say_what_records_say(reported_on
     page = (reported_once.folder / RESULTS / "sequences.md").read_text()
     for error, spread in zip(last["error"], last["error_std"], strict=True):
         assert f"{error:.1f} ± {spread:.1f}" in page
-    index = (reported_once.folder / "results/README.md").read_text()
+    page = (reported_once.folder / RESULTS / "README.md").read_text()
     for file in ("table1.md", "sequences.md", "claims.md", "figures/figure2.png"):
-        assert f"](digits/{file})" in index
+        assert f"]({file})" in page
+    index = (reported_once.folder / "results/README.md").read_text()
+    assert "| [digits](digits/README.md)" in index
     assert "> **Warning:** MLflow was not filled" in index  # no server answers here
 
 
@@ -81,9 +83,9 @@ def test_what_is_gone_leaves_the_pages(reported):
         reported.succeed(stage, "digits")
     assert not [name for name in names(reported, "figures") if name.startswith(("figure2", "sequences", "curves"))]
     assert not {"sequences.md", "sequences.csv"} & names(reported, "")
-    index = (reported.folder / "results/README.md").read_text()
-    assert "figure2" not in index
-    assert "digits/sequences." not in index  # the records stay
+    page = (reported.folder / RESULTS / "README.md").read_text()
+    assert "figure2" not in page
+    assert "(sequences." not in page  # the records stay
 
 
 def test_a_row_that_no_trial_made_feasible_says_so(reported):

@@ -90,7 +90,8 @@ def _detectable(judged: Judged) -> str:
 
 def _difference(comparison: Comparison) -> str:
     unit = "" if comparison.condition.scale == "ratio" else comparison.metric.unit
-    return f"{_number(comparison.detectable, comparison.metric.digits)} {unit}".strip()
+    value = _number(comparison.detectable, comparison.metric.digits)
+    return value if value == NOTHING else f"{value} {unit}".strip()
 
 
 def _in_paper(judged: Judged) -> str:

@@ -213,7 +213,7 @@ def shortfall(result: CellResult) -> str:
     if tuning and not result.description["feasible"]:
         return (
             f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
-            f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
+            f"the one that came closest ({tuning['success_rate']:.1f} % of {tuning['edits']} edits) is shown"
         )
     if result.success.high >= required:
         return ""

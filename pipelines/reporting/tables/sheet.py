@@ -77,7 +77,7 @@ class Sheet:
 
     @cached_property
     def misses(self) -> list[bool]:
-        """For each row, whether it has a little less success than is required."""
+        """For each row, whether it has less success than is required."""
         return list(misses_success(self.frame))
 
     @cached_property
@@ -203,7 +203,7 @@ def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by TPE)``."""
     there = [name for name in names if not pd.isna(row[name])]
     values = ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
-    if pd.isna(trials := row.get("trials", math.nan)):
+    if values == NOTHING or pd.isna(trials := row.get("trials", math.nan)):
         return values
     by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
     return f"{values} ({trials:.0f} trials{by})"
@@ -287,7 +287,7 @@ def _html_value(sheet: Sheet, position: int, row: pd.Series, name: str) -> str:
         text = f'<strong title="{FRONT}">{text}</strong>'
     if standing == NO_FURTHER and name == sheet.drawdown:
         text = f'<span class="word" title="{NO_FURTHER}">no further</span> {text}'
-    if name == "success_rate" and (standing == BELOW or sheet.misses[position]):
+    if name == "success_rate" and sheet.misses[position]:
         text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
     if ends := interval(row, name, column):
         text += f' <span class="interval">{ends}</span>'

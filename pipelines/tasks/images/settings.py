@@ -142,6 +142,7 @@ class _EditingTraining(_Trained):
     c_edit: float
     c_loc: float
     edits: int = EditTerms.edits
+    edited_image: str = EditTerms.edited_image
     locality: str = EditTerms.locality
     detach_reference: bool = EditTerms.detach_reference
     reference_mode: str = EditTerms.reference_mode
@@ -165,9 +166,17 @@ class CnpTraining(_EditingTraining):
 
     recipe: Literal["cnp"]
     margin: float = CnpTerms.margin
+    trained_part: str = CnpTerms.trained_part
+    copies: int | None = CnpTerms.copies
 
     terms_type = CnpTerms
     objective_type = CnpObjective
+
+    @model_validator(mode="after")
+    def _has_a_network(self) -> Self:
+        if self.trained_part == "encoder" and self.start is None:
+            raise InputError("trained_part: encoder needs start, the training that made the rest of the network")
+        return self
 
     @property
     def prepares(self) -> tuple[str, str]:

@@ -11,9 +11,6 @@ from PIL import Image
 from benchmarks.datasets import cifar10, make
 from benchmarks.errors import InputError
 
-# isort: split
-from torchvision.datasets import CIFAR10  # not before benchmarks.torchvision_cpu, which cifar10 imports
-
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
 
@@ -30,6 +27,8 @@ def rows(batch: str) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tiny batches in the published layout; torchvision is told their MD5: none have the published one."""
+    from torchvision.datasets import CIFAR10
+
     batches = tmp_path / "given" / "cifar-10-batches-py"
     batches.mkdir(parents=True)
     for batch in [*TRAIN, "test_batch"]:
@@ -131,8 +130,6 @@ def test_a_batch_that_is_not_the_published_one_is_never_opened(folder, tmp_path,
     with pytest.raises(InputError, match=f"{name} is damaged or not the published file"):
         make("cifar10", folder=str(folder))
     monkeypatch.undo()  # the MD5s of the published files are in force again
-    for lists in (CIFAR10.train_list, CIFAR10.test_list):
-        assert all(len(each[1]) == 32 for each in lists)
     with pytest.raises(InputError, match="is damaged or not the published file"):
         make("cifar10", folder=str(folder))
     assert not (tmp_path / "sprung").exists()

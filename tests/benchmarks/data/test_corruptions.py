@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from benchmarks.data.augmentation import Augmentation
@@ -79,6 +78,8 @@ def test_impossible_shifts_are_refused(wrong):
 
 
 def test_pictures_that_are_taken_again_are_none_that_augmentation_gives():
+    from sklearn.datasets import load_digits
+
     images = torch.from_numpy(load_digits().images[:40] * 15).to(torch.uint8)[:, None]
     crop = Augmentation(crop_padding=1, flip=False)
     possible = functional.pad(images, (1, 1, 1, 1)).unfold(2, 8, 1).unfold(3, 8, 1).flatten(2, 3)  # (40, 1, 9, 8, 8)

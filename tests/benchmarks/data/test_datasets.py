@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from benchmarks import datasets
 from benchmarks.datasets import available, make, options, register
@@ -49,6 +48,8 @@ def test_two_files_cannot_take_one_name(monkeypatch):
 
 
 def test_digits_are_those_of_scikit_learn_each_once():
+    from sklearn.datasets import load_digits
+
     raw, digits = load_digits(), make("digits")
     parts = (digits.train, digits.tuning, digits.test)
     assert [len(part) for part in parts] == [997, 300, 500]

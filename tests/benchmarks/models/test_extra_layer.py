@@ -44,5 +44,16 @@ def test_resnet18_extra_answers_as_resnet18_with_the_same_weights_until_it_is_ed
 def test_networks_without_a_linear_head_and_widths_that_are_none_are_refused():
     with pytest.raises(InputError, match="needs a network of parts with a head, not Linear"):
         with_extra_layer(nn.Linear(2, 2))
+    with pytest.raises(InputError, match="extra_start must be zero or random, not 'ones'"):
+        models.make("resnet18_extra", channels=1, classes=4, width=2, extra_start="ones")
     with pytest.raises(InputError, match="extra_width must be a whole number >= 1, not 0"):
         models.make("resnet18_extra", channels=1, classes=4, width=2, extra_width=0)
+
+
+@pytest.mark.parametrize(("start", "changes"), [("zero", False), ("random", True)])
+def test_a_block_that_starts_at_random_changes_answers(start: str, changes: bool) -> None:
+    features = torch.randn(4, 8, generator=generator("features"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = ExtraLayer(8, 16, start)
+    assert torch.equal(layer(features), features) is not changes

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from torch import nn
 
 import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
@@ -147,7 +149,28 @@ def test_names_with_what_wrappers_put_into_them_are_understood(before, inside):
     assert torchvision_networks.names_in(network, [*beside, *wrapped], Path("model.pth")) == wrapped
 
 
-def test_a_network_that_is_in_a_file_twice_is_refused():
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "_fsdp_wrapped_module.", "backbone.")
+
+
+@given(
+    before=some.lists(some.sampled_from(WRAPPERS), max_size=3),
+    inside=some.sampled_from(["", "_orig_mod.", "_checkpoint_wrapped_module."]),
+    beside=some.sets(some.sampled_from(["n_averaged", "loss.weight", "head.2.bias", "queue"])),
+    counters=some.booleans(),
+)
+def test_any_nesting_of_wrappers_is_understood(before: list[str], inside: str, beside: set, counters: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Linear(4, 2)))
+    wrapped = {
+        "".join(before) + name.replace("2.", f"2.{inside}"): name
+        for name in network.state_dict()
+        if counters or not name.endswith("num_batches_tracked")
+    }
+    apart = any(not name.startswith("_") for name in before)  # what has no name before it belongs to the network
+    found = torchvision_networks.names_in(network, [*(beside if apart else ()), *wrapped], Path("model.pth"))
+    assert found == wrapped
+
+
+def test_a_network_that_is_in_a_file_twice_is_refused() -> None:
     network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
     names = [f"{prefix}{name}" for prefix in ("student.", "teacher.") for name in network.state_dict()]
     message = r"several times, with student\.features\.0\.weight and teacher\.features\.0\.weight"

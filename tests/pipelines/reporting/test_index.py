@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ ROWS = pd.DataFrame(
         "drawdown_high": [0.15, 1.5, 2.5],
         "success_rate": [100.0, 97.0, 98.0],
         "generality": [10.0, 50.0, 40.0],
+        "generality_before": 10.0,
         "edits": 150,
         "note": [None, None, "one step short"],
         "published_drawdown": [None, None, 1.77],
@@ -60,36 +62,42 @@ def index(results: Path, **options: Any) -> str:
     return (results / "README.md").read_text()
 
 
-def test_a_section_says_what_was_found_and_what_made_it(tmp_path):
+def test_a_page_says_what_was_found_and_what_made_it(tmp_path):
     folder = report(tmp_path, "mine", table3=TABLE, made_elsewhere={"NVIDIA H200 at commit 0123456789ab": 3})
     (folder / "tuned/rmsprop").mkdir(parents=True)
     (folder / "tuned/rmsprop/plain-chain3.csv").write_text("number\n0\n1\n")
     (folder / "figures").mkdir()
     (folder / "figures/table3.png").write_bytes(b"")
-    text = index(tmp_path)
-    assert "## mine\n\nAs it was said when this was run.\n\nSmallest drawdown of an editor, lookup cache" in text
-    assert "**1.25 points** [1.00, 1.50] by `rmsprop` on `chain3` of the `editable` model" in text
-    assert "(97.0 % of 150 edits succeeded, generality 50 %; test error 6.50 %)." in text
+    index(tmp_path)
+    text = (folder / "README.md").read_text()
+    assert text.startswith("# mine\n\nAs it was said when this was run.\n\n**On the Pareto front of drawdown and")
+    assert "1 of 3 rows ([leaderboard](leaderboard.md))" in text
+    assert "Before any edit it is 10 %." in text
+    assert "| editable | rmsprop | chain3 | 6.50 % | **1.25** [1.00, 1.50] | **50.0 %** | 97.0 % |" in text
+    assert "lookup_cache" not in text  # it breaks least, and reaches nothing
     assert "Data: Digits. Tuning tried 2 configurations" in text
     assert "Made on AMD EPYC, 2 cores at commit `0123456789ab` with local changes to its code; again with" in text
     assert "Of these, 3 rows were made on NVIDIA H200 at commit 0123456789ab." in text
-    assert "![Drawdown and test error of every way to edit](mine/figures/table3.png)" in text
-    assert "| Table 3: Editable Training and its baselines | [table3.md](mine/table3.md) |" in text
-    assert "| Chosen hyperparameters and all trials |  | [tuned/](mine/tuned/) |" in text
+    assert "![Drawdown and test error of every way to edit](figures/table3.png)" in text
+    assert "| Table 3: Editable Training and its baselines | [table3.md](table3.md) | [table3.csv](table3.csv)" in text
+    assert "| Chosen hyperparameters and all trials |  | [tuned/](tuned/) |" in text
     assert "Table 1" not in text
 
 
-def test_the_main_table_shows_measured_rows_with_interval_note_and_published_value(tmp_path):
-    missing = TABLE.iloc[:1].assign(training="cnp", drawdown=None, test_error=None, success_rate=None)
-    report(tmp_path, "mine", table3=pd.concat([TABLE, missing]))
+def test_the_index_has_a_line_for_each_benchmark_with_the_front_of_the_papers_rows_and_of_all(tmp_path):
+    block = {"note": "", "model": {"architecture": "resnet18", "options": {"width": 8}}, "trainings": {"plain": {}}}
+    report(tmp_path, "mine", table3=TABLE, parameters={"benchmark": block})
     text = index(tmp_path)
-    assert "**Table 3: Editable Training and its baselines** ([all columns and rows](mine/table3.md))" in text
-    assert "| plain | rmsprop | chain3 <sup>1</sup> | 6.00 % | 2.00 [1.50, 2.50] | 1.77 | 98.0 % |" in text
-    assert "| editable | rmsprop | chain3 | 6.50 % | **1.25** [1.00, 1.50] | – | 97.0 % |" in text
-    assert "| plain | lookup_cache | all | 6.00 % | 0.10 [0.05, 0.15] | – | 100.0 % |" in text
-    assert "cnp" not in text
-    assert "1. one step short" in text
-    assert "without those that the paper's table does not have" in text
+    cells = [
+        "[mine](mine/README.md)",
+        "Digits<br>1,000 to train on<br>resnet18, width 8",
+        "test error 6.00 %",
+        "**2.00** at 40.0 %: `rmsprop` on chain3, plain",
+        "**1.25** at 50.0 %: `rmsprop` on chain3, editable",
+        "[leaderboard](mine/leaderboard.md)",
+    ]
+    assert f"| {' | '.join(cells)} |" in text
+    assert "How to read: a good edit breaks little (drawdown) and reaches far (generality)" in text
 
 
 def test_benchmarks_are_ordered_by_kind_main_table_and_size(tmp_path):
@@ -103,23 +111,23 @@ def test_benchmarks_are_ordered_by_kind_main_table_and_size(tmp_path):
     (report(tmp_path, "g-being-written") / "run.json").unlink()
     (tmp_path / "published").mkdir()
     (tmp_path / "published/table1.csv").write_text("training\n")
-    order = [line.removeprefix("## ") for line in index(tmp_path).splitlines() if line.startswith("## ")]
+    order = re.findall(r"^\| \[(.*?)\]\(", index(tmp_path), re.MULTILINE)
     assert order == ["f-large", "e-small", "d-shorter", "c-finetuned", "b-without-tables", "a-translator"]
 
 
 def test_another_kind_of_task_is_told_in_its_own_words(tmp_path):
     folder = report(tmp_path, "mine", TRANSLATED, table6=TRANSLATED.assign(appendix=False))
     (folder / "translations").mkdir()
-    text = index(tmp_path)
-    assert "Smallest BLEU drawdown of an editor, lookup cache and retraining aside: **1.25 points**" in text
-    assert "generality 50 %; BLEU 6.50)." in text
-    assert "| Training | Editor | Layers | BLEU | BLEU drawdown (points) | BLEU drawdown, paper | Success (%) |" in text
-    assert "| Test translations before any edit |  | [translations/](mine/translations/) |" in text
+    assert "| BLEU 6.00 | **2.00** at 40.0 %" in index(tmp_path)
+    text = (folder / "README.md").read_text()
+    assert "**On the Pareto front of BLEU drawdown and generality**" in text
+    assert "| Training | Editor | Layers | BLEU | BLEU drawdown (points) | Generality (%) | Success (%) |" in text
+    assert "| Test translations before any edit |  | [translations/](translations/) |" in text
 
 
-def test_each_claim_has_one_line_and_all_are_counted(tmp_path):
+def test_all_claims_are_counted(tmp_path):
     folder = report(tmp_path, "mine")
-    assert "claims" not in index(tmp_path)
+    assert "claims.md" not in index(tmp_path)
     verdicts = {
         "claim": ["a", "a", "b", "c"],
         "says": ["x < y.", "x < y.", "z.", "ours."],
@@ -127,12 +135,10 @@ def test_each_claim_has_one_line_and_all_are_counted(tmp_path):
     }
     verdicts["claim_verdict"] = ["holds", "holds", "undecided", "does not hold"]
     pd.DataFrame(verdicts).to_csv(folder / "claims.csv", index=False)
-    text = index(tmp_path)
-    assert "| x &lt; y. | holds |\n| z. | undecided |\n| ours. (beyond the paper) | does not hold |" in text
-    assert (
-        "| The paper's claims: 1 holds, 0 do not hold, 1 is undecided, 0 were not measured; Our own claims: 0 hold, 1"
-        in text
-    )
+    counts = "1 holds, 1 does not hold, 1 is undecided, 0 were not measured"
+    assert f"| [mine](mine/README.md)<br>[{counts}](mine/claims.md) |" in index(tmp_path)
+    text = (folder / "README.md").read_text()
+    assert "| The paper's claims: 1 holds, 0 do not hold, 1 is undecided, 0 were not measured; Our own claims:" in text
 
 
 def test_pages_that_were_written_by_hand_and_warnings_stand_first(tmp_path):
@@ -150,11 +156,12 @@ def test_text_of_others_is_shown_as_it_is(tmp_path):
         tmp_path, "mine", ROWS.assign(training=hostile, note=hostile), table3=TABLE.assign(training=hostile), **changes
     )
     markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
-    page = markdown.render(index(tmp_path))
-    assert "<script>" not in page
-    assert 'href="http' not in page
-    assert page.count("<h1>") == 1
-    assert page.count("</td>") == 3 * 7 + 2 * 3  # none more in the main table and the list of files
+    for text, cells in ((index(tmp_path), 6), ((tmp_path / "mine/README.md").read_text(), 7 + 2 * 3)):
+        page = markdown.render(text)
+        assert "<script>" not in page
+        assert 'href="http' not in page
+        assert page.count("<h1>") == 1
+        assert page.count("</td>") == cells
 
 
 @pytest.mark.parametrize("broken", ["training,editor\nplain\n", "training,drawdown\nplain,1\n"])

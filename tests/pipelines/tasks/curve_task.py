@@ -314,8 +314,8 @@ SINE = {
     "data": {"dataset": "sine", "options": {"train": 200, "tuning": 60, "test": 80}},
     "trainings": {"plain": {"recipe": "plain", "epochs": 60, "lr": 0.02}},
     "editors": {
-        "gd": {"trials": 6, "max_steps": 30, "ranges": {"lr": [1e-3, 0.1]}, "layers": {"plain": ["all", "4"]}},
-        "covariance": {"trials": 2, "layers": {"plain": ["4"]}},
+        "gd": {"trials": 1, "max_steps": 30, "ranges": {"lr": [1e-3, 0.1]}, "layers": {"plain": ["all", "4"]}},
+        "covariance": {"trials": 4, "layers": {"plain": ["4"]}},
     },
     "tuning": {"edits": 12, "control_size": 20, "min_success": 60.0},
     "evaluation": {"edits": 14, "shard": 5},

@@ -50,12 +50,16 @@ def read(path: str) -> pd.DataFrame:
 
 
 def test_tuning_chooses_the_smallest_drawdown_of_the_task_among_feasible_trials(project):
-    trials = read("tuned/gd/plain-all")
-    feasible = trials[trials["feasible"] & (trials["scored"] == trials["edits"])]
-    assert 0 < len(feasible) < len(trials)
-    by = "rescored" if trials["rescored"].notna().any() else "drawdown"
-    chosen = json.loads(Path("results/sine/tuned/gd/plain-all.json").read_text())["hyperparameters"]
-    assert chosen == {"lr": pytest.approx(feasible.loc[feasible[by].idxmin(), "lr"])}
+    for editor, cell, count in (("gd", "plain-all", 1), ("covariance", "plain-4", 4)):
+        trials = read(f"tuned/{editor}/{cell}")
+        assert len(trials) == count
+        complete = trials[trials["feasible"] & ~trials["beaten"]]
+        by = "rescored" if trials["rescored"].notna().any() else "drawdown"
+        best = complete.loc[complete[by].idxmin()]
+        described = json.loads(Path(f"results/sine/tuned/{editor}/{cell}.json").read_text())
+        values = described["hyperparameters"]
+        assert values == {name: pytest.approx(best[name]) for name in values}
+        assert described["tuning"]["proposed_by"] == best["proposed_by"]
 
 
 @pytest.mark.parametrize("repetition", ["", "@1"])
@@ -99,7 +103,7 @@ def test_a_report_tells_it_without_a_paper_to_compare_with(project):
     assert read("trainings")["rmse"].item() == pytest.approx(model["rmse"], rel=1e-4)
     figures = ("generality-drawdown", "steps-drawdown", "sequences", "curves", "training-plain", "tuning-gd")
     assert {f"{name}.png" for name in figures} <= {path.name for path in (folder / "figures").iterdir()}
-    assert "## sine" in Path("results/README.md").read_text()
+    assert "[sine](sine/README.md)" in Path("results/README.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
     assert metrics == {name: pytest.approx(row[name], abs=1e-4) for name in ("rmse", "rmse_drawdown", "success_rate")}
     assert json.loads(Path("mlflow/sine.json").read_text())["created"] == 4  # three rows and a training

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
-from pipelines.reporting.claims.judging import Comparison, Evidence, Judged, Side, judge
+from pipelines.reporting.claims.judging import Comparison, Evidence, Judged, Side, holm, judge
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.tables.paper import CLASSIFIERS
 
@@ -45,11 +48,11 @@ def test_a_line_holds_all_that_its_verdict_rests_on():
     text = page(judged(SMALLER, Estimate(-0.956, -1.2, -0.7)))
     assert (
         "| drawdown of `plain/rmsprop/best` (best part) < `plain/gd/best` (best part) | 1.77 vs. 3.8 "
-        "| 2.50 vs. 3.46 at 96.0 vs. 94.7 % success | -0.96 [-1.20, -0.70] points | below 0 | holds |"
+        "| 2.50 vs. 3.46 at 96.0 vs. 94.7 % success | -0.96 [-1.20, -0.70] points | below 0 | 0.36 points | holds |"
     ) in text
     assert "| 0.00 [-0.01, 0.00] points |" in page(judged(SMALLER, Estimate(-0.004, -0.0051, -0.001)))
     assert "Of 1 claims of the paper, 1 holds, 0 do not hold, 0 are undecided, 0 were not measured." in text
-    assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | **holds** |" in text
+    assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | **holds** | drawdown 0.36 points |" in text
     assert "### 1. RMSProp beats GD \\| always: holds\n\nTable 1: “it does”." in text
     assert "- Intervals: paired." in text
     assert "Small." in text
@@ -59,7 +62,8 @@ def test_claims_of_our_own_have_a_table_of_theirs():
     text = page(judged(SMALLER, Estimate(-1.0, -1.2, -0.7)), judged(SMALLER, Estimate(-1.0, -1.2, -0.7), ours=True))
     assert "Of 1 claims of the paper, 1 holds," in text
     assert "Of 1 claims of our own, 1 holds," in text
-    assert "| | we say | in the paper | verdict here |\n| ---: | --- | --- | --- |\n| 2 | RMSProp beats GD" in text
+    head = "| | we say | in the paper | verdict here | detectable |\n| ---: | --- | --- | --- | --- |\n"
+    assert f"{head}| 2 | RMSProp beats GD" in text
     assert "### 2. RMSProp beats GD \\| always: holds\n\nOur own." in text
     alone = page(judged(SMALLER, Estimate(-1.0, -1.2, -0.7), ours=True))
     assert "the paper says" not in alone
@@ -69,13 +73,24 @@ def test_a_caveat_stands_beside_the_verdict_wherever_that_is_given():
     note = "plain/rmsprop/chain4: tuned to 96 % success, clearly below 95 %"
     text = page(judged(SMALLER, Estimate(-0.956, -1.2, -0.7), caveats=(note,)))
     assert "| **holds** (see note) |" in text
-    assert "| below 0 | holds (see note) |" in text
+    assert "| below 0 | 0.36 points | holds (see note) |" in text
     assert "- **Note:** `plain/rmsprop/chain4` tuned to 96 % success, clearly below 95 %." in text
+
+
+def test_a_verdict_that_would_not_stand_among_so_many_is_marked():
+    alone = judge({"one": judged(SMALLER).claim}, Evidence(IMAGES, []))[0]
+    assert math.isnan(alone.corrected)
+    sure, edge = judged(SMALLER, Estimate(-1.0, -1.2, -0.8)), judged(SMALLER, Estimate(-1.0, -1.99, -0.01))
+    corrected = holm([sure.p_value, edge.p_value])
+    claims = [replace(one, corrected=value) for one, value in zip((sure, edge), corrected, strict=True)]
+    text = page(*claims, *[replace(edge, corrected=1.0)] * 2)
+    assert text.count("| **holds** ° |") == 2
+    assert "Corrected for their number (Holm), 2 of these verdicts would be undecided: see °." in text
 
 
 def test_ratios_and_numbers_say_what_they_are_and_why_the_bound():
     text = page(judged(RATIO, Estimate(0.72, 0.6, 0.8)), judged(COST, Estimate(2.5, 2.4, 2.6)))
-    assert "| ratio 0.72 [0.60, 0.80] | below 1.25 | holds |" in text
+    assert "| ratio 0.72 [0.60, 0.80] | below 1.25 | 0.14 | holds |" in text
     assert "- Bound: a quarter \\| of it." in text
     assert (
         "| time of a training step of `cnp` | ≈ 2.5 | 2.50 | 2.50 [2.40, 2.60] plain steps | between 2 and 3 |" in text
@@ -83,14 +98,14 @@ def test_ratios_and_numbers_say_what_they_are_and_why_the_bound():
 
 
 def test_an_estimate_without_interval_decides_nothing_and_says_so():
-    assert "2.50 without interval plain steps | between 2 and 3 | undecided |" in page(
+    assert "2.50 without interval plain steps | between 2 and 3 | – | undecided |" in page(
         judged(COST, Estimate(2.5, float("nan"), float("nan")))
     )
 
 
 def test_what_was_not_measured_is_listed_with_what_is_missing():
     text = page(judged(SMALLER))
-    assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | not measured |" in text
+    assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | not measured | – |" in text
     assert "### Not measured" in text
     assert "| 1 | RMSProp beats GD \\| always. | `plain/gd/best` |" in text
     assert "what must hold" not in text

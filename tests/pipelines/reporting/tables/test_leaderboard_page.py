@@ -106,6 +106,14 @@ def test_rows_below_95_percent_say_so(table1):
     assert ["below 95 %" in row[5] for row in page.rows[1:]] == [False, False, True, False]
 
 
+def test_a_row_that_carries_no_further_than_the_unedited_network_says_so_and_is_not_strong(table1):
+    frame = table1.assign(generality=[60.0, 30.0, 80.0, 8.0], generality_before=9.0)
+    page = Page(html_of(frame))
+    assert [tr.get("class") for tr in page.with_tag("tr")][1:] == [None, None, "below", "below"]
+    assert ["no further" in row[3] for row in page.rows[1:]] == [False, False, False, True]
+    assert [strong["title"] for strong in page.with_tag("strong")] == ["on the Pareto front"] * 2
+
+
 def test_notes_are_reached_by_links(table1):
     page = Page(html_of(table1))
     assert [a["href"] for a in page.with_tag("a")] == ["#note-1"]

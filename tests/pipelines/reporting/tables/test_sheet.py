@@ -50,7 +50,7 @@ def test_paper_column_only_where_the_paper_has_numbers(table1):
     assert [heading for heading in headings if "paper" in heading] == ["Drawdown, paper"]
 
 
-def test_bold_is_the_smallest_drawdown_among_rows_with_enough_success(table1):
+def test_bold_is_the_smallest_drawdown_among_rows_with_enough_success_if_nothing_is_known_of_reach(table1):
     parsed = cells(page(table1))
     assert table1["drawdown"].idxmin() == 2  # momentum, which succeeds too rarely
     assert ["**" in cell for cell in parsed["Drawdown (points)"]] == [False, True, False, False]
@@ -61,13 +61,27 @@ def test_bold_is_the_smallest_drawdown_among_rows_with_enough_success(table1):
     assert ["**" in cell for cell in edge["Drawdown (points)"]] == [False, False, True, False]
 
 
+def test_bold_rows_are_on_the_front_and_what_reaches_nothing_is_marked_and_never_wins(table1):
+    reach = {"generality": [60.0, 30.0, 80.0, 8.0], "generality_low": [50.0, 20.0, 70.0, 5.0], "generality_before": 7.0}
+    frame = table1.assign(drawdown=[4.9, 2.31, 2.05, 0.1], **reach)  # "mine" breaks least, and reaches nothing
+    markdown = page(frame, COLUMNS | {"generality": Column("Generality", "%", 1)})
+    parsed = cells(markdown)
+    assert ["**" in cell for cell in parsed["Drawdown (points)"]] == [True, True, False, False]
+    assert ["**" in cell for cell in parsed["Generality (%)"]] == [True, True, False, False]
+    assert [cell.endswith("†") for cell in parsed["Drawdown (points)"]] == [False, False, False, True]
+    assert [cell.endswith("‡") for cell in parsed["Success rate (%)"]] == [False, False, True, False]
+    assert "bold are rows on the Pareto front of drawdown and generality" in markdown
+    assert "† is no more general than the unedited network, so it never wins" in markdown
+    assert "‡ is success below 95 %" in markdown
+
+
 def test_the_legend_says_that_rows_beyond_the_papers_table_are_not_compared(table1):
     markdown = page(table1)
-    assert "bold is the smallest drawdown among rows not clearly below 95 % success" in markdown
+    assert "bold are rows on the Pareto front of drawdown and generality" in markdown
     appended = table1.assign(appendix=[False, True, False, False])  # rmsprop, the best
     markdown = page(appended)
     assert ["**" in cell for cell in cells(markdown)["Drawdown (points)"]] == [False, False, False, True]
-    assert "95 % success, without those that the paper's table does not have" in markdown
+    assert "generality, without those that the paper's table does not have" in markdown
     nobody = page(appended.assign(success_rate=10.0, success_rate_high=11.0))
     assert "without those" not in nobody
     assert "bold" not in nobody
@@ -132,7 +146,9 @@ def test_chosen_hyperparameters_stand_in_one_column(table1):
     shown = cells(page(frame, chosen=["lr", "beta", "eps"]))
     expected = ["lr 1.3e-3, β 0.5, ε 1e-6", "lr 0.012, ε 1e-6", "ε 1e-6", "lr 1.2e4, β 0.5, ε 1e-6"]
     assert shown["Chosen"].tolist() == expected
-    assert hyperparameters({"k": np.nan}, ["k"]) == "–"
+    assert hyperparameters({"k": np.nan, "trials": 1.0}, ["k"]) == "–"
+    assert hyperparameters({"k": 3.0, "trials": 12.0, "proposed_by": "TPE"}, ["k"]) == "k 3 (12 trials, by TPE)"
+    assert hyperparameters({"k": 3.0, "trials": 12.0, "proposed_by": np.nan}, ["k"]) == "k 3 (12 trials)"
     assert hyperparameters({"k": 10.0, "weight": 99.9, "damping": 0.0}, ["k", "weight", "damping"]) == (
         "k 10, weight 100, damping 0"
     )
