@@ -1,6 +1,7 @@
-"""The order of the tests, and what hypothesis draws: the same inputs in every run."""
+"""The order of the tests, one thread for each process that runs them, and what hypothesis draws: the same each time."""
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -24,3 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return min(rooms, default=len(_LONGEST_FIRST))
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

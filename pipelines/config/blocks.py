@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 import editors
-from benchmarks.errors import InputError
-from pipelines.config.names import check_known, check_once, file_part
+from benchmarks.errors import InputError, check_known, check_once
+from benchmarks.files import file_part
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Letters, digits, ``_``, ``-`` and ``.``, as names become parts of file names."""
@@ -121,24 +121,33 @@ class EditorSettings(Strict):
 class TuningSettings(Strict):
     """The edits on which hyperparameters are chosen, all from the tuning split.
 
+    :ivar edits: whose drawdown is measured.
+    :ivar success_edits: whose success is counted, those among them; it takes more of these, which need no control
+        examples. None for the same.
     :ivar control_size: control examples that are drawn anew for each edit; None for the whole split.
-    :ivar min_success: the constraint, in percent. Tuning asks for ``safety_margin`` points more: the trial that just
-        meets a limit on a few edits was lucky, and misses it on others.
+    :ivar min_success: the constraint on the true success rate, in percent.
+    :ivar confidence: with which it holds, given how many edits of a trial failed: one that just meets a limit on a few
+        edits was lucky, and misses it on others.
     """
 
     edits: int = Field(ge=1)
+    success_edits: int | None = Field(default=None, ge=1)
     control_size: int | None = Field(default=None, ge=1)
     min_success: float = Field(ge=0, le=100)
-    safety_margin: float = Field(default=0, ge=0, le=100)
+    confidence: float = Field(default=0.9, ge=0.5, lt=1)
 
     @property
-    def required(self) -> float:
-        """The success rate that a trial must reach, in percent."""
-        return min(100.0, self.min_success + self.safety_margin)
+    def drawn(self) -> int:
+        """The edits that are made."""
+        return max(self.edits, self.success_edits or 0)
 
 
 class EvaluationSettings(Strict):
-    """The edits that are reported, all from the test split; ``shard`` of them are written at a time."""
+    """The edits that are reported, all from the test split; ``shard`` of them are written at a time.
+
+    :ivar control_size: control examples that are drawn anew for each edit; None for the whole split, on which edits are
+        looked at all the same where a sample would mislead, as it does where drawdowns are small.
+    """
 
     edits: int = Field(ge=1)
     control_size: int | None = Field(default=None, ge=1)

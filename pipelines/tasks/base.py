@@ -8,7 +8,7 @@ tables, claims, MLflow) the stages do for all tasks alike.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -64,14 +64,6 @@ class Made:
     history: Sequence[Mapping[str, float]] = ()
     seconds: float = 0.0
     files: Mapping[str, pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
-
-
-class Data(Protocol):
-    """The prepared data of a benchmark."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that is in them."""
 
 
 class Scorer(Protocol):
@@ -154,7 +146,7 @@ class Task(ABC):
         """The files of code that decide about prepared data."""
 
     @abstractmethod
-    def load(self, folder: Path) -> Data:
+    def load(self, folder: Path) -> Any:
         """The prepared data.
 
         :raises InputError: for missing or broken files.
@@ -188,8 +180,8 @@ class Task(ABC):
 
     def edit_set(self, chosen: Benchmark, split: str, source: str = RANDOM, seed: int = 0) -> EditSet:
         """The edits of a stage."""
-        stage = chosen.tuning if split == "tuning" else chosen.evaluation
-        return EditSet(split, stage.edits, source, seed)
+        count = chosen.tuning.drawn if split == "tuning" else chosen.evaluation.edits
+        return EditSet(split, count, source, seed)
 
     def draw(self, settings: Settings, benchmark: str, edits: EditSet) -> None:
         """Draw a set of edits that takes long to draw, once for all models; does nothing where that is quick."""
@@ -240,16 +232,6 @@ class Task(ABC):
         """The files and folders that analysing these cells leaves in ``Layout.descriptors``."""
         return []
 
-    def row_code(self) -> Sequence[str | Path]:
-        """The files of code that decide about rows of edits, besides those of single edits."""
-        return ()
-
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""
         return None
-
-
-def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:
-    """What is asked of a cell's edits besides the target for the edited example itself."""
-    block = settings.benchmark(cell.benchmark).editor(cell.editor)
-    return {"views": block.views, "margin": block.margin}

@@ -191,11 +191,6 @@ def wrong_answer(model: nn.Module, inputs: Tensor) -> int:
     return int(copy.deepcopy(model).eval()(inputs).argmin())
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
 def _added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._registered, ADDED, ADDED_CLASS)
@@ -280,16 +275,6 @@ def passes(changing: str) -> int:
 def graphs(changing: str) -> bool:
     """Whether edits of ``changing`` are differentiable."""
     return changing in RULES
-
-
-@pytest.fixture
-def informed() -> type[Informed]:
-    return Informed
-
-
-@pytest.fixture
-def counting() -> type[CountingConstraint]:
-    return CountingConstraint
 
 
 def head_after_adam(

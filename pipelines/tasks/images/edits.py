@@ -30,7 +30,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell
 from pipelines.store.layout import Layout
 from pipelines.tasks.base import MISTAKES, EditSet
-from pipelines.tasks.images.benchmark import MistakesSettings
+from pipelines.tasks.images.settings import MistakesSettings
 
 
 def scorer(
