@@ -19,7 +19,7 @@ from benchmarks.scoring.scorer import shards
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.layout import KEYS, Layout, remove_others, write_csv
 from pipelines.store.provenance import timed
@@ -38,13 +38,13 @@ def analyse(
 ) -> None:
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
-    task, device = task_of(settings, benchmark), settings.torch_device()
+    task = task_of(settings, benchmark)
     cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
-    analysed = parallel_map(partial(task.analyse, settings), cells, settings.processes, device)
+    analysed = share_out(settings, partial(task.analyse, settings), cells)
     for name, start in task.analysis_tables.items():
         tables = [tables[name] for tables in analysed if tables is not None] or [pd.DataFrame(columns=start)]
         write_csv(layout.figure2 / f"{name}.csv", pd.concat(tables, ignore_index=True), digits=6)
-    curves = parallel_map(partial(_curve, settings), cells, settings.processes, device)
+    curves = share_out(settings, partial(_curve, settings), cells)
     columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)

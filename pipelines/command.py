@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from safetensors import SafetensorError
 
 from benchmarks.errors import InputError
 from editors import EditError
 from pipelines.config.params import PARAMS
+from pipelines.jobs.parallel_map import compute_reproducibly
 
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
@@ -36,7 +36,9 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
 
     @functools.wraps(stage)
     def careful(*arguments: object, **options: object) -> None:
-        _compute_reproducibly()
+        compute_reproducibly()
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers end, and temporary files
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             stage(*arguments, **options)
         except (InputError, EditError) as error:
@@ -51,17 +53,8 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
         except KeyboardInterrupt:
             typer.echo("interrupted; run the same command again to go on", err=True)
             raise typer.Exit(130) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     application.command()(careful)
     application()
-
-
-def _compute_reproducibly() -> None:
-    """On a GPU: the same sums in the same order each time, and in full float32. A CPU does so anyway."""
-    if not torch.cuda.is_available():
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False

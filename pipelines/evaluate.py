@@ -18,10 +18,10 @@ from benchmarks.errors import InputError
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run, read_tuned, unfinished
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
-from pipelines.store.provenance import made_here, timed
+from pipelines.store.provenance import git_commit, timed
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
 
@@ -39,7 +39,7 @@ def evaluate(
     settings, layout = load_settings(params), Layout(benchmark)
     block, task = settings.benchmark(benchmark), task_of(settings, benchmark)
     cells = cells_of_run(settings, benchmark, names, settings.edit_seeds)
-    made_here(settings.torch_device())  # looked up once, before there are workers
+    git_commit()  # looked up once, before there are workers
     for seed in settings.edit_seeds:
         task.draw(settings, benchmark, task.edit_set(block, "test", seed=seed))
     todo = [
@@ -51,7 +51,7 @@ def evaluate(
             lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
-    parallel_map(partial(_evaluate, settings), todo, settings.processes, settings.torch_device())
+    share_out(settings, partial(_evaluate, settings), todo)
     kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
         remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})

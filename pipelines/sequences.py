@@ -17,11 +17,11 @@ from pipelines import command
 from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
-from pipelines.store.provenance import made_here, timed
+from pipelines.store.provenance import git_commit, timed
 from pipelines.tasks import data_of, demand_of, description, identity, load_settings, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet
 
@@ -44,8 +44,8 @@ def sequences(
     todo = [row for row in rows if not is_made_of(row.result, row.identity, row.result.with_suffix(".csv"))]
     if len(todo) < len(rows):
         print(f"sequences {benchmark}: {len(rows) - len(todo)} of {len(rows)} unchanged", flush=True)
-    made_here(settings.torch_device())  # looked up once, before there are workers
-    parallel_map(partial(_run, settings), todo, settings.processes, settings.torch_device())
+    git_commit()  # looked up once, before there are workers
+    share_out(settings, partial(_run, settings), todo)
     names = {row.result.with_suffix(suffix).name for row in rows for suffix in (".json", ".csv")}
     remove_others(layout.sequences, names | {layout.similar.name})
     for shards in layout.unfinished("rows").glob("row-*"):

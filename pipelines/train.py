@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import ModelKey, models_of
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, TIMING, Layout, write_csv, write_json
@@ -44,11 +45,9 @@ def train(
     settings = load_settings(params)
     names = _with_sources(settings, benchmark, trainings or list(settings.benchmark(benchmark).trainings))
     _tell_what_is_no_longer_made(settings, benchmark)
-    # Threads of its own for each training are for those that run alone: they must not be forked from.
-    processes = settings.processes if settings.threads == 1 else 1
     for wave in _waves(settings, benchmark, names):
         keys = models_of(settings, benchmark, wave)
-        parallel_map(partial(_make, settings), keys, processes, settings.torch_device())
+        share_out(settings, partial(_make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -91,7 +90,9 @@ def _make(settings: Settings, key: ModelKey) -> None:
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
-    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(lambda *_: None)
+    # Nodes of a cluster must not all write into one database file; a server takes what they say.
+    seen = epochs and (settings.engine != "ray" or "MLFLOW_TRACKING_URI" in os.environ)
+    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if seen else nullcontext(lambda *_: None)
     with live as log:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:

@@ -19,7 +19,7 @@ from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs import search, trials, weakest
 from pipelines.jobs.cells import Cell, cells_of_run, unfinished
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
 from pipelines.jobs.trials import Asked
@@ -42,7 +42,7 @@ def tune(
     if any(settings.benchmark(benchmark).editor(name).trials for name in cells):
         task_of(settings, benchmark).draw(settings, benchmark, _edits(settings, benchmark))
     todo = unfinished("tune", cells, partial(_is_tuned, settings))
-    parallel_map(partial(_tune, settings), todo, settings.processes, settings.torch_device(), _keep_time)
+    share_out(settings, partial(_tune, settings), todo, _keep_time)
     for name, of_editor in cells.items():
         folder = layout.tuned(name)
         times = _read_times(folder)

@@ -56,7 +56,11 @@ def test_a_room_imports_rooms_before_it_only(room):
     assert found
     assert [(str(file), name) for file, name in found if name.split(".")[0] in later] == []
     if room == "editors":
-        assert {name.split(".")[0] for _, name in found} <= {"editors", "torch", *sys.stdlib_module_names}
+        solvers = {name for file, name in found if file.stem == "least_change" and name.startswith(("numpy", "scipy"))}
+        assert {name.split(".")[0] for _, name in found if name not in solvers} <= {
+            *("editors", "torch"),
+            *sys.stdlib_module_names,
+        }
 
 
 def test_packages_of_pipelines_import_downwards_only():
@@ -96,7 +100,7 @@ def test_files_that_dvc_reads_are_short_and_name_what_there_is():
     assert len((ROOT / "params.yaml").read_text().splitlines()) <= 80
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert list(stages) == ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"]
+    assert list(stages) == ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"]
     for name, stage in stages.items():
         assert re.fullmatch(rf"python -m pipelines\.{name} \$\{{item\.benchmark\}}", stage["cmd"])
         code = [path for path in stage["deps"] if "$" not in path]

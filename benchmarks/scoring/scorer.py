@@ -131,10 +131,10 @@ class Scorer(EditedPart):
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
         asked = [self._request(row) for row in rows]
-        _finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
+        finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
         began = time.perf_counter()
         edits = editor.edit_many(self.model, asked, layers=self.layers)
-        _finish(self._labels.device)
+        finish(self._labels.device)
         milliseconds = 1e3 * (time.perf_counter() - began) / len(rows)
         return [self._judged(row, edit) for row, edit in zip(rows, edits, strict=True)], milliseconds
 
@@ -288,7 +288,7 @@ def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Ten
     return torch.cat(copies)
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

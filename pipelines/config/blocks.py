@@ -179,6 +179,32 @@ class SequenceSettings(Strict):
     cells: list[CellNames] = Field(min_length=1)
 
 
+class JointSettings(Strict):
+    """Edits made together as one request, by each of ``cells``, with the hyperparameters that single edits have.
+
+    :ivar counts: how many are made together, each number in so many ``draws``; those that a model has not enough
+        mistakes for are left out.
+    :ivar sources: what is edited: ``mistakes`` of the model itself on the test split to their true labels, or test
+        examples to ``random`` ones.
+    :ivar in_a_row: of ``counts``, those whose edits are also made one after the other.
+    :ivar max_steps: most gradient steps of a request; None for as many as for a single edit.
+    """
+
+    counts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    draws: int = Field(default=5, ge=1)
+    sources: list[Literal["mistakes", "random"]] = Field(default=["mistakes", "random"], min_length=1)
+    in_a_row: list[int] = Field(default_factory=list)
+    max_steps: int | None = Field(default=None, ge=1)
+    cells: list[CellNames] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _some(self) -> JointSettings:
+        for count in self.in_a_row:
+            if count not in self.counts:
+                raise InputError(f"in_a_row: {count} is none of counts, {', '.join(map(str, self.counts))}")
+        return self
+
+
 class Benchmark(Strict):
     """Everything about one benchmark; each task has a class of its own that says more of data, models and trainings.
 
@@ -195,6 +221,7 @@ class Benchmark(Strict):
     evaluation: EvaluationSettings
     analysis: AnalysisSettings = AnalysisSettings()
     sequences: SequenceSettings | None = None
+    joint: JointSettings | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Benchmark:
@@ -216,6 +243,7 @@ class Benchmark(Strict):
         """The cells that other stages than tuning and evaluation name, each with the path of the list it is in."""
         yield from (("analysis.cells", names) for names in self.analysis.cells)
         yield from (("sequences.cells", names) for names in (self.sequences.cells if self.sequences else ()))
+        yield from (("joint.cells", names) for names in (self.joint.cells if self.joint else ()))
 
     def sources_of(self, training: str) -> tuple[str, ...]:
         """The trainings whose models one needs.

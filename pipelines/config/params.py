@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -36,7 +36,12 @@ class Settings(Strict):
     :ivar training_seeds: every training is repeated with each; tables show the first, and the spread over all.
     :ivar edit_seeds: every evaluation is repeated with the edits that each of them draws, likewise.
     :ivar threads: of a training on a CPU.
-    :ivar processes: that share out tuning and evaluation on a CPU.
+    :ivar engine: what shares work out: ``here`` this process alone, ``cores`` of this machine, ``gpus`` of this
+        machine, ``ray`` a cluster. None of them changes a result.
+    :ivar processes: that share out work on a CPU; ``auto`` becomes the number of cores.
+    :ivar gpu_share: of a GPU that each process takes; at 0.25, four of them share one.
+    :ivar ray_address: of a Ray cluster: ``auto``, ``ray://…`` or ``host:port``; None starts one on this machine.
+    :ivar mixed_hardware: whether nodes of a cluster may have different processors, which changes last digits.
     :ivar cache_gib: most memory of each process for activations that it keeps while it scores edits, in GiB.
     :ivar compile: whether steps of edits that follow a gradient are compiled.
     """
@@ -47,13 +52,24 @@ class Settings(Strict):
     edit_seeds: list[Seed] = Field(min_length=1)
     device: str
     threads: int = Field(ge=1)
+    engine: Literal["here", "cores", "gpus", "ray"] = "cores"
     processes: int = Field(ge=1)
+    gpu_share: float = Field(default=1.0, gt=0, le=1)
+    ray_address: str | None = Field(default=None, min_length=1)
+    mixed_hardware: bool = False
     cache_gib: float = Field(ge=0, allow_inf_nan=False)
     compile: bool = False
 
     _folder: Path = PrivateAttr(default=CONFIGS)
     _kinds: Mapping[str, type[Benchmark]] = PrivateAttr(default_factory=dict)
     _read: dict[str, Benchmark] = PrivateAttr(default_factory=dict)
+
+    @field_validator("processes", mode="before")
+    @classmethod
+    def _as_many_as_cores(cls, given: Any) -> Any:
+        if isinstance(given, str) and given != "auto":
+            raise ValueError(f"must be auto or a number, not {given!r}")
+        return _cores() if given == "auto" else given
 
     @model_validator(mode="after")
     def _listed_once(self) -> Settings:
@@ -124,6 +140,11 @@ def load(path: str | os.PathLike[str], kinds: Mapping[str, type[Benchmark]]) -> 
     for name in settings.run:
         settings.benchmark(name)
     return settings
+
+
+def _cores() -> int:
+    """Those that this process may use, which on a shared machine are not all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_of(name: str, where: str) -> torch.device:

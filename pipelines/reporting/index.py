@@ -30,6 +30,7 @@ _PICTURES = {
     "generality-drawdown": "Drawdown against generality: how much an edit breaks, and how far it reaches",
     "curves": "Drawdown against success over the learning rate",
     "sequences": "Many edits in a row: error, and share of the edits that are in force",
+    "joint": "Many edits together: how many hold, and what the other images pay",
 }
 """Figures of every kind of task, before those of its tables."""
 _FILES = (
@@ -41,6 +42,8 @@ _FILES = (
     ("Drawdown against success over the learning rate", ("figures/curves.png",), "curves.csv"),
     ("Edits in a row", ("sequences.md", "figures/sequences.png"), "sequences.csv"),
     ("One record per edit in a row", (), "sequences/"),
+    ("Edits made together", ("joint.md", "figures/joint.png"), "joint.csv"),
+    ("One record per request of many edits", (), "joint/"),
     ("Similar images", ("similar.md",), "similar.csv"),
     ("Figures, one per study and table", ("figures/",), ""),
     ("Chosen hyperparameters and all trials", (), "tuned/"),

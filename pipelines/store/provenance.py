@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.errors import InputError
 from pipelines.store.layout import Layout, write_json
+from pipelines.store.locks import one_at_a_time
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
@@ -79,7 +80,8 @@ def surroundings() -> dict[str, Any]:
 
 
 def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _Stage]:
-    """A decorator for a stage: its wall time and surroundings are written down if it made at least one of its results.
+    """A decorator for a stage: it is run once at a time for each benchmark, and its wall time and surroundings are
+    written down if it made at least one of its results.
 
     A stage that finds everything unchanged leaves those of the run that made it; so does one that fails.
 
@@ -90,14 +92,15 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
         @functools.wraps(stage)
         def measured(benchmark: str, *arguments: Any, **options: Any) -> None:
             layout = Layout(benchmark)
-            before, began = _stamps(results(layout)), time.perf_counter()
-            stage(benchmark, *arguments, **options)
-            after = _stamps(results(layout))
-            made = sum(before.get(path) != stamp for path, stamp in after.items())
-            if made:
-                spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
-                known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
-                write_json(layout.stages, known)
+            with one_at_a_time(layout, stage.__name__):
+                before, began = _stamps(results(layout)), time.perf_counter()
+                stage(benchmark, *arguments, **options)
+                after = _stamps(results(layout))
+                made = sum(before.get(path) != stamp for path, stamp in after.items())
+                if made:
+                    spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
+                    known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
+                    write_json(layout.stages, known)
 
         return measured
 

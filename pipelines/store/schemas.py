@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from benchmarks.errors import InputError
-from pipelines.store.csv_files import KEYS
+from pipelines.store.layout import KEYS
 
 FINGERPRINTED = False  # decides no number
 

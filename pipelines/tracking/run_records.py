@@ -21,8 +21,16 @@ from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
-_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "sequences", "similar", "examples"]
-_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences"]
+_PAGES = [
+    *(f"table{number}" for number in range(1, 7)),
+    "leaderboard",
+    "claims",
+    "sequences",
+    "joint",
+    "similar",
+    "examples",
+]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences", "joint"]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:

@@ -22,7 +22,7 @@ from benchmarks.scoring.scorer import Scorer
 from editors.constraints import predicts
 
 TESTS = Path(__file__).parents[1]
-OF_THE_HEAD = ("grace", "rank_one")
+OF_THE_HEAD = ("grace", "minimal_repair", "rank_one")
 
 
 @pytest.fixture

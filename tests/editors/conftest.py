@@ -62,8 +62,8 @@ PASSES = {"rehearsal": 2, "retrain": 2}
 # Editors whose edits change no weights; their own tests hold them to what remains of the contract. An editor that is
 # not named here or below is held to all of it.
 ANSWERING = ("condition_vector", "flip_labels", "grace", "lookup_cache")
-# This one changes no layer but the last.
-CLOSED_FORM = ("rank_one",)
+# These change no layer but the last.
+CLOSED_FORM = ("minimal_repair", "rank_one")
 NAMES = [*editors.available(), ADDED]
 CHANGING = [name for name in NAMES if name not in (*ANSWERING, *CLOSED_FORM)]
 # Editors that search after their last step: not differentiable, and they evaluate the constraint more often.

@@ -83,7 +83,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
     assert ran == [
-        f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+        f"{stage}@digits"
+        for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report")
     ]
     return copy
 

@@ -156,9 +156,9 @@ class Project:
         return load_file(self.folder / "models/digits" / training / "model.safetensors")
 
     def files(self, below: str) -> dict[str, bytes]:
-        """Every file below a folder with its content, those that hold wall times left out."""
+        """Every file below a folder with its content, locks and those that hold wall times left out."""
         paths = [path for path in sorted((self.folder / below).rglob("*")) if path.is_file()]
-        timed = [path for path in paths if "timing" in path.name or path.name == "stages.json"]
+        timed = [path for path in paths if "timing" in path.name or path.name == "stages.json" or ".lock" in path.name]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths if path not in timed}
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -92,6 +93,43 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         axes.set_ylim(0, min(102, 1.05 * axes.dataLim.y1) or 1.0)
         axes.xaxis.get_major_locator().set_params(integer=True)
     keys = style.curve_keys(models, **thick)
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
+    return figure
+
+
+@style.styled
+def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mapping[str, str]) -> Figure:
+    """A curve per training, editor and part against the number of edits made together, a column of panels per source.
+
+    ``frame`` has the columns ``training, editor, layers, source, count, manner`` and those of ``rows_of`` with
+    ``…_std``. Pale dotted curves are the same edits one after the other.
+
+    :param sources: what is edited, with a title for each; ``rows_of`` the columns drawn, with the labels of their axes.
+    :raises ValueError: when there are no rows or a column is missing.
+    """
+    require(frame, [*KEYS, "source", "count", "manner", *rows_of], "joint edits")
+    models, there = frame[KEYS].drop_duplicates(), [source for source in sources if (frame["source"] == source).any()]
+    figure = style.new_figure(height=4.8 + _ROW * min(-(-len(models) // 2), 6))
+    grid = figure.subplots(len(rows_of), len(there), squeeze=False, sharex="col")
+    looks = style.curve_looks(models)
+    for column, source in enumerate(there):
+        for (_, model), look in zip(models.iterrows(), looks, strict=True):
+            of_model = frame[(frame[KEYS] == model).all(axis=1) & (frame["source"] == source)].sort_values("count")
+            for manner, more in (("in_a_row", {"linestyle": ":", "alpha": 0.55}), ("jointly", {})):
+                chosen = of_model[of_model["manner"] == manner]
+                for axes, name in zip(grid[:, column], rows_of, strict=True):
+                    axes.plot(chosen["count"], chosen[name], **{"markersize": 5, "linewidth": 1.8, **look, **more})
+        grid[0, column].set_title(f"{sources[source][0].upper()}{sources[source][1:]}", fontsize=10)
+        grid[-1, column].set_xlabel("Edits")
+        counts = sorted(frame.loc[frame["source"] == source, "count"].unique())
+        grid[-1, column].set_xscale("log")
+        grid[-1, column].set_xticks(counts, [f"{count}" for count in counts], minor=False)
+        grid[-1, column].xaxis.set_minor_locator(NullLocator())
+    for axes, label in zip(grid[:, 0], rows_of.values(), strict=True):
+        axes.set_ylabel(label)
+    keys = style.curve_keys(models, markersize=5)
+    if (frame["manner"] == "in_a_row").any():
+        keys.append(Line2D([], [], color=style.SOFT, linestyle=":", label="pale: one after the other"))
     figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
     return figure
 

@@ -59,6 +59,7 @@ _EDITORS = {
     "covariance": Look("Covariance", "#B2182B", "o"),
     "fisher": Look("Natural gradient", "#5E3C99", "s"),
     "rank_one": Look("Rank one", "#1B7837", "D"),
+    "minimal_repair": Look("Minimal repair", "#762A83", "s"),
     "grace": Look("GRACE", "#C2A500", "^"),
     "rehearsal": Look("Rehearsal", "#80CDC1", "v"),
     "interpolate": Look("Interpolation", "#F4A582", ">"),

@@ -17,7 +17,7 @@ from benchmarks.scoring.requests import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import fingerprint, is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
@@ -36,10 +36,9 @@ def measure(settings: Settings, benchmark: str) -> None:
     cells = tuned_cells(settings, benchmark, "similar", asked.cells) if asked else []
     files = [layout.similar / f"{cell.full_name}.json" for cell in cells]
     if cells:
-        device = settings.torch_device()
-        (found,) = parallel_map(partial(_neighbours, settings), [benchmark], settings.processes, device)
+        (found,) = share_out(settings, partial(_neighbours, settings), [benchmark])
         todo = [cell for cell, file in zip(cells, files, strict=True) if not _is_done(settings, cell, found, file)]
-        parallel_map(partial(_measure_cell, settings, found), todo, settings.processes, device)
+        share_out(settings, partial(_measure_cell, settings, found), todo)
     wanted = {file.with_suffix(suffix).name for file in files for suffix in (".json", ".csv")} | {_NEIGHBOURS}
     if cells:
         remove_others(layout.similar, wanted)
