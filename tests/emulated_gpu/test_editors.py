@@ -20,6 +20,10 @@ NAMES = [name for name in editors.available() if name not in ("condition_vector"
 DESCENDING = [name for name in NAMES if isinstance(editors.build(name), editors.DescentEditor)]
 LAYERS = {"rank_one": "head", "grace": "head"}
 STEPS = 4
+SHORT = {name: {"longest": 1e-3} for name in ("polyak", "covariance", "fisher")}
+"""Steps so short that none is the last, of editors that go as far as the constraint asks for."""
+AT_FIRST = {"fisher": 1}
+"""Waits before the first step, of editors that look whether their statistics are of any use."""
 
 
 class Case:
@@ -34,7 +38,8 @@ class Case:
         with torch.no_grad():
             prefix, self.model = split(fold(copy.deepcopy(network).to(device), self.layers), self.layers)
         self.inputs = activations(prefix, images.to(device))
-        self.wrong = network(images).argmin(dim=1).tolist()
+        ranked = network(images).argsort(dim=1, descending=True)
+        self.wrong = [int(ranked[row, 1 + row % 9]) for row in range(len(images))]  # some are near, some far off
         self._training, self._labels = activations(prefix, training.to(device)), labels.to(device)
 
     def editor(self, name: str, **values: object) -> editors.Editor:
@@ -75,13 +80,13 @@ def test_edits_are_those_of_a_cpu(name, network, case):
 @pytest.mark.parametrize("name", DESCENDING)
 def test_a_step_of_an_edit_waits_once(name, differentiable, case, counting):
     one = case(name)
-    editor, (request,) = one.editor(name, max_steps=STEPS), one.requests(1, margin=1e3)
+    editor, (request,) = one.editor(name, max_steps=STEPS, **SHORT.get(name, {})), one.requests(1, margin=1e3)
     run = partial(editor.edit, one.model, *request, layers=one.layers, differentiable=differentiable)
     run()
     with counting() as found:
         edit = run()
     assert edit.steps == STEPS
-    assert found.counts.synchronised == STEPS + 1, found.places
+    assert found.counts.synchronised == AT_FIRST.get(name, 0) + STEPS + 1, found.places
     assert found.counts.undetermined == {}
 
 
@@ -89,14 +94,14 @@ def test_a_step_of_an_edit_waits_once(name, differentiable, case, counting):
 @pytest.mark.parametrize("name", DESCENDING)
 def test_a_step_of_many_edits_waits_once_and_launches_as_much_as_that_of_few(name, case, counting):
     one, counts = case(name), []
-    editor = one.editor(name, max_steps=STEPS)
+    editor = one.editor(name, max_steps=STEPS, **SHORT.get(name, {}))
     for many in (5, 15):
         requests = one.requests(many, margin=1e3)
         editor.edit_many(one.model, requests, one.layers)
         with counting() as found:
             edits = editor.edit_many(one.model, requests, one.layers)
         assert {edit.steps for edit in edits} == {STEPS}
-        assert found.counts.synchronised == STEPS + 1, found.places
+        assert found.counts.synchronised == AT_FIRST.get(name, 0) + STEPS + 1, found.places
         # Beside them each edit's result is copied out of the batch.
         counts.append((found.counts.launched - many * (len(edits[0].parameters) + 1)) / STEPS)
     if name not in ("rehearsal", "retrain"):  # whose training batches go through the network 16 edits at a time
@@ -105,7 +110,7 @@ def test_a_step_of_many_edits_waits_once_and_launches_as_much_as_that_of_few(nam
 
 def test_edits_that_leave_a_batch_cost_no_wait(case, counting):
     one = case("rmsprop")
-    editor = one.editor("rmsprop", lr=3e-4, max_steps=10)
+    editor = one.editor("rmsprop", lr=1e-2, max_steps=10)
     requests = one.requests(15)
     editor.edit_many(one.model, requests, one.layers)
     with counting() as found:
