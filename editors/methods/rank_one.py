@@ -63,9 +63,11 @@ class RankOne(AnswerEditor):
         margin = constraint.margin + _SLACK * torch.finfo(outputs.dtype).eps * float(outputs.abs().max())
         weight, steps = layer.joined(), 0
         while loss > 0 and steps < self.max_steps:
-            shifts = torch.stack([lift(one, label, margin) for one, label in zip(outputs, labels, strict=True)])
-            worst = shifts.square().sum(dim=1).argmax()
-            weight, steps = weight + shifts[worst].outer(keys[worst]), steps + 1
+            # On the CPU: sums of floating-point numbers so far come in any order on a GPU.
+            pairs = zip(outputs.cpu(), labels.cpu(), strict=True)
+            shifts = torch.stack([lift(one, label, margin) for one, label in pairs])
+            worst = int(shifts.square().sum(dim=1).argmax())
+            weight, steps = weight + shifts[worst].to(weight.device).outer(keys[worst]), steps + 1
             outputs = F.linear(reaching, weight)
             loss = constraint(outputs)
         return EditResult(model, layer.named(weight), holds(loss), steps, loss)

@@ -99,3 +99,10 @@ def test_what_it_cannot_do_is_said_in_one_sentence(model: nn.Module, mistake: Te
         editor.edit(model, mistake, predicts(7))
     with pytest.raises(EditError, match="is nan before the first step"):
         editor.edit(model, mistake * torch.nan, predicts(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_half_precision_have_caches(dtype: torch.dtype, model: nn.Module, mistake: Tensor) -> None:
+    edit = editors.build("lookup_cache", epsilon=0.1).edit(model.to(dtype), mistake.to(dtype), predicts(2))
+    assert edit.succeeded
+    assert edit.predict(torch.cat([mistake, mistake + 2]).to(dtype)).argmax(dim=1).tolist() == [2, 1]
