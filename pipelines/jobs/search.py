@@ -100,8 +100,7 @@ def try_edits(
         tried += len(edits)
         failed += sum(not edit.succeeded for edit in edits)
         if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
-            records = [scorer.record(row, edit, generality=False) for row, edit in zip(rows, edits, strict=True)]
-            frame = pd.DataFrame([asdict(record) for record in records])
+            frame = pd.DataFrame(map(asdict, scorer.records(rows, edits, generality=False)))
             drawdowns += measures.per_edit(measures.drawdown, frame).tolist()
         if failed > allowed:
             break
@@ -205,10 +204,7 @@ def rescored(scorer: Any, editor: editors.Editor, measures: Measures) -> float:
     records = []
     for rows in shards(len(scorer.requests), _SHARD):
         edits = scorer.edit(editor, rows)[0]
-        records += [
-            asdict(scorer.record(row, edit, generality=False, every=True))
-            for row, edit in zip(rows, edits, strict=True)
-        ]
+        records += map(asdict, scorer.records(rows, edits, generality=False, every=True))
     return float(measures.per_edit(measures.drawdown, pd.DataFrame(records)).mean())
 
 

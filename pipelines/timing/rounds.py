@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.metrics import CONFIDENCE, Estimate
+from editors.devices import finish
 
 _RESAMPLES = 2000
 
@@ -46,16 +47,11 @@ def in_turns(ways: Mapping[str, Callable[[], object]], turns: int, device: torch
 def timed(way: Callable[[], object], device: torch.device) -> tuple[float, object]:
     """Seconds (CPU time, or wall time on a GPU) and what came out."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
-    _finish(device)
+    finish(device)
     began = clock()
     outcome = way()
-    _finish(device)
+    finish(device)
     return clock() - began, outcome
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Estimate:
