@@ -18,6 +18,7 @@ from benchmarks.errors import InputError
 from benchmarks.networks.model_split import activations
 from benchmarks.networks.raw_images import Front
 from benchmarks.seeds import generator, seed
+from editors.devices import sent
 
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
@@ -83,10 +84,11 @@ class ImageBatches(Source):
         """A pass through the images, whose order and augmentation follow from ``axes``."""
         source = generator(*axes, "batches")
         # Of equal size, up to one image: a single image left over has no batch statistics.
-        batches = torch.randperm(len(self._images), generator=source).tensor_split(self.steps(plan))
+        order = sent(torch.randperm(len(self._images), generator=source), self._images.labels.device)
+        batches = order.tensor_split(self.steps(plan))
 
         def draw(number: int) -> Step:
-            batch = self._images.select(batches[number].to(self._images.labels.device))
+            batch = self._images.select(batches[number])
             inputs = self._dataset.inputs(self._dataset.augmentation.apply(batch.images, source))
             if plan.cutout is not None:
                 inputs = cut_out(inputs, plan.cutout, source)
@@ -119,7 +121,7 @@ def cut_out(inputs: Tensor, side: int, source: torch.Generator) -> Tensor:
         raise InputError(f"cutout must be at most {min(height, width)}, the side of the images, not {side}")
     covered = []
     for length in (height, width):
-        first = torch.randint(length - side + 1, (len(inputs), 1), generator=source).to(inputs.device)
+        first = sent(torch.randint(length - side + 1, (len(inputs), 1), generator=source), inputs.device)
         places = torch.arange(length, device=inputs.device)
         covered.append((places >= first) & (places < first + side))
     rows, columns = covered

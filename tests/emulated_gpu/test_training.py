@@ -74,8 +74,9 @@ def test_a_training_ends_as_on_a_cpu(name, run):
 
 
 @pytest.mark.usefixtures("strict")
-@pytest.mark.parametrize("mixed_precision", [False, True])
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("name", "mixed_precision"), [("plain", True), ("distilled", False), ("editable", True), ("cnp", False)]
+)
 def test_a_training_that_is_killed_ends_with_the_same_bytes(name, mixed_precision, run, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpointing, "_SAVED_EVERY", 0.0)
     whole = run(name, mixed_precision=mixed_precision)
