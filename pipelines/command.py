@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from safetensors import SafetensorError
 
 from benchmarks.errors import InputError
 from editors import EditError
 from pipelines.config.params import PARAMS
+from pipelines.jobs.reproducible import compute_reproducibly
 
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
@@ -36,7 +35,7 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
 
     @functools.wraps(stage)
     def careful(*arguments: object, **options: object) -> None:
-        _compute_reproducibly()
+        compute_reproducibly()
         try:
             stage(*arguments, **options)
         except (InputError, EditError) as error:
@@ -54,14 +53,3 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
 
     application.command()(careful)
     application()
-
-
-def _compute_reproducibly() -> None:
-    """On a GPU: the same sums in the same order each time, and in full float32. A CPU does so anyway."""
-    if not torch.cuda.is_available():
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False

@@ -15,6 +15,7 @@ import torch
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from editors.compiling import CompilationError
+from pipelines.jobs.reproducible import compute_reproducibly
 from pipelines.reporting.figures.saving import save
 from pipelines.store.provenance import git_commit, machine, slug
 from pipelines.timing import page
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="LOOP", help=f"names or globs of {list(loops())}")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as wherever a number is reported
+    compute_reproducibly()  # as wherever a number is reported
     try:
         measure(given.only, Conditions(_device(given.device), _turns(given.turns)))
     except InputError as error:
