@@ -25,14 +25,13 @@ from pipelines.jobs.parallel_map import parallel_map
 from pipelines.jobs.progress import Progress
 from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
-from pipelines.store.layout import HISTORY, TIMING, Layout
+from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tasks.scoring import data_fingerprint, data_of
 from pipelines.tracking.sync import live_training
 
-_ORIGIN = "made.json"
 """Where the model was made; not part of its description, which is the same wherever it is made."""
 
 
@@ -133,7 +132,7 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
     _write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
-    _write_json(key.described / _ORIGIN, where)
+    _write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):
             write_csv(key.described / name, content, digits=6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -55,8 +56,17 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
         published_training=told.published_training(settings, cell.benchmark, cell.training),
         learned=learned,
         edited="mistakes" if kind else told.edited,
-        notes=tuple(filter(None, [told.note(settings, cell)])),
+        notes=tuple(filter(None, [_trained_elsewhere(cell, description), told.note(settings, cell)])),
     )
+
+
+def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
+    """On which machine the cell's model was trained, if another one edited it and both were written down."""
+    try:
+        trained = str(json.loads((cell.model.described / layout.ORIGIN).read_text())["machine"])
+        return f"trained on {trained}" if trained != description["made"]["machine"] else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _records(path: Path, measures: Measures) -> pd.DataFrame:

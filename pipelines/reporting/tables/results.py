@@ -111,6 +111,12 @@ def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
     return dict(sorted((made, count) for made, count in counts.items() if made != counts.most_common(1)[0][0]))
 
 
+def machine_of(results: Sequence[CellResult]) -> str | None:
+    """The machine that made most of the results; None if that was not written down."""
+    counts = Counter(result.description["made"]["machine"] for result in results if result.made)
+    return counts.most_common(1)[0][0] if counts else None
+
+
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:
     """The rows of results, in their order: names, chosen hyperparameters, metrics with intervals, ``note``."""
     frame = pd.DataFrame([dict(result.row) for result in results])

@@ -79,6 +79,12 @@ def test_a_section_says_what_was_found_and_what_made_it(tmp_path):
     assert "Table 1" not in text
 
 
+def test_what_edited_is_named_not_what_is_there_now(tmp_path):
+    hardware = RUN["hardware"] | {"gpu": "NVIDIA H200"}
+    report(tmp_path, "mine", machine="AMD EPYC, 2 cores", hardware=hardware)
+    assert "Made on AMD EPYC, 2 cores at commit" in index(tmp_path)
+
+
 def test_the_main_table_shows_measured_rows_with_interval_note_and_published_value(tmp_path):
     missing = TABLE.iloc[:1].assign(training="cnp", drawdown=None, test_error=None, success_rate=None)
     report(tmp_path, "mine", table3=pd.concat([TABLE, missing]))
