@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -70,6 +71,11 @@ def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def file_part(name: str) -> str:
+    """A name as a part of the names of files: what they may not hold becomes ``_``."""
+    return re.sub(r"[^\w.@-]", "_", name)
 
 
 def _beside(path: Path) -> Path:

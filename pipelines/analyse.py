@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict, astuple
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
+import editors
+from benchmarks.files import write_atomically
+from benchmarks.metrics import Measures
+from benchmarks.scoring.scorer import shards
 from pipelines import command
-from pipelines.jobs.cells import tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
-from pipelines.store.csv_files import remove_others, write_csv
-from pipelines.store.layout import Layout
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import Cell, read_tuned, tuned_cells
+from pipelines.jobs.engine import share_out
+from pipelines.jobs.progress import Progress
+from pipelines.store.layout import KEYS, Layout, remove_others, write_csv
 from pipelines.store.provenance import timed
-from pipelines.tasks import load_settings, task_of
-from pipelines.tasks.curves import columns, curve, folder_of
+from pipelines.tasks import edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
+
+FACTORS = (0.4, 0.63, 0.8, 1.0, 1.25, 1.6, 2.5)
+"""By which the tuned learning rate is multiplied."""
+STRENGTH = "lr"
+_ENDS = ("", "_low", "_high")
 
 
 @timed(lambda layout: [*layout.descriptors.glob("*.safetensors"), *layout.descriptors.glob("*.curve/*.json")])
@@ -26,20 +38,82 @@ def analyse(
 ) -> None:
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
-    task, device = task_of(settings, benchmark), settings.torch_device()
+    task = task_of(settings, benchmark)
     cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
-    analysed = parallel_map(partial(task.analyse, settings), cells, settings.processes, device)
+    analysed = share_out(settings, partial(task.analyse, settings), cells)
     for name, start in task.analysis_tables.items():
         tables = [tables[name] for tables in analysed if tables is not None] or [pd.DataFrame(columns=start)]
         write_csv(layout.figure2 / f"{name}.csv", pd.concat(tables, ignore_index=True), digits=6)
-    curves = parallel_map(partial(curve, settings), cells, settings.processes, device)
-    drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns(task.measures))]
+    curves = share_out(settings, partial(_curve, settings), cells)
+    columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
+    drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
-    wanted = {path.name for path in (*task.analysed(cells), *map(folder_of, cells))}
-    remove_others(layout.descriptors, wanted)
-    shutil.rmtree(layout.unfinished_descriptors, ignore_errors=True)
+    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, cells))})
+    shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
     if not cells:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
+
+
+def _folder_of(cell: Cell) -> Path:
+    """A file for each factor."""
+    return cell.layout.descriptors / f"{cell.full_name}.curve"
+
+
+def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
+    """Drawdown against success: the evaluated edits once more for each of ``FACTORS``, so that two models can be
+    compared at every success rate. Each is kept as a file of its own and made again only if something changed.
+
+    :returns: one row per factor: the cell's names, ``factor, lr, edits`` and the drawdown, ``success_rate, num_steps,
+        generality``, each with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+    """
+    tuned = read_tuned(cell)
+    if STRENGTH not in tuned["hyperparameters"]:
+        return pd.DataFrame()
+    chosen, task = settings.benchmark(cell.benchmark).evaluation, task_of(settings, cell.benchmark)
+    edits = edits_of(settings, cell, "test")
+    decides = [chosen.model_dump(exclude={"shard"}), asdict(edits), tuned["hyperparameters"], tuned["max_steps"]]
+    found = identity(settings, cell, [*decides, *task.edits_from(settings, cell, edits)], __file__)
+    progress = Progress(f"curve {cell}", len(FACTORS), "learning rates")
+    scorer, rows = None, []
+    for factor in FACTORS:
+        path = _folder_of(cell) / f"{factor:g}.json"
+        row = _read(path, found)
+        if row is not None:
+            progress.resume(1)
+        else:
+            scorer = scorer or scorer_of(settings, cell, edits, chosen.control_size)
+            values = tuned["hyperparameters"] | {STRENGTH: factor * tuned["hyperparameters"][STRENGTH]}
+            editor = tuned_editor(settings, cell, scorer, tuned | {"hyperparameters": values})
+            row = {"factor": factor, STRENGTH: values[STRENGTH]}
+            row |= _row(scorer, editor, task.measures, chosen.shard)
+            write_atomically(path, json.dumps({"fingerprint": found, "row": row}) + "\n")
+            progress.advance()
+        rows.append(row)
+    progress.finish(f"{len(FACTORS)} learning rates")
+    return pd.DataFrame({**cell.names, **pd.DataFrame(rows)})
+
+
+def _read(path: Path, wanted: str) -> dict[str, float] | None:
+    try:
+        kept = json.loads(path.read_text())
+        return kept["row"] if kept["fingerprint"] == wanted else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) -> dict[str, float]:
+    records = []
+    for rows in shards(len(scorer.requests), shard):
+        edits, _ = scorer.edit(editor, rows)
+        records += map(asdict, scorer.records(rows, edits))
+    frame = pd.DataFrame(records)
+    summary = measures.summarise(frame)
+    ends = {
+        f"{name}{end}": value
+        for name in (measures.drawdown, "success_rate", "num_steps", "generality")
+        for end, value in zip(_ENDS, astuple(summary[name]), strict=True)
+    }
+    return {"edits": len(frame), **ends}
 
 
 if __name__ == "__main__":

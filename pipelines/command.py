@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from benchmarks.errors import InputError
 from editors import EditError
 from pipelines.config.params import PARAMS
-from pipelines.jobs.reproducible import compute_reproducibly
+from pipelines.jobs.parallel_map import compute_reproducibly
 
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
@@ -36,6 +37,8 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
     @functools.wraps(stage)
     def careful(*arguments: object, **options: object) -> None:
         compute_reproducibly()
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers end, and temporary files
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             stage(*arguments, **options)
         except (InputError, EditError) as error:
@@ -50,6 +53,8 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
         except KeyboardInterrupt:
             typer.echo("interrupted; run the same command again to go on", err=True)
             raise typer.Exit(130) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     application.command()(careful)
     application()

@@ -15,19 +15,15 @@ import typer
 
 import editors
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run, read_tuned, unfinished
-from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others
-from pipelines.store.layout import EDITOR, LEARNED, Layout
-from pipelines.store.provenance import made_here, timed
-from pipelines.tasks import load_settings, task_of
+from pipelines.jobs.cells import Cell, cells_of_run, read_tuned, unfinished
+from pipelines.jobs.engine import share_out
+from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
+from pipelines.store.provenance import git_commit, timed
+from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
-from pipelines.tasks.scoring import data_fingerprint, identity, informed, scorer_of
 
 _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
@@ -43,7 +39,7 @@ def evaluate(
     settings, layout = load_settings(params), Layout(benchmark)
     block, task = settings.benchmark(benchmark), task_of(settings, benchmark)
     cells = cells_of_run(settings, benchmark, names, settings.edit_seeds)
-    made_here(settings.torch_device())  # looked up once, before there are workers
+    git_commit()  # looked up once, before there are workers
     for seed in settings.edit_seeds:
         task.draw(settings, benchmark, task.edit_set(block, "test", seed=seed))
     todo = [
@@ -55,11 +51,11 @@ def evaluate(
             lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
-    parallel_map(partial(_evaluate, settings), todo, settings.processes, settings.torch_device())
+    share_out(settings, partial(_evaluate, settings), todo)
     kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
         remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})
-        shutil.rmtree(layout.shards(name), ignore_errors=True)
+        shutil.rmtree(layout.unfinished("shards", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "edits", set(cells))
 
@@ -89,14 +85,11 @@ class _Asked:
 
     @classmethod
     def of(cls, settings: Settings, cell: Cell, source: str) -> _Asked:
-        block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
+        block, edits = settings.benchmark(cell.benchmark), edits_of(settings, cell, "test", source)
         tuned, learned = read_tuned(cell), _read_learned(cell) if source == RANDOM else None
-        asked = task.edit_set(block, "test", source, cell.edit_seed)
-        edits = EditSet(
-            asked.split, min(asked.count, block.editor(cell.editor).max_edits or asked.count), source, asked.seed
-        )
         decides = [block.evaluation.model_dump(exclude={"shard"}), asdict(edits), tuned["hyperparameters"]]
-        decides += [tuned["max_steps"], learned, *task.edits_from(settings, cell, edits)]
+        decides += [tuned["max_steps"], learned]
+        decides += task_of(settings, cell.benchmark).edits_from(settings, cell, edits)
         return cls(cell, edits, tuned, learned, identity(settings, cell, decides))
 
 
@@ -104,35 +97,31 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     """Evaluate one cell, shard by shard."""
     cell, source = piece
     chosen, asked = settings.benchmark(cell.benchmark).evaluation, _Asked.of(settings, cell, source)
+    task = task_of(settings, cell.benchmark)
     tuned, learned, result = asked.tuned, asked.learned, asked.result
     what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
     progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
     scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
-    folder = cell.layout.shards(cell.editor) / f"{cell.file}-{asked.identity[:12]}-{chosen.shard}"
+    folder = cell.layout.unfinished("shards", cell.editor, f"{cell.file}-{asked.identity[:12]}-{chosen.shard}")
 
     def records_with(values: Mapping[str, Any], folder: Path) -> pd.DataFrame:
-        editor = settings.build(cell.benchmark, cell.editor, **values["hyperparameters"], max_steps=values["max_steps"])
-        editor, count = informed(settings, cell, scorer, editor), len(scorer.requests)
-        return in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress)
+        editor, count = tuned_editor(settings, cell, scorer, values), len(scorer.requests)
+        found = in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress)
+        if not task.measures.misleads(found):
+            return found
+        whole = Progress(f"{what}: again, on all {scorer.examples} control examples", count, "edits")
+        return in_shards(folder / "whole", count, chosen.shard, lambda rows: _shard(scorer, editor, rows, True), whole)
 
     records = records_with(tuned, folder)
     timing = records[["edit", "milliseconds"]]
     records = records.drop(columns="milliseconds").assign(**scorer.columns())
-    description = {
-        "benchmark": cell.benchmark,
-        **cell.names,
-        "hyperparameters": tuned["hyperparameters"],
-        "max_steps": tuned["max_steps"],
+    told = {
         "learned": learned["hyperparameters"] if learned else None,
         **{name: tuned[name] for name in _OF_TUNING},
         "edits": len(records),
         **scorer.described(),
-        "dataset": data_fingerprint(settings, cell.benchmark),
-        "protocol": PROTOCOL,
-        "made": made_here(settings.torch_device()),
-        "fingerprint": asked.identity,
     }
-    task_of(settings, cell.benchmark).keep(scorer, cell)
+    task.keep(scorer, cell)
     write_records(result.with_suffix(".csv"), records)
     write_records(result.with_suffix(".timing.csv"), timing)
     if source == RANDOM:
@@ -140,7 +129,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     if learned:
         with_learned = records_with(learned, folder / "learned")
         write_records(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"))
-    write_atomically(result, json.dumps(description, indent=2) + "\n")
+    write_json(result, description(settings, cell, tuned, told, asked.identity))
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
 
@@ -159,9 +148,9 @@ def _read_learned(cell: Cell) -> dict[str, Any] | None:
         raise InputError(f"{path} does not describe an editor ({error!r}): train {cell.training} again") from error
 
 
-def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int]) -> pd.DataFrame:
+def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: bool = False) -> pd.DataFrame:
     edits, milliseconds = scorer.edit(editor, rows)
-    records = scorer.records(rows, edits)
+    records = scorer.records(rows, edits, every=every)
     return pd.DataFrame(map(asdict, records)).assign(milliseconds=round(milliseconds, 3))
 
 
@@ -176,7 +165,7 @@ def _is_up_to_date(settings: Settings, asked: _Asked) -> bool:
             return False
         tuned = {name: asked.tuned[name] for name in _OF_TUNING}
         if described != described | tuned:
-            write_atomically(result, json.dumps(described | tuned, indent=2) + "\n")
+            write_json(result, described | tuned)
         return True
     except (OSError, ValueError, KeyError, TypeError):
         return False

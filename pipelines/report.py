@@ -18,15 +18,13 @@ from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.judging import Evidence
-from pipelines.reporting.pages import sequences
-from pipelines.reporting.pages.claims import claims_markdown
-from pipelines.reporting.pages.index import write_index
-from pipelines.reporting.tables import paper, reading, results, trainings
+from pipelines.reporting.claims.page import claims_markdown
+from pipelines.reporting.index import write_index
+from pipelines.reporting.tables import joint, other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
-from pipelines.store.csv_files import write_csv
-from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout
+from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
@@ -42,26 +40,27 @@ def report(
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
-    found = reading.read(settings, benchmark, told)
+    found = results.read(settings, benchmark, told)
     if not found:
         raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
-    mistakes = reading.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
+    mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
     _write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)
     if told.examples:
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
         write_atomically(layout.results / "examples.md", page)
-    sequences.write(settings, layout)
-    trainings.write(settings, layout, told.quantities.judged[0])
+    other_stages.write_sequences(settings, layout)
+    joint.write(settings, layout)
+    other_stages.write_trainings(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)
-    _write_json(layout.results / "metrics.json", _metrics(told, board))
+    write_json(layout.results / "metrics.json", _metrics(told, board), allow_nan=False)
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     chosen = {name: one.model_dump() for name, one in block.trainings.items()}
     asked = {name: one.asked for name, one in block.editors.items()}
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
-    _write_json(layout.results / "run.json", _run(settings, layout, found))
+    write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
     best, drawdown = board.iloc[0], told.measures.drawdown
     shown = f"{best[drawdown]:.{told.measures.columns[drawdown].digits}f} {told.measures.columns[drawdown].unit}"
@@ -160,10 +159,6 @@ def _read_times(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
-
-
-def _write_json(path: Path, content: dict) -> None:
-    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,22 +12,18 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from benchmarks.files import write_atomically
 from benchmarks.scoring import sequential
 from pipelines import command
 from pipelines.config.blocks import SequenceSettings
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others, write_csv
+from pipelines.jobs.cells import KEYS, Cell, read_tuned, tuned_cells
+from pipelines.jobs.engine import share_out
+from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
-from pipelines.store.layout import Layout
-from pipelines.store.provenance import made_here, timed
-from pipelines.tasks import load_settings, task_of
-from pipelines.tasks.base import RANDOM, EditSet, demand_of
-from pipelines.tasks.scoring import data_fingerprint, data_of, identity, informed
+from pipelines.store.layout import Layout, remove_others, write_csv, write_json
+from pipelines.store.provenance import git_commit, timed
+from pipelines.tasks import data_of, demand_of, description, identity, load_settings, task_of, tuned_editor
+from pipelines.tasks.base import RANDOM, EditSet
 
 SUMMARY = [*KEYS, "edits", "orders", "error", "error_std", "in_force", "in_force_std", "success_rate"]
 """The columns that the table of rows starts with."""
@@ -49,11 +44,11 @@ def sequences(
     todo = [row for row in rows if not is_made_of(row.result, row.identity, row.result.with_suffix(".csv"))]
     if len(todo) < len(rows):
         print(f"sequences {benchmark}: {len(rows) - len(todo)} of {len(rows)} unchanged", flush=True)
-    made_here(settings.torch_device())  # looked up once, before there are workers
-    parallel_map(partial(_run, settings), todo, settings.processes, settings.torch_device())
+    git_commit()  # looked up once, before there are workers
+    share_out(settings, partial(_run, settings), todo)
     names = {row.result.with_suffix(suffix).name for row in rows for suffix in (".json", ".csv")}
     remove_others(layout.sequences, names | {layout.similar.name})
-    for shards in layout.unfinished_rows.glob("row-*"):
+    for shards in layout.unfinished("rows").glob("row-*"):
         shutil.rmtree(shards)
     if asked is None:
         (layout.results / "sequences.csv").unlink(missing_ok=True)
@@ -78,11 +73,11 @@ class _Row:
     @property
     def result(self) -> Path:
         """The description of the records, which lie beside it."""
-        return self.cell.layout.sequences / f"{self.cell.editor}-{self.cell.file}.json"
+        return self.cell.layout.sequences / f"{self.cell.full_name}.json"
 
     @property
     def shards(self) -> Path:
-        return self.cell.layout.unfinished_rows / f"row-{self.cell.editor}-{self.cell.file}-{self.identity[:12]}"
+        return self.cell.layout.unfinished("rows", f"row-{self.cell.full_name}-{self.identity[:12]}")
 
     @classmethod
     def of(cls, settings: Settings, cell: Cell) -> _Row:
@@ -92,7 +87,7 @@ class _Row:
         decides = [asked.model_dump(exclude={"cells"}), tuned["hyperparameters"], tuned["max_steps"]]
         if asked.source != RANDOM:
             decides += task.edits_from(settings, cell, edits)
-        return cls(cell, asked, tuned, identity(settings, cell, decides, sequential.__file__, *task.row_code()))
+        return cls(cell, asked, tuned, identity(settings, cell, decides, sequential.__file__))
 
 
 def _run(settings: Settings, row: _Row) -> None:
@@ -102,31 +97,22 @@ def _run(settings: Settings, row: _Row) -> None:
     task = task_of(settings, cell.benchmark)
     scorer = task.row_scorer(settings, cell, data, row.asked, **demand_of(settings, cell))
     progress = Progress(f"sequences {cell}", scorer.count * row.asked.orders, "edits")
-    editor = settings.build(cell.benchmark, cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    editor = informed(settings, cell, scorer, editor)
+    editor = tuned_editor(settings, cell, scorer, tuned)
 
     def in_order(numbers: range) -> pd.DataFrame:
         return pd.DataFrame([asdict(record) for record in scorer.run(editor, numbers.start // scorer.count)])
 
     records = in_shards(row.shards, scorer.count * row.asked.orders, scorer.count, in_order, progress)
-    description = {
-        "benchmark": cell.benchmark,
-        **cell.names,
-        "hyperparameters": tuned["hyperparameters"],
-        "max_steps": tuned["max_steps"],
+    told = {
         "feasible": tuned["feasible"],
         "source": row.asked.source,
         "split": row.asked.split,
         "edits": scorer.count,
         "orders": row.asked.orders,
         **scorer.described(),
-        "dataset": data_fingerprint(settings, cell.benchmark),
-        "protocol": PROTOCOL,
-        "made": made_here(settings.torch_device()),
-        "fingerprint": row.identity,
     }
     write_records(row.result.with_suffix(".csv"), records)
-    write_atomically(row.result, json.dumps(description, indent=2) + "\n")
+    write_json(row.result, description(settings, cell, tuned, told, row.identity))
     last = sequential.by_number(records).iloc[-1]
     progress.finish(
         f"after {scorer.count} edits {last['error']:.1f} % error and {last['in_force']:.0f} % of the edits in force "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -21,16 +20,14 @@ from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import ModelKey, models_of
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
-from pipelines.store.csv_files import write_csv
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
-from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout
+from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
 from pipelines.store.provenance import made_here, timed
-from pipelines.tasks import load_settings, task_of
+from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
-from pipelines.tasks.scoring import data_fingerprint, data_of
-from pipelines.tracking.sync import live_training
+from pipelines.tracking import live_training
 
 """Where the model was made; not part of its description, which is the same wherever it is made."""
 
@@ -47,11 +44,9 @@ def train(
     settings = load_settings(params)
     names = _with_sources(settings, benchmark, trainings or list(settings.benchmark(benchmark).trainings))
     _tell_what_is_no_longer_made(settings, benchmark)
-    # Threads of its own for each training are for those that run alone: they must not be forked from.
-    processes = settings.processes if settings.threads == 1 else 1
     for wave in _waves(settings, benchmark, names):
         keys = models_of(settings, benchmark, wave)
-        parallel_map(partial(_make, settings), keys, processes, settings.torch_device())
+        share_out(settings, partial(_make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -94,7 +89,9 @@ def _make(settings: Settings, key: ModelKey) -> None:
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
-    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if epochs else nullcontext(_nothing)
+    # Nodes of a cluster must not all write into one database file; a server takes what they say.
+    seen = epochs and (settings.engine != "ray" or "MLFLOW_TRACKING_URI" in os.environ)
+    live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if seen else nullcontext(lambda *_: None)
     with live as log:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:
@@ -131,23 +128,15 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     shutil.rmtree(key.described, ignore_errors=True)
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
-    _write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
-    _write_json(key.described / ORIGIN, where)
+    write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
+    write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):
             write_csv(key.described / name, content, digits=6)
         else:
-            _write_json(key.described / name, content)
+            write_json(key.described / name, content)
     save_model(key.folder, made.model, description)
     write_atomically(key.described / DESCRIPTION, (key.folder / DESCRIPTION).read_text())
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(dict(content), indent=2) + "\n")
-
-
-def _nothing(*_: object) -> None:
-    """Drop it: a model that is made without epochs has none to log."""
 
 
 if __name__ == "__main__":

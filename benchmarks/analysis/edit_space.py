@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy import linalg
-from sklearn.manifold import TSNE
 
 from benchmarks import metrics
 from benchmarks.analysis.descriptors import Descriptors
@@ -96,6 +95,8 @@ def embed(values: np.ndarray, random_state: int) -> np.ndarray:
     count = len(values)
     if count < 3 or not np.ptp(values, axis=0).any():
         return np.zeros((count, 2))
+    from sklearn.manifold import TSNE  # takes a second, which those who draw no map are spared
+
     method = TSNE(perplexity=min(30.0, (count - 1) / 3), init="pca", random_state=random_state % 2**32)
     return method.fit_transform(values.astype(np.float32))
 

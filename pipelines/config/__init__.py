@@ -1,1 +1,1 @@
-"""What a person chooses: params.yaml and the benchmarks' configurations, read from ``files`` into typed ``blocks``."""
+"""What a person chooses: params.yaml and the benchmarks' configurations, read from files into typed ``blocks``."""

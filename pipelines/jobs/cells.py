@@ -10,8 +10,7 @@ from typing import Any
 
 from benchmarks.errors import InputError
 from pipelines.config.params import Settings
-from pipelines.store.csv_files import KEYS
-from pipelines.store.layout import Layout, cell, repeated
+from pipelines.store.layout import KEYS, Layout, cell, repeated
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
@@ -47,7 +46,7 @@ class ModelKey:
     @property
     def checkpoints(self) -> Path:
         """What its training resumes from while it is unfinished."""
-        return Layout(self.benchmark).checkpoints(self.training, self.seed)
+        return Layout(self.benchmark).unfinished("training", self.name)
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,11 @@ class Cell:
     def file(self) -> str:
         """Name of the cell's files, without a suffix."""
         return cell(self.training, self.layers, self.seed, self.edit_seed)
+
+    @property
+    def full_name(self) -> str:
+        """The same in a folder of all editors."""
+        return f"{self.editor}-{self.file}"
 
     @property
     def model(self) -> ModelKey:

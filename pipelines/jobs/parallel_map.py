@@ -1,4 +1,4 @@
-"""Independent pieces of work on several cores."""
+"""Independent pieces of work on several cores, or on the GPUs, of this machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
+from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
 import torch
@@ -28,17 +29,20 @@ def parallel_map(
     processes: int,
     device: torch.device,
     finished: Callable[[_Piece, _Result], None] = lambda piece, result: None,
+    visible: Sequence[str] = (),
 ) -> list[_Result]:
     """``[work(piece) for piece in pieces]``, on ``processes`` processes of one thread each.
 
-    One thread, so that a result does not depend on how many processes there are. A GPU is not shared out. The workers
-    end with this process, however it ends: one that went on would write into what the next run resumes from.
+    One thread, so that a result does not depend on how many processes there are. A GPU is not shared out, unless
+    ``visible`` names one for each process. The workers end with this process, however it ends: one that went on would
+    write into what the next run resumes from.
 
     :param work: a function of a module, so that it can be sent to another process.
     :param finished: called in this process as soon as a piece is done.
+    :param visible: the GPU that each process sees, as CUDA_VISIBLE_DEVICES names it; then ``processes`` is not read.
     :raises InputError: if a process is killed; whatever ``work`` raises.
     """
-    if device.type == "cuda" or processes == 1 or not pieces:
+    if not pieces or (not visible and (device.type == "cuda" or processes == 1)):
         if device.type != "cuda":
             torch.set_num_threads(1)
         results = []
@@ -47,9 +51,13 @@ def parallel_map(
             finished(piece, results[-1])
         return results
     # Forking spares every worker the seconds that importing torch takes; it is safe before torch has started threads,
-    # which a backward pass does too. So even a single piece is not worked on here: others may follow it.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(min(processes, len(pieces)), context, _begin) as pool:
+    # which a backward pass does too. So even a single piece is not worked on here: others may follow it. A process that
+    # has found GPUs must not be forked.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" and not visible else "spawn")
+    seen = context.SimpleQueue() if visible else None
+    for one in visible:
+        seen.put(one)
+    with ProcessPoolExecutor(min(len(visible) or processes, len(pieces)), context, _begin, (seen,)) as pool:
         futures = {pool.submit(partial(_work, work), piece): piece for piece in pieces}
         try:
             for future in as_completed(futures):
@@ -65,8 +73,26 @@ def parallel_map(
             raise
 
 
-def _begin() -> None:
-    """Make this process a worker: one thread, quiet at Ctrl-C, gone when its parent is."""
+def compute_reproducibly() -> None:
+    """On a GPU: the same sums in the same order each time, and in full float32. A CPU does so anyway.
+
+    What a GPU can only sum in any order is an error from here on.
+    """
+    if not torch.cuda.is_available():
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a launch for each tensor; nobody reads what it fills
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _begin(seen: SimpleQueue | None) -> None:
+    """Make this process a worker: one thread, one GPU at most, quiet at Ctrl-C, gone when its parent is."""
+    if seen is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen.get()  # before CUDA is asked for anything
+        compute_reproducibly()
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(130))

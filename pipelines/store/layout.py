@@ -1,11 +1,20 @@
-"""Where everything lies: one place that knows the folders of data, models and results."""
+"""Where everything lies, and how tables and small files are written there: the same bytes for the same content."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipelines.config.names import file_part
+import pandas as pd
+
+from benchmarks.files import file_part, write_atomically
+
+KEYS = ["training", "editor", "layers"]
+"""The columns that name a cell in every table of a benchmark."""
 
 HISTORY = "history.csv"
 """Of a model that was trained: its epochs."""
@@ -57,27 +66,18 @@ class Layout:
         """Edits that were drawn once for all models, of a task whose requests take long to draw."""
         return self.results / "requests" / f"{repeated(split, edit_seed)}.jsonl"
 
-    def checkpoints(self, training: str, seed: int = 0) -> Path:
-        """What an unfinished training resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "training" / repeated(training, seed)
+    def unfinished(self, *parts: str) -> Path:
+        """What an unfinished stage resumes from; not an output."""
+        return self.root.joinpath("unfinished", self.benchmark, *parts)
 
     def studies(self, editor: str) -> Path:
-        """Journals of Optuna studies, which an unfinished tuning resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "studies" / editor
-
-    def shards(self, editor: str) -> Path:
-        """Records of an unfinished evaluation; not an output."""
-        return self.root / "unfinished" / self.benchmark / "shards" / editor
+        """Journals of Optuna's studies, while tuning is unfinished."""
+        return self.unfinished("studies", editor)
 
     @property
     def descriptors(self) -> Path:
         """What each analysed edit did to every test image, as tensors."""
         return self.root / "descriptors" / self.benchmark
-
-    @property
-    def unfinished_descriptors(self) -> Path:
-        """Shards of them, which an unfinished analysis resumes from; not an output."""
-        return self.root / "unfinished" / self.benchmark / "descriptors"
 
     @property
     def results(self) -> Path:
@@ -108,9 +108,9 @@ class Layout:
         return self.sequences / "similar"
 
     @property
-    def unfinished_rows(self) -> Path:
-        """Records of unfinished rows and similar images; not an output."""
-        return self.root / "unfinished" / self.benchmark / "rows"
+    def joint(self) -> Path:
+        """One record per request of many edits together."""
+        return self.results / "joint"
 
     @property
     def figure2(self) -> Path:
@@ -120,7 +120,7 @@ class Layout:
     @property
     def drawn(self) -> Path:
         """What each figure was drawn from, so that none is drawn twice; not an output."""
-        return self.root / "unfinished" / self.benchmark / "figures.json"
+        return self.unfinished("figures.json")
 
     @property
     def figures(self) -> Path:
@@ -136,3 +136,20 @@ def repeated(name: str, seed: int) -> str:
 def cell(training: str, layers: str, seed: int = 0, edit_seed: int = 0) -> str:
     """The file name of one cell of an editor's results, such as ``plain-chain3``."""
     return file_part(repeated(f"{repeated(training, seed)}-{layers}", edit_seed))
+
+
+def write_csv(path: Path, frame: pd.DataFrame, *, digits: int) -> None:
+    """Write a table without its index, atomically, every float with so many significant digits."""
+    write_atomically(path, frame.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n"))
+
+
+def write_json(path: Path, content: Mapping[str, Any], **options: Any) -> None:
+    """Write a small file that a person can read, atomically; ``options`` are those of ``json.dumps``."""
+    write_atomically(path, json.dumps(content, indent=2, **options) + "\n")
+
+
+def remove_others(folder: Path, wanted: Collection[str]) -> None:
+    """Remove from a folder of results, made if need be, what belongs to none of them any more."""
+    folder.mkdir(parents=True, exist_ok=True)  # DVC misses an output that is not there, even if it is empty
+    for stale in [path for path in folder.iterdir() if path.name not in wanted]:
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()

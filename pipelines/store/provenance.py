@@ -17,16 +17,15 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, write_json
+from pipelines.store.locks import one_at_a_time
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
 OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
 """The stages that the paper's tables and Figure 2 need; ``sequences`` makes what goes beyond them."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "optuna", "mlflow", "dvc", "matplotlib")
-OF_TRANSLATION = ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
-"""Packages that only translation needs."""
+PACKAGES += ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
 
 def made_here(device: torch.device) -> dict[str, Any]:
@@ -61,10 +60,8 @@ def cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
 
 
 def slug(name: str) -> str:
@@ -81,12 +78,13 @@ def surroundings() -> dict[str, Any]:
         "git_commit": git_commit(),
         "hardware": hardware,
         "python": platform.python_version(),
-        "packages": {name: version for name in (*PACKAGES, *OF_TRANSLATION) if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
 
 
 def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _Stage]:
-    """A decorator for a stage: its wall time and surroundings are written down if it made at least one of its results.
+    """A decorator for a stage: it is run once at a time for each benchmark, and its wall time and surroundings are
+    written down if it made at least one of its results.
 
     A stage that finds everything unchanged leaves those of the run that made it; so does one that fails.
 
@@ -97,14 +95,15 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
         @functools.wraps(stage)
         def measured(benchmark: str, *arguments: Any, **options: Any) -> None:
             layout = Layout(benchmark)
-            before, began = _stamps(results(layout)), time.perf_counter()
-            stage(benchmark, *arguments, **options)
-            after = _stamps(results(layout))
-            made = sum(before.get(path) != stamp for path, stamp in after.items())
-            if made:
-                spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
-                known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
-                write_atomically(layout.stages, json.dumps(known, indent=2) + "\n")
+            with one_at_a_time(layout, stage.__name__):
+                before, began = _stamps(results(layout)), time.perf_counter()
+                stage(benchmark, *arguments, **options)
+                after = _stamps(results(layout))
+                made = sum(before.get(path) != stamp for path, stamp in after.items())
+                if made:
+                    spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
+                    known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
+                    write_json(layout.stages, known)
 
         return measured
 

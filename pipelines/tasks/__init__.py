@@ -1,4 +1,4 @@
-"""The kinds of task, by name. Adding one means adding a module or a package to this folder:
+"""The kinds of task, by name, and what stages do with a cell of any of them. Adding a kind means adding a module here:
 
     @register
     class Mine(Task):
@@ -6,19 +6,36 @@
         ...
 
 What it must say stands in :mod:`pipelines.tasks.base`; what it works on lies in a package of benchmarks/.
+
+Cells of the same part of a model differ in their editors only. So the activations of thousands of control examples and
+the statistics of the training data are computed once for all such cells that a process works on one after the other.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pkgutil
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+import editors
+from baselines.model_files import WEIGHTS
+from benchmarks.errors import InputError
+from benchmarks.files import file_hash
 from pipelines.config import params
 from pipelines.config.params import Settings
-from pipelines.tasks.base import Task
+from pipelines.jobs.cells import PROTOCOL, Cell
+from pipelines.store.fingerprint import fingerprint
+from pipelines.store.layout import Layout
+from pipelines.store.provenance import made_here
+from pipelines.tasks.base import RANDOM, EditSet, Scorer, Task
 
+_Value = TypeVar("_Value")
 _registered: dict[str, Task] = {}
 
 
@@ -56,3 +73,140 @@ def kinds() -> list[Task]:
 def _discover() -> None:
     for module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
         importlib.import_module(module.name)
+
+
+class _Latest(Generic[_Value]):
+    """The last value that was asked for: the one before is let go first, as both may be large."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._value: _Value | None = None
+
+    def of(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        if self._value is None or key != self._key:
+            self._key = self._value = None
+            self._key, self._value = key, make()
+        return self._value
+
+
+_data: _Latest[Any] = _Latest()
+_scorers: _Latest[Scorer] = _Latest()
+_statistics: _Latest[dict[str, Any]] = _Latest()
+
+
+def data_of(settings: Settings, benchmark: str, folder: Path) -> Any:
+    """The prepared data of a benchmark.
+
+    :raises InputError: for missing or broken files.
+    """
+    task = task_of(settings, benchmark)
+    return _data.of((benchmark, _hash(folder / task.data_file)), lambda: task.load(folder))
+
+
+def data_fingerprint(settings: Settings, benchmark: str) -> str:
+    """The fingerprint of a benchmark's prepared data, as their description has it.
+
+    :raises InputError: if they are missing or broken.
+    """
+    path = Layout(benchmark).data / task_of(settings, benchmark).data_file
+    try:
+        return str(json.loads(path.read_text())["fingerprint"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run `python -m pipelines.prepare {benchmark}` first") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not describe data ({error!r}): prepare them again") from error
+
+
+def scorer_of(settings: Settings, cell: Cell, edits: EditSet, control_size: int | None) -> Scorer:
+    """The cell's model with a set of edits.
+
+    The requests depend on the suite's seed, the benchmark and the set alone: every editor and every training meets the
+    same ones.
+
+    :raises InputError: for missing or broken files, or a model that was trained on other data.
+    """
+    task, demand = task_of(settings, cell.benchmark), demand_of(settings, cell)
+    source = tuple(map(str, task.edits_from(settings, cell, edits)))
+    key = (*_part(settings, cell), edits, source, control_size, *demand.values(), settings.cache_gib)
+    data = data_of(settings, cell.benchmark, cell.layout.data)
+    return _scorers.of(key, lambda: task.scorer(settings, cell, data, edits, control_size, **demand))
+
+
+def edits_of(settings: Settings, cell: Cell, split: str, source: str = RANDOM) -> EditSet:
+    """The edits of a stage, fewer for an editor that takes long."""
+    block = settings.benchmark(cell.benchmark)
+    asked = task_of(settings, cell.benchmark).edit_set(block, split, source, cell.edit_seed)
+    return replace(asked, count=min(asked.count, block.editor(cell.editor).max_edits or asked.count))
+
+
+def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:
+    """What is asked of a cell's edits besides the target for the edited example itself."""
+    block = settings.benchmark(cell.benchmark).editor(cell.editor)
+    return {"views": block.views, "margin": block.margin}
+
+
+def tuned_editor(settings: Settings, cell: Cell, scorer: Any, values: Mapping[str, Any]) -> editors.Editor:
+    """The cell's editor with the ``hyperparameters`` and ``max_steps`` among ``values``, and what it must know of the
+    training data.
+    """
+    built = settings.build(cell.benchmark, cell.editor, **values["hyperparameters"], max_steps=values["max_steps"])
+    return informed(settings, cell, scorer, built)
+
+
+def informed(settings: Settings, cell: Cell, scorer: Any, editor: editors.Editor) -> editors.Editor:
+    """The editor with what it must know of the training data, computed once per part of a model and method."""
+    if not editor.needs_statistics:
+        return editor
+    known = _statistics.of(_part(settings, cell), dict)
+    method = settings.benchmark(cell.benchmark).method(cell.editor)
+    if method not in known:
+        known[method] = scorer.statistics(editor)
+    return editor.informed(known[method])
+
+
+def identity(settings: Settings, cell: Cell, described: Sequence[Any], *code: str | Path) -> str:
+    """A fingerprint of all that a cell's result depends on: model, data, editor, code, and what is ``described``.
+
+    :param code: further files of code, such as the search for hyperparameters.
+    :raises InputError: for a model or data that are missing.
+    """
+    block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
+    method = block.method(cell.editor)
+    known = [PROTOCOL, str(cell), method, block.editor(cell.editor).asked, settings.seed, *described]
+    known += ["compiled"] if settings.compiles(cell.benchmark, cell.editor) else []
+    files = [cell.model.folder / WEIGHTS, cell.layout.data / task.data_file]
+    return fingerprint(known, [*task.scoring_code(settings, cell), editors.file_of(method), *code], files)
+
+
+def _part(settings: Settings, cell: Cell) -> tuple[Hashable, ...]:
+    """What cells have in common whose editors change the same part of the same model."""
+    data = cell.layout.data / task_of(settings, cell.benchmark).data_file
+    files = [_hash(path) for path in (cell.model.folder / WEIGHTS, data)]
+    return (*files, cell.benchmark, cell.training, cell.seed, cell.layers, settings.seed, str(settings.torch_device()))
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run the stage that makes it first") from error
+
+
+def description(
+    settings: Settings, cell: Cell, tuned: Mapping[str, Any], more: Mapping[str, Any], found: str
+) -> dict[str, Any]:
+    """What stands beside a cell's records: names, hyperparameters, ``more``, and where they come from.
+
+    :param found: their fingerprint.
+    """
+    return {
+        "benchmark": cell.benchmark,
+        **cell.names,
+        "hyperparameters": tuned["hyperparameters"],
+        "max_steps": tuned["max_steps"],
+        **more,
+        "dataset": data_fingerprint(settings, cell.benchmark),
+        "protocol": PROTOCOL,
+        "made": made_here(settings.torch_device()),
+        "fingerprint": found,
+    }

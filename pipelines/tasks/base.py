@@ -8,7 +8,7 @@ tables, claims, MLflow) the stages do for all tasks alike.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -66,14 +66,6 @@ class Made:
     files: Mapping[str, pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
 
 
-class Data(Protocol):
-    """The prepared data of a benchmark."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that is in them."""
-
-
 class Scorer(Protocol):
     """Edits of one model, and what they do to a split; made by :meth:`Task.scorer`."""
 
@@ -125,6 +117,26 @@ class RowScorer(Protocol):
         """Numbers of control examples and the like, for the description."""
 
 
+class JointEdits(Protocol):
+    """Many edits of one model together; made by :meth:`Task.joint_scorer`."""
+
+    def most(self, source: str) -> int:
+        """The largest number of edits together that there are."""
+
+    def run(self, editor: editors.Editor, source: str, count: int, draw: int, manner: str) -> tuple[Any, float]:
+        """The record of one draw, a dataclass like :class:`benchmarks.scoring.joint.JointRecord`, and the seconds that
+        the edits took.
+
+        :param manner: one of :data:`benchmarks.scoring.joint.MANNERS`.
+        """
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """As :meth:`Scorer.statistics`."""
+
+    def described(self) -> Mapping[str, Any]:
+        """What is known of the model before any edit, for the description."""
+
+
 class Task(ABC):
     """One kind of task; a subclass registers itself with :func:`pipelines.tasks.register`."""
 
@@ -160,7 +172,7 @@ class Task(ABC):
         """The files of code that decide about prepared data."""
 
     @abstractmethod
-    def load(self, folder: Path) -> Data:
+    def load(self, folder: Path) -> Any:
         """The prepared data.
 
         :raises InputError: for missing or broken files.
@@ -194,8 +206,8 @@ class Task(ABC):
 
     def edit_set(self, chosen: Benchmark, split: str, source: str = RANDOM, seed: int = 0) -> EditSet:
         """The edits of a stage."""
-        stage = chosen.tuning if split == "tuning" else chosen.evaluation
-        return EditSet(split, stage.edits, source, seed)
+        count = chosen.tuning.drawn if split == "tuning" else chosen.evaluation.edits
+        return EditSet(split, count, source, seed)
 
     def draw(self, settings: Settings, benchmark: str, edits: EditSet) -> None:
         """Draw a set of edits that takes long to draw, once for all models; does nothing where that is quick."""
@@ -236,6 +248,13 @@ class Task(ABC):
         """
         raise InputError(f"{cell.benchmark}: sequences: edits in a row are not there for {self.name}")
 
+    def joint_scorer(self, settings: Settings, cell: Cell, data: Any, **demand: Any) -> JointEdits:
+        """The cell's model, ready for many edits together.
+
+        :raises InputError: for a task that has none.
+        """
+        raise InputError(f"{cell.benchmark}: joint: edits together are not there for {self.name}")
+
     # Beyond: what some tasks have and others do not
 
     def analyse(self, settings: Settings, cell: Cell) -> Mapping[str, pd.DataFrame] | None:
@@ -246,16 +265,6 @@ class Task(ABC):
         """The files and folders that analysing these cells leaves in ``Layout.descriptors``."""
         return []
 
-    def row_code(self) -> Sequence[str | Path]:
-        """The files of code that decide about rows of edits, besides those of single edits."""
-        return ()
-
     def after_sequences(self, settings: Settings, benchmark: str) -> None:
         """What else the stage ``sequences`` measures."""
         return None
-
-
-def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:
-    """What is asked of a cell's edits besides the target for the edited example itself."""
-    block = settings.benchmark(cell.benchmark).editor(cell.editor)
-    return {"views": block.views, "margin": block.margin}

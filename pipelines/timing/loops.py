@@ -17,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import editors
 from baselines import naive
+from benchmarks.metrics import Estimate
 from benchmarks.networks.folding import fold
 from benchmarks.networks.model_split import activations, layers_of, split
 from benchmarks.scoring.scorer import EditRecord, Scorer
-from pipelines.timing import rounds, subjects
-from pipelines.timing.rounds import Comparison, Conditions, Goal, Growth, Peak, Record, in_turns, ratio, timed
+from pipelines import timing
+from pipelines.timing import Comparison, Conditions, Counts, Goal, Growth, Record, in_turns, ratio, subjects, timed
 
 K = 10
 _BETA, _EPS = 0.5, 1e-6
@@ -125,31 +126,33 @@ def edits_and_evaluation(width: int, layers: str, count: int, images: int, devic
 
 
 def compare(make: Callable[[torch.device], Ways], goal: Goal, asked: Conditions) -> Record:
-    """How much faster ours is; the first run of each way is compared and not timed."""
+    """How much faster ours is; the first runs of each way are compared and not timed."""
     ways = make(asked.device)
     differences = ways.differences(ways.ours(), ways.naive())
-    known = rounds.references(asked.device)
-    paces = {name: reference.way for name, reference in known.items()}
-    in_turns(paces, 1, asked.device)
-    seconds = in_turns({"naive": ways.naive, "ours": ways.ours, **paces}, asked.turns, asked.device)
-    over_limit = rounds.over_limit(seconds, rounds.operations(ways.counted or ways.ours), known)
-    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, over_limit)
+    seconds, limit = _measured({"naive": ways.naive, "ours": ways.ours}, ways.counted or ways.ours, asked)
+    return Comparison(goal, seconds, ratio(seconds["naive"], seconds["ours"]), differences, limit)
 
 
 def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions, compiled: bool = False) -> Record:
-    """The cost of a step of Editable Training, in plain steps; the first round is not timed."""
+    """The cost of a step of Editable Training, in plain steps."""
     training = subjects.Training(width, batch, k, asked.device, compiled)
     found, expected = training.gradient(training.ours), training.gradient(training.naive)
     differences = {"gradient (relative)": float((found - expected).norm() / expected.norm())}
-    ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
-    known = rounds.references(asked.device)
-    ways |= {name: reference.way for name, reference in known.items()}
-    in_turns(ways, 1, asked.device)
-    seconds = in_turns(ways, asked.turns, asked.device)
     counted = subjects.Training(width, batch, k, asked.device) if compiled else training
-    over_limit = rounds.over_limit(seconds, rounds.operations(counted.stepper(counted.ours)), known)
-    over_plain = {name: ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive")}
-    return Comparison(goal, seconds, over_plain["ours"], differences, over_limit, over_plain["naive"])
+    ways = {name: training.stepper(getattr(training, name)) for name in ("plain", "ours", "naive")}
+    seconds, limit = _measured(ways, counted.stepper(counted.ours), asked)
+    ours, naively = (ratio(seconds[name], seconds["plain"]) for name in ("ours", "naive"))
+    return Comparison(goal, seconds, ours, differences, limit, naively)
+
+
+def _measured(
+    ways: Mapping[str, Callable[[], Any]], counted: Callable[[], Any], asked: Conditions
+) -> tuple[dict[str, list[float]], Estimate]:
+    """Seconds of each round but a first one, for the references as well, and ours over the limit of ``counted``."""
+    known = timing.references(asked.device)
+    every = {**ways, **{name: reference.way for name, reference in known.items()}}
+    seconds = {name: spent[1:] for name, spent in in_turns(every, asked.turns + 1, asked.device).items()}
+    return seconds, timing.over_limit(seconds, timing.operations(counted), known)
 
 
 def dispatched(asked: Conditions) -> Record:
@@ -163,7 +166,7 @@ def dispatched(asked: Conditions) -> Record:
                 training.gradient(getattr(training, name))
             totals.append(counter.count)
         counts[name] = totals[1] - totals[0]
-    return rounds.Operations("one inner step of Editable Training, ResNet-18, chain 3", counts)
+    return Counts("Tensor operations in one inner step of Editable Training, ResNet-18, chain 3", counts)
 
 
 class _Counter(TorchDispatchMode):
@@ -174,11 +177,11 @@ class _Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def memory(width: int, layers: str, images: int, limit: int, title: str, asked: Conditions) -> Record:
+def memory(width: int, layers: str, images: int, limit: float, title: str, asked: Conditions) -> Record:
     """Peak memory of a fresh process that prepares and evaluates one edit; on a GPU, of the GPU."""
     work = partial(_peak_of_evaluation, width, layers, images, str(asked.device))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return Peak(title, pool.submit(work).result(), limit)
+        return Counts(title, {"ours": round(pool.submit(work).result() / 1e9, 2), "allowed": limit})
 
 
 def _peak_of_evaluation(width: int, layers: str, images: int, device: str) -> int:
@@ -206,16 +209,16 @@ def growth(make: Callable[..., Ways], quantity: str, sizes: list[int], title: st
             if name == "naive" and before and before[-1] * size / sizes[len(before) - 1] > 2 * _PATIENCE:
                 continue
             before.append(_typical(way, asked))
-    exponents = {name: rounds.exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
+    exponents = {name: timing.exponent(sizes[: len(spent)], spent) for name, spent in seconds.items()}
     return Growth(title, quantity, sizes, seconds, exponents)
 
 
 def _typical(way: Callable[[], object], asked: Conditions) -> float:
     """Median seconds of three runs after a first one; of that one alone if it takes long."""
-    first, _ = timed(way, asked.device)
+    first = timed(way, asked.device)
     if first > _PATIENCE / 4:
         return first
-    return float(np.median([timed(way, asked.device)[0] for _ in range(3)]))
+    return float(np.median([timed(way, asked.device) for _ in range(3)]))
 
 
 def edit_differences(ours: list[editors.EditResult], others: list[naive.Edited]) -> dict[str, float]:
@@ -289,11 +292,8 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
     table["growth-edits"] = partial(growth, some, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")
     sizes = [500, 1000, 2000, 5000, 10000]
     table["growth-control"] = partial(growth, one_edit, "control images", sizes, "Evaluation of an edit, width 16")
-    title, few = (
-        "4 edits and evaluation on 100 images",
-        partial(edits_and_evaluation, layers="chain3", count=4, images=100),
-    )
-    table["growth-width"] = partial(growth, few, "width", [16, 32, 64], title)
-    title = "evaluating an edit of chain3 on 10000 images, width 64"
-    table["memory"] = partial(memory, 64, "chain3", 10000, 2_500_000_000, title)
+    few = partial(edits_and_evaluation, layers="chain3", count=4, images=100)
+    table["growth-width"] = partial(growth, few, "width", [16, 32, 64], "4 edits and evaluation on 100 images")
+    title = "Peak memory of evaluating an edit of chain3 on 10000 images, width 64, in GB"
+    table["memory"] = partial(memory, 64, "chain3", 10000, 2.5, title)
     return table

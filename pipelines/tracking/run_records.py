@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,24 @@ import pandas as pd
 import typer
 
 from baselines.model_files import DESCRIPTION
-from benchmarks.files import write_atomically
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
 from pipelines.reporting.tables.results import CellResult
-from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout
+from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout, write_json
 from pipelines.store.provenance import git_commit
-from pipelines.tracking.sync import RunRecord, Unreachable, rebuild, tracking_uri
+from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
-_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "sequences", "similar", "examples"]
-_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences"]
+_PAGES = [
+    *(f"table{number}" for number in range(1, 7)),
+    "leaderboard",
+    "claims",
+    "sequences",
+    "joint",
+    "similar",
+    "examples",
+]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences", "joint"]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
@@ -32,13 +40,12 @@ def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
     """
     warning, counts = "", {}
     try:
-        rebuilt = rebuild(benchmark, records)
-        counts = {"created": rebuilt.created, "kept": rebuilt.kept, "removed": rebuilt.removed}
+        counts = asdict(rebuild(benchmark, records))
     except Unreachable as error:
         warning = f"MLflow was not filled: {error}"
         typer.echo(f"warning: {warning}", err=True)
     told = {"tracking_uri": tracking_uri(), "runs": len(records), **counts, "warning": warning}
-    write_atomically(Path("mlflow") / f"{benchmark}.json", json.dumps(told, indent=2) + "\n")
+    write_json(Path("mlflow") / f"{benchmark}.json", told)
     return warning
 
 

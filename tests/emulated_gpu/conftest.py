@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks import models
 from benchmarks.seeds import drawn_from
-from pipelines.jobs.reproducible import compute_reproducibly
+from pipelines.jobs.parallel_map import compute_reproducibly
 from tests.pipelines.conftest import stage_server
 
 __all__ = ["stage_server"]

@@ -1,4 +1,4 @@
-"""A table as horizontal bars: the drawdown of every row, what else it is judged by, and the published values."""
+"""A table as horizontal bars: drawdown, what else a row is judged by, published values; and bars of ranks."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,13 +14,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
-from pipelines.store.csv_files import KEYS
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, carries_further, reaches_success, require
+from pipelines.store.layout import KEYS
 
 _LINE = 0.42  # inches of a row
 _BAR, _BELOW = 0.5, 0.3
 """Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
 _GAP = 0.6  # rows between two groups
+_BARS = 20
+"""Up to as many classes each rank has bars; of more, curves over a logarithmic axis."""
+_TRAINED, _EVALUATED = "#0072B2", "#E69F00"
 _COMPARABLE = 4.0
 """A published value further beyond ours than this would flatten all bars: its number stands at the axis's end."""
 
@@ -34,17 +37,15 @@ def table_bars(
     titles: tuple[str, str] = ("Drawdown (points)", "Test error (%)"),
     group: str | None = None,
     required: float | None = None,
-    unfit: tuple[pd.Series, str] | None = None,
 ) -> Figure:
     """Drawdown (left) and quality (right) of each row, with 95 % intervals and the paper's values.
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows that should not win striped.
+    are hatched, those of rows no more general than the unedited network striped.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
-    :param unfit: for each row, whether it should not win though it succeeds, and what the key says about that.
     :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
     :raises ValueError: when there are no rows or a column is missing.
     """
@@ -61,10 +62,9 @@ def table_bars(
     figure = style.new_figure(height=1.3 + _LINE * (places[-1] + 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     hatches = np.where(reaches_success(rows), "", "////")
-    if unfit is not None:
-        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "----"
+    hatches[~carries_further(rows) & (hatches == "")] = "----"
     for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
-        colour = style.editor_colour(editor)
+        colour = style.editor_look(editor).colour
         look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
         left.barh(place, value, height=_BAR, **look)
     for axes, metric, title in zip((left, right), (drawdown, quality), titles, strict=True):
@@ -89,7 +89,7 @@ def table_bars(
         keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
-    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "----": f"† {unfit[1]}" if unfit else ""}
+    words = {"////": BELOW, "----": f"† {NO_FURTHER}"}
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)
@@ -130,3 +130,45 @@ def _write(axes: Axes, ends: pd.Series, places: np.ndarray, texts: Sequence[str]
     for end, place, text in zip(ends, places, texts, strict=True):
         if np.isfinite(end):
             axes.annotate(text, (end, place), **look)
+
+
+@style.styled
+def rank_bars(frame: pd.DataFrame) -> Figure:
+    """Shares of mistakes by the true class's rank, those trained on and those evaluated, and probabilities of targets.
+
+    ``frame`` has the columns ``rank`` (0 is the answer itself) and, as shares from 0 to 1, ``training``,
+    ``evaluation``, ``drawn`` (targets with matched ranks) and ``random`` (targets drawn from all classes).
+
+    :raises ValueError: when there are no rows or a column is missing.
+    """
+    names = ["training", "evaluation", "drawn", "random"]
+    require(frame, ["rank", *names], "figure of ranks")
+    figure = style.new_figure(height=4.0)
+    axes = figure.subplots()
+    few = len(frame) <= _BARS
+    places = frame["rank"].to_numpy(dtype=float) + (0 if few else 1)
+    shares = {name: 100 * frame[name].to_numpy(dtype=float) for name in names}
+    for side, name, of in ((-1, "training", "of the training part"), (1, "evaluation", "that are evaluated")):
+        look = {"color": _TRAINED if side < 0 else _EVALUATED, "label": f"mistakes {of}"}
+        if few:
+            axes.bar(places + 0.19 * side, shares[name], width=0.36, **look)
+        else:
+            axes.plot(places, shares[name], linewidth=1.2, **look)
+    drawn = {"marker": "o", "markersize": 5} if few else {}
+    axes.plot(places, shares["drawn"], color=style.INK, linewidth=1.4, label="targets with matched ranks", **drawn)
+    axes.plot(places, shares["random"], color=style.SOFT, linestyle="--", linewidth=1.4, label="random targets")
+    axes.set_ylabel("Share (%)")
+    axes.set_ylim(0, 1.08 * np.nanmax(list(shares.values())))
+    if few:
+        axes.set_xlabel("Classes ahead of the wanted one in the pre-trained model's answer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=_BARS))
+        axes.set_xlim(places.min() - 0.6, places.max() + 0.6)
+        axes.grid(False, axis="x")
+        axes.tick_params(axis="x", length=0)
+    else:
+        axes.set_xlabel("Place of the wanted class in the pre-trained model's answer (1: the answer itself)")
+        axes.set_xscale("log")
+        axes.set_xlim(1, len(frame))
+        axes.xaxis.set_major_formatter("{x:g}")
+    figure.legend(loc="outside upper left", ncols=2, columnspacing=1.4)
+    return figure

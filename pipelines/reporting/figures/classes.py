@@ -9,8 +9,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.frames import require
-from pipelines.store.csv_files import KEYS
+from pipelines.reporting.ranking import require
+from pipelines.store.layout import KEYS
 
 _DARKEST, _LIGHTEST = 0.45, 0.6
 """How much of black and of white is mixed into the colours of the first and the last target."""

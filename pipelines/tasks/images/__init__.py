@@ -1,3 +1,113 @@
-"""Classifying images, as a task of the pipeline; :class:`ImageTask` is the adapter, the other modules are its parts."""
+"""Classifying images: the adapter between the stages and benchmarks/data, networks, scoring and baselines/."""
 
-from pipelines.tasks.images.task import ImageTask as ImageTask
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from baselines import dknn
+from benchmarks import datasets, models
+from benchmarks.data import candidates, dataset, image_files
+from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.scorer import Scorer
+from pipelines.config.blocks import SequenceSettings
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import Cell, ModelKey
+from pipelines.reporting.tables.paper import CLASSIFIERS
+from pipelines.tasks import register
+from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, JointEdits, Made, OnEpoch, RowScorer, Task
+from pipelines.tasks.images import edits, figure2, recipes, similar_images
+from pipelines.tasks.images.settings import ImageBenchmark, targets_of
+
+
+@register
+class ImageTask(Task):
+    """Images are edited to get another label; drawdown is the change of the error on the other images."""
+
+    name = "images"
+    settings = ImageBenchmark
+    data_file = "dataset.json"
+    presentation = CLASSIFIERS
+    analysis_tables = figure2.TABLES
+
+    def prepare(self, chosen: ImageBenchmark, folder: Path) -> str:
+        data = chosen.data
+        made = datasets.make(data.dataset, **data.options)
+        (folder / candidates.CANDIDATES).unlink(missing_ok=True)
+        more = ""
+        if datasets.has_candidates(data.dataset):
+            found = datasets.make_candidates(data.dataset, **data.options)
+            if found is not None:
+                candidates.save_candidates(found, folder)
+                more = f", {len(found)} images for mistakes"
+        dataset.save(made, folder)  # last: without its description there is no dataset
+        shape = "x".join(str(size) for size in made.train.images.shape[1:])
+        counts = f"{len(made.train)} training, {len(made.tuning)} tuning and {len(made.test)} test images"
+        return f"{counts}, {shape}, {len(made.classes)} classes{more}"
+
+    def data_code(self, chosen: ImageBenchmark) -> Sequence[str | Path]:
+        return [datasets.file_of(chosen.data.dataset), dataset.__file__, candidates.__file__]
+
+    def load(self, folder: Path) -> Dataset:
+        return dataset.load(folder)
+
+    def export(self, data: Dataset, folder: Path) -> None:
+        image_files.write(data.test, data.classes, folder)
+
+    def make(self, settings: Settings, key: ModelKey, data: Dataset, on_epoch: OnEpoch) -> Made:
+        recipes.check_sources(settings, key, data)
+        chosen = settings.benchmark(key.benchmark).training(key.training)
+        if getattr(chosen, "mixed_precision", False):
+            recipes.check_precision(key, settings.torch_device())
+        return recipes.RECIPES[chosen.recipe].make(settings, key, data, on_epoch)
+
+    def made_from(self, settings: Settings, key: ModelKey) -> tuple[list[Any], Sequence[str | Path]]:
+        block = settings.benchmark(key.benchmark)
+        chosen = block.training(key.training)
+        decides: list[Any] = [block.model_of(key.training).model_dump()]
+        decides += ["compiled"] if settings.compile and recipes.RECIPES[chosen.recipe].compiles else []
+        if targets_of(chosen) != RANDOM:
+            decides.append(edits.identity(settings, key.benchmark, key.seed))
+        return decides, recipes.code_of(settings, key)
+
+    def sources(self, chosen: ImageBenchmark) -> tuple[str, ...]:
+        return (RANDOM, MISTAKES) if chosen.mistakes else (RANDOM,)
+
+    def edit_set(self, chosen: ImageBenchmark, split: str, source: str = RANDOM, seed: int = 0) -> EditSet:
+        if source == MISTAKES:
+            return EditSet(split, chosen.mistakes.edits, source, seed)
+        return super().edit_set(chosen, split, source, seed)
+
+    def edits_from(self, settings: Settings, cell: Cell, asked: EditSet) -> list[Any]:
+        return [edits.identity(settings, cell.benchmark, cell.seed)] if asked.source == MISTAKES else []
+
+    def scorer(
+        self, settings: Settings, cell: Cell, data: Dataset, asked: EditSet, control_size: int | None, **demand: Any
+    ) -> Scorer:
+        return edits.scorer(settings, cell, data, asked, control_size, **demand)
+
+    def scoring_code(self, settings: Settings, cell: Cell) -> Sequence[str | Path]:
+        block = settings.benchmark(cell.benchmark)
+        code = [edits.__file__, models.file_of(block.model_of(cell.training).architecture)]
+        code += [dknn.__file__] if block.training(cell.training).recipe == "dknn" else []
+        return code
+
+    def row_scorer(
+        self, settings: Settings, cell: Cell, data: Dataset, asked: SequenceSettings, **demand: Any
+    ) -> RowScorer:
+        return edits.row_scorer(settings, cell, data, asked, **demand)
+
+    def joint_scorer(self, settings: Settings, cell: Cell, data: Dataset, **demand: Any) -> JointEdits:
+        return edits.joint_scorer(settings, cell, data, **demand)
+
+    def analyse(self, settings: Settings, cell: Cell) -> Mapping[str, pd.DataFrame] | None:
+        return figure2.analyse(settings, cell)
+
+    def analysed(self, cells: Sequence[Cell]) -> list[Path]:
+        return [figure2.file_of(cell) for cell in cells]
+
+    def after_sequences(self, settings: Settings, benchmark: str) -> None:
+        similar_images.measure(settings, benchmark)

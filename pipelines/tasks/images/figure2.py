@@ -18,8 +18,8 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned
 from pipelines.jobs.progress import Progress
 from pipelines.store.layout import cell as file_name
+from pipelines.tasks import data_of, identity, scorer_of, tuned_editor
 from pipelines.tasks.base import EditSet
-from pipelines.tasks.scoring import data_of, identity, informed, scorer_of
 
 SHARES = (50, 80, 90, 95)
 """Percent of the variance whose number of components is given in ``summary.csv``."""
@@ -72,10 +72,9 @@ def _described(settings: Settings, cell: Cell, progress: Progress) -> Descriptor
     done = descriptors.load(result, wanted)
     if done is not None:
         return done
-    editor = settings.build(cell.benchmark, cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
     images = scorer_of(settings, cell, EditSet("test", chosen.edits), None)
-    editor, classes = informed(settings, cell, images, editor), images.classes
-    folder = cell.layout.unfinished_descriptors / f"{cell.editor}-{cell.file}"
+    editor, classes = tuned_editor(settings, cell, images, tuned), images.classes
+    folder = cell.layout.unfinished("descriptors", cell.full_name)
     parts = []
     for number, rows in enumerate(shards(chosen.edits, chosen.shard)):
         path = folder / f"{number:05d}.safetensors"

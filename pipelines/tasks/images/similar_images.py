@@ -12,21 +12,17 @@ import pandas as pd
 
 from benchmarks.analysis import embedding
 from benchmarks.data import candidates
-from benchmarks.files import write_atomically
 from benchmarks.scoring import similar as scoring
 from benchmarks.scoring.requests import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
-from pipelines.jobs.progress import Progress
-from pipelines.jobs.records import in_shards, write_records
-from pipelines.store.csv_files import remove_others, write_csv
+from pipelines.jobs.engine import share_out
+from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import fingerprint, is_made_of
-from pipelines.store.layout import Layout
-from pipelines.tasks.base import demand_of
+from pipelines.store.layout import Layout, remove_others, write_csv, write_json
+from pipelines.tasks import data_of, demand_of, identity, tuned_editor
 from pipelines.tasks.images import edits
-from pipelines.tasks.scoring import data_of, identity, informed
 
 SUMMARY = [*KEYS, "embedding", "edits"]
 """The columns that the table starts with."""
@@ -38,18 +34,17 @@ def measure(settings: Settings, benchmark: str) -> None:
     """Edit augmentations of mistakes and look at the images most like them, for the cells of the block ``similar``."""
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
     cells = tuned_cells(settings, benchmark, "similar", asked.cells) if asked else []
-    files = [layout.similar / f"{cell.editor}-{cell.file}.json" for cell in cells]
+    files = [layout.similar / f"{cell.full_name}.json" for cell in cells]
     if cells:
-        device = settings.torch_device()
-        (found,) = parallel_map(partial(_neighbours, settings), [benchmark], settings.processes, device)
+        (found,) = share_out(settings, partial(_neighbours, settings), [benchmark])
         todo = [cell for cell, file in zip(cells, files, strict=True) if not _is_done(settings, cell, found, file)]
-        parallel_map(partial(_measure_cell, settings, found), todo, settings.processes, device)
+        share_out(settings, partial(_measure_cell, settings, found), todo)
     wanted = {file.with_suffix(suffix).name for file in files for suffix in (".json", ".csv")} | {_NEIGHBOURS}
     if cells:
         remove_others(layout.similar, wanted)
     else:
         shutil.rmtree(layout.similar, ignore_errors=True)
-    for shards in layout.unfinished_rows.glob("similar-*"):
+    for shards in layout.unfinished("rows").glob("similar-*"):
         shutil.rmtree(shards)
     if asked is None:
         (layout.results / "similar.csv").unlink(missing_ok=True)
@@ -91,7 +86,7 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     embed = embedding.embedding(name, network, data)
     positions = embedding.nearest(embed(images.images), embed(data.test.images)).tolist()
     content = {"embedding": name, "positions": positions, "identity": wanted}
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
     return _Neighbours(tuple(positions), name, wanted)
 
 
@@ -107,7 +102,7 @@ def _is_done(settings: Settings, cell: Cell, found: _Neighbours, file: Path) -> 
 
 def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
     asked, tuned = settings.benchmark(cell.benchmark).similar, read_tuned(cell)
-    wanted, file = _identity(settings, cell, found), cell.layout.similar / f"{cell.editor}-{cell.file}.json"
+    wanted, file = _identity(settings, cell, found), cell.layout.similar / f"{cell.full_name}.json"
     data = data_of(settings, cell.benchmark, cell.layout.data)
     model = edits.load_network(settings, cell, data)
     edited = edits.to_true_labels(settings, cell.benchmark, data, asked.edits)
@@ -124,18 +119,17 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
         asked.augmentations,
         Demand(**demand_of(settings, cell)),
     )
-    editor = settings.build(cell.benchmark, cell.editor, **tuned["hyperparameters"], max_steps=tuned["max_steps"])
-    editor = informed(settings, cell, images, editor)
+    editor = tuned_editor(settings, cell, images, tuned)
 
     def some(rows: range) -> pd.DataFrame:
         places = range(rows.start // asked.augmentations, rows.stop // asked.augmentations)
         return pd.DataFrame([asdict(record) for place in places for record in images.run(editor, place)])
 
-    folder = cell.layout.unfinished_rows / f"similar-{cell.editor}-{cell.file}-{wanted[:12]}"
+    folder = cell.layout.unfinished("rows", f"similar-{cell.full_name}-{wanted[:12]}")
     records = in_shards(folder, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
     write_records(file.with_suffix(".csv"), records)
     description = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": wanted}
-    write_atomically(file, json.dumps(description, indent=2) + "\n")
+    write_json(file, description)
     shares = accuracies(records)
     progress.finish(
         f"{shares['similar_accuracy'].value:.1f} % of similar images follow, {shares['own_accuracy'].value:.1f} % of "

@@ -1,7 +1,5 @@
 """Work that is shared out gives what it gives alone, and never ends in silence."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

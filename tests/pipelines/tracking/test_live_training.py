@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import live_training, rebuild
+from pipelines import tracking
+from pipelines.tracking import live_training, rebuild
 from tests.pipelines.conftest import PARAMETERS, client, curve, forked, runs
 
 
@@ -68,10 +68,7 @@ def test_a_killed_training_continues_the_same_run(repository):
 
 
 def test_a_training_with_other_parameters_replaces_the_unfinished_one(repository):
-    with (
-        pytest.raises(ZeroDivisionError),
-        live_training("digits", "plain", PARAMETERS, {}),
-    ):
+    with pytest.raises(ZeroDivisionError), live_training("digits", "plain", PARAMETERS, {}):
         1 / 0  # noqa: B018
     with live_training("digits", "plain", PARAMETERS | {"lr": 1.0}, {}):
         pass
@@ -86,12 +83,12 @@ def test_a_rebuild_replaces_a_live_run_by_its_record(repository, record, ends, c
     training.__enter__()({"loss": 2.0}, 1)
     if ends:
         training.__exit__(None, None, None)
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=1, kept=0, removed=1)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=1)
     if not ends:
         training.__exit__(None, None, None)
         assert "The training goes on" in capsys.readouterr().err
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=0, kept=1, removed=0)
-    assert [sync.LIVE in run.data.tags for run in runs()] == [False]
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
+    assert [tracking.LIVE in run.data.tags for run in runs()] == [False]
 
 
 def test_a_rebuild_leaves_a_training_under_way_alone(repository, record):

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import Unreachable, live_training, rebuild
+from pipelines import tracking
+from pipelines.tracking import Unreachable, live_training, rebuild
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -28,7 +28,7 @@ def test_nothing_is_written_anew_after_the_repository_moved(repository, record, 
     (run,) = runs()
     assert str(repository) not in run.info.artifact_uri
     assert (artifacts(run) / "figures/scatter.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=0, kept=1, removed=0)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
 
 
 @pytest.mark.parametrize("location", ["mlflow/artifacts/1", None])
@@ -37,7 +37,7 @@ def test_an_experiment_with_a_folder_of_its_own_keeps_it(repository, record, loc
     rebuild("digits", [record])
     (run,) = runs()
     assert Path(run.info.artifact_uri, "figures/scatter.png").is_file()
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=0, kept=1, removed=0)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
 
 
 def test_nothing_is_written_outside_the_folder_of_the_database(repository, record):
@@ -47,7 +47,7 @@ def test_nothing_is_written_outside_the_folder_of_the_database(repository, recor
 
 
 def test_the_environment_names_another_database(repository, record, tmp_path, monkeypatch):
-    assert sync.tracking_uri() == sync.DEFAULT_URI == "sqlite:///mlflow/mlflow.db"
+    assert tracking.tracking_uri() == tracking.DEFAULT_URI == "sqlite:///mlflow/mlflow.db"
     shutil.move("mlflow/mlflow.db", tmp_path / "a b.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a b.db")
     rebuild("digits", [record])
@@ -92,7 +92,7 @@ def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp
 
 
 def test_mlflow_is_imported_only_when_it_is_used():
-    program = "import sys, pipelines.tracking.sync; sys.exit('mlflow' in sys.modules)"
+    program = "import sys, pipelines.tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 

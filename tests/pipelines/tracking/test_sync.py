@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines.tracking import sync
-from pipelines.tracking.sync import rebuild
+from pipelines import tracking
+from pipelines.tracking import rebuild
 from tests.pipelines.conftest import artifacts, client, curve, histories, runs
 
 
@@ -26,7 +26,7 @@ def everything(experiment="digits") -> list[str]:
 
 
 def test_a_run_shows_everything_its_record_holds(repository, record):
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=1, kept=0, removed=0)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=0)
     (run,) = runs()
     assert run.info.run_name == "plain/rmsprop/chain3"
     assert run.info.status == "FINISHED"
@@ -100,7 +100,7 @@ def test_a_second_rebuild_changes_nothing(repository, record):
     records = [record, replace(record, key="plain/adam/chain3")]
     rebuild("digits", records)
     before = everything()
-    assert rebuild("digits", records) == sync.Rebuilt(created=0, kept=2, removed=0)
+    assert rebuild("digits", records) == tracking.Rebuilt(created=0, kept=2, removed=0)
     assert everything() == before
 
 
@@ -109,7 +109,7 @@ def test_only_the_changed_run_is_written_anew(repository, record):
     rebuild("digits", [record, other])
     before = {run.info.run_name: run.info.run_id for run in runs()}
     changed = replace(record, metrics={"drawdown": 0.5})
-    assert rebuild("digits", [changed, other]) == sync.Rebuilt(created=1, kept=1, removed=1)
+    assert rebuild("digits", [changed, other]) == tracking.Rebuilt(created=1, kept=1, removed=1)
     after = {run.info.run_name: run.info.run_id for run in runs()}
     assert after.keys() == before.keys()
     assert after[other.key] == before[other.key]
@@ -125,13 +125,13 @@ def test_a_change_of_any_part_of_a_record_is_noticed(repository, record, field):
         part = getattr(record, field)
         smaller = part[:-1] if field == "artifacts" else dict(list(part.items())[:-1])
         record = replace(record, **{field: smaller})
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=1, kept=0, removed=1)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=1)
 
 
 def test_runs_of_no_record_go_and_runs_of_the_user_stay(repository, record):
     rebuild("digits", [record, replace(record, key="old")])
     own = client().create_run(runs()[0].info.experiment_id, run_name="by hand").info.run_id
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=0, kept=1, removed=1)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=1)
     assert {run.info.run_name for run in runs()} == {record.key, "by hand"}
     assert client().get_run(own).info.lifecycle_stage == "active"
 
@@ -139,8 +139,8 @@ def test_runs_of_no_record_go_and_runs_of_the_user_stay(repository, record):
 def test_an_interrupted_rebuild_heals_in_the_next_one(repository, record):
     rebuild("digits", [])
     experiment_id = client().get_experiment_by_name("digits").experiment_id
-    half = client().create_run(experiment_id, tags={sync.KEY: record.key}, run_name=record.key)
-    assert rebuild("digits", [record]) == sync.Rebuilt(created=1, kept=0, removed=1)
+    half = client().create_run(experiment_id, tags={tracking.KEY: record.key}, run_name=record.key)
+    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=1)
     (run,) = runs()
     assert run.info.run_id != half.info.run_id
     assert run.info.status == "FINISHED"
@@ -166,8 +166,8 @@ def test_more_runs_than_one_page_of_a_search_are_all_seen(repository, record):
     rebuild("digits", [])
     experiment_id = client().get_experiment_by_name("digits").experiment_id
     for number in range(3):
-        client().create_run(experiment_id, tags={sync.KEY: str(number)})
+        client().create_run(experiment_id, tags={tracking.KEY: str(number)})
     paged = client()
     whole = paged.search_runs
     paged.search_runs = lambda *arguments, **options: whole(*arguments, **options, max_results=2)
-    assert len(sync._suite_runs(paged, experiment_id)) == 3
+    assert len(tracking._suite_runs(paged, experiment_id)) == 3

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 
-from pipelines.reporting.figures import editor_colour, scatter
-from pipelines.reporting.frames import pareto_front
+from pipelines.reporting.figures.points import scatter
+from pipelines.reporting.figures.style import editor_look
+from pipelines.reporting.ranking import pareto_front
 
 WITHOUT_INTERVALS = "^(?!.*_(low|high)$)"
 
@@ -53,7 +54,7 @@ def test_a_row_is_a_point_in_its_editors_colour_and_marker_with_intervals(table2
     np.testing.assert_allclose(upright, table2[["drawdown_low", "drawdown_high"]])
     points = [line for line in axes.lines if line.get_label() != "Pareto front"]
     assert [line.get_ydata()[0] for line in points] == table2["drawdown"].tolist()
-    assert {line.get_color() for line in points} == {editor_colour("gd"), editor_colour("rmsprop")}
+    assert {line.get_color() for line in points} == {editor_look("gd").colour, editor_look("rmsprop").colour}
     assert len({line.get_marker() for line in points}) == 2
     assert [line.get_markerfacecolor() == "white" for line in points] == [False] * 9 + [True]
 
@@ -104,10 +105,10 @@ def test_front_runs_over_rows_with_enough_success_only(table1):
 
 
 def test_rows_that_do_not_compete_are_never_on_the_front_and_the_key_says_why(table1):
-    unfit = (pd.Series([False, True, False, False], index=table1.index), "no more general than before")
-    figure = scatter(table1, "num_steps", unfit=unfit)
+    reach = table1.assign(generality=[60.0, 7.0, 60.0, 60.0], generality_before=7.2)
+    figure = scatter(reach, "num_steps")
     assert 2.31 not in [height for _, height in front(figure)]
-    assert "success clearly below 95 %\nor no more general than before" in key(figure)
+    assert "success clearly below 95 %\nor no more general than the unedited network" in key(figure)
     hollow = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert hollow == [2.31, 2.05]
 
@@ -124,7 +125,7 @@ def test_a_front_has_curves_of_its_editors_beside_it_and_shade_up_to_a_reference
     axes = figure.axes[0]
     assert (60.0, 2.31) in front(figure)
     (line,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
-    assert line.get_color() == editor_colour("rmsprop")
+    assert line.get_color() == editor_look("rmsprop").colour
     assert line.get_xydata().tolist() == [[40.0, 2.0], [60.0, 2.31], [70.0, 6.0]]
     (shade,) = axes.patches
     assert shade.get_x() + shade.get_width() == 25.0

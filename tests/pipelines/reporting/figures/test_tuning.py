@@ -9,7 +9,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 
-from pipelines.reporting.figures import tuning_panels
+from pipelines.reporting.figures.curves import tuning_panels
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from baselines.model_files import load_model
 from benchmarks.data import dataset
 from benchmarks.data.candidates import load_candidates
-from pipelines.config import files
+from pipelines.config import params
 from tests.pipelines.conftest import PARAMS, ROOT, Project, write_project
 
 NAME = "digits_finetune"
@@ -27,7 +27,7 @@ LEFT_OUT = "editable-rmsprop-chain3"
 
 def small() -> dict:
     """The committed benchmark, with every name it has, made small enough for tests."""
-    block = files.read_extended(ROOT / f"benchmarks/configs/{NAME}.yaml")
+    block = params.read_extended(ROOT / f"benchmarks/configs/{NAME}.yaml")
     block["data"]["options"] = {"tuning_size": 60, "test_size": 60, "pool_size": 60}
     block["model"]["options"] = {"width": 2}
     for training in block["trainings"].values():
@@ -101,7 +101,7 @@ def test_no_table_of_another_benchmark_is_written(finetuned: Project) -> None:
     claimed = set(pd.read_csv(folder / "claims.csv")["claim"])
     assert "extra-layer-beats-chain3" in claimed
     assert "rmsprop-and-rprop-beat-gd" not in claimed
-    page = (finetuned.folder / "results/README.md").read_text()
+    page = (folder / "README.md").read_text()
     assert "Table 4: fine-tuning a trained network" in page
     assert "Table 1" not in page
 

@@ -1,14 +1,12 @@
 """`compile: true`: the same stages with compiled steps, and only what is edited made again."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd
 import pytest
 
 from pipelines.tasks import load_settings
-from tests.compiling import compiles
+from tests.optional import compiles
 from tests.pipelines.conftest import DIGITS, PARAMS, TABLE_3_TRAINING, Project, write_project
 
 pytestmark = compiles
