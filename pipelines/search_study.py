@@ -166,8 +166,8 @@ _EXPLAINED = """\
 Made by `python -m pipelines.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs that are
 missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same edits, and
 the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that
-cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked at.
-Ways that are not nested spend what the nested search with a Gaussian process did.
+cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked
+at. Ways that are not nested spend what the nested search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
