@@ -14,6 +14,7 @@ import typer
 
 from pipelines import command
 from pipelines.bundling import results
+from pipelines.jobs.progress import one_line
 from pipelines.store.layout import Layout
 from pipelines.tasks import load_settings
 
@@ -41,7 +42,8 @@ def merge(
     layout = Layout(found.benchmark)
     results.check_data(found, file, layout)
     taken, kept, trained = results.merge(found, layout, replace)
-    print(f"merge {found.benchmark}: took {taken} results of {found.machine} at commit {found.commit[:12]}")
+    made = one_line(f"{found.machine} at commit {found.commit[:12]}")
+    print(f"merge {found.benchmark}: took {taken} results of {made}")
     if trained:
         print(f"kept the description of {len(trained)} models whose weights are here ({_few(trained)})")
     if kept:

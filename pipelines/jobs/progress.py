@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import category
 
 import pandas as pd
 
@@ -13,6 +14,13 @@ from benchmarks.scoring.scorer import shards
 from pipelines.store.layout import write_csv
 
 _SECONDS_BETWEEN_LINES = 10.0
+_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
+
+
+def one_line(text: str) -> str:
+    """Text of anybody's as one line for a terminal: blanks in place of control characters, and of what is no text."""
+    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
 
 
 class Progress:

@@ -173,7 +173,7 @@ class Description(BaseModel):
 class Tuned(Description):
     """The values that a search chose for a cell."""
 
-    hyperparameters: dict[str, FiniteFloat | int]
+    hyperparameters: dict[str, FiniteFloat]
     max_steps: int = Field(ge=0)
     feasible: bool
     min_success: FiniteFloat = Field(ge=0, le=100)
@@ -186,7 +186,7 @@ class Measured(Description):
     training: str
     editor: str
     layers: str
-    hyperparameters: dict[str, FiniteFloat | int]
+    hyperparameters: dict[str, FiniteFloat]
     edits: int = Field(ge=0)
     dataset: str
     protocol: int

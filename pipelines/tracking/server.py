@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
+from pipelines.jobs.progress import one_line
 
 LOCK_SECONDS = 300
 _PROXIED = "mlflow-artifacts:/"
@@ -55,7 +56,7 @@ def failing_as_unreachable(target: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0][:200]).rstrip(".")
 
 
 def _database(target: str) -> Path | None:
