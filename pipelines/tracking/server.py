@@ -108,12 +108,25 @@ def _reach(server: str):
     return client
 
 
+def _url(database: Path) -> str:
+    """The address of a database file: absolute, because MLflow keeps what it opened by it, where its path allows that.
+
+    :raises InputError: for a path that means something else in an address even relative to the working directory.
+    """
+    for path in map(str, (database.absolute(), os.path.relpath(database))):
+        if not set("?#%") & set(path):
+            return f"sqlite:///{path}"
+    raise InputError(
+        f"MLflow cannot open {database}: no ?, # or % may be in its path; MLFLOW_TRACKING_URI names another"
+    )
+
+
 def _open(database: Path):
     """A client of an SQLite file, which is made whole under another name if it does not exist."""
     mlflow = import_mlflow()
 
     def opened(path: Path):
-        client = mlflow.MlflowClient(f"sqlite:///{path.absolute()}")  # absolute: it is the name of a cache
+        client = mlflow.MlflowClient(_url(path))
         client.search_experiments(max_results=1)
         return client
 

@@ -16,7 +16,7 @@ pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import Unreachable, live_training, rebuild
+from pipelines.tracking import Unreachable, live_training, rebuild, server
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -151,3 +151,15 @@ def test_a_server_that_never_answers_is_given_up(record, monkeypatch):
 def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address):
     with pytest.raises(Unreachable, match=f"{address} "):
         rebuild("digits", [record], address)
+
+
+@pytest.mark.parametrize("sign", "?#%")
+def test_a_path_that_means_something_else_in_an_address_is_given_from_here_or_refused(tmp_path, monkeypatch, sign):
+    folder = tmp_path / f"a{sign}20b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert server._url(Path("mlflow/mlflow.db")) == "sqlite:///mlflow/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    assert server._url(Path("mlflow/mlflow.db")) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    with pytest.raises(InputError, match=r"may be in its path; MLFLOW_TRACKING_URI names another"):
+        server._url(folder / "mlflow.db")
