@@ -49,6 +49,6 @@ class EditedPart:
         features = self.inputs(train.images)
         return editor.statistics(self.model, features, train.labels.to(features.device), self.layers)
 
-    def _asked(self, image: Tensor, features: Tensor, target: int | Tensor, seed: int) -> editors.Request:
-        """The request to edit a raw ``image (1, C, H, W)`` with ``features (1, ...)``."""
-        return self._demand.request(image, features, target, self._dataset.augmentation, seed, self.inputs)
+    def _asked(self, images: Tensor, features: Tensor, target: int | Tensor, seed: int) -> editors.Request:
+        """The request to edit raw ``images (N, C, H, W)``, of which ``features (N, ...)`` are the inputs."""
+        return self._demand.request(images, features, target, self._dataset.augmentation, seed, self.inputs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -14,11 +13,10 @@ import editors
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
-from benchmarks.networks.folding import fold
-from benchmarks.networks.model_split import activations, layers_of, split
-from benchmarks.networks.raw_images import Front
+from benchmarks.networks.model_split import activations
+from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.requests import NOTHING_MORE, Demand
-from benchmarks.scoring.scorer import GENERALITY_COPIES, answers, finish, training_statistics
+from benchmarks.scoring.scorer import GENERALITY_COPIES, answers, finish
 from benchmarks.seeds import generator, seed
 
 JOINTLY, IN_A_ROW = "jointly", "in_a_row"
@@ -72,7 +70,7 @@ class Draw:
     seed: int
 
 
-class JointScorer:
+class JointScorer(EditedPart):
     """Edits many images of a split together and looks at the rest of it; every request starts from the same weights.
 
     Activations before the edited layers, which no edit changes, are computed once.
@@ -85,23 +83,11 @@ class JointScorer:
     def __init__(
         self, model: nn.Module, layers: str, dataset: Dataset, images: Split, demand: Demand = NOTHING_MORE
     ) -> None:
+        super().__init__(model, layers, dataset, demand)
         device = next(model.parameters()).device
-        self.layers = layers_of(layers)
-        with torch.no_grad():
-            model = fold(model, self.layers)
-        prefix, self.model = split(model, self.layers)
-        self._front, self._dataset, self._demand = Front(dataset, prefix, model), dataset, demand
         self._images, self._labels = images.images, images.labels.to(device)
         self._features = self.inputs(images.images)
         self._before = answers(activations(self.model, self._features)).labels
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._front, images)
-
-    def statistics(self, editor: editors.Editor) -> Any:
-        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
-        return training_statistics(editor, self.model, self.layers, self._dataset.train, self.inputs)
 
     @property
     def mistakes(self) -> Tensor:
@@ -193,9 +179,8 @@ class JointScorer:
 
     def _request(self, places: Tensor, targets: Tensor, request_seed: int) -> editors.Request:
         images = self._images[places].to(self._labels.device)
-        features, augmentation = self._features[places], self._dataset.augmentation
         target = int(targets) if len(targets) == 1 else targets
-        return self._demand.request(images, features, target, augmentation, request_seed, self.inputs)
+        return self._asked(images, self._features[places], target, request_seed)
 
     def _copies(self, draw: Draw) -> Tensor:
         source = generator(draw.seed, "views")

@@ -96,7 +96,7 @@ def test_a_gpu_has_as_many_workers_as_their_share_allows(monkeypatch):
 def test_each_worker_sees_the_gpu_that_is_its_own():
     """No GPU is needed to see what workers are told; four of them start, which takes seconds."""
     found = parallel_map(gpu, range(60), 1, torch.device("cuda"), visible=["0", "GPU-1", "0", "GPU-1"])
-    seen = dict((worker, name) for name, worker in found)
+    seen = {worker: name for name, worker in found}
     assert len(found) == 60
     assert all(seen[worker] == name for name, worker in found)
     assert os.getpid() not in seen
