@@ -16,7 +16,8 @@ pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import Unreachable, live_training, rebuild, server
+from pipelines.tracking import Unreachable, live_training, rebuild
+from pipelines.tracking.server import _url
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -158,8 +159,8 @@ def test_a_path_that_means_something_else_in_an_address_is_given_from_here_or_re
     folder = tmp_path / f"a{sign}20b"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    assert server._url(Path("mlflow/mlflow.db")) == "sqlite:///mlflow/mlflow.db"
+    assert _url(Path("mlflow/mlflow.db")) == "sqlite:///mlflow/mlflow.db"
     monkeypatch.chdir(tmp_path)
-    assert server._url(Path("mlflow/mlflow.db")) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
-    with pytest.raises(InputError, match=r"may be in its path; MLFLOW_TRACKING_URI names another"):
-        server._url(folder / "mlflow.db")
+    assert _url(Path("mlflow/mlflow.db")) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    with pytest.raises(InputError, match=r"its path holds .*; MLFLOW_TRACKING_URI may name another"):
+        _url(folder / "mlflow.db")
