@@ -9,9 +9,9 @@ from unicodedata import category
 
 import pandas as pd
 
-from benchmarks.errors import InputError
 from benchmarks.scoring.scorer import shards
 from pipelines.store.layout import write_csv
+from pipelines.store.schemas import ANYTHING
 
 _SECONDS_BETWEEN_LINES = 10.0
 _TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -100,10 +100,4 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
 
 def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     """Records that were just written, or left by an interrupted evaluation."""
-    try:
-        records = pd.read_csv(path, keep_default_na=False, na_values=[""])  # a text may be "null"
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
-    if len(records) != edits:
-        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
-    return records
+    return ANYTHING.read(path, "evaluate again", edits, keep_default_na=False, na_values=[""])  # a text may be "null"

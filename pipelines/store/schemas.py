@@ -122,7 +122,7 @@ TRIALS = Table(
     told_apart=("number",),
 )
 """One row per trial of a search."""
-HISTORY = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
+EPOCHS = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
 """One row per epoch of a training."""
 CURVES = Table(needed=(*KEYS, "factor", "drawdown"), times=("factor",), percents=("success_rate",))
 SEQUENCE = Table(
@@ -133,6 +133,7 @@ SEQUENCE = Table(
 """One row per edit of a row of edits, or per edit and image like the edited one."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
 """Rows of several cells, by cell."""
+FIGURE2 = Table(needed=tuple(KEYS))
 ANYTHING = Table()
 
 
@@ -235,8 +236,8 @@ def kind_of(name: str) -> Table | type[Description]:
         if file == "":
             return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
         if folder == "models":
-            return HISTORY if name.endswith("/history.csv") else ANYTHING
-        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": Table(needed=tuple(KEYS))}.get(folder, ANYTHING)
+            return EPOCHS if name.endswith("/history.csv") else ANYTHING
+        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": FIGURE2}.get(folder, ANYTHING)
     if name == "run.json":
         return Run
     if name.endswith("/timing.json"):
