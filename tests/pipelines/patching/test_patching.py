@@ -22,7 +22,7 @@ from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks
 from benchmarks.patching import checkpoint_files
 from benchmarks.seeds import generator
-from pipelines.patching.page import EditedImage, Flip, PatchReport, SideEffects, write
+from pipelines.reporting.patches import EditedImage, Flip, PatchReport, SideEffects, write
 from tests.pipelines.patching.conftest import (
     CLASSES,
     RESNET18,
@@ -309,7 +309,7 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_report(pictures, run, monkeypatch
     def failing(*_):
         raise RuntimeError("no\nfonts")
 
-    monkeypatch.setattr("pipelines.patching.page._sheet", failing)
+    monkeypatch.setattr("pipelines.reporting.patches._sheet", failing)
     arguments = ("--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
     ended = succeed(run(*RESNET18, *arguments, "--out", "new.pth"))
     assert json.loads(Path("new.json").read_text())["effects"]["flips"]

@@ -19,8 +19,8 @@ from benchmarks import metrics
 from benchmarks.data.image_files import read_image
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
+from benchmarks.patching.own_models import ControlImage, OwnModel, answers
 from pipelines.jobs.progress import Progress, one_line
-from pipelines.patching.own_models import ControlImage, OwnModel, answers
 from pipelines.reporting.figures.style import editor_look, new_figure, save, shown, styled
 from pipelines.reporting.tables.sheet import escape
 
