@@ -135,7 +135,7 @@ def test_a_tree_of_one_class_is_refused(tree):
     for part in ("train", "test"):
         for other in [folder for folder in (tree / part).iterdir() if folder.name != "cat"]:
             shutil.rmtree(other)
-    with pytest.raises(InputError, match=r"train holds images of cat only: a classifier needs two classes"):
+    with pytest.raises(InputError, match=r"train holds images of cat only: give two classes"):
         read_tree(tree)
 
 
