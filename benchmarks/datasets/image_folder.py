@@ -166,9 +166,7 @@ def _listings(folder: str | Path, image_size: int | None, train: str, test: str)
             f"they must be the same; in only one of them: {', '.join(only[:5])}"
         )
     if len(one) < 2:
-        raise InputError(
-            f"{folder}/{train} holds images of {next(iter(one))} only: a classifier needs two classes or more"
-        )
+        raise InputError(f"{folder}/{train} holds images of {next(iter(one))} only: give two classes or more")
     return one, other
 
 

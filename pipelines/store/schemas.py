@@ -92,7 +92,7 @@ class Table:
 _VIEWS = {f"{name}_{when}": "views" for name in ("views", "own", "similar") for when in ("before", "after")}
 _CONTROL = dict.fromkeys(("wrong_before", "wrong_after", "flips", "changed"), "control_size")
 RECORDS = Table(
-    needed=("edit", "trivial", "succeeded", "steps", "loss"),
+    needed=("edit", "trivial", "succeeded", "steps"),
     counts=(
         "edit",
         "image",

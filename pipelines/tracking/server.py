@@ -116,9 +116,7 @@ def _url(database: Path) -> str:
     for path in map(str, (database.absolute(), os.path.relpath(database))):
         if not set("?#%") & set(path):
             return f"sqlite:///{path}"
-    raise InputError(
-        f"MLflow cannot open {database}: no ?, # or % may be in its path; MLFLOW_TRACKING_URI names another"
-    )
+    raise InputError(f"MLflow cannot open {database}: its path holds ?, # or %; MLFLOW_TRACKING_URI may name another")
 
 
 def _open(database: Path):
