@@ -26,6 +26,7 @@ from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
 from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
+from pipelines.store.schemas import Description
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
@@ -109,7 +110,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
     """
     name, task = layout.benchmark, task_of(settings, layout.benchmark)
     path, stages = layout.results / "run.json", provenance.read_stages(layout)
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = Description.read(path, "report again") if path.exists() else {}
     last = stages.get("evaluate", before)
     around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings()
     data = layout.data / task.data_file
@@ -154,10 +155,7 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
 
 
 def _read_times(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
+    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":
