@@ -113,7 +113,7 @@ def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) ->
     records = []
     for rows in shards(len(scorer.requests), shard):
         edits, _ = scorer.edit(editor, rows)
-        records += [asdict(scorer.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
+        records += map(asdict, scorer.records(rows, edits))
     frame = pd.DataFrame(records)
     summary = measures.summarise(frame)
     ends = {

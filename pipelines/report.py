@@ -122,6 +122,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
         "training_seeds": settings.training_seeds,
         "edit_seeds": settings.edit_seeds,
         "data": _about_data(json.loads(data.read_text())) if data.exists() else before["data"],
+        "machine": results.machine_of(found),
         "made_elsewhere": results.made_elsewhere(found),
         **around,
         "seconds": _seconds(layout, stages) if stages else before.get("seconds", {}),

@@ -83,9 +83,9 @@ class _Meter:
         self.edits += len(rows)
         return self._scorer.edit(editor, rows)
 
-    def record(self, row: int, edit: editors.Edit, **options: Any) -> Any:
-        self.looks += 1
-        return self._scorer.record(row, edit, **options)
+    def records(self, rows: Any, edits: Any, **options: Any) -> Any:
+        self.looks += len(rows)
+        return self._scorer.records(rows, edits, **options)
 
 
 class _Counted(Progress):
@@ -152,8 +152,8 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
     run |= {name: best[name] for name in ("feasible", "success_rate", "drawdown", "proposed_by")}
     tested = scorer_of(settings, cell, EditSet("test", block.evaluation.edits), block.evaluation.control_size)
     editor = build(tested, **values, max_steps=chosen.max_steps)
-    edits = tested.edit(editor, range(block.evaluation.edits))[0]
-    records = [asdict(tested.record(row, edit)) for row, edit in enumerate(edits)]
+    rows = range(block.evaluation.edits)
+    records = map(asdict, tested.records(rows, tested.edit(editor, rows)[0]))
     found = task.measures.summarise(pd.DataFrame(records))
     for name, metric in (("success_rate", "success_rate"), ("drawdown", task.measures.drawdown)):
         run |= {f"test_{name}{end}": getattr(found[metric], part) for end, part in _ENDS.items()}

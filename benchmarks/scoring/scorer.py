@@ -20,6 +20,7 @@ from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.ranks import ranks
 from benchmarks.scoring.requests import Demand, EditRequests
 from benchmarks.seeds import generator
+from editors.devices import finish, sent
 
 GENERALITY_COPIES = 5
 """Other pictures of the thing on the edited image, on which generality is counted."""
@@ -189,44 +190,70 @@ class Scorer(EditedPart):
         return self._wrong.nonzero().flatten().tolist()
 
     def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> EditRecord:
-        """The record of the edit of request ``row``: its effects on the control images and on copies of its own.
+        """The record of the edit of request ``row``, see :meth:`records`."""
+        return self.records([row], [edit], generality=generality, every=every)[0]
 
-        :param generality: look at the other pictures as well; without, the record has no ``views``, as in tuning.
+    def records(
+        self, rows: Sequence[int], edits: Sequence[editors.Edit], *, generality: bool = True, every: bool = False
+    ) -> list[EditRecord]:
+        """The records of the edits of requests ``rows``: what they do to control images and to copies of their own.
+
+        A GPU is waited for once, at the end.
+
+        :param generality: look at the other pictures as well; without, records have no ``views``, as in tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
-        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
-        size = None if every else self.control_size
+        size = len(self._labels) if every or self.control_size is None else min(self.control_size, len(self._labels))
+        pairs = list(zip(rows, edits, strict=True))
+        counts = torch.stack([self._counts(row, edit, size, generality) for row, edit in pairs]).tolist()
+        return [
+            self._record(row, edit, size, generality, *found) for (row, edit), found in zip(pairs, counts, strict=True)
+        ]
+
+    def _counts(self, row: int, edit: editors.Edit, size: int, generality: bool) -> Tensor:
+        """The numbers of a record that the model's device has to find out, in the order of :meth:`_record`."""
+        target, device = int(self.requests.targets[row]), self._labels.device
         chosen = control_set(len(self._labels), size, self.requests.seeds[row])
         if chosen is not None:
-            chosen = chosen.to(self._labels.device)
+            chosen = sent(chosen, device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
-        views_before = views_after = int((self._copies_before[row] == target).sum()) if generality else 0
-        after, divergence = before, 0.0
+        none = labels.new_zeros(())
+        views_before = views_after = (self._copies_before[row] == target).sum() if generality else none
+        after, divergence = before, none
         if not edit.unchanged:
             found = answers(self._predict_control(edit, chosen, self._copies[row] if generality else None))
             after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
-            divergence = float(kl(before, after).mean())
-            views_after = int((viewed == target).sum())
-        predicted = int(self._predicted[row])
+            divergence = kl(before, after).mean()
+            views_after = (viewed == target).sum()
+        wrong_before, wrong_after = (before.labels != labels).sum(), (after.labels != labels).sum()
+        flips, loss = (after.labels != before.labels).sum(), edit.loss.detach().to(device)
+        values = (self._predicted[row], loss, wrong_before, wrong_after, flips, divergence, views_before, views_after)
+        return torch.stack([value.double() for value in values])  # exact, also for counts
+
+    def _record(
+        self, row: int, edit: editors.Edit, size: int, generality: bool, predicted: float, loss: float, *counts: float
+    ) -> EditRecord:
+        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
+        wrong_before, wrong_after, flips, divergence, views_before, views_after = counts
         return EditRecord(
             edit=row,
             image=image,
             label=int(self._true[image]),
             target=target,
-            predicted=predicted,
+            predicted=int(predicted),
             trivial=predicted == target,
             succeeded=edit.succeeded,
             steps=edit.steps,
-            loss=float(edit.loss),
+            loss=loss,
             control_images=len(self._labels),
-            control_size=len(labels),
-            wrong_before=int((before.labels != labels).sum()),
-            wrong_after=int((after.labels != labels).sum()),
-            flips=int((after.labels != before.labels).sum()),
+            control_size=size,
+            wrong_before=int(wrong_before),
+            wrong_after=int(wrong_after),
+            flips=int(flips),
             kl=divergence,
             views=GENERALITY_COPIES if generality else 0,
-            views_before=views_before,
-            views_after=views_after,
+            views_before=int(views_before),
+            views_after=int(views_after),
         )
 
     @cached_property
@@ -286,11 +313,6 @@ def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Ten
         for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)
     ]
     return torch.cat(copies)
-
-
-def finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:

@@ -111,7 +111,7 @@ def edits_and_evaluation(width: int, layers: str, count: int, images: int, devic
     def ours() -> list[EditRecord]:
         scorer = Scorer(model, layers, data, data.test, requests)
         made, _ = scorer.edit(editor, range(count))
-        return [scorer.record(row, edit, generality=False) for row, edit in enumerate(made)]
+        return scorer.records(range(count), made, generality=False)
 
     def naively() -> list[tuple[float, int]]:
         before, found = naive.predictions(model, inputs), []

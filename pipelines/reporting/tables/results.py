@@ -21,6 +21,7 @@ from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
 from pipelines.reporting.ranking import REQUIRED_SUCCESS
 from pipelines.reporting.tables.published import PAPERS_PARTS
 from pipelines.store.layout import LEARNED as LEARNED_RECORDS
+from pipelines.store.layout import ORIGIN
 
 if TYPE_CHECKING:
     from pipelines.reporting.tables.presentation import Presentation
@@ -147,8 +148,17 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
         published_training=told.published_training(settings, cell.benchmark, cell.training),
         learned=learned,
         edited="mistakes" if kind else told.edited,
-        notes=tuple(filter(None, [told.note(settings, cell)])),
+        notes=tuple(filter(None, [_trained_elsewhere(cell, description), told.note(settings, cell)])),
     )
+
+
+def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
+    """On which machine the cell's model was trained, if another one edited it and both were written down."""
+    try:
+        trained = str(json.loads((cell.model.described / ORIGIN).read_text())["machine"])
+        return f"trained on {trained}" if trained != description["made"]["machine"] else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _records(path: Path, measures: Measures, description: Mapping[str, Any]) -> pd.DataFrame:
@@ -172,6 +182,12 @@ def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
     """Numbers of results that were made elsewhere than most of them, by machine and commit."""
     counts = Counter(result.made for result in results if result.made)
     return dict(sorted((made, count) for made, count in counts.items() if made != counts.most_common(1)[0][0]))
+
+
+def machine_of(results: Sequence[CellResult]) -> str | None:
+    """The machine that made most of the results; None if that was not written down."""
+    counts = Counter(result.description["made"]["machine"] for result in results if result.made)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:

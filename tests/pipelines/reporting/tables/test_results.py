@@ -110,6 +110,21 @@ def test_rows_that_were_made_elsewhere_than_most_say_so(project, tmp_path):
     assert [result.notes for result in marked] == [(), ("made on NVIDIA H200 at commit 111111111111",), (), ()]
     assert results.made_elsewhere([*found, old]) == {"NVIDIA H200 at commit 111111111111": 1}
     assert results.made_elsewhere([old]) == {}
+    assert results.machine_of([*found, old]) == "a"
+    assert results.machine_of([old]) is None
+
+
+def test_a_row_whose_model_was_trained_elsewhere_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = {"machine": "a", "commit": "0" * 40}
+    settings = write_project(tmp_path, image_cell(GD, made=here), image_cell(RMSPROP, made=here))
+    for name, machine in (("plain", "a"), ("editable-0.1-rmsprop-chain3", "NVIDIA H200")):
+        folder = tmp_path / "results/digits/models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "made.json").write_text(json.dumps(here | {"machine": machine}))
+    notes = {result.cell.training: result.notes for result in read(settings)}
+    assert not any("trained on" in note for note in notes["plain"])
+    assert "trained on NVIDIA H200" in notes["editable-0.1-rmsprop-chain3"]
 
 
 def test_other_seeds_of_training_and_edits_show_in_the_spread_and_not_in_the_interval(tmp_path, monkeypatch):
