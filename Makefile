@@ -37,7 +37,7 @@ help:
 # The stages of dvc.yaml in a folder of their own, which git ignores.
 demo: .venv/installed
 	@mkdir -p demo
-	@cd demo && for stage in prepare train tune evaluate report; do \
+	@cd demo && export PYTHONPATH=.. && for stage in prepare train tune evaluate report; do \
 		python -m pipelines.$$stage demo --params ../params.yaml || exit $$?; done
 	@echo "" && grep '^|' demo/results/demo/table1.md | grep -v '^| ---' | cut -d '|' -f 3,8-10,12,14 | tr -d '*' | { column -t -s '|' 2>/dev/null || cat; }
 	@echo "" && echo "The whole table: demo/results/demo/table1.md; a picture of it: demo/results/demo/figures/table1.png"

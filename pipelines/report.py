@@ -20,6 +20,7 @@ from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
+from pipelines.reporting.ranking import FRONT, ON_FRONT
 from pipelines.reporting.tables import joint, other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
@@ -62,10 +63,8 @@ def report(
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
-    best, drawdown = board.iloc[0], told.measures.drawdown
-    shown = f"{best[drawdown]:.{told.measures.columns[drawdown].digits}f} {told.measures.columns[drawdown].unit}"
-    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {shown.strip()}: ", end="")
-    print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
+    count = int((board["standing"] == FRONT).sum())
+    print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
 
 
 def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:

@@ -129,7 +129,7 @@ def _scatters(
 ) -> dict[str, _Draw]:
     """Drawdown against generality, steps and, of several models, quality."""
     y, title = quantities.drawdown
-    general = {"titles": (_GENERALITY, title), "more_is_better": True, "curves": _settings_of(settings, layout, board)}
+    general = {"titles": (_GENERALITY, title), "curves": _settings_of(settings, layout, board)}
     if board["generality_before"].notna().any():
         general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
     drawn: dict[str, _Draw] = {"generality-drawdown": partial(points.scatter, board, "generality", y, **general)}
@@ -137,10 +137,9 @@ def _scatters(
         steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
         drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, **steps)
     if board["training"].nunique() > 1:
-        quality, better = quantities.quality[0], {"more_is_better": quantities.more_is_better}
-        better |= {"titles": (quantities.quality[1], title)}
+        quality, titles = quantities.quality[0], (quantities.quality[1], title)
         frame = tables["table3"] if len(tables.get("table3", ())) else board
-        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, **better)
+        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, titles=titles)
     return drawn
 
 

@@ -101,7 +101,7 @@ def _cell_run(
             **cell.names,
             "kind": "edits",
             "feasible": str(description["feasible"]).lower(),
-            **({"note": row["note"]} if row["note"] else {}),
+            **{name: row[name] for name in ("note", "standing", "proposed_by") if row.get(name)},
         },
         artifacts=[*_there([layout.figures / f"tuning-{cell.editor}.png"]), *shared, *_there(records)],
     )

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from pipelines.tracking import RunRecord, rebuild, server
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 120.0
+DEADLINE = 600.0
 PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 """Those of a run in MLflow."""
 

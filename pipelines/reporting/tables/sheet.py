@@ -17,11 +17,11 @@ import pandas as pd
 
 from benchmarks.metrics import Column
 from pipelines.reporting.ranking import (
-    BEATEN,
     BELOW,
     FRONT,
     MISSES,
     NO_FURTHER,
+    ON_FRONT,
     REQUIRED_SUCCESS,
     misses_success,
     require,
@@ -67,13 +67,10 @@ class Sheet:
 
     @cached_property
     def standings(self) -> list[str]:
-        """How each row stands, see :func:`pipelines.reporting.ranking.standing`; one of an appendix is never first."""
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`."""
         if self.drawdown not in self.frame:
             return [""] * len(self.frame)
-        appendix = self.frame.get("appendix", pd.Series(False, index=self.frame.index)).astype(bool)
-        among_own = standing(self.frame[~appendix], self.drawdown)
-        others = standing(self.frame, self.drawdown).replace(FRONT, BEATEN)
-        return list(among_own.reindex(self.frame.index).fillna(others))
+        return list(standing(self.frame, self.drawdown))
 
     @cached_property
     def misses(self) -> list[bool]:
@@ -112,7 +109,7 @@ class Sheet:
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
         if FRONT in self.standings:
-            words.append("bold are rows on the Pareto front of drawdown and generality")
+            words.append(f"bold are rows {ON_FRONT}")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
                 words[-1] += ", without those that the paper's table does not have"
         if NO_FURTHER in self.standings:
@@ -269,7 +266,7 @@ def _html_rows(sheet: Sheet) -> list[str]:
         below = sheet.standings[position] in (NO_FURTHER, BELOW)
         cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
         cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
-        cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
+        cells += [f'<td class="chosen">{html.escape(hyperparameters(row, sheet.chosen))}</td>'] if sheet.chosen else []
         for name in sheet.columns:
             cells.append(_html_value(sheet, position, row, name))
             if name in sheet.published:

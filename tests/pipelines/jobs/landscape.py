@@ -37,7 +37,9 @@ class Outcome:
 class Record:
     wrong_before: int
     wrong_after: int
+    flips: int
     control_size: int
+    control_images: int
 
 
 class Landscape:
@@ -60,7 +62,8 @@ class Landscape:
         return [Outcome(one >= 1, min(editor.max_steps, 1 + int(9 / one)), editor) for one in share], 0.0
 
     def records(self, rows: Any, edits: list[Outcome], *, generality: bool = True, every: bool = False) -> list[Record]:
-        return [Record(0, round(CONTROL / 100 * self.drawdown(edit.rule)), CONTROL) for edit in edits]
+        wrong = [round(CONTROL / 100 * self.drawdown(edit.rule)) for edit in edits]
+        return [Record(0, one, one, CONTROL, CONTROL) for one in wrong]
 
     def drawdown(self, rule: Rule) -> float:
         """In percentage points: 5 at the best values that are feasible."""

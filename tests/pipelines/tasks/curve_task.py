@@ -253,7 +253,6 @@ class CurveTask(Task):
         quantities=Quantities(
             drawdown=("rmse_drawdown", "Drawdown (RMSE)"),
             quality=("rmse", "RMSE after training"),
-            more_is_better=False,
             histories={"Error": ("train_loss", "rmse")},
             judged=("rmse", ""),
             sequences={"error": "Points off by more than 0.05 (%)", "in_force": "Edits so far in force (%)"},
