@@ -27,32 +27,39 @@ class Targets(nn.Module):
     What they are drawn from shows in ``repr``, which is part of a checkpoint's identity, and is not saved with it.
     """
 
-    def more(self, step: Step, count: int) -> Tensor | None:
-        """Inputs ``(M, C, H, W)`` to be edited that are not in the batch; None for none."""
+    def images(self, step: Step, count: int) -> Tensor | None:
+        """Inputs ``(count, C, H, W)`` to be edited; None for training images, which the objective draws."""
         return None
 
     @abstractmethod
-    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
-        """``count`` places of images to edit, each with the label it is to get; those of :meth:`more` follow the batch.
+    def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
+        """``count`` places of images to edit, each with the label it is to get.
 
-        :param reference: the unedited model's logits ``(N, classes)`` for the batch.
+        :param answers: the unedited model's logits ``(N + M, classes)`` for the batch, and for M = ``count`` images
+            behind it that are to be edited. With M = 0, images of the batch are, drawn uniformly.
         """
 
 
-class RandomTargets(Targets):
-    """Images of the batch and labels, both drawn uniformly (section 3.2)."""
+def _place(step: Step, answers: Tensor, number: int, source: torch.Generator) -> int:
+    """Where the image of edit ``number`` stands: behind the batch, or if there is none, anywhere in it."""
+    count = len(step.labels)
+    return count + number if len(answers) > count else int(torch.randint(count, (), generator=source))
 
-    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+
+class RandomTargets(Targets):
+    """Labels drawn uniformly (section 3.2)."""
+
+    def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
         source = generator(step.seed, "edit")
         pairs = []
-        for _ in range(count):
-            place = int(torch.randint(len(step.labels), (), generator=source))
-            pairs.append((place, int(torch.randint(reference.shape[1], (), generator=source))))
+        for number in range(count):
+            place = _place(step, answers, number, source)
+            pairs.append((place, int(torch.randint(answers.shape[1], (), generator=source))))
         return pairs
 
 
 class MatchedRanks(Targets):
-    """Images of the batch, each with the class whose rank among the model's answers is drawn from a distribution.
+    """Labels whose rank among the model's answers to the image is drawn from a distribution (section 4.3.1).
 
     :param distribution: probabilities of the ranks ``(classes,)``, which true classes have among mistakes.
     """
@@ -66,36 +73,36 @@ class MatchedRanks(Targets):
     def extra_repr(self) -> str:
         return hash_of(self.distribution)
 
-    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+    def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
         source, distribution = generator(step.seed, "edit"), self.distribution.cpu()
         pairs = []
-        for _ in range(count):
-            place = int(torch.randint(len(step.labels), (), generator=source))
-            pairs.append((place, int(matched_targets(reference[place : place + 1].detach(), distribution, source))))
+        for number in range(count):
+            place = _place(step, answers, number, source)
+            pairs.append((place, int(matched_targets(answers[place : place + 1].detach(), distribution, source))))
         return pairs
 
 
 class MistakenImages(Targets):
     """Images that a model got wrong, augmented as the batch is, each with its true class (section 4.3.1)."""
 
-    images: Tensor
+    found: Tensor
     labels: Tensor
 
     def __init__(self, dataset: Dataset, found: Candidates) -> None:
         super().__init__()
         self._dataset = dataset
-        self.register_buffer("images", found.images.images, persistent=False)
+        self.register_buffer("found", found.images.images, persistent=False)
         self.register_buffer("labels", found.images.labels, persistent=False)
 
     def extra_repr(self) -> str:
-        return hash_of(self.images, self.labels)
+        return hash_of(self.found, self.labels)
 
-    def more(self, step: Step, count: int) -> Tensor:
-        chosen = self.images[self._drawn(step, count).to(self.images.device)]
+    def images(self, step: Step, count: int) -> Tensor:
+        chosen = self.found[self._drawn(step, count).to(self.found.device)]
         augmented = self._dataset.augmentation.apply(chosen, generator(step.seed, "edit", "augmentation"))
         return self._dataset.inputs(augmented)
 
-    def draw(self, step: Step, reference: Tensor, count: int) -> list[tuple[int, int]]:
+    def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
         labels = self.labels[self._drawn(step, count).to(self.labels.device)].tolist()
         return [(len(step.labels) + number, label) for number, label in enumerate(labels)]
 

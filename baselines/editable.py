@@ -23,16 +23,22 @@ from editors.forward import evaluation_mode
 
 LOCALITY = ("kl", "cross_entropy")
 REFERENCE_MODES = ("eval", "train")
+APART, OF_BATCH = EDITED_IMAGES = ("apart", "of_batch")
 LEARNING_RATES = ("trained", "fixed")
 _INSET = 1e-3  # of a range: as close to its ends as a hyperparameter starts, because at the ends nothing can be learned
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditTerms(EditWeights):
-    """Settings of ``c_edit · L_edit + c_loc · L_loc`` in objective (2). Defaults are the paper's wording.
+    """Settings of ``c_edit · L_edit + c_loc · L_loc`` in objective (2).
+
+    Defaults are the paper's where it says something; where it leaves a choice, and what its authors' code does, is told
+    in baselines/DIFFERENCES.md.
 
     :ivar edits: independent edits per batch, their losses averaged; the paper draws one. More make the gradient less
         noisy, at the price of as many times the work.
+    :ivar edited_image: ``apart``, a training image drawn apart from the batch, so that locality is averaged over p(x);
+        or ``of_batch``, one of the images that locality is averaged over, which holds the edit itself against it.
     :ivar locality: ``kl``, formula (4), or ``cross_entropy``: the same without the entropy of p, which differs in
         its gradient only if p is not detached.
     :ivar detach_reference: take p(y|x,θ) as given, so that the locality term pulls on the edited model alone.
@@ -42,6 +48,7 @@ class EditTerms(EditWeights):
     """
 
     edits: int = 1
+    edited_image: str = APART
     locality: str = "kl"
     detach_reference: bool = True
     reference_mode: str = "eval"
@@ -50,6 +57,7 @@ class EditTerms(EditWeights):
         super().__post_init__()
         if isinstance(self.edits, bool) or not isinstance(self.edits, int) or self.edits < 1:
             raise InputError(f"edits must be a whole number >= 1, not {self.edits!r}")
+        _one_of("edited_image", self.edited_image, EDITED_IMAGES)
         _one_of("locality", self.locality, LOCALITY)
         _one_of("reference_mode", self.reference_mode, REFERENCE_MODES)
 
@@ -71,10 +79,11 @@ class EditableTerms(EditTerms, EditorTerms):
 class EditObjective(Objective):
     """``L_base + c_edit · L_edit + c_loc · L_loc`` (2), with one or more edits per batch, for any way of editing.
 
-    An edit assigns an image to a label, both drawn from the step's seed; by default an image of the batch and one of
-    all labels, uniformly. ``L_base`` is computed in training mode; the edit, and the locality term over the batch, in
-    evaluation mode. What comes before the edited part is computed once for both, and gradients reach it through both;
-    what comes after it is folded, which spares the second derivatives of its normalisations.
+    An edit assigns an image to a label, both drawn from the step's seed; by default a training image apart from the
+    batch and one of all labels, uniformly. ``L_base`` is computed in training mode, over the batch alone, as are the
+    statistics of its normalisations; the edit, and the locality term over the batch, in evaluation mode. What comes
+    before the edited part is computed once for both, and gradients reach it through both; what comes after it is
+    folded, which spares the second derivatives of its normalisations.
 
     :param base: ``L_base``, by default the batch's cross-entropy.
     :param targets: what is edited, and to what.
@@ -110,13 +119,13 @@ class EditObjective(Objective):
         logits, base = answered.logits, answered.total
         prefix, suffix = self._split(model)
         suffix = fold(suffix, self.layers)
-        count, more = len(step.labels), self.targets.more(step, self.terms.edits)
+        count, apart = len(step.labels), self._apart(step)
         with evaluation_mode(prefix):
-            features = prefix(step.inputs if more is None else torch.cat([step.inputs, more]))
-        reference = logits if self.terms.reference_mode == "train" else self._reference(suffix, features[:count])
+            features = prefix(step.inputs if apart is None else torch.cat([step.inputs, apart]))
+        answers = self._answers(suffix, features, logits)
         editor = self.editor()
-        drawn = self.targets.draw(step, reference, self.terms.edits)
-        made = [self._one(editor, suffix, features, reference, *one) for one in drawn]
+        drawn = self.targets.draw(step, answers, self.terms.edits)
+        made = [self._one(editor, suffix, features, answers[:count], *one) for one in drawn]
         edit_loss, locality_loss, steps, succeeded = (torch.stack(values).mean() for values in zip(*made, strict=True))
         total = base + self.terms.c_edit * edit_loss + self.terms.c_loc * locality_loss
         parts = {
@@ -127,6 +136,24 @@ class EditObjective(Objective):
             "edit_success": succeeded,
         }
         return Losses(total, logits, parts)
+
+    def _apart(self, step: Step) -> Tensor | None:
+        """Inputs ``(edits, C, H, W)`` of what is edited, or None where images of the batch are."""
+        images = self.targets.images(step, self.terms.edits)
+        if images is None and self.terms.edited_image == APART:
+            return step.apart(self.terms.edits)
+        return images
+
+    def _answers(self, suffix: nn.Module, features: Tensor, logits: Tensor) -> Tensor:
+        """The unedited model's logits ``(N + M, C)``, from features of the batch and of M images apart.
+
+        :param logits: ``(N, C)``, the batch's in training mode.
+        """
+        if self.terms.reference_mode == "eval":
+            return self._reference(suffix, features)
+        if len(features) == len(logits):
+            return logits
+        return torch.cat([logits, self._reference(suffix, features[len(logits) :])])
 
     def _split(self, model: nn.Module) -> tuple[nn.Module, nn.Module]:
         """Its parts before and from ``layers`` on, looked up in the first step only."""
@@ -158,12 +185,16 @@ class EditObjective(Objective):
             return precision.as_float32(suffix(features))
 
     def _locality(self, reference: Tensor, edited: Tensor) -> Tensor:
-        """Formula (4) from logits ``(N, C)``: row ``n`` of one against row ``n`` of the other, mean over the batch."""
+        """Formula (4) from logits ``(N, C)``, mean over the batch."""
+        return self.divergence(reference, edited).mean()
+
+    def divergence(self, reference: Tensor, edited: Tensor) -> Tensor:
+        """What formula (4) averages, ``(N,)``: row ``n`` of logits ``(N, C)`` against row ``n`` of others."""
         log_p, log_edited = reference.log_softmax(dim=1), edited.log_softmax(dim=1)
         if self.terms.detach_reference:
             log_p = log_p.detach()
         distance = log_p - log_edited if self.terms.locality == "kl" else -log_edited
-        return (log_p.exp() * distance).sum(dim=1).mean()
+        return (log_p.exp() * distance).sum(dim=1)
 
 
 class EditableObjective(EditObjective):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,14 +87,24 @@ class ImageBatches(Source):
         batches = torch.randperm(len(self._images), generator=source).tensor_split(self.steps(plan))
 
         def draw(number: int) -> Step:
-            batch = self._images.select(batches[number].to(self._images.labels.device))
-            inputs = self._dataset.inputs(self._dataset.augmentation.apply(batch.images, source))
-            if plan.cutout is not None:
-                inputs = cut_out(inputs, plan.cutout, source)
-            inputs = inputs.to(memory_format=precision.memory_format(plan.mixed_precision))
-            return Step(inputs, batch.labels, seed(*axes, "step", number))
+            chosen, step = batches[number], seed(*axes, "step", number)
+            labels = self._images.labels[chosen.to(self._images.labels.device)]
+            return Step(self.inputs(chosen, plan, source), labels, step, partial(self._apart, plan, step))
 
         return Pass(len(batches), draw, state, source)
+
+    def _apart(self, plan: ImagePlan, step: int, count: int) -> Tensor:
+        """Inputs of ``count`` training images drawn with replacement, which read nothing of a batch's generator."""
+        source = generator(step, "apart")
+        return self.inputs(torch.randint(len(self._images), (count,), generator=source), plan, source)
+
+    def inputs(self, chosen: Tensor, plan: ImagePlan, source: torch.Generator) -> Tensor:
+        """What a network is given of the training images at these places ``(N,)``: augmented and normalised."""
+        images = self._images.images[chosen.to(self._images.images.device)]
+        inputs = self._dataset.inputs(self._dataset.augmentation.apply(images, source))
+        if plan.cutout is not None:
+            inputs = cut_out(inputs, plan.cutout, source)
+        return inputs.to(memory_format=precision.memory_format(plan.mixed_precision))
 
     def evaluate(self, model: nn.Module, finished: Pass) -> tuple[dict[str, float], Tensor]:
         loss, wrong = _answers(model, self._dataset, self._dataset.tuning, 500)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baselines.editable import EditTerms
+from baselines.editable import OF_BATCH, EditTerms
 from baselines.objectives import Step
 from benchmarks.seeds import generator
 
@@ -112,12 +112,16 @@ def editable_loss(model: nn.Module, step: Step, terms: EditTerms, layers: str | 
     model.train()
     logits = model(step.inputs)
     base = F.cross_entropy(logits, step.labels)
-    place = int(torch.randint(len(step.labels), (), generator=source))
+    if terms.edited_image == OF_BATCH:
+        place = int(torch.randint(len(step.labels), (), generator=source))
+        image = step.inputs[place : place + 1]
+    else:
+        image = step.apart(1)
     label = int(torch.randint(logits.shape[1], (), generator=source))
     model.eval()
     with torch.no_grad():
         reference = model(step.inputs).log_softmax(dim=1)
-    image, changed, taken = step.inputs[place : place + 1], dict(_chosen(model, layers)), 0
+    changed, taken = dict(_chosen(model, layers)), 0
     while True:
         loss = margin(functional_call(model, changed, (image,)), label)
         if loss.item() <= 0 or taken == k:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,22 @@ from baselines.training import Losses, Objective
 from editors.forward import evaluation_mode
 
 
+def _none(count: int) -> Tensor:
+    raise ValueError("this step has no images apart from its batch")
+
+
 @dataclass(frozen=True)
 class Step:
-    """One batch: normalised ``inputs (N, C, H, W)``, ``labels (N,)``, and the seed of everything random about it."""
+    """One batch: normalised ``inputs (N, C, H, W)``, ``labels (N,)``, and the seed of everything random about it.
+
+    :ivar apart: from a number M to inputs ``(M, C, H, W)`` that are drawn as the batch is, but independently of it; the
+        same ones at every call. Drawn only when asked for, because most objectives need none.
+    """
 
     inputs: Tensor
     labels: Tensor
     seed: int
+    apart: Callable[[int], Tensor] = field(default=_none, repr=False, compare=False)
 
     @property
     def size(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -78,6 +78,11 @@ class Measures:
     :ivar shares: by name, the column that says for each edit yes or no; ``success_rate`` is one of them.
     :ivar columns: how each of these is shown.
     :ivar asked: the columns that say what is asked: two rows that agree in them met the same edits.
+    :ivar tuned: in place of the drawdown's values in tuning, where each edit is scored on few examples.
+    :ivar misleads: whether a sample of control examples says too little for the mean drawdown of these records;
+        evaluation then looks at all of them.
+    :ivar signed: the metric that the drawdown is the size of, if it has no sign itself.
+    :ivar completed: the records, with what only their description says; see :mod:`pipelines.evaluate`.
     :ivar texts: columns of text, in which "null" is a word and nothing an empty text.
     :ivar skips_missing: means leave out the edits without a value (``nan``), as where nothing lies near an edit.
     """
@@ -88,6 +93,10 @@ class Measures:
     columns: Mapping[str, Column]
     asked: tuple[str, ...]
     shares: Mapping[str, str] = field(default_factory=lambda: {"success_rate": "succeeded"})
+    tuned: Callable[[pd.DataFrame], pd.Series] | None = None
+    misleads: Callable[[pd.DataFrame], bool] = lambda records: False
+    signed: str = ""
+    completed: Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame] = lambda records, description: records
     texts: tuple[str, ...] = ()
     skips_missing: bool = False
 
@@ -105,11 +114,26 @@ class Measures:
             return 100.0 * records[self.shares[name]].astype(float)
         return self.means[name](records)
 
+    def in_tuning(self, records: pd.DataFrame) -> pd.Series:
+        """The drawdown of each edit, on as few examples as tuning looks at."""
+        return self.tuned(records) if self.tuned else self.per_edit(self.drawdown, records)
+
+    def least(self, records: pd.DataFrame) -> pd.Series:
+        """Drawdowns ``(N,)`` whose mean is at most that on the whole control set, whatever a sample adds to them.
+
+        |mean change| ≤ mean |change|; where a sample misleads, the former is all that it says for sure.
+        """
+        if not self.misleads(records):
+            return self.per_edit(self.drawdown, records)
+        values = self.per_edit(self.signed, records)
+        return -values if values.mean() < 0 else values
+
     def summarise(self, records: pd.DataFrame) -> dict[str, Estimate]:
         """Every metric over all edits, and under ``<metric>_nontrivial`` over those in which there was something to do.
 
         Means have a bootstrap interval over edits, shares Wilson's. Intervals say how the mean would vary with other
-        edits of the same model; they say nothing of other trainings.
+        edits of the same model; they say nothing of other trainings. Where a sample of control examples misleads, the
+        drawdown is at most what is found, and its interval begins where that of :meth:`least` does.
         """
         table: dict[str, Estimate] = {}
         for suffix, rows in (("", records), ("_nontrivial", records[~records["trivial"].astype(bool)])):
@@ -117,7 +141,11 @@ class Measures:
                 table[f"{name}{suffix}"] = share(int(rows[column].sum()), len(rows))
             for name, metric in self.means.items():
                 values = metric(rows).dropna() if self.skips_missing else metric(rows)
-                table[f"{name}{suffix}"] = mean(values.to_numpy(dtype=float), name)
+                found = mean(values.to_numpy(dtype=float), name)
+                if name == self.drawdown and self.misleads(rows):
+                    least = mean(self.least(rows).to_numpy(dtype=float), name)
+                    found = replace(found, low=max(0.0, min(least.low, found.low)))
+                table[f"{name}{suffix}"] = found
         return table
 
 

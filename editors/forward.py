@@ -47,15 +47,20 @@ def untouched(model: nn.Module, run: Callable[[Any, dict[str, Tensor]], Any], in
 
     A model that writes to neither is run on the inputs themselves, with no buffers replaced. What a model does is seen
     the first time it is run, on copies; one that works in place, counts its passes or keeps activations is run on
-    copies every time. Inputs that carry a graph are never copied: autograd watches them.
+    copies every time.
 
     :param run: takes the inputs and ``{name: value}`` of buffers to replace.
     """
     if torch.compiler.is_compiling():  # where a copy that nobody writes to costs nothing
         return run(mapped(torch.clone, inputs), {})
-    if any(value.requires_grad for value in tensors(inputs)):  # a copy would add to their graph, and round otherwise
-        return run(inputs, {})
     writes = _writes.get(model)
+    if any(value.requires_grad for value in tensors(inputs)):  # a copy would add to their graph, and round otherwise
+        if writes is None:
+            with torch.no_grad():  # to see what it does
+                untouched(model, run, mapped(torch.detach, inputs))
+            writes = _writes.get(model)
+        if not writes:
+            return run(inputs, {})
     if writes is False:
         return run(inputs, {})
     own, buffers = mapped(_copied, inputs), copied_buffers(model)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,7 +30,11 @@ FRACTION = Domain("a number >= 0 and < 1", lambda value: 0 <= value < 1)
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One tunable value of an editor: its default, its domain and its search range ``[low, high]``."""
+    """One tunable value of an editor: its default, its domain and its search range ``[low, high]``.
+
+    :ivar stronger: the values, ``larger`` or ``smaller`` ones, with which more edits succeed and more is broken; None
+        if that is not what it decides.
+    """
 
     name: str
     default: float
@@ -38,6 +42,7 @@ class Hyperparameter:
     high: float
     log: bool
     domain: Domain
+    stronger: Literal["larger", "smaller"] | None = None
 
     def check(self, value: float | torch.Tensor, where: str) -> None:
         """Raise :class:`EditError` unless ``value`` (a number or a tensor of one element) lies in the domain."""
@@ -50,15 +55,25 @@ class Hyperparameter:
             raise EditError(f"{where}.{self.name} must be {self.domain.description}, not {number:g}")
 
 
-def hyperparameter(default: float, *, low: float, high: float, log: bool = False, domain: Domain = POSITIVE) -> Any:
+def hyperparameter(
+    default: float,
+    *,
+    low: float,
+    high: float,
+    log: bool = False,
+    domain: Domain = POSITIVE,
+    stronger: Literal["larger", "smaller"] | None = None,
+) -> Any:
     """Declare a dataclass field as a tunable hyperparameter.
 
     :param default: the value used when none is given.
     :param low, high: the range that tuning searches, both ends included.
     :param log: whether tuning samples the logarithm.
     :param domain: the values that are valid at all, tuned or not.
+    :param stronger: the values, ``larger`` or ``smaller`` ones, with which more edits succeed and more is broken:
+        tuning looks for the weakest that will do. One hyperparameter of an editor may have this.
     """
-    declared = {"default": default, "low": low, "high": high, "log": log, "domain": domain}
+    declared = {"default": default, "low": low, "high": high, "log": log, "domain": domain, "stronger": stronger}
     return dataclasses.field(default=default, metadata={"hyperparameter": declared})
 
 

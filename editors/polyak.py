@@ -22,7 +22,7 @@ class PolyakStep(DescentEditor):
     :ivar longest: bound of a step, in norms of the edited parameters: where the gradient vanishes, the step has none.
     """
 
-    overshoot: float | Tensor = hyperparameter(1.05, low=1.0, high=2.0, log=True)
+    overshoot: float | Tensor = hyperparameter(1.05, low=1.0, high=2.0, log=True, stronger="larger")
     longest: float = 10.0
 
     def init(self, parameters: Tensor) -> Any:

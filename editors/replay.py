@@ -39,7 +39,7 @@ class Replay(DescentEditor):
     :ivar data: the training data; from ``statistics``, through ``informed``.
     """
 
-    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-2, log=True)
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-2, log=True, stronger="larger")
     weight: float | Tensor = hyperparameter(1.0, low=1e-2, high=1e2, log=True)
     batch_size: int = 64
     seed: int = 0

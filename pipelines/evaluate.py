@@ -97,6 +97,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     """Evaluate one cell, shard by shard."""
     cell, source = piece
     chosen, asked = settings.benchmark(cell.benchmark).evaluation, _Asked.of(settings, cell, source)
+    task = task_of(settings, cell.benchmark)
     tuned, learned, result = asked.tuned, asked.learned, asked.result
     what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
     progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
@@ -105,7 +106,11 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
 
     def records_with(values: Mapping[str, Any], folder: Path) -> pd.DataFrame:
         editor, count = tuned_editor(settings, cell, scorer, values), len(scorer.requests)
-        return in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress)
+        found = in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress)
+        if not task.measures.misleads(found):
+            return found
+        whole = Progress(f"{what}: again, on all {scorer.examples} control examples", count, "edits")
+        return in_shards(folder / "whole", count, chosen.shard, lambda rows: _shard(scorer, editor, rows, True), whole)
 
     records = records_with(tuned, folder)
     timing = records[["edit", "milliseconds"]]
@@ -116,7 +121,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
         "edits": len(records),
         **scorer.described(),
     }
-    task_of(settings, cell.benchmark).keep(scorer, cell)
+    task.keep(scorer, cell)
     write_records(result.with_suffix(".csv"), records)
     write_records(result.with_suffix(".timing.csv"), timing)
     if source == RANDOM:
@@ -143,9 +148,9 @@ def _read_learned(cell: Cell) -> dict[str, Any] | None:
         raise InputError(f"{path} does not describe an editor ({error!r}): train {cell.training} again") from error
 
 
-def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int]) -> pd.DataFrame:
+def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: bool = False) -> pd.DataFrame:
     edits, milliseconds = scorer.edit(editor, rows)
-    records = [asdict(scorer.record(row, edit)) for row, edit in zip(rows, edits, strict=True)]
+    records = [asdict(scorer.record(row, edit, every=every)) for row, edit in zip(rows, edits, strict=True)]
     return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
 
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,12 +44,14 @@ def patch(
         list[str] | None,
         typer.Option("--set", help="lr=1e-3 and so on. [default: the smallest learning rate that succeeds]"),
     ] = None,
-    max_steps: Annotated[int, typer.Option(help="Most gradient steps.")] = 10,
-    views: Annotated[int, typer.Option(min=0, help="Augmented copies that must get the class too.")] = 0,
+    max_steps: Annotated[int, typer.Option(min=0, max=100_000, help="Most gradient steps.")] = 10,
+    views: Annotated[int, typer.Option(min=0, max=1000, help="Augmented copies that must get the class too.")] = 0,
     training: Annotated[
         Path | None, typer.Option(help="Images like those of training, for editors that must know them.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Side of inputs in pixels, if not torchvision's.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Side of inputs in pixels, if not torchvision's.")
+    ] = None,
     mean: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1, such as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
@@ -58,7 +61,7 @@ def patch(
     `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
     """
     chosen = _hyperparameters(values or [])
-    preprocessing = Preprocessing(size, _numbers("--mean", mean), _numbers("--std", std))
+    preprocessing = Preprocessing(size, _numbers("--mean", mean, -1000, 1000), _numbers("--std", std, 1e-6, 1000))
     own = own_models.load(model, architecture, classes, preprocessing)
     _check_out(model, out)
     own.network.to(device_of(device, "--device"))
@@ -106,27 +109,31 @@ PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safe
 def apply(
     patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The model that was patched: a checkpoint, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write it with the patch, beside the original.")],
+    out: Annotated[Path, typer.Option(help="Where to write it with the patch; a model that is there is replaced.")],
 ) -> None:
     """Put a patch into the model that it was made for; the model itself stays as it is."""
-    if out.resolve() == model.resolve():
+    if _same_place(out, model):
         raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
     loaded = patches.load(patch)
-    _write(lambda old, new: patches.apply(loaded, old, new), model, out)
+    _check_place(model, out)
+    with _all_or_nothing(out.parent) as folder:
+        _write(lambda old, new: patches.apply(loaded, old, new), model, folder / out.name)
     print(f"{out} is {model} with {patch}")
 
 
 def remove(
     patch: PatchFile,
     model: Annotated[Path, typer.Option(help="The patched model: a checkpoint, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write it without the patch; it may be the same.")],
+    out: Annotated[Path, typer.Option(help="Where to write it without the patch; a model that is there is replaced.")],
 ) -> None:
     """Take a patch out of a model: its weights are again what they were, bit by bit."""
     loaded, weights = patches.load(patch), out / WEIGHTS if model.is_dir() else out
     if weights.is_file() and file_hash(weights) == loaded.file:
         print(f"{out} is the original already: it was left as it is")
         return
-    same = _write(lambda old, new: patches.remove(loaded, old, new), model, out)
+    _check_place(model, out)
+    with _all_or_nothing(out.parent) as folder:
+        same = _write(lambda old, new: patches.remove(loaded, old, new), model, folder / out.name)
     bytes_too = "the same file" if same else "the same weights in a file that this version of torch wrote"
     print(f"{out} is {model} without {patch}: {bytes_too} as before")
 
@@ -135,6 +142,8 @@ def _hyperparameters(assignments: list[str]) -> dict[str, float]:
     chosen = {}
     for one in assignments:
         name, _, value = one.partition("=")
+        if name in chosen:
+            raise InputError(f"--set names {name} twice, with {chosen[name]:g} and {value}")
         try:
             chosen[name] = float(value)
         except ValueError as error:
@@ -142,36 +151,65 @@ def _hyperparameters(assignments: list[str]) -> dict[str, float]:
     return chosen
 
 
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+def _numbers(option: str, text: str | None, low: float, high: float) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3 or (option == "--std" and min(numbers) <= 0):
-        raise InputError(f"{option} needs three numbers, such as 0.5,0.5,0.5, not {text!r}")
+    if len(numbers) != 3 or not all(low <= number <= high for number in numbers):
+        raise InputError(f"{option} needs three numbers from {low:g} to {high:g}, such as 0.5,0.5,0.5, not {text!r}")
     return numbers
 
 
 def _check_out(model: Path, out: Path) -> None:
-    if out.resolve() == model.resolve():
+    """:raises InputError: unless all places that are written to are free, or hold an earlier patch by this command."""
+    if _same_place(out, model):
         raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
-    if model.is_dir() and out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: a patched {model} is a folder")
-    if model.is_file() and out.suffix != model.suffix:
-        raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
     beside = _beside(model, out)
-    weights, patch_file = out / WEIGHTS if model.is_dir() else out, beside.pop(".patch.safetensors")
+    patch_file, ours = beside.pop(".patch.safetensors"), []
+    if os.path.lexists(patch_file):
+        try:
+            ours = [patches.load(patch_file).patched]
+        except InputError:
+            raise _taken(patch_file) from None
+    _check_place(model, out, ours)
+    for path in beside.values():
+        if os.path.lexists(path) and not is_report(path):
+            raise _taken(path)
+
+
+def _check_place(model: Path, out: Path, ours: Sequence[str] | None = None) -> None:
+    """Refuse to write a model of the kind of ``model`` over what is none.
+
+    :param ours: fingerprints of weights that may be replaced; None for those of any model.
+    :raises InputError: for another kind, or another file in the way.
+    """
+    if model.is_dir() and os.path.lexists(out) and not out.is_dir():
+        raise InputError(f"{out} is a file: a patched {model} is a folder")
+    if not model.is_dir() and out.suffix != model.suffix:
+        raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
+    places = [out / WEIGHTS, out / DESCRIPTION] if model.is_dir() else [out]
+    if any(map(os.path.lexists, places)):
+        found = _fingerprint(places[0])
+        if found is None or (ours is not None and found not in ours):
+            raise _taken(out)
+
+
+def _fingerprint(weights: Path) -> str | None:
     try:
-        earlier = patches.load(patch_file).patched
-        ours = not weights.exists() or checkpoint_files.fingerprint(checkpoint_files.read(weights)) == earlier
+        return checkpoint_files.fingerprint(checkpoint_files.read(weights))
     except InputError:
-        ours = not patch_file.exists() and not out.exists()
-    strange = [path for path in beside.values() if path.exists() and not is_report(path)]
-    if not ours or strange:
-        found = strange[0] if ours else out if out.exists() else patch_file
-        raise InputError(f"{found} is there already, and not of an earlier patch: give another --out, or remove it")
+        return None
+
+
+def _taken(path: Path) -> InputError:
+    return InputError(f"{path} is there already, and not of an earlier patch: give another --out, or remove it")
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _stem(model: Path, out: Path) -> Path:
@@ -196,15 +234,27 @@ def _write(change: Callable[[Path, Path], Any], model: Path, out: Path) -> Any:
 
 @contextmanager
 def _all_or_nothing(target: Path) -> Iterator[Path]:
-    """Yield a folder to write to, the files of which move to ``target`` at the end, or none if something fails."""
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as name:
-        folder = Path(name)
-        yield folder
-        for path in [path for path in folder.rglob("*") if path.is_file()]:
-            place = target / path.relative_to(folder)
-            place.parent.mkdir(exist_ok=True)
-            os.replace(path, place)
+    """Yield a folder to write to, the files of which move to ``target`` at the end.
+
+    If something fails, none of them does, and folders that were made for them are gone.
+    """
+    made = [folder for folder in (target, *target.parents) if not folder.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as name:
+            folder = Path(name)
+            yield folder
+            for path in [path for path in folder.rglob("*") if path.is_file()]:
+                place = target / path.relative_to(folder)
+                place.parent.mkdir(exist_ok=True)
+                if place.exists():
+                    path.chmod(stat.S_IMODE(place.stat().st_mode))
+                os.replace(path, place)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # one that holds something by now
+                folder.rmdir()
+        raise
 
 
 if __name__ == "__main__":

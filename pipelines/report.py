@@ -18,10 +18,10 @@ from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.judging import Evidence
-from pipelines.reporting.pages import sequences
-from pipelines.reporting.pages.claims import claims_markdown
-from pipelines.reporting.pages.index import write_index
-from pipelines.reporting.tables import paper, reading, results, trainings
+from pipelines.reporting.claims.page import claims_markdown
+from pipelines.reporting.index import write_index
+from pipelines.reporting.ranking import FRONT, ON_FRONT
+from pipelines.reporting.tables import joint, other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
@@ -41,18 +41,19 @@ def report(
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
-    found = reading.read(settings, benchmark, told)
+    found = results.read(settings, benchmark, told)
     if not found:
         raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
-    mistakes = reading.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
+    mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
     _write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)
     if told.examples:
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
         write_atomically(layout.results / "examples.md", page)
-    sequences.write(settings, layout)
-    trainings.write(settings, layout, told.quantities.judged[0])
+    other_stages.write_sequences(settings, layout)
+    joint.write(settings, layout)
+    other_stages.write_trainings(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)
     write_json(layout.results / "metrics.json", _metrics(told, board), allow_nan=False)
@@ -62,10 +63,8 @@ def report(
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
-    best, drawdown = board.iloc[0], told.measures.drawdown
-    shown = f"{best[drawdown]:.{told.measures.columns[drawdown].digits}f} {told.measures.columns[drawdown].unit}"
-    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {shown.strip()}: ", end="")
-    print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
+    count = int((board["standing"] == FRONT).sum())
+    print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
 
 
 def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:

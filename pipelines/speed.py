@@ -22,8 +22,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
 from editors.compiling import CompilationError
-from pipelines.reporting.figures.saving import save
-from pipelines.reporting.figures.style import HEIGHT, WIDTH, new_figure, styled
+from pipelines.reporting.figures.style import HEIGHT, WIDTH, new_figure, save, styled
 from pipelines.store.layout import write_json
 from pipelines.store.provenance import git_commit, machine, slug
 from pipelines.timing import Comparison, Conditions, Counts, Growth, Record, from_json, to_json

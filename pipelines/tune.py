@@ -17,11 +17,12 @@ from benchmarks.files import write_atomically
 from benchmarks.metrics import Measures
 from pipelines import command
 from pipelines.config.params import Settings
-from pipelines.jobs import search
+from pipelines.jobs import search, trials, weakest
 from pipelines.jobs.cells import Cell, cells_of_run, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
+from pipelines.jobs.trials import Asked
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import TIMING, Layout, remove_others
 from pipelines.store.provenance import timed
@@ -69,7 +70,8 @@ def _identity(settings: Settings, cell: Cell) -> str:
     if not chosen["trials"]:
         return identity(settings, cell, [chosen])
     edits = task_of(settings, cell.benchmark).edits_from(settings, cell, _edits_of(settings, cell))
-    return identity(settings, cell, [block.tuning.model_dump(), chosen, *edits], search.__file__)
+    code = [one.__file__ for one in (search, trials, weakest)]
+    return identity(settings, cell, [block.tuning.model_dump(), chosen, *edits], *code)
 
 
 def _is_tuned(settings: Settings, cell: Cell) -> bool:
@@ -87,11 +89,11 @@ def _tune(settings: Settings, cell: Cell) -> float:
         space = Space(
             known, {name: (low, high) for name, (low, high) in chosen.ranges.items()}, chosen.fixed, chosen.max_steps
         )
-        trials, share = _search(settings, cell, space, found, progress)
-        best = trials[trials["chosen"]].iloc[0]
+        table, asked, share = _search(settings, cell, space, found, progress)
+        best = table[table["chosen"]].iloc[0]
         values = {parameter.name: float(best[parameter.name]) for parameter in known}
-        content = {"feasible": bool(best["feasible"]), "tuning": _summary(trials, block.tuning.required, share)}
-        write_atomically(cell.tuned.with_suffix(".csv"), trials.to_csv(index=False, lineterminator="\n"))
+        content = {"feasible": bool(best["feasible"]), "tuning": _summary(table, asked, share)}
+        write_atomically(cell.tuned.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
     else:
         values = {one.name: float(chosen.fixed.get(one.name, one.default)) for one in known}
         content = {"feasible": True, "tuning": None}
@@ -109,38 +111,46 @@ def _tune(settings: Settings, cell: Cell) -> float:
     return progress.seconds
 
 
-def _search(settings: Settings, cell: Cell, space: Space, found: str, progress: Progress) -> tuple[pd.DataFrame, float]:
-    """The trials of a cell's study, and the percentage of all pairs of an edit and an example that they looked at."""
+def _search(
+    settings: Settings, cell: Cell, space: Space, found: str, progress: Progress
+) -> tuple[pd.DataFrame, Asked, float]:
+    """The trials of a cell's study, what was asked of them, and the percentage of all pairs of an edit and an example
+    that they looked at.
+    """
     block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
-    edits, size = _edits_of(settings, cell), block.tuning.control_size
-    scorer = scorer_of(settings, cell, edits, size)
+    edits, tuning = _edits_of(settings, cell), block.tuning
+    scorer = scorer_of(settings, cell, edits, tuning.control_size)
+    allowed = trials.allowed_failures(edits.count, tuning.min_success, tuning.confidence)
+    asked = Asked(edits.count, allowed, min(tuning.edits, edits.count))
 
     def build(**values: Any) -> editors.Editor:
         return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
 
-    trials = search.search(
+    table = search.search(
         build,
         space,
         scorer,
         task.measures,
         block.editor(cell.editor).trials,
-        block.tuning.required,
+        asked,
         cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal",
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
         task.rescorable,
     )
-    shares = trials["scored"] / edits.count * (size or scorer.examples) / scorer.examples + trials["rescored"].notna()
-    return trials, 100 * float(shares.mean())
+    size = (tuning.control_size or scorer.examples) / scorer.examples
+    shares = table["scored"] / asked.scored * size + table["rescored"].notna()
+    return table, asked, 100 * float(shares.mean())
 
 
-def _summary(trials: pd.DataFrame, required: float, share: float) -> dict[str, Any]:
-    best = trials[trials["chosen"]].iloc[0]
+def _summary(table: pd.DataFrame, asked: Asked, share: float) -> dict[str, Any]:
+    best = table[table["chosen"]].iloc[0]
     return {
         "trial": int(best["number"]),
-        "trials": len(trials),
+        "trials": len(table),
+        "proposed_by": str(best["proposed_by"]),
         "edits": int(best["edits"]),
-        "required": required,
+        "required": round(asked.required, 2),
         "success_rate": float(best["success_rate"]),
         "drawdown": float(best["drawdown"]),
         "share_of_full_grid": round(share, 2),

@@ -1,6 +1,18 @@
-"""The order of the tests."""
+"""The order of the tests, one thread for each process that runs them, and what hypothesis draws: the same each time."""
 
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "suite",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 _LONGEST_FIRST = ("end_to_end", "pipelines", "baselines")
 
@@ -13,3 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return min(rooms, default=len(_LONGEST_FIRST))
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,8 +1,9 @@
-"""Packages of the extra `translation`: tests that need one of them are skipped where it is missing, and no others."""
+"""Packages of the extra `translation`, and a compiler: tests that need one are skipped where it is missing."""
 
-from __future__ import annotations
-
+import shutil
+import sysconfig
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,9 @@ FAIRSEQ = ("fairseq", "sacrebleu")
 """fairseq, and what it imports itself."""
 PREPARING = (*FAIRSEQ, "sacremoses", "subword_nmt")
 """What turns sentences into numbers."""
+
+_COMPILER = shutil.which("c++") is not None and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+compiles = pytest.mark.skipif(not _COMPILER, reason="needs a C++ compiler and Python's headers")
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:

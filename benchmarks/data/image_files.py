@@ -40,7 +40,9 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
 def read_image(file: Path, mode: str = "RGB") -> Image.Image:
     """An image as a viewer shows it, converted to a mode of Pillow's: RGB, or L for grey levels.
 
-    It is turned as its EXIF flag says, 16 bits a pixel are scaled to 8, and what is transparent shows white.
+    It is turned as its EXIF flag says, grey levels of 16 bits are scaled to 8, what is transparent shows white, indices
+    become the colours of their palette, CMYK becomes RGB without a colour profile, and of several frames the first one
+    counts.
 
     :raises InputError: naming the file, if it is no readable image.
     """

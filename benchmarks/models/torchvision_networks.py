@@ -16,7 +16,7 @@ import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.models import register
-from benchmarks.models.extra_layer import with_extra_layer
+from benchmarks.models.extra_layer import STARTS, with_extra_layer
 from benchmarks.patching import checkpoint_files
 
 CHANNELS = 3
@@ -32,16 +32,19 @@ _DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 @register("torchvision")
-def torchvision_network(channels: int, classes: int, network: str, extra_width: int | None = None) -> nn.Module:
+def torchvision_network(
+    channels: int, classes: int, network: str, extra_width: int | None = None, extra_start: str = STARTS[0]
+) -> nn.Module:
     """A network of torchvision's, untrained, as parts where they are known (see :func:`in_parts`).
 
     :param network: its name there, such as ``resnet18``.
     :param extra_width: hidden units of an extra layer before the last one (section 4.3); None for none.
+    :param extra_start: see :class:`benchmarks.models.extra_layer.ExtraLayer`.
     :raises InputError: for an unknown name, or images that are not in colour.
     """
     check_colour(channels)
     whole = in_parts(make_whole(network, classes))
-    return whole if extra_width is None else with_extra_layer(whole, extra_width)
+    return whole if extra_width is None else with_extra_layer(whole, extra_width, extra_start)
 
 
 def check_colour(channels: int) -> None:

@@ -47,6 +47,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     for name, value in state.items():
         if kind := _unfit(value):
             raise InputError(f"{path}: {name} is {kind}, which cannot be edited: {_ADVICE}, of a model without it")
+        if not isinstance(name, str):
+            raise InputError(f"{path} holds a tensor under {name!r}, not under a name: {_ADVICE}")
     return state
 
 
@@ -154,6 +156,7 @@ def _unfit(value: Any) -> str:
         return f"a {type(value).__name__}"
     kinds = {
         "quantised": value.is_quantized,
+        "nested": value.is_nested,
         "sparse": value.layout is not torch.strided,
         "complex": value.is_complex(),
         "without values": value.is_meta,

@@ -9,16 +9,24 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from benchmarks.metrics import Column, Estimate, Measures, paired_change, share
+from benchmarks.scoring import sampling
 
 
 def drawdown(records: pd.DataFrame) -> pd.Series:
     """|error after − error before| of each edit, in percentage points (section 4.1)."""
-    return drawdown_signed(records).abs()
+    return sampling.change(records).abs()
 
 
-def drawdown_signed(records: pd.DataFrame) -> pd.Series:
-    """Error after − error before of each edit, in percentage points; negative if the edit mended more than it broke."""
-    return 100.0 * (records["wrong_after"] - records["wrong_before"]) / records["control_size"]
+def drawdown_corrected(records: pd.DataFrame) -> pd.Series:
+    """The same without what sampling adds, as far as that can be known; for tuning, which sees few images."""
+    return drawdown(records) - sampling.added(records)
+
+
+def with_control_images(records: pd.DataFrame, description: Mapping[str, Any]) -> pd.DataFrame:
+    """Records with the number of images of the control set; earlier evaluations noted it in the description only."""
+    if "control_images" in records:
+        return records
+    return records.assign(control_images=description["test_images"])
 
 
 def flip_rate(records: pd.DataFrame) -> pd.Series:
@@ -41,7 +49,7 @@ IMAGES = Measures(
     quality="test_error",
     means={
         "drawdown": drawdown,
-        "drawdown_signed": drawdown_signed,
+        "drawdown_signed": sampling.change,
         "flip_rate": flip_rate,
         "generality": generality,
         "generality_before": generality_before,
@@ -60,6 +68,10 @@ IMAGES = Measures(
         "kl": Column("KL", "nats", 4),
     },
     asked=("edit", "image", "target"),
+    tuned=drawdown_corrected,
+    signed="drawdown_signed",
+    misleads=sampling.misleads,
+    completed=with_control_images,
 )
 """One row of records per edit, columns as in :class:`benchmarks.scoring.scorer.EditRecord`."""
 

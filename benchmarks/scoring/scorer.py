@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -15,13 +15,11 @@ import editors
 from benchmarks.control_set import control_set
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.networks.folding import fold
-from benchmarks.networks.model_split import activations, layers_of, split
-from benchmarks.networks.raw_images import Front
+from benchmarks.networks.model_split import activations
+from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.ranks import ranks
 from benchmarks.scoring.requests import Demand, EditRequests
 from benchmarks.seeds import generator
-from editors.base import Layers, spread
 
 GENERALITY_COPIES = 5
 """Other pictures of the thing on the edited image, on which generality is counted."""
@@ -38,8 +36,9 @@ class EditRecord:
     :ivar image: position of the edited image among those that are edited; ``label`` its true class.
     :ivar predicted: the model's answer before the edit; the request is ``trivial`` if that is the target already.
     :ivar loss: ``l_e`` after the edit.
-    :ivar control_size: control images that were looked at, ``wrong_before`` and ``wrong_after`` of them misclassified,
-        ``flips`` of them with another answer than before.
+    :ivar control_images: control images that there are.
+    :ivar control_size: those of them that were looked at, ``wrong_before`` and ``wrong_after`` of these misclassified,
+        ``flips`` with another answer than before.
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
     :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
         ``views_before`` and ``views_after`` of them are assigned to the target.
@@ -54,6 +53,7 @@ class EditRecord:
     succeeded: bool
     steps: int
     loss: float
+    control_images: int
     control_size: int
     wrong_before: int
     wrong_after: int
@@ -72,7 +72,7 @@ class Outputs:
     log_probabilities: Tensor
 
 
-class Scorer:
+class Scorer(EditedPart):
     """Makes edits of one model and looks at their effects on a split: by default the one whose images are edited.
 
     Everything that no edit can change is computed once: activations at the input of the edited layers, for the edited
@@ -106,56 +106,44 @@ class Scorer:
         cache_bytes: int | None = None,
         chunk_bytes: int | None = None,
     ) -> None:
+        super().__init__(model, layers, dataset, Demand(views, margin))
         device = next(model.parameters()).device
-        self.layers = layers_of(layers)
         self.requests = requests
         self.control_size = control_size
-        self._demand = Demand(views, margin)
         self._apart = edited is not None
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
-        with torch.no_grad():
-            model = fold(model, self.layers)
-        prefix, suffix = split(model, self.layers)
-        features, largest = _look(prefix, dataset.inputs(images.images[:1].to(device)))
+        features, largest = _look(self._front.prefix, dataset.inputs(images.images[:1].to(device)))
         most = chunk_bytes or _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cpu"])
-        self._prefix_chunk = max(1, most // largest)
-        self._chunk = max(1, most // _look(suffix, features)[1])
-        self.model = suffix
-        self._front = Front(dataset, prefix, model)
-        self._dataset = dataset
+        self._at_once = max(1, most // largest)
+        self._chunk = max(1, most // _look(self.model, features)[1])
         self._labels = images.labels.to(device)
         self._cached = cache_bytes is None or features.nbytes * len(images) <= cache_bytes
         self._control = self.inputs(images.images) if self._cached else images.images.to(device)
-        self._before = answers(self._predict_control(suffix, None))
+        self._before = answers(self._predict_control(self.model, None))
         self._wrong = self._before.labels != self._labels
         self._edited = self.inputs(edited.images[requests.images])
         # Of the same images among the control ones, the answers are at hand.
         known = self._before.labels[requests.images.to(device)] if edited is images else None
-        self._predicted = answers(self._predict(suffix, self._edited)).labels if known is None else known
+        self._predicted = answers(self._predict(self.model, self._edited)).labels if known is None else known
         self._make_copies = partial(_taken_again, dataset, edited, requests)
 
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """Carry out the requests ``rows``; also returns milliseconds per edit."""
         asked = [self._request(row) for row in rows]
-        _finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
+        finish(self._labels.device)  # what was asked of a GPU before is not part of the edits' time
         began = time.perf_counter()
         edits = editor.edit_many(self.model, asked, layers=self.layers)
-        _finish(self._labels.device)
+        finish(self._labels.device)
         milliseconds = 1e3 * (time.perf_counter() - began) / len(rows)
         return [self._judged(row, edit) for row, edit in zip(rows, edits, strict=True)], milliseconds
 
     def _request(self, row: int) -> editors.Request:
-        features, target, seed = self._edited[row : row + 1], self.requests.targets[row], self.requests.seeds[row]
         image = self._images[self.requests.images[row]].unsqueeze(0)
-        return self._demand.request(image, features, target, self._dataset.augmentation, seed, self.inputs)
+        return self._asked(image, self._edited[row : row + 1], self.requests.targets[row], self.requests.seeds[row])
 
     def _judged(self, row: int, edit: editors.Edit) -> editors.Edit:
         return self._demand.judged(edit, self._edited[row : row + 1], self.requests.targets[row])
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._front, images, self._prefix_chunk)
 
     @property
     def examples(self) -> int:
@@ -166,10 +154,6 @@ class Scorer:
     def classes(self) -> int:
         """The number of classes of the dataset."""
         return len(self._dataset.classes)
-
-    def statistics(self, editor: editors.Editor) -> Any:
-        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
-        return training_statistics(editor, self.model, self.layers, self._dataset.train, self.inputs)
 
     def described(self) -> dict[str, Any]:
         """The answers of the unedited model on the whole split, for the description of records."""
@@ -234,6 +218,7 @@ class Scorer:
             succeeded=edit.succeeded,
             steps=edit.steps,
             loss=float(edit.loss),
+            control_images=len(self._labels),
             control_size=len(labels),
             wrong_before=int((before.labels != labels).sum()),
             wrong_after=int((after.labels != labels).sum()),
@@ -260,7 +245,7 @@ class Scorer:
         control = _at(self._control, chosen)
         if self._cached:
             return self._predict(edited, control, more)
-        found = [self._predict(edited, self._front(some)) for some in control.split(self._prefix_chunk)]
+        found = [self._predict(edited, self._front(some)) for some in control.split(self._at_once)]
         return torch.cat(found if more is None else [*found, self._predict(edited, more)])
 
     def _predict(self, edited: nn.Module | editors.Edit, inputs: Tensor, more: Tensor | None = None) -> Tensor:
@@ -272,21 +257,6 @@ class Scorer:
             return torch.cat([activations(edited, part, len(part)) for part in parts])
         with torch.no_grad():
             return torch.cat([edited.predict(part) for part in parts])
-
-
-def training_statistics(
-    editor: editors.Editor, model: nn.Module, layers: Layers, train: Split, inputs: Callable[[Tensor], Tensor]
-) -> Any:
-    """The editor's statistics of the training images, see :meth:`editors.Editor.statistics`; None if it needs none.
-
-    :param inputs: what ``model`` takes for raw images.
-    """
-    if not editor.needs_statistics:
-        return None
-    if editor.examples is not None and editor.examples < len(train):
-        train = train.select(spread(len(train), editor.examples))
-    features = inputs(train.images)
-    return editor.statistics(model, features, train.labels.to(features.device), layers)
 
 
 def kl(before: Outputs, after: Outputs) -> Tensor:
@@ -318,7 +288,7 @@ def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Ten
     return torch.cat(copies)
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.data.dataset import Dataset, Split
-from benchmarks.networks.folding import fold
-from benchmarks.networks.model_split import activations, layers_of, split
-from benchmarks.networks.raw_images import Front
+from benchmarks.networks.model_split import activations
+from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.requests import NOTHING_MORE, Demand
-from benchmarks.scoring.scorer import answers, training_statistics
+from benchmarks.scoring.scorer import answers
 from benchmarks.seeds import generator
 
 
@@ -46,7 +44,7 @@ class SequentialRecord:
     in_force_at_end: bool
 
 
-class SequentialScorer:
+class SequentialScorer(EditedPart):
     """Rows of edits of one model, each row from the original weights.
 
     Activations before the edited layers, which no edit changes, are computed once, and for all rows.
@@ -66,35 +64,20 @@ class SequentialScorer:
         demand: Demand = NOTHING_MORE,
         seeds: Sequence[int] = (),
     ) -> None:
+        super().__init__(model, layers, dataset, demand)
         device = next(model.parameters()).device
-        self.layers = layers_of(layers)
-        with torch.no_grad():
-            model = fold(model, self.layers)
-        prefix, self.model = split(model, self.layers)
-        self._front, self._train = Front(dataset, prefix, model), dataset.train
         self._looked_at = torch.cat([self.inputs(some.images) for some in (control, images)])
         self._edited = self._looked_at[len(control) :]
         self._targets, self._labels = images.labels.to(device), control.labels.to(device)
-        self._demand = demand
         self._requests = [
-            demand.request(
+            self._asked(
                 images.images[place : place + 1].to(device),
                 self._edited[place : place + 1],
                 int(images.labels[place]),
-                dataset.augmentation,
                 seeds[place] if seeds else 0,
-                self.inputs,
             )
             for place in range(len(images))
         ]
-
-    def statistics(self, editor: editors.Editor) -> Any:
-        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
-        return training_statistics(editor, self.model, self.layers, self._train, self.inputs)
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._front, images)
 
     def run(self, editor: editors.Editor, places: Sequence[int], order: int = 0) -> list[SequentialRecord]:
         """Edit the images at ``places`` one after the other, with what ``editor`` learns on the way.

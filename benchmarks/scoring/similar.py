@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -14,11 +13,10 @@ import editors
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.metrics import Estimate, mean
-from benchmarks.networks.folding import fold
-from benchmarks.networks.model_split import activations, layers_of, split
-from benchmarks.networks.raw_images import Front
+from benchmarks.networks.model_split import activations
+from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.requests import NOTHING_MORE, Demand
-from benchmarks.scoring.scorer import answers, training_statistics
+from benchmarks.scoring.scorer import answers
 from benchmarks.seeds import generator
 
 
@@ -47,7 +45,7 @@ class SimilarRecord:
     similar_after: int
 
 
-class SimilarScorer:
+class SimilarScorer(EditedPart):
     """Edits augmentations of images, one at a time, and looks at other pictures of each and of its neighbour.
 
     :param layers: name of the editable part, ``all`` for the whole model.
@@ -69,22 +67,10 @@ class SimilarScorer:
         augmentations: int = 5,
         demand: Demand = NOTHING_MORE,
     ) -> None:
-        self.layers = layers_of(layers)
-        with torch.no_grad():
-            model = fold(model, self.layers)
-        prefix, self.model = split(model, self.layers)
-        self._front, self._train = Front(dataset, prefix, model), dataset.train
-        self._dataset, self._images, self._others = dataset, images, others
+        super().__init__(model, layers, dataset, demand)
+        self._images, self._others = images, others
         self._neighbours, self._seeds = neighbours, seeds
-        self._count, self._demand = augmentations, demand
-
-    def statistics(self, editor: editors.Editor) -> Any:
-        """The editor's statistics of the training images; None, at no cost, for an editor that needs none."""
-        return training_statistics(editor, self.model, self.layers, self._train, self.inputs)
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """The inputs of ``model`` for raw ``images (N, C, H, W)``: activations at the input of the edited part."""
-        return activations(self._front, images)
+        self._count = augmentations
 
     def run(self, editor: editors.Editor, place: int) -> list[SimilarRecord]:
         """Edit each augmentation of the image at ``place``, every time from the original weights."""
@@ -94,17 +80,8 @@ class SimilarScorer:
         looked_at = torch.cat([self._taken_again(image, place, "own"), self._taken_again(other, place, "similar")])
         features, looked_at = self.inputs(raw), self.inputs(looked_at)
         each = range(self._count)
-        requests = [
-            self._demand.request(
-                raw[number : number + 1],
-                features[number : number + 1],
-                target,
-                self._dataset.augmentation,
-                self._seeds[place],
-                self.inputs,
-            )
-            for number in each
-        ]
+        rows = list(zip(raw.split(1), features.split(1), strict=True))
+        requests = [self._asked(one, its_features, target, self._seeds[place]) for one, its_features in rows]
         before = self._hits(activations(self.model, looked_at), target)
         records = []
         for number, edit in zip(each, editor.edit_many(self.model, requests, layers=self.layers), strict=True):

@@ -33,6 +33,6 @@ def fairseq() -> ModuleType:
                 importlib.import_module(f"fairseq.{part}")
             return importlib.import_module("fairseq")
     except ImportError as error:
-        raise InputError(f"translation needs fairseq ({error}): pip install -e '.[translation]'") from error
+        raise InputError(f"translation needs fairseq ({error}): run `make .venv/translation` first") from error
     finally:
         logging.disable(talking)

@@ -7,7 +7,6 @@ from typing import Any
 COLUMNS = (
     "bleu",
     "bleu_drawdown",
-    "bleu_drawdown_signed",
     "success_rate",
     "decoded_rate",
     "num_steps",
@@ -37,12 +36,12 @@ def caption(temperature: float, alternatives: int, control_size: int | None) -> 
         f"{{edits}} a row. Each takes a test sentence and a translation of it that was sampled from the plain model at "
         f"temperature {temperature:g}, and changes weights until that translation is preferred to the {alternatives} "
         f"best of the plain model's beam search. *BLEU* is that of the whole test set before any edit; *BLEU drawdown* "
-        f"is the mean over edits of |BLEU before − BLEU after| on {control}; *decoded* is the share of edits after "
-        f"which beam search really answers so; *generality* the share of sentences near the edited one (a word left "
-        f"out, or two neighbours exchanged) for which the same translation is preferred to the same alternatives, "
-        f"after and before the edit; *changed* the share of sentences that are translated otherwise; *KL* is per token "
-        f"of the references. Intervals are over edits of one trained model (that of BLEU over test sentences); they "
-        f"say nothing of other trainings."
+        f"is the mean over edits of BLEU before − BLEU after on {control}, below zero where translations became "
+        f"better; *decoded* is the share of edits after which beam search really answers so; *generality* the share of "
+        f"sentences near the edited one (a word left out, or two neighbours exchanged) for which the same translation "
+        f"is preferred to the same alternatives, after and before the edit; *changed* the share of sentences that are "
+        f"translated otherwise; *KL* is per token of the references. Intervals are over edits of one trained model "
+        f"(that of BLEU over test sentences); they say nothing of other trainings."
     )
 
 

@@ -27,7 +27,7 @@ class Adam(DescentEditor):
     Source: Kingma & Ba 2014; the restriction: Sinitsin et al., ICLR 2020, section 4.1
     """
 
-    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True, stronger="larger")
     beta1: float | Tensor = hyperparameter(
         0.9, low=0.1, high=0.99, domain=Domain("a number >= 0.1 and < 1", lambda value: 0.1 <= value < 1)
     )

@@ -19,7 +19,10 @@ from editors.registry import register
 from editors.selection import editable_parameters
 
 PART = "condition"
-"""Name of the submodule that adds its buffer ``vector`` to its input, and has ``encode(input, labels) -> vector``."""
+"""Name of the submodule that adds its buffer ``vector`` to its input, and has ``encode(input, labels) -> vector``.
+
+A new vector has the channels of the one in its place, and may have more places.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +56,10 @@ class ConditionEdit(Edit):
         with torch.inference_mode(False), torch.no_grad():
             patched = copied(model)
             slots = dict(patched.named_buffers())
-            if self.name not in slots or slots[self.name].shape != self.vector.shape:
-                raise EditError(f"the model to patch has no {self.name!r} of shape {tuple(self.vector.shape)}")
-            slots[self.name].copy_(self.vector)
+            if self.name not in slots or len(slots[self.name]) != len(self.vector):
+                raise EditError(f"the model to patch has no {self.name!r} of {len(self.vector)} channels")
+            owner, _, name = self.name.rpartition(".")
+            setattr(patched.get_submodule(owner), name, self.vector.to(slots[self.name], copy=True))
         return patched
 
 

@@ -18,7 +18,7 @@ class GradientDescent(DescentEditor):
     Source: Sinitsin et al., ICLR 2020, formula (1)
     """
 
-    lr: float | Tensor = hyperparameter(1e-2, low=1e-4, high=1.0, log=True)
+    lr: float | Tensor = hyperparameter(1e-2, low=1e-4, high=1.0, log=True, stronger="larger")
 
     def init(self, parameters: Tensor) -> Any:
         return None

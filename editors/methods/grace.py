@@ -37,7 +37,7 @@ class Grace(AnswerEditor):
 
     takes_gradient_steps: ClassVar[bool] = True
 
-    epsilon: float | Tensor = hyperparameter(0.3, low=1e-2, high=2.0, log=True, domain=POSITIVE)
+    epsilon: float | Tensor = hyperparameter(0.3, low=1e-2, high=2.0, log=True, domain=POSITIVE, stronger="larger")
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> Codebook:
         name = last_linear(model, layers).weight.rpartition(".")[0]

@@ -24,7 +24,7 @@ class Interpolate(BisectionEditor):
     Its gradient steps are RMSProp's. An edit that fails stays where RMSProp ended.
     """
 
-    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True, stronger="larger")
     max_steps: int = 10
 
     def __post_init__(self) -> None:

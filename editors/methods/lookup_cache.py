@@ -31,7 +31,7 @@ class LookupCache(AnswerEditor):
     adds to it, and of several keys the nearest answers.
     """
 
-    epsilon: float | Tensor = hyperparameter(0.1, low=1e-3, high=1.0, log=True, domain=POSITIVE)
+    epsilon: float | Tensor = hyperparameter(0.1, low=1e-3, high=1.0, log=True, domain=POSITIVE, stronger="larger")
 
     def answer(self, model: nn.Module, inputs: Tensor, constraint: Predicts, layers: Layers) -> CachedAnswer:
         bare, earlier = edit_in_place(model, CachedAnswer)

@@ -25,7 +25,7 @@ class Momentum(DescentEditor):
     Source: Sinitsin et al., ICLR 2020, section 4.1
     """
 
-    lr: float | Tensor = hyperparameter(1e-2, low=1e-4, high=1.0, log=True)
+    lr: float | Tensor = hyperparameter(1e-2, low=1e-4, high=1.0, log=True, stronger="larger")
     mu: float | Tensor = hyperparameter(0.5, low=0.05, high=0.99, domain=FRACTION)
 
     def init(self, parameters: Tensor) -> State:

@@ -26,7 +26,7 @@ class RMSProp(DescentEditor):
     Source: Sinitsin et al., ICLR 2020, section 4.1; Tieleman & Hinton 2012
     """
 
-    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True, stronger="larger")
     beta: float | Tensor = hyperparameter(0.5, low=0.0, high=0.99, domain=FRACTION)
     eps: float | Tensor = hyperparameter(1e-6, low=1e-10, high=1e-2, log=True)
 

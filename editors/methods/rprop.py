@@ -18,7 +18,7 @@ class RProp(DescentEditor):
     Source: Sinitsin et al., ICLR 2020, section 4.1; SignSGD, Bernstein et al. 2018
     """
 
-    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
+    lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True, stronger="larger")
 
     def init(self, parameters: Tensor) -> Any:
         return None

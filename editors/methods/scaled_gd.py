@@ -25,7 +25,7 @@ class ScaledGradientDescent(DescentEditor):
     Source: Sinitsin et al., ICLR 2020, section 4.1
     """
 
-    lr: float | Tensor = hyperparameter(1e-1, low=1e-3, high=10.0, log=True)
+    lr: float | Tensor = hyperparameter(1e-1, low=1e-3, high=10.0, log=True, stronger="larger")
 
     def init(self, parameters: Tensor) -> State:
         return State(norm=torch.zeros_like(parameters[..., :1]))

@@ -121,24 +121,33 @@ class EditorSettings(Strict):
 class TuningSettings(Strict):
     """The edits on which hyperparameters are chosen, all from the tuning split.
 
+    :ivar edits: whose drawdown is measured.
+    :ivar success_edits: whose success is counted, those among them; it takes more of these, which need no control
+        examples. None for the same.
     :ivar control_size: control examples that are drawn anew for each edit; None for the whole split.
-    :ivar min_success: the constraint, in percent. Tuning asks for ``safety_margin`` points more: the trial that just
-        meets a limit on a few edits was lucky, and misses it on others.
+    :ivar min_success: the constraint on the true success rate, in percent.
+    :ivar confidence: with which it holds, given how many edits of a trial failed: one that just meets a limit on a few
+        edits was lucky, and misses it on others.
     """
 
     edits: int = Field(ge=1)
+    success_edits: int | None = Field(default=None, ge=1)
     control_size: int | None = Field(default=None, ge=1)
     min_success: float = Field(ge=0, le=100)
-    safety_margin: float = Field(default=0, ge=0, le=100)
+    confidence: float = Field(default=0.9, ge=0.5, lt=1)
 
     @property
-    def required(self) -> float:
-        """The success rate that a trial must reach, in percent."""
-        return min(100.0, self.min_success + self.safety_margin)
+    def drawn(self) -> int:
+        """The edits that are made."""
+        return max(self.edits, self.success_edits or 0)
 
 
 class EvaluationSettings(Strict):
-    """The edits that are reported, all from the test split; ``shard`` of them are written at a time."""
+    """The edits that are reported, all from the test split; ``shard`` of them are written at a time.
+
+    :ivar control_size: control examples that are drawn anew for each edit; None for the whole split, on which edits are
+        looked at all the same where a sample would mislead, as it does where drawdowns are small.
+    """
 
     edits: int = Field(ge=1)
     control_size: int | None = Field(default=None, ge=1)
@@ -170,6 +179,32 @@ class SequenceSettings(Strict):
     cells: list[CellNames] = Field(min_length=1)
 
 
+class JointSettings(Strict):
+    """Edits made together as one request, by each of ``cells``, with the hyperparameters that single edits have.
+
+    :ivar counts: how many are made together, each number in so many ``draws``; those that a model has not enough
+        mistakes for are left out.
+    :ivar sources: what is edited: ``mistakes`` of the model itself on the test split to their true labels, or test
+        examples to ``random`` ones.
+    :ivar in_a_row: of ``counts``, those whose edits are also made one after the other.
+    :ivar max_steps: most gradient steps of a request; None for as many as for a single edit.
+    """
+
+    counts: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    draws: int = Field(default=5, ge=1)
+    sources: list[Literal["mistakes", "random"]] = Field(default=["mistakes", "random"], min_length=1)
+    in_a_row: list[int] = Field(default_factory=list)
+    max_steps: int | None = Field(default=None, ge=1)
+    cells: list[CellNames] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _some(self) -> JointSettings:
+        for count in self.in_a_row:
+            if count not in self.counts:
+                raise InputError(f"in_a_row: {count} is none of counts, {', '.join(map(str, self.counts))}")
+        return self
+
+
 class Benchmark(Strict):
     """Everything about one benchmark; each task has a class of its own that says more of data, models and trainings.
 
@@ -186,6 +221,7 @@ class Benchmark(Strict):
     evaluation: EvaluationSettings
     analysis: AnalysisSettings = AnalysisSettings()
     sequences: SequenceSettings | None = None
+    joint: JointSettings | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Benchmark:
@@ -207,6 +243,7 @@ class Benchmark(Strict):
         """The cells that other stages than tuning and evaluation name, each with the path of the list it is in."""
         yield from (("analysis.cells", names) for names in self.analysis.cells)
         yield from (("sequences.cells", names) for names in (self.sequences.cells if self.sequences else ()))
+        yield from (("joint.cells", names) for names in (self.joint.cells if self.joint else ()))
 
     def sources_of(self, training: str) -> tuple[str, ...]:
         """The trainings whose models one needs.

@@ -7,10 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
 from filelock import FileLock
@@ -21,17 +19,22 @@ from optuna.trial import TrialState
 import editors
 from benchmarks.errors import InputError
 from benchmarks.metrics import Measures
-from benchmarks.scoring.scorer import shards
 from benchmarks.seeds import seed
 from editors.hyperparameters import Hyperparameter
 from pipelines.jobs.progress import Progress
+from pipelines.jobs.trials import Asked, Outcome, choose, finalists, hardest, rescored, try_edits
+from pipelines.jobs.weakest import Weakest
 
 CONSTRAINT = "share of failed edits above the limit"
-_SHARD = 25
-_BISECTIONS = 6
-_STARTUP_TRIALS = 5
-_FINALISTS = 3
+DEFAULT, BISECTION, SAMPLER = "default", "bisection", "sampler"
+"""Who proposed a trial's values: all at their defaults, all but the strength, or the sampler all but the strength."""
+_RATIO = 1.03
+_STEPS = 256
+_ROUNDS = 5
 _RESCORED = "drawdowns of finalists on the whole split"
+
+Sampler = Callable[[int], optuna.samplers.BaseSampler]
+"""``sampler(seed)`` makes what proposes a trial."""
 
 
 @dataclass(frozen=True)
@@ -48,71 +51,44 @@ class Space:
         """The hyperparameters that are searched."""
         return [parameter for parameter in self.hyperparameters if parameter.name not in self.fixed]
 
+    @property
+    def strength(self) -> Hyperparameter | None:
+        """The one of them that is bisected."""
+        return next((parameter for parameter in self.free if parameter.stronger), None)
+
+    @property
+    def others(self) -> list[Hyperparameter]:
+        """Those that a sampler proposes."""
+        return [parameter for parameter in self.free if parameter != self.strength]
+
     def range(self, parameter: Hyperparameter) -> tuple[float, float]:
         """Its search range, both ends included."""
         return self.ranges.get(parameter.name, (parameter.low, parameter.high))
 
+    def at(self, parameter: Hyperparameter, strength: float) -> float:
+        """The value of the parameter that is bisected at a ``strength`` from 0, the weak end of its range, to 1."""
+        low, high = self.range(parameter)
+        share = strength if parameter.stronger == "larger" else 1 - strength
+        value = low * (high / low) ** share if parameter.log else low + (high - low) * share
+        return min(max(value, low), high)
 
-@dataclass(frozen=True)
-class Outcome:
-    """The edits of a trial in numbers.
+    def strength_of(self, parameter: Hyperparameter, value: float) -> float:
+        """The strength, from 0 to 1, of a value of the parameter that is bisected."""
+        low, high = self.range(parameter)
+        if low == high:
+            return 0.0
+        share = math.log(value / low) / math.log(high / low) if parameter.log else (value - low) / (high - low)
+        return share if parameter.stronger == "larger" else 1 - share
 
-    :ivar success_rate: percent of the ``edits`` that were tried; fewer than all once too many had failed.
-    :ivar drawdowns: percentage points of each edit whose control images were looked at, in order: of all edits unless
-        the trial is infeasible or was beaten.
-    """
-
-    success_rate: float
-    edits: int
-    feasible: bool
-    drawdowns: tuple[float, ...]
-
-    @property
-    def drawdown(self) -> float:
-        """Mean over the edits that were looked at: where they are not all, a rough value, for plots and for TPE."""
-        return fmean(self.drawdowns)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the trial can be chosen: feasible, and its drawdown is that of all its edits."""
-        return self.feasible and len(self.drawdowns) == self.edits
+    def resolution(self, parameter: Hyperparameter) -> float:
+        """How finely it is bisected, as a share of its range."""
+        low, high = self.range(parameter)
+        return math.log(_RATIO) / math.log(high / low) if parameter.log and low < high else 1 / _STEPS
 
 
-def try_edits(
-    scorer: Any,
-    editor: editors.Editor,
-    min_success: float,
-    measures: Measures,
-    best: Sequence[float] = (),
-) -> Outcome:
-    """Try the scorer's edits; stop as soon as so many failed that the constraint cannot be met any more.
-
-    :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
-    :param best: drawdowns of the best trial so far. One that is worse on the same edits, by three standard errors of
-        the paired difference, is beaten: whether it is feasible is still found out, but no control image looked at.
-    """
-    count = len(scorer.requests)
-    allowed = count * (1 - min_success / 100) + 1e-9
-    tried = failed = 0
-    drawdowns: list[float] = []
-    for rows in shards(count, _SHARD):
-        edits = scorer.edit(editor, rows)[0]  # a shard at a time: all edits of a large model would fill the memory
-        tried += len(edits)
-        failed += sum(not edit.succeeded for edit in edits)
-        if not drawdowns or (failed <= allowed and not _beaten(drawdowns, best)):
-            records = [scorer.record(row, edit, generality=False) for row, edit in zip(rows, edits, strict=True)]
-            frame = pd.DataFrame([asdict(record) for record in records])
-            drawdowns += measures.per_edit(measures.drawdown, frame).tolist()
-        if failed > allowed:
-            break
-    return Outcome(100.0 * (tried - failed) / tried, tried, failed <= allowed, tuple(drawdowns))
-
-
-def _beaten(drawdowns: Sequence[float], best: Sequence[float]) -> bool:
-    if not best:
-        return False
-    difference = np.subtract(drawdowns, best[: len(drawdowns)])
-    return bool(difference.mean() > 3 * difference.std(ddof=1) / math.sqrt(len(difference)))
+def gaussian_process(number: int) -> optuna.samplers.BaseSampler:
+    """A sampler that models drawdown as a Gaussian process of what it proposes."""
+    return optuna.samplers.GPSampler(seed=number, n_startup_trials=3, deterministic_objective=True)
 
 
 def search(
@@ -121,30 +97,106 @@ def search(
     scorer: Any,
     measures: Measures,
     trials: int,
-    min_success: float,
+    asked: Asked,
     journal: Path,
     axes: tuple[str | int, ...],
     progress: Progress,
     rescorable: int,
+    sampler: Sampler = gaussian_process,
 ) -> pd.DataFrame:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
-    The best setting lies where the constraint just holds, and a few trials of TPE alone miss that place by far. So
-    the first trials look for it by bisection of the learning rate (an editor's first hyperparameter on a logarithmic
-    scale), the others at their defaults, or in the middle of a range that leaves the default out; TPE goes on from
-    there. All trials meet the same edits and control examples. In the end the best few are looked at on the whole
-    split, which decides between them.
+    The smallest drawdown lies where the constraint just holds. That place can be found without any control example. So
+    of every trial a sampler proposes all hyperparameters but the editor's strength, edits alone find the weakest
+    strength at which enough of them succeed, and drawdown is looked at only there. The first trial has the defaults, or
+    the middle of a range that leaves the default out. An editor with nothing to propose has that trial alone. All
+    trials meet the same edits and control examples. In the end the best few are looked at on the whole split, which
+    decides between them.
 
     :param build: makes the editor, informed of the training data, of hyperparameters by name and ``max_steps``.
     :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
     :param journal: Optuna's journal file; it may be opened with optuna-dashboard at any time.
     :param rescorable: see :attr:`pipelines.tasks.base.Task.rescorable`.
     :raises InputError: if the journal cannot be read.
-    :returns: one row per trial (``number, success_rate, drawdown, edits, scored, rescored, feasible, chosen`` and the
-        hyperparameters; ``drawdown`` is of the first ``scored`` edits, ``rescored`` the drawdown of a finalist on the
-        whole split).
+    :returns: one row per trial (``number, proposed_by, success_rate, drawdown, edits, scored, rescored, feasible,
+        beaten, chosen, probes`` and the hyperparameters; ``drawdown`` is of the first ``scored`` edits, ``rescored``
+        the drawdown of a finalist on the whole split, ``probes`` the strengths that were tried).
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _opened(journal)
+    trials = trials if space.others else min(trials, 1)
+    progress.resume(len(_complete(study)))
+    while (number := len(_complete(study))) < trials:
+        # A sampler of its own for every trial: a resumed study goes on exactly as an unbroken one would.
+        study.sampler = sampler(seed(*axes, "trial", number) % 2**32)
+        # One may wait already: a process that was killed here left it, and it is the same.
+        if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial({one.name: _start(one, *space.range(one)) for one in space.others})
+        trial = study.ask()
+        values = {one.name: trial.suggest_float(one.name, *space.range(one), log=one.log) for one in space.others}
+        leader = min(filter(_can_lead, _complete(study)), key=lambda one: _outcome(one).drawdown, default=None)
+        values, found, probes = _weakest(build, space, scorer, measures, asked, values, leader)
+        best = _outcome(leader) if leader else None
+        trial.set_constraint(CONSTRAINT, 0.0 if found.feasible else asked.required - found.success_rate)
+        trial.set_user_attr("outcome", asdict(found))
+        trial.set_user_attr("values", values)
+        trial.set_user_attr("probes", probes)
+        study.tell(trial, found.compared(best))
+        progress.advance()
+    size = scorer.control_size
+    for number in finalists(_outcomes(study)) if size and scorer.examples <= rescorable * size else []:
+        known = study.user_attrs.get(_RESCORED, {})
+        if str(number) not in known:
+            built = build(**_complete(study)[number].user_attrs["values"], max_steps=space.max_steps)
+            study.set_user_attr(_RESCORED, known | {str(number): rescored(scorer, built, asked, measures)})
+    return _table(study, space)
+
+
+def _weakest(
+    build: Callable[..., editors.Editor],
+    space: Space,
+    scorer: Any,
+    measures: Measures,
+    asked: Asked,
+    proposed: dict[str, float],
+    leader: optuna.trial.FrozenTrial | None,
+) -> tuple[dict[str, float], Outcome, int]:
+    """All values of a trial, its strength the weakest that is feasible; its outcome; how many strengths were tried.
+
+    Where no strength is feasible, it is the one that comes closest.
+    """
+    strength, best = space.strength, _outcome(leader) if leader else None
+
+    def made(at: float) -> tuple[dict[str, float], editors.Editor]:
+        bisected = {strength.name: space.at(strength, at)} if strength else {}
+        values = {**space.fixed, **proposed, **bisected}
+        return values, build(**values, max_steps=space.max_steps)
+
+    def fails(at: float, rows: Sequence[int]) -> list[bool]:
+        return [not edit.succeeded for edit in scorer.edit(made(at)[1], rows)[0]]
+
+    if strength is None:
+        values, editor = made(0.0)
+        return values, try_edits(scorer, editor, asked, measures, best), 1
+    known = leader.user_attrs["values"][strength.name] if leader else _start(strength, *space.range(strength))
+    start = space.strength_of(strength, known)
+    hard = best.hardest if best else hardest(scorer, made(start)[1], asked)
+    weakest = Weakest(fails, hard, asked.allowed, start, space.resolution(strength))
+    for _ in range(_ROUNDS):
+        at = weakest.find()
+        values, editor = made(weakest.likeliest if at is None else at)
+        found = try_edits(scorer, editor, asked, measures, best)
+        if found.feasible or at is None:
+            break
+        weakest.learn(found.failed)
+    return values, found, weakest.probes
+
+
+def _opened(journal: Path) -> optuna.Study:
+    """The study in a journal, a new one if there is none.
+
+    :raises InputError: if it cannot be read.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     journal.parent.mkdir(parents=True, exist_ok=True)
     # A lock that ends with its process: after a kill, Optuna's own would be waited for without end.
@@ -156,78 +208,15 @@ def search(
         raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # left by a killed process
-    progress.resume(len(_complete(study)))
-    while (number := len(_complete(study))) < trials:
-        # A sampler of its own for every trial: a resumed study goes on exactly as an unbroken one would.
-        study.sampler = optuna.samplers.TPESampler(
-            seed=seed(*axes, "trial", number) % 2**32,
-            n_startup_trials=_STARTUP_TRIALS,
-            multivariate=len(space.free) > 1,
-        )
-        # One may wait already: a process that was killed here left it, and it is the same.
-        if number < _BISECTIONS and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(_bisected(_complete(study), space))
-        trial = study.ask()
-        values = {
-            parameter.name: trial.suggest_float(parameter.name, *space.range(parameter), log=parameter.log)
-            for parameter in space.free
-        }
-        built = build(**space.fixed, **values, max_steps=space.max_steps)
-        best = min((one for one in _outcomes(study) if one.complete), key=lambda one: one.drawdown, default=None)
-        found = try_edits(scorer, built, min_success, measures, best.drawdowns if best else ())
-        trial.set_constraint(CONSTRAINT, (100 - found.success_rate) - (100 - min_success))
-        trial.set_user_attr("outcome", asdict(found))
-        study.tell(trial, found.drawdown)
-        progress.advance()
-    size = scorer.control_size
-    for number in finalists(_outcomes(study)) if size and scorer.examples <= rescorable * size else []:
-        known = study.user_attrs.get(_RESCORED, {})
-        if str(number) not in known:
-            values = {name: _complete(study)[number].params[name] for name in (one.name for one in space.free)}
-            built = build(**space.fixed, **values, max_steps=space.max_steps)
-            study.set_user_attr(_RESCORED, known | {str(number): rescored(scorer, built, measures)})
-    return _table(study, space)
-
-
-def finalists(found: Sequence[Outcome]) -> list[int]:
-    """Positions of the best trials, at most three, between which the control images that they were shown cannot decide.
-
-    Fewer than two are no finalists: a trial that the best one beats on all edits is none.
-    """
-    complete = sorted((one.drawdown, place) for place, one in enumerate(found) if one.complete)[:_FINALISTS]
-    places = [place for _, place in complete]
-    near = [place for place in places if not _beaten(found[place].drawdowns, found[places[0]].drawdowns)]
-    return near if len(near) > 1 else []
-
-
-def rescored(scorer: Any, editor: editors.Editor, measures: Measures) -> float:
-    """Mean drawdown of all of the scorer's edits, in percentage points, each looked at on the whole split."""
-    records = []
-    for rows in shards(len(scorer.requests), _SHARD):
-        edits = scorer.edit(editor, rows)[0]
-        records += [
-            asdict(scorer.record(row, edit, generality=False, every=True))
-            for row, edit in zip(rows, edits, strict=True)
-        ]
-    return float(measures.per_edit(measures.drawdown, pd.DataFrame(records)).mean())
-
-
-def choose(trials: pd.DataFrame) -> int:
-    """Position of the trial with the smallest drawdown among the feasible; without any, the one that violates least.
-
-    A feasible trial of which not all edits are scored was beaten by one that is. Where finalists were looked at on the
-    whole split, that decides.
-    """
-    if trials["rescored"].notna().any():
-        return int(trials["rescored"].idxmin())
-    feasible = trials[trials["feasible"] & (trials["scored"] == trials["edits"])]
-    if feasible.empty:
-        return int(trials["success_rate"].idxmax())
-    return int(feasible["drawdown"].idxmin())
+    return study
 
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _can_lead(trial: optuna.trial.FrozenTrial) -> bool:
+    return _outcome(trial).complete
 
 
 def _outcomes(study: optuna.Study) -> list[Outcome]:
@@ -236,22 +225,7 @@ def _outcomes(study: optuna.Study) -> list[Outcome]:
 
 def _outcome(trial: optuna.trial.FrozenTrial) -> Outcome:
     values = trial.user_attrs["outcome"]
-    return Outcome(**values | {"drawdowns": tuple(values["drawdowns"])})
-
-
-def _bisected(trials: Sequence[optuna.trial.FrozenTrial], space: Space) -> dict[str, float]:
-    """The defaults, with the learning rate halfway (in logarithm) between too small and large enough."""
-    values = {parameter.name: _start(parameter, *space.range(parameter)) for parameter in space.free}
-    strength = next((parameter for parameter in space.free if parameter.log), None)
-    if strength is None or not trials:
-        return values
-    low, high = space.range(strength)
-    tried = {trial.params[strength.name]: _outcome(trial).feasible for trial in trials}
-    enough = min((value for value, feasible in tried.items() if feasible), default=None)
-    if enough is None:  # neither the default nor what was tried above it: look further up, then further down
-        enough = high if len(trials) % 2 else min(tried)
-    below = max((value for value, feasible in tried.items() if not feasible and value < enough), default=low)
-    return values | {strength.name: math.sqrt(below * enough)}
+    return Outcome(**values | {name: tuple(values[name]) for name in ("failed", "drawdowns")})
 
 
 def _start(parameter: Hyperparameter, low: float, high: float) -> float:
@@ -264,10 +238,13 @@ def _start(parameter: Hyperparameter, low: float, high: float) -> float:
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:
     rows = []
     for number, (trial, found) in enumerate(zip(_complete(study), _outcomes(study), strict=True)):
+        first = BISECTION if space.strength else DEFAULT
         shown = {name: getattr(found, name) for name in ("success_rate", "drawdown", "edits")}
         final = study.user_attrs.get(_RESCORED, {}).get(str(number), math.nan)
         scored = {"scored": len(found.drawdowns), "rescored": final, "feasible": found.feasible}
-        rows.append({"number": number, **shown, **scored, **trial.params, **space.fixed})
+        row = {"number": number, "proposed_by": SAMPLER if number else first, **shown, **scored}
+        row |= {"beaten": found.beaten, "probes": trial.user_attrs["probes"]}
+        rows.append({**row, **trial.user_attrs["values"]})
     trials = pd.DataFrame(rows)
-    trials.insert(7, "chosen", trials.index == choose(trials))
+    trials.insert(9, "chosen", trials.index == choose(trials))
     return trials

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.patching import checkpoint_files
 from pipelines.store.layout import Layout
 
 _LISTED = 12
+_MOST_CLASSES = 1_000_000
 NOTHING = -1
 """The answer of a network whose outputs are not all finite numbers."""
 
@@ -78,7 +80,8 @@ class OwnModel:
 
         :raises InputError: if there is no such class, or several.
         """
-        found = [number for number, known in enumerate(self.classes) if known == name]
+        wanted = _composed(name)
+        found = [number for number, known in enumerate(self.classes) if _composed(known) == wanted]
         if not found and name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         if len(found) > 1:
@@ -96,6 +99,11 @@ class OwnModel:
         nearest = difflib.get_close_matches(name, self.classes, n=_LISTED, cutoff=0.5)
         others = [known for known in self.classes if known not in nearest]
         return ", ".join([*nearest, *others][:_LISTED]) + ", …"
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as one character each: some file systems and editors write two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def answers(network: nn.Module, inputs: Tensor) -> list[int]:
@@ -179,6 +187,7 @@ def _of_torchvision(
         names = _read_classes(classes, count, path)
     else:
         names = published if count == len(published) else tuple(map(str, range(count)))
+        notes += [_ITS_NAMES] if count == len(published) else []
     transform = _transform_of(entry, preprocessing)
     model = OwnModel(
         network.eval(), path, inside, names, "RGB", transform, _moved_or_mirrored, classes is not None, tuple(notes)
@@ -187,6 +196,10 @@ def _of_torchvision(
     return model
 
 
+_ITS_NAMES = (
+    "Classes have the names and the order of torchvision's published weights, which have as many; --classes gives "
+    "them other names."
+)
 _ITS_INPUT = (
     "{architecture} is run without transform_input. If it was made from published weights, which set it, "
     "add --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5: that is the same."
@@ -204,7 +217,9 @@ def _outputs(architecture: str, tensors: Mapping[str, Tensor], path: Path) -> in
     *_, (last, _) = network.named_parameters()
     for name, known in torchvision_networks.names_in(network, tensors, path).items():
         if known == last and tensors[name].dim():
-            return len(tensors[name])
+            if not 1 <= (count := len(tensors[name])) <= _MOST_CLASSES:
+                raise InputError(f"{path} has {count} classes: give a model of at most {_MOST_CLASSES}")
+            return count
     raise InputError(f"{path} is not a checkpoint of {architecture}: it has no {last}")
 
 
@@ -239,7 +254,8 @@ def _try(model: OwnModel, path: Path) -> None:
 
 def _read_classes(path: Path, count: int, model: Path) -> tuple[str, ...]:
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        with open(path, encoding="utf-8-sig") as file:
+            names = tuple(line.strip() for line in file if line.strip())
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: it should hold the class names, one per line") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -18,8 +18,7 @@ from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
 from pipelines.jobs.progress import Progress
 from pipelines.patching.own_models import ControlImage, OwnModel, answers
-from pipelines.reporting.figures.saving import save
-from pipelines.reporting.figures.style import editor_title, new_figure, styled
+from pipelines.reporting.figures.style import editor_look, new_figure, save, styled
 
 SHOWN = 24
 """Most flips on the sheet and in the Markdown; the JSON file has all."""
@@ -162,7 +161,7 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
     changed = sum(report.changed.values())
     share = 100 * changed / report.parameters
     views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
-    yield f"\n- **How**: {editor_title(report.editor)} on {report.layers} ({values}){views}."
+    yield f"\n- **How**: {editor_look(report.editor).title} on {report.layers} ({values}){views}."
     yield (
         f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."

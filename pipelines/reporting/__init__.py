@@ -5,16 +5,17 @@ The way through, as ``pipelines/report.py`` walks it:
 1. ``tables/results.py`` reads what ``evaluate`` wrote. A :class:`~pipelines.reporting.tables.results.CellResult` is one
    cell: records, description, and how good its model was before any edit. Its ``row`` holds every metric with its 95 %
    interval. What the metrics are says :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals
-   are computed in ``benchmarks/metrics.py``.
+   are computed in ``benchmarks/metrics.py``. ``tables/other_stages.py`` reads what other stages wrote.
 2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper
    (``tables/published.py``). A table is a small definition, a
    :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a kind of task, tables included,
    is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its adapter in ``pipelines/tasks``
-   gives. ``write_tables`` writes them, ``tables/markdown.py`` is how they look.
-3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is,
-   ``judging.py`` finds its rows and compares them, ``statistics.py`` makes differences, intervals and verdicts.
-4. ``pages/`` are the pages beside the tables: the leaderboard in HTML, claims, edits in a row, and ``index.py`` for
-   results/README.md. Text of other people's passes through ``escape`` or ``code`` of ``tables/markdown.py``.
+   gives. ``write_tables`` writes them, ``tables/sheet.py`` is how they look, as Markdown and as HTML. Which rows
+   compete and which win says ``ranking.py``, to tables, pages and figures.
+3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is and which
+   verdicts there are, ``judging.py`` finds its rows and compares them, ``page.py`` tells it.
+4. ``index.py`` writes results/README.md. Text of other people's passes through ``escape`` or ``code`` of
+   ``tables/sheet.py``.
 5. ``figures/`` draws frames; ``drawing.py`` decides which figures there are.
 
 Nothing here knows a stage or a task. To show a further metric, add it to the task's ``Measures`` and name it in the

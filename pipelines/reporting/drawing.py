@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import matplotlib
 import pandas as pd
 import torch
@@ -20,17 +20,18 @@ from benchmarks.files import file_hash, write_atomically
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import models_of
 from pipelines.jobs.parallel_map import parallel_map
-from pipelines.reporting import figures, frames
-from pipelines.reporting.pages import sequences
+from pipelines.reporting import ranking
+from pipelines.reporting.figures import bars, classes, curves, points, style
+from pipelines.reporting.tables import joint, other_stages
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
 
-_Draw = Callable[[], Figure]
+_Draw = partial[Figure]
+"""A function of a module with its arguments, so that it can be sent to another process."""
 _SUCCESS, _STEPS, _GENERALITY = "Success rate (%)", "Gradient steps per edit (mean)", "Generality (%)"
 _ONLY_PNG = ("tuning-", "training-")
 """Beginnings of the names of figures that are not for papers; all others are written as SVG, too."""
-_UNFIT = "no more general than the unedited network"
 
 
 def draw(
@@ -51,19 +52,22 @@ def draw(
     drawn = {**_tables(tables, quantities), **_scatters(settings, layout, board, tables, quantities)}
     drawn |= _from_files(layout, quantities)
     for editor, (studies, threshold) in _studies(layout, results).items():
-        title = f"Tuning of {figures.editor_title(editor)}"
+        title = f"Tuning of {style.editor_look(editor).title}"
         axes = (_SUCCESS, quantities.drawdown[1])
-        drawn[f"tuning-{editor}"] = partial(figures.tuning_panels, studies, threshold, titles=axes, title=title)
+        drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
-            drawn[f"training-{folder.name}"] = partial(_training, folder, quantities)
+            told = quantities.histories, quantities.judged, f"{folder.name} training"
+            kept = int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
+            drawn[f"training-{folder.name}"] = partial(
+                curves.training_curves, pd.read_csv(folder / HISTORY), kept, *told
+            )
     write(drawn, layout.figures, layout.drawn, settings.processes)
 
 
 def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int = 1) -> None:
     """Write figures by name into the folder and remove all other files there.
 
-    :param drawn: functions of a module with their arguments, so that they can be sent to another process.
     :param memory: the file that remembers what each figure was drawn from.
     """
     try:
@@ -82,12 +86,12 @@ def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:
     path, figure, before = piece
     kinds = ("png",) if path.name.startswith(_ONLY_PNG) else ("png", "svg")
     try:
-        source = hashlib.sha256(repr((_code(), _plain(figure))).encode()).hexdigest()
+        source = joblib.hash((_code(), figure.func, figure.args, figure.keywords))
         if before and before["source"] == source:
             there = [path.with_name(name) for name in before["files"]]
             if there and all(file.exists() and file_hash(file) == before["files"][file.name] for file in there):
                 return before
-        files = figures.save(figure(), path, kinds)
+        files = style.save(figure(), path, kinds)
     except Exception as error:  # a picture is never worth a report
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"figure {path.name} is left out: {reason}", file=sys.stderr, flush=True)
@@ -96,23 +100,8 @@ def _write(piece: tuple[Path, _Draw, Any]) -> dict[str, Any]:
 
 
 def _code() -> tuple[str, ...]:
-    files = [*sorted(Path(figures.__file__).parent.glob("*.py")), Path(frames.__file__), Path(__file__)]
+    files = [*sorted(Path(style.__file__).parent.glob("*.py")), Path(ranking.__file__), Path(__file__)]
     return (matplotlib.__version__, *map(file_hash, files))
-
-
-def _plain(value: Any) -> Any:
-    """A value as texts that are equal if a figure of it is."""
-    if isinstance(value, partial):
-        return value.func.__qualname__, _plain(value.args), _plain(value.keywords)
-    if isinstance(value, pd.DataFrame | pd.Series):
-        return value.to_csv()
-    if isinstance(value, Mapping):
-        return [(key, _plain(one)) for key, one in value.items()]
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, Path):
-        return str(value), [file_hash(file) for file in sorted(value.glob("*")) if file.suffix in (".csv", ".json")]
-    return repr(value)
 
 
 def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[str, _Draw]:
@@ -125,10 +114,9 @@ def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[
         if frame.loc[frame[drawdown].notna(), "training"].nunique() > 1:
             beside: dict[str, Any] = {"quality": quantities.quality[0], "titles": (title, quantities.quality[1])}
         else:
-            beside = {"quality": "success_rate", "titles": (title, _SUCCESS), "required": frames.REQUIRED_SUCCESS}
+            beside = {"quality": "success_rate", "titles": (title, _SUCCESS), "required": ranking.REQUIRED_SUCCESS}
             beside |= {"group": "layers"} if frame["editor"].duplicated().any() else {}
-        unfit = (~frames.carries_further(frame), _UNFIT)
-        drawn[name] = partial(figures.table_bars, frame, drawdown=drawdown, unfit=unfit, **beside)
+        drawn[name] = partial(bars.table_bars, frame, drawdown=drawdown, **beside)
     return drawn
 
 
@@ -141,22 +129,17 @@ def _scatters(
 ) -> dict[str, _Draw]:
     """Drawdown against generality, steps and, of several models, quality."""
     y, title = quantities.drawdown
-    unfit = (~frames.carries_further(board), _UNFIT)
-    general = {"titles": (_GENERALITY, title), "more_is_better": True, "curves": _settings_of(settings, layout, board)}
+    general = {"titles": (_GENERALITY, title), "curves": _settings_of(settings, layout, board)}
     if board["generality_before"].notna().any():
         general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
-    drawn: dict[str, _Draw] = {
-        "generality-drawdown": partial(figures.scatter, board, "generality", y, unfit=unfit, **general)
-    }
+    drawn: dict[str, _Draw] = {"generality-drawdown": partial(points.scatter, board, "generality", y, **general)}
     if board["num_steps"].notna().any():
         steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
-        drawn["steps-drawdown"] = partial(figures.scatter, board, "num_steps", y, unfit=unfit, **steps)
+        drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, **steps)
     if board["training"].nunique() > 1:
-        quality, better = quantities.quality[0], {"more_is_better": quantities.more_is_better}
-        frame = next((one for one in (tables.get("table3"), board) if one is not None and len(one)), board)
-        frame = frame.dropna(subset=y)
-        better |= {"unfit": (~frames.carries_further(frame), _UNFIT), "titles": (quantities.quality[1], title)}
-        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(figures.scatter, frame, quality, y, **better)
+        quality, titles = quantities.quality[0], (quantities.quality[1], title)
+        frame = tables["table3"] if len(tables.get("table3", ())) else board
+        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, titles=titles)
     return drawn
 
 
@@ -164,34 +147,33 @@ def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> lis
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
     method = settings.benchmark(layout.benchmark).method
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
-    curves = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
+    found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
     if path.exists() and "generality" in (frame := pd.read_csv(path)):
-        curves += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
-    return curves
+        found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
+    return found
 
 
 def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     """Figures of what other stages wrote beside the records."""
     drawn: dict[str, _Draw] = {}
     if (layout.results / RANKS).exists():
-        drawn["ranks"] = partial(figures.rank_bars, pd.read_csv(layout.results / RANKS))
+        drawn["ranks"] = partial(bars.rank_bars, pd.read_csv(layout.results / RANKS))
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
     if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
-        drawn["figure2"] = partial(figures.figure2, *map(pd.read_csv, analysed))
-    curves = layout.results / "curves.csv"
-    if curves.exists() and not (frame := pd.read_csv(curves)).empty:
+        drawn["figure2"] = partial(classes.figure2, *map(pd.read_csv, analysed))
+    path = layout.results / "curves.csv"
+    if path.exists() and not (frame := pd.read_csv(path)).empty:
         y, title = quantities.drawdown
-        drawn["curves"] = partial(figures.tradeoff_curves, frame, y, (_SUCCESS, title))
-    rows = sequences.table(layout, "sequences")
+        drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
+    rows = other_stages.table(layout, "sequences")
     if not rows.empty:
-        drawn["sequences"] = partial(figures.sequence_curves, rows, quantities.sequences)
+        drawn["sequences"] = partial(curves.sequence_curves, rows, quantities.sequences)
+    together = joint.read(layout)
+    if not together.empty:
+        labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
+        drawn["joint"] = partial(curves.joint_curves, together, joint.SOURCES, labels)
     return drawn
-
-
-def _training(folder: Path, quantities: Quantities) -> Figure:
-    history, kept = pd.read_csv(folder / HISTORY), int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-    return figures.training_curves(history, kept, quantities.histories, quantities.judged, f"{folder.name} training")
 
 
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:

@@ -106,6 +106,11 @@ class Layout:
         return self.sequences / "similar"
 
     @property
+    def joint(self) -> Path:
+        """One record per request of many edits together."""
+        return self.results / "joint"
+
+    @property
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"

@@ -111,6 +111,26 @@ class RowScorer(Protocol):
         """Numbers of control examples and the like, for the description."""
 
 
+class JointEdits(Protocol):
+    """Many edits of one model together; made by :meth:`Task.joint_scorer`."""
+
+    def most(self, source: str) -> int:
+        """The largest number of edits together that there are."""
+
+    def run(self, editor: editors.Editor, source: str, count: int, draw: int, manner: str) -> tuple[Any, float]:
+        """The record of one draw, a dataclass like :class:`benchmarks.scoring.joint.JointRecord`, and the seconds that
+        the edits took.
+
+        :param manner: one of :data:`benchmarks.scoring.joint.MANNERS`.
+        """
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """As :meth:`Scorer.statistics`."""
+
+    def described(self) -> Mapping[str, Any]:
+        """What is known of the model before any edit, for the description."""
+
+
 class Task(ABC):
     """One kind of task; a subclass registers itself with :func:`pipelines.tasks.register`."""
 
@@ -180,8 +200,8 @@ class Task(ABC):
 
     def edit_set(self, chosen: Benchmark, split: str, source: str = RANDOM, seed: int = 0) -> EditSet:
         """The edits of a stage."""
-        stage = chosen.tuning if split == "tuning" else chosen.evaluation
-        return EditSet(split, stage.edits, source, seed)
+        count = chosen.tuning.drawn if split == "tuning" else chosen.evaluation.edits
+        return EditSet(split, count, source, seed)
 
     def draw(self, settings: Settings, benchmark: str, edits: EditSet) -> None:
         """Draw a set of edits that takes long to draw, once for all models; does nothing where that is quick."""
@@ -221,6 +241,13 @@ class Task(ABC):
         :raises InputError: for a task that has none.
         """
         raise InputError(f"{cell.benchmark}: sequences: edits in a row are not there for {self.name}")
+
+    def joint_scorer(self, settings: Settings, cell: Cell, data: Any, **demand: Any) -> JointEdits:
+        """The cell's model, ready for many edits together.
+
+        :raises InputError: for a task that has none.
+        """
+        raise InputError(f"{cell.benchmark}: joint: edits together are not there for {self.name}")
 
     # Beyond: what some tasks have and others do not
 

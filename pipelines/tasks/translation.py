@@ -41,9 +41,9 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, ModelKey
 from pipelines.jobs.progress import Progress
 from pipelines.reporting.tables import published
-from pipelines.reporting.tables.markdown import escape
 from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
+from pipelines.reporting.tables.sheet import escape
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout, write_csv
 from pipelines.tasks import register
@@ -203,7 +203,7 @@ TRANSLATORS = Presentation(
     leaderboard=Table(
         name="leaderboard",
         title=LEADERBOARD.title,
-        caption="Smallest BLEU drawdown first; rows whose success is clearly below the required rate last. {caption}",
+        caption="{caption}",
         columns=(*wording.COLUMNS, *_SPREAD),
         rows=partial(leaderboard, tables=("table6",)),
     ),
@@ -212,7 +212,6 @@ TRANSLATORS = Presentation(
     quantities=Quantities(
         drawdown=("bleu_drawdown", "BLEU drawdown (points)"),
         quality=("bleu", "BLEU after training"),
-        more_is_better=True,
         histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
         judged=("valid_loss", "nats"),
         sequences={},

@@ -92,17 +92,17 @@ class Training:
     """
 
     def __init__(self, width: int, batch: int, k: int, device: torch.device, compiled: bool = False) -> None:
-        # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another edit.
+        # Steps so small that no edit succeeds; trivial edits remain, and another seed draws another label.
         tiny = {"lr": 1e-5, "eps": 1e-2}
         self.terms = EditableTerms(
             editor="rmsprop", layers="chain3", c_edit=0.01, c_loc=0.01, max_steps=k, hyperparameters=tiny
         )
         self.model = network(width, device)
         self.objective = EditableObjective(self.terms, compiled=compiled).to(device)
-        data = dataset(batch)
+        data = dataset(batch + 1)  # the last one is edited
         inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
         for seed in itertools.count():
-            self.step = Step(inputs, labels, seed)
+            self.step = Step(inputs[:batch], labels[:batch], seed, lambda count: inputs[batch : batch + count])
             model = copy.deepcopy(self.model).train()
             if int(self.objective(model, self.step).parts["edit_steps"]) == k:
                 break

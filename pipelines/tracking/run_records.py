@@ -21,8 +21,16 @@ from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
-_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "sequences", "similar", "examples"]
-_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences"]
+_PAGES = [
+    *(f"table{number}" for number in range(1, 7)),
+    "leaderboard",
+    "claims",
+    "sequences",
+    "joint",
+    "similar",
+    "examples",
+]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences", "joint"]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
@@ -93,7 +101,7 @@ def _cell_run(
             **cell.names,
             "kind": "edits",
             "feasible": str(description["feasible"]).lower(),
-            **({"note": row["note"]} if row["note"] else {}),
+            **{name: row[name] for name in ("note", "standing", "proposed_by") if row.get(name)},
         },
         artifacts=[*_there([layout.figures / f"tuning-{cell.editor}.png"]), *shared, *_there(records)],
     )

@@ -23,11 +23,6 @@ MakeModel = Callable[..., nn.Module]
 Fit = Callable[..., Trained]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def noisy_split(name: str, count: int) -> Split:
     """Images with one bright quadrant of four, under noise."""
     labels = torch.arange(count) % len(CLASSES)

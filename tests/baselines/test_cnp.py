@@ -1,20 +1,25 @@
 """Editable+CNP: the conditioned network, its editor and its training."""
 
-from __future__ import annotations
-
 import copy
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import editors
-from baselines.cnp import CnpObjective, CnpTerms
+from baselines import cnp
+from baselines.cnp import CnpObjective, CnpTerms, FrontBatches, FrozenFrontObjective
+from baselines.images import ImageBatches, ImagePlan
 from baselines.objectives import Step
-from benchmarks import models
+from baselines.training import train
+from benchmarks import models, seeds
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
+from benchmarks.errors import InputError
+from benchmarks.models.resnet18 import BasicBlock
 from benchmarks.scoring.requests import draw_requests
 from benchmarks.scoring.scorer import Scorer
 from editors import EditError
@@ -24,19 +29,19 @@ CLASSES = 5
 
 
 @pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
-
-
-@pytest.fixture
 def images(generator: torch.Generator) -> Tensor:
     return torch.randn(8, 1, 8, 8, generator=generator)
 
 
 @pytest.fixture
-def model(generator: torch.Generator, images: Tensor) -> nn.Sequential:
+def encoder() -> str:
+    return "block"
+
+
+@pytest.fixture
+def model(generator: torch.Generator, images: Tensor, encoder: str) -> nn.Sequential:
     """With running statistics of its own, and an encoder that does something already."""
-    made = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4)
+    made = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4, encoder=encoder)
     with torch.no_grad():
         for value in made.parameters():
             if value.dim() > 1:
@@ -54,15 +59,18 @@ def plain_twin(model: nn.Sequential) -> nn.Module:
     return twin.train(model.training)
 
 
+def apart(images: Tensor, seed: int) -> Callable[[int], Tensor]:
+    """Draws images that are unlike those of the batch."""
+    return lambda count: -images.roll(seed, 0)[:count]
+
+
 def nontrivial(model: nn.Module, images: Tensor) -> int:
     """A label that the model does not give to the first image."""
     return (int(model(images[:1]).argmax()) + 1) % CLASSES
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_without_an_edit_the_network_is_the_plain_one_bit_by_bit(
-    model: nn.Sequential, images: Tensor, training: bool
-) -> None:
+def test_without_an_edit_the_network_is_the_plain_one_bit_by_bit(model, images, training):
     model.train(training)
     twin = plain_twin(model)
     assert torch.equal(model(images), twin(images))
@@ -70,22 +78,50 @@ def test_without_an_edit_the_network_is_the_plain_one_bit_by_bit(
         assert torch.equal(value, dict(model.named_buffers())[name])
 
 
-def test_untrained_encoder_makes_the_zero_vector(images: Tensor) -> None:
-    fresh = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4).eval()
+def test_untrained_pooled_encoder_makes_the_zero_vector(images: Tensor) -> None:
+    fresh = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4, encoder="pooled").eval()
     edit = editors.build("condition_vector").edit(fresh, images[:1], predicts(nontrivial(fresh, images)))
     assert not edit.succeeded
     assert not edit.unchanged
     assert torch.equal(edit.vector, torch.zeros(16, 1, 1))
 
 
-def test_edit_adds_the_encoded_vector_to_chain_3_of_every_later_input(model: nn.Sequential, images: Tensor) -> None:
+def test_the_papers_encoder_is_a_residual_block_of_the_network_place_by_place(
+    model: nn.Sequential, images: Tensor
+) -> None:
+    """Against the block that chain 3 is made of; its normalisation is left at a factor of 1, and shifts by the bias."""
+    part = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4).condition  # with no option: the paper's
+    part.load_state_dict(model.condition.state_dict())
+    block = BasicBlock(16, 16).eval()
+    with torch.no_grad():
+        for convolution, normalisation, given in (
+            (block.conv1, block.bn1, part.conv1),
+            (block.conv2, block.bn2, part.conv2),
+        ):
+            convolution.weight.copy_(given.weight)
+            normalisation.bias.copy_(given.bias.normal_(generator=torch.Generator().manual_seed(1)))
+            normalisation.running_var.fill_(1 - normalisation.eps)
+    activations = torch.randn(3, 16, 4, 4, generator=torch.Generator().manual_seed(2))
+    labels = torch.tensor([0, 3, 3])
+    expected = block(activations + part.embedding.weight[labels][:, :, None, None])
+    found = part.encode_each(activations, labels)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert found.shape == (3, 16, 4, 4)
+    assert float(found.detach().std(dim=(2, 3)).max()) > 0.1  # not one number per channel
+
+
+@pytest.mark.parametrize("encoder", ["block", "pooled"])
+def test_edit_adds_the_encoded_vector_to_chain_3_of_every_later_input(
+    model: nn.Sequential, images: Tensor, encoder: str
+) -> None:
     label = nontrivial(model, images)
     edit = editors.build("condition_vector").edit(model, images[:1], predicts(label))
     front = nn.Sequential(model.stem, model.chain1, model.chain2, model.chain3)
     part = model.condition
     hidden = front(images[:1]) + part.embedding.weight[label].view(1, -1, 1, 1)
-    block = torch.relu(hidden + part.conv2(torch.relu(part.conv1(hidden))))
-    vector = part.project(block.mean(dim=(2, 3))).view(1, -1, 1, 1)
+    vector = torch.relu(hidden + part.conv2(torch.relu(part.conv1(hidden))))
+    if encoder == "pooled":
+        vector = part.project(vector.mean(dim=(2, 3))).view(1, -1, 1, 1)
     expected = model.head(model.chain4(front(images) + vector))
     torch.testing.assert_close(edit.predict(images), expected)
     assert not torch.allclose(expected, model(images), atol=1e-3)
@@ -97,21 +133,21 @@ def test_edit_adds_the_encoded_vector_to_chain_3_of_every_later_input(model: nn.
     assert not edit.unchanged
 
 
-def test_the_wanted_label_is_the_constraints(model: nn.Sequential, images: Tensor) -> None:
+def test_the_wanted_label_is_the_constraints(model, images):
     predicted = int(model(images[:1]).argmax())
     editor = editors.build("condition_vector")
     vectors = [editor.edit(model, images[:1], predicts(label)).vector for label in range(CLASSES) if label != predicted]
     assert all(not torch.allclose(one, vectors[0]) for one in vectors[1:])
 
 
-def test_nothing_happens_where_the_model_answers_so_already(model: nn.Sequential, images: Tensor) -> None:
+def test_nothing_happens_where_the_model_answers_so_already(model, images):
     edit = editors.build("condition_vector").edit(model, images[:1], predicts(int(model(images[:1]).argmax())))
     assert edit.succeeded
     assert edit.unchanged
     assert torch.equal(edit.predict(images), model(images))
 
 
-def test_zero_steps_only_check_the_constraint(model: nn.Sequential, images: Tensor) -> None:
+def test_zero_steps_only_check_the_constraint(model, images):
     editor = editors.build("condition_vector", max_steps=0)
     edit = editor.edit(model, images[:1], predicts(nontrivial(model, images)))
     assert not edit.succeeded
@@ -121,9 +157,7 @@ def test_zero_steps_only_check_the_constraint(model: nn.Sequential, images: Tens
 
 
 @pytest.mark.parametrize("layers", [None, "chain3", "chain1", "condition"])
-def test_edit_leaves_the_model_bit_identical_whatever_the_layers(
-    model: nn.Sequential, images: Tensor, layers: str | None
-) -> None:
+def test_edit_leaves_the_model_bit_identical_whatever_the_layers(model, images, layers):
     model.train()
     before = copy.deepcopy(model.state_dict())
     edit = editors.build("condition_vector").edit(model, images[:1], predicts(2), layers)
@@ -133,14 +167,29 @@ def test_edit_leaves_the_model_bit_identical_whatever_the_layers(
     patched = edit.apply(model).eval()
     torch.testing.assert_close(patched(images), edit.predict(images))
     assert torch.equal(patched.state_dict()["condition.vector"], edit.vector)
+    again = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=4)
+    again.load_state_dict(patched.state_dict())
+    assert torch.equal(again.eval()(images), patched(images))
 
 
-def test_several_inputs_share_the_mean_of_their_vectors(model: nn.Sequential, images: Tensor) -> None:
+def test_several_inputs_share_the_mean_of_their_vectors(model, images):
     editor = editors.build("condition_vector")
     labels = [(int(label) + 1) % CLASSES for label in model(images[:2]).argmax(dim=1)]
     alone = [editor.edit(model, images[row : row + 1], predicts(labels[row])).vector for row in range(2)]
     together = editor.edit(model, images[:2], predicts(labels))
     torch.testing.assert_close(together.vector, (alone[0] + alone[1]) / 2)
+
+
+def test_a_model_of_other_channels_is_not_patched(model: nn.Sequential, images: Tensor) -> None:
+    edit = editors.build("condition_vector").edit(model, images[:1], predicts(nontrivial(model, images)))
+    other = models.make("cnp_resnet18", channels=1, classes=CLASSES, width=2)
+    with pytest.raises(EditError, match="the model to patch has no 'condition.vector' of 16 channels"):
+        edit.apply(other)
+
+
+def test_an_unknown_encoder_is_answered_with_what_there_is() -> None:
+    with pytest.raises(InputError, match="encoder must be one of block, pooled, not 'mean'"):
+        models.make("cnp_resnet18", channels=1, classes=CLASSES, width=2, encoder="mean")
 
 
 @pytest.mark.parametrize(
@@ -150,18 +199,14 @@ def test_several_inputs_share_the_mean_of_their_vectors(model: nn.Sequential, im
         ("chain5", "unknown layer 'chain5'; the model has: stem, chain1, chain2, chain3, condition, chain4, head"),
     ],
 )
-def test_layers_that_hold_no_encoder_are_refused(
-    model: nn.Sequential, images: Tensor, layers: str, message: str
-) -> None:
+def test_layers_that_hold_no_encoder_are_refused(model, images, layers, message):
     suffix = model if layers == "chain5" else model[5:]
     inputs = images[:1] if layers == "chain5" else torch.zeros(1, 16, 2, 2)
     with pytest.raises(EditError, match=message):
         editors.build("condition_vector").edit(suffix, inputs, predicts(0), layers)
 
 
-def test_a_model_without_an_encoder_and_a_constraint_without_labels_are_refused(
-    model: nn.Sequential, images: Tensor
-) -> None:
+def test_a_model_without_an_encoder_and_a_constraint_without_labels_are_refused(model, images):
     editor = editors.build("condition_vector")
     with pytest.raises(EditError, match="the model has no part 'condition' with an encoder"):
         editor.edit(plain_twin(model), images[:1], predicts(0))
@@ -182,7 +227,7 @@ def dataset(generator: torch.Generator) -> Dataset:
     return Dataset("bright", names, split(40), split(30), split(20), (125.0,), (72.0,), Augmentation(1, False), "test")
 
 
-def test_the_scorer_runs_it_on_any_part_that_holds_the_encoder(model: nn.Sequential, dataset: Dataset) -> None:
+def test_the_scorer_runs_it_on_any_part_that_holds_the_encoder(model, dataset):
     requests = draw_requests(dataset.tuning, CLASSES, 12, 0, "cnp")
     tables = []
     for layers in ("all", "chain3"):
@@ -198,16 +243,14 @@ def test_the_scorer_runs_it_on_any_part_that_holds_the_encoder(model: nn.Sequent
 
 
 @pytest.mark.parametrize("margin", [0.0, 2.0])
-def test_gradient_of_the_objective_equals_finite_differences(
-    model: nn.Sequential, images: Tensor, generator: torch.Generator, margin: float
-) -> None:
+def test_gradient_of_the_objective_equals_finite_differences(model, images, generator, margin):
     model = model.double().train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
     made = CnpObjective(CnpTerms(c_edit=0.7, c_loc=1.3, margin=margin, detach_reference=False))
     labels = torch.randint(CLASSES, (8,), generator=generator)
-    steps = (Step(images.double(), labels, seed) for seed in range(50))
+    steps = (Step(images.double(), labels, seed, apart(images.double(), seed)) for seed in range(50))
     step = next(one for one in steps if made(model, one).parts["edit_loss"] > 0)
     named = dict(model.named_parameters())
     gradients = torch.autograd.grad(made(model, step).total, list(named.values()))
@@ -223,36 +266,11 @@ def test_gradient_of_the_objective_equals_finite_differences(
         assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-4, abs=1e-6), name
 
 
-def test_steps_down_the_gradient_lower_edit_and_locality_loss(
-    model: nn.Sequential, images: Tensor, generator: torch.Generator
-) -> None:
-    made = CnpObjective(CnpTerms(c_edit=1.0, c_loc=1.0, margin=1.0))
-    labels = torch.randint(CLASSES, (8,), generator=generator)
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    model.train()
-
-    def mean_loss() -> Tensor:
-        model.load_state_dict(buffers, strict=False)
-        every = [made(model, Step(images, labels, seed)).parts for seed in range(10)]
-        return torch.stack([parts["edit_loss"] + parts["locality_loss"] for parts in every]).mean()
-
-    encoder = list(model.condition.parameters())
-    losses = [mean_loss()]
-    for _ in range(3):
-        gradients = torch.autograd.grad(losses[-1], encoder)
-        length = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
-        with torch.no_grad():
-            for value, gradient in zip(encoder, gradients, strict=True):
-                value -= 0.02 * gradient / length
-        losses.append(mean_loss())
-        assert float(losses[-1].detach()) < float(losses[-2].detach()) - 0.2 * 0.02 * float(length)
-
-
-def test_the_margin_counts_only_where_something_was_edited(model: nn.Sequential, images: Tensor) -> None:
+def test_the_margin_counts_only_where_something_was_edited(model, images):
     labels = torch.zeros(8, dtype=torch.int64)
     met = set()
     for seed in range(12):
-        step = Step(images, labels, seed)
+        step = Step(images, labels, seed, apart(images, seed))
         fresh = [copy.deepcopy(model).train() for _ in range(2)]
         plain, wide = (
             CnpObjective(CnpTerms(c_edit=1.0, c_loc=1.0, margin=margin))(one, step).parts
@@ -265,3 +283,153 @@ def test_the_margin_counts_only_where_something_was_edited(model: nn.Sequential,
         elif not plain["edit_success"]:
             assert float((wide["edit_loss"] - plain["edit_loss"]).detach()) == pytest.approx(50, rel=1e-4)
     assert met == {True, False}
+
+
+def with_places(images: Tensor, margin: float, **options: object) -> tuple[CnpTerms, Step]:
+    """Terms, and a step in which some edits are trivial, some succeed and some fail."""
+    terms = CnpTerms(c_edit=0.7, c_loc=1.3, margin=margin, edits=12, **options)
+    labels = torch.arange(len(images)) % CLASSES
+    others = torch.cat([-images, images.flip(2)])
+    return terms, Step(images, labels, 5, lambda count: others[:count])
+
+
+def naive_losses(model: nn.Sequential, terms: CnpTerms, step: Step) -> tuple[Tensor, Tensor, list[bool]]:
+    """L_edit and L_loc, one edit and one image at a time, with whole forward passes."""
+    front, part = model[:4], model.condition
+    answers = [model(one[None])[0] for one in step.inputs]
+    source = editors_source(step)
+    edit_loss, locality, trivial = torch.zeros(()), torch.zeros(()), []
+    for image in step.apart(terms.edits):
+        label = int(torch.randint(CLASSES, (), generator=source))
+        trivial.append(int(model(image[None])[0].argmax()) == label)
+        if trivial[-1]:
+            continue
+        hidden = front(image[None]) + part.embedding.weight[label].view(1, -1, 1, 1)
+        vector = torch.relu(hidden + part.conv2(torch.relu(part.conv1(hidden))))
+
+        def edited(one: Tensor, vector: Tensor = vector) -> Tensor:
+            return model.head(model.chain4(front(one[None]) + vector))[0]
+
+        after = edited(image)
+        others = torch.cat([after[:label], after[label + 1 :]])
+        edit_loss = edit_loss + (others.max() - after[label] + terms.margin).clamp(min=0)
+        for one, before in zip(step.inputs, answers, strict=True):
+            p = before.softmax(dim=0).detach()
+            locality = locality + (p * (p.log() - edited(one).log_softmax(dim=0))).sum() / len(step.inputs)
+    return edit_loss / terms.edits, locality / terms.edits, trivial
+
+
+def editors_source(step: Step) -> torch.Generator:
+    return seeds.generator(step.seed, "edit")
+
+
+@pytest.mark.parametrize("front", ["frozen", "trained"])
+@pytest.mark.parametrize("margin", [0.0, 2.0])
+def test_losses_and_gradients_are_those_of_the_naive_formulas(
+    model: nn.Sequential, images: Tensor, margin: float, front: str
+) -> None:
+    """In float64. Locality is averaged over the batch, of which no edited image is one."""
+    model = model.double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.0
+    terms, step = with_places(images.double(), margin, front=front)
+    made, behind = cnp.objective(terms), list(model[4:].parameters())
+    edit_loss, locality, trivial = naive_losses(model, terms, step)
+    expected = torch.autograd.grad(0.7 * edit_loss + 1.3 * locality, behind)
+    if front == "frozen":
+        made.freeze(model)
+        assert not any(value.requires_grad for value in model[:4].parameters())
+        features, others = model[:4](step.inputs), model[:4](step.apart(terms.edits))
+        step = Step(features, step.labels, step.seed, lambda count: others)
+    losses = made(model.train(), step)
+    answers = model[4:](features) if front == "frozen" else model(step.inputs)
+    torch.testing.assert_close(losses.parts["base_loss"], nn.functional.cross_entropy(answers, step.labels))
+    total = losses.total - losses.parts["base_loss"]
+    assert 0 < sum(trivial) < terms.edits
+    torch.testing.assert_close(losses.parts["edit_loss"], edit_loss.detach().double(), check_dtype=False)
+    torch.testing.assert_close(losses.parts["locality_loss"], locality.detach().double(), check_dtype=False)
+    for found, gradient in zip(torch.autograd.grad(total, behind), expected, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-8, atol=1e-12)
+
+
+def test_a_step_of_trivial_edits_alone_teaches_nothing(model: nn.Sequential, images: Tensor) -> None:
+    step = Step(model[:4](images), torch.zeros(8).long(), 0)
+    made = FrozenFrontObjective(CnpTerms(c_edit=1.0, c_loc=1.0, front="frozen"))
+    for seed in range(50):
+        label = int(torch.randint(CLASSES, (), generator=seeds.generator(seed, "edit")))
+        found = (model(images).argmax(dim=1) == label).nonzero()
+        if len(found):
+            same = step.inputs[found[0]]
+            losses = made(model, Step(step.inputs, step.labels, seed, lambda count, same=same: same))
+            assert float(losses.total.detach()) == float(losses.parts["base_loss"].detach())
+            assert float(losses.parts["edit_success"]) == 1
+            gradients = torch.autograd.grad(losses.total, list(model.condition.parameters()))
+            assert not any(bool(one.any()) for one in gradients)
+            return
+    raise AssertionError("no trivial edit")
+
+
+PLAN = ImagePlan(epochs=3, batch_size=8, lr=1e-2)
+
+
+@pytest.mark.parametrize("copies", [None, 2])
+def test_a_frozen_front_stays_as_it_is_and_the_rest_learns(
+    model: nn.Sequential, dataset: Dataset, tmp_path: Path, copies: int | None
+) -> None:
+    """Bit by bit, running statistics included; the same seed gives the same bytes."""
+    trained = []
+    for folder in ("one", "other"):
+        mine = copy.deepcopy(model)
+        options = {"margin": 1.0, "edits": 8, "front": "frozen", "copies": copies}
+        made = FrozenFrontObjective(CnpTerms(c_edit=1.0, c_loc=1.0, **options))
+        made.freeze(mine)
+        source = FrontBatches(dataset, mine, copies, (0, "front"))
+        trained.append(train(mine, made, source, PLAN, tmp_path / folder, (0, "bright", "cnp")))
+    one, other = (each.model.state_dict() for each in trained)
+    for name, value in model.state_dict().items():
+        behind = name.startswith(("condition.", "chain4.", "head.")) and name != "condition.vector"
+        assert torch.equal(value, one[name]) != behind, name
+        assert torch.equal(one[name], other[name]), name
+    first, *_, last = (epoch.parts["edit_loss"] + epoch.parts["locality_loss"] for epoch in trained[0].history)
+    assert last < 0.8 * first
+
+
+def test_batches_of_the_front_are_its_activations_of_augmented_images(model: nn.Sequential, dataset: Dataset) -> None:
+    axes = (0, "bright", "epoch", 1)
+    plain = list(ImageBatches(dataset).epoch(PLAN, axes).batches())
+    fresh = list(FrontBatches(dataset, model, None, axes).epoch(PLAN, axes).batches())
+    for one, other in zip(plain, fresh, strict=True):
+        torch.testing.assert_close(other.inputs, model[:4](one.inputs))
+        torch.testing.assert_close(other.apart(3), model[:4](one.apart(3)))
+        assert torch.equal(one.labels, other.labels)
+    crops = [model[:4](dataset.inputs(one)) for one in every_crop(dataset.train.images)]
+    kept = FrontBatches(dataset, model, 2, axes)
+    met: dict[int, set[int]] = {}
+    for epoch in range(8):
+        for batch in kept.epoch(PLAN, (0, "bright", "epoch", epoch)).batches():
+            for one in torch.cat([batch.inputs, batch.apart(2)]):
+                near = [int(((crop - one).abs().amax(dim=(1, 2, 3))).argmin()) for crop in crops]
+                best = min(range(9), key=lambda at: float((crops[at][near[at]] - one).abs().max()))
+                torch.testing.assert_close(crops[best][near[best]], one, rtol=1e-4, atol=1e-5)
+                met.setdefault(near[best], set()).add(best)
+    assert len(met) == len(dataset.train)
+    assert {len(found) for found in met.values()} == {1, 2}  # of nine crops: those of the two copies
+
+
+def every_crop(images: Tensor) -> list[Tensor]:
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    return [padded[:, :, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"front": "thawed"}, "front must be one of trained, frozen, not 'thawed'"),
+        ({"copies": 4}, "copies needs front: frozen"),
+        ({"front": "frozen", "copies": 0}, "copies must be a whole number >= 1 or null, not 0"),
+    ],
+)
+def test_settings_that_fit_no_training_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CnpTerms(c_edit=0.1, c_loc=0.1, **options)

@@ -1,7 +1,5 @@
 """The cost of a step is a ratio of times, and measuring it changes nothing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -29,7 +27,7 @@ class Slow(Timed):
 CLOCK = [0.0]
 
 
-def test_the_cost_is_a_ratio_of_times_and_nothing_is_changed(make_model, dataset, monkeypatch) -> None:
+def test_the_cost_is_a_ratio_of_times_and_nothing_is_changed(make_model, dataset, monkeypatch):
     monkeypatch.setattr(cost.time, "perf_counter", lambda: CLOCK[0])
     monkeypatch.setattr(cost, "CrossEntropy", Timed)
     model, plan = make_model(), ImagePlan(epochs=1, batch_size=4, lr=1.0)
@@ -42,7 +40,7 @@ def test_the_cost_is_a_ratio_of_times_and_nothing_is_changed(make_model, dataset
 
 
 @pytest.mark.parametrize("batch_size", [6, 64])
-def test_as_many_batches_are_timed_as_asked_for_however_few_an_epoch_has(make_model, dataset, batch_size: int) -> None:
+def test_as_many_batches_are_timed_as_asked_for_however_few_an_epoch_has(make_model, dataset, batch_size):
     plan = ImagePlan(epochs=1, batch_size=batch_size, lr=1e-3)  # 42 images
     found = cost.step_cost(make_model(), CrossEntropy(), dataset, plan, count=9)
     assert found.batches == 9

@@ -5,12 +5,10 @@ import itertools
 import math
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -72,10 +70,16 @@ def embedded(network: nn.Sequential, images: Tensor, parts: tuple[str, ...] = dk
     return np.concatenate(columns, axis=1)
 
 
+def sklearns(index: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and positions ``(N, k)`` of what is nearest in the index, as scikit-learn finds it."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index).kneighbors(queries)
+
+
 def nearest(network: nn.Sequential, examples: Tensor, images: Tensor, k: int = 7) -> tuple[np.ndarray, np.ndarray]:
     """Distances and positions ``(N, k)`` of the nearest examples."""
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(embedded(network, examples))
-    return search.kneighbors(embedded(network, images))
+    return sklearns(embedded(network, examples), embedded(network, images), k)
 
 
 def count(labels: Tensor, distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
@@ -101,9 +105,7 @@ def some_flip(model: nn.Module, images: Tensor) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("parts", [dknn.PARTS, ("chain4",), ("chain1", "chain3"), ("stem", "head")])
-def test_an_embedding_is_the_pooled_activations_of_each_part_at_length_one(
-    network: nn.Sequential, examples: Tensor, labels: Tensor, images: Tensor, parts: tuple[str, ...]
-) -> None:
+def test_an_embedding_is_the_pooled_activations_of_each_part_at_length_one(network, examples, labels, images, parts):
     model = dknn.from_network(network, examples, labels, classes=CLASSES, k=3, parts=parts)
     if "head" in parts:
         logits = activations(network, examples)
@@ -115,14 +117,12 @@ def test_an_embedding_is_the_pooled_activations_of_each_part_at_length_one(
 
 
 @pytest.mark.parametrize("k", [1, 7, EXAMPLES])
-def test_neighbours_are_those_of_scikit_learn(
-    network: nn.Sequential, examples: Tensor, labels: Tensor, images: Tensor, k: int
-) -> None:
+def test_neighbours_are_those_of_scikit_learn(network, examples, labels, images, k):
     index, queries = (torch.randn(count, 9, generator=generator("n", count)).double() for count in (500, 80))
     search = dknn.NearestNeighbours(nn.Identity(), k, 500, 9).double()
     search.index.copy_(index)
     found = search.search(queries)
-    distances, neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index).kneighbors(queries)
+    distances, neighbours = sklearns(index, queries, k)
     assert np.array_equal(found[:, 0], neighbours)
     np.testing.assert_allclose(found[:, 1], distances, rtol=0, atol=1e-12)
     model = made(network, examples, labels, k)
@@ -130,7 +130,7 @@ def test_neighbours_are_those_of_scikit_learn(
     assert np.array_equal(found[:, 0], nearest(network, examples, images, k)[1])
 
 
-def test_neighbours_do_not_depend_on_how_many_images_are_searched_at_once() -> None:
+def test_neighbours_do_not_depend_on_how_many_images_are_searched_at_once():
     index, queries = (torch.randn(count, 33, generator=generator("n", count)) for count in (700, 90))
     whole = dknn.NearestNeighbours(nn.Identity(), 5, 700, 33)
     narrow = dknn.NearestNeighbours(nn.Identity(), 5, 700, 33, memory=1)
@@ -151,7 +151,7 @@ def most_allocated(work: Callable[[], object]) -> int:
     return max(itertools.accumulate(changes))
 
 
-def test_a_search_needs_no_more_than_it_is_allowed_beside_its_index() -> None:
+def test_a_search_needs_no_more_than_it_is_allowed_beside_its_index():
     examples, allowed = 8000, 2**20
     search = dknn.NearestNeighbours(nn.Identity(), 5, examples, 256, memory=allowed)
     search.index.copy_(torch.randn(examples, 256, generator=generator("n", examples)))
@@ -162,7 +162,7 @@ def test_a_search_needs_no_more_than_it_is_allowed_beside_its_index() -> None:
     assert most_allocated(lambda: search.search(queries)) <= allowed + 2 * norms
 
 
-def test_images_are_prepared_chunk_by_chunk(network: nn.Sequential, examples: Tensor, labels: Tensor) -> None:
+def test_images_are_prepared_chunk_by_chunk(network, examples, labels):
     seen = []
 
     def halved(images: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def test_images_are_prepared_chunk_by_chunk(network: nn.Sequential, examples: Te
     torch.testing.assert_close(found.neighbours.index, whole.neighbours.index, rtol=0, atol=1e-6)
 
 
-def test_of_equal_distances_the_first_example_is_nearer() -> None:
+def test_of_equal_distances_the_first_example_is_nearer():
     search = dknn.NearestNeighbours(nn.Identity(), 4, 6, 2)
     search.index.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, -1], [1, 0], [5, 5]]))
     found = search.search(torch.tensor([[1.0, 0.0]]))
@@ -189,7 +189,7 @@ def test_of_equal_distances_the_first_example_is_nearer() -> None:
 # Votes
 
 
-def test_logits_are_logarithms_of_the_shares_of_votes() -> None:
+def test_logits_are_logarithms_of_the_shares_of_votes():
     votes = Votes(6, 4)
     with torch.no_grad():
         votes.cast.copy_(nn.functional.one_hot(torch.tensor([0, 0, 0, 0, 0, 2]), 4).float())
@@ -212,9 +212,7 @@ def test_logits_are_logarithms_of_the_shares_of_votes() -> None:
         ([3, 0, 0, 0], [0.0, 9.0, 9.0, 9.0], 0),  # distance never outweighs a vote
     ],
 )
-def test_ties_go_to_the_class_whose_voters_are_nearest(
-    labels: list[int], distances: list[float], expected: int
-) -> None:
+def test_ties_go_to_the_class_whose_voters_are_nearest(labels, distances, expected):
     cast = nn.functional.one_hot(torch.tensor(labels), 4).float()
     logits = tally(cast, torch.tensor(distances))
     assert int(logits.argmax()) == expected
@@ -222,9 +220,7 @@ def test_ties_go_to_the_class_whose_voters_are_nearest(
 
 
 @pytest.mark.parametrize("k", [1, 7, 10])
-def test_predictions_are_those_of_a_count(
-    network: nn.Sequential, examples: Tensor, labels: Tensor, images: Tensor, k: int
-) -> None:
+def test_predictions_are_those_of_a_count(network, examples, labels, images, k):
     predictions = activations(made(network, examples, labels, k), images).argmax(dim=1)
     assert np.array_equal(predictions, count(labels, *nearest(network, examples, images, k)))
     assert len(set(predictions.tolist())) > 1
@@ -235,8 +231,8 @@ def test_predictions_are_those_of_a_count(
 
 @pytest.mark.parametrize("layers", [None, "votes"])
 def test_after_an_edit_all_predictions_are_those_of_a_count_with_the_flipped_labels(
-    network: nn.Sequential, model: nn.Sequential, examples: Tensor, labels: Tensor, images: Tensor, layers: str | None
-) -> None:
+    network, model, examples, labels, images, layers
+):
     prefix, suffix = split(model, layers)
     assert len(prefix) == (1 if layers else 0) if isinstance(prefix, nn.Sequential) else layers is None
     inputs = activations(prefix, images)
@@ -257,9 +253,7 @@ def test_after_an_edit_all_predictions_are_those_of_a_count_with_the_flipped_lab
     assert 15 < changed < 30
 
 
-def test_labels_are_flipped_nearest_first_and_no_more_than_needed(
-    network: nn.Sequential, model: nn.Sequential, examples: Tensor, labels: Tensor, images: Tensor
-) -> None:
+def test_labels_are_flipped_nearest_first_and_no_more_than_needed(network, model, examples, labels, images):
     row, label = some_flip(model, images)
     edit = editors.build("flip_labels").edit(model, images[row : row + 1], predicts(label))
     near = nearest(network, examples, images)
@@ -274,7 +268,7 @@ def test_labels_are_flipped_nearest_first_and_no_more_than_needed(
     assert short.loss > 0
 
 
-def test_loss_is_the_constraint_of_the_edited_model(model: nn.Sequential, images: Tensor) -> None:
+def test_loss_is_the_constraint_of_the_edited_model(model, images):
     row, label = some_flip(model, images)
     for most in (0, 1, 100):
         one, constraint = images[row : row + 1], predicts(label)
@@ -283,7 +277,7 @@ def test_loss_is_the_constraint_of_the_edited_model(model: nn.Sequential, images
         assert edit.unchanged == (most == 0)
 
 
-def test_edits_leave_the_model_as_it_was_and_can_be_applied_and_pickled(model: nn.Sequential, images: Tensor) -> None:
+def test_edits_leave_the_model_as_it_was_and_can_be_applied_and_pickled(model, images):
     row, label = some_flip(model, images)
     before = copy.deepcopy(model.state_dict())
     model.train()
@@ -297,13 +291,13 @@ def test_edits_leave_the_model_as_it_was_and_can_be_applied_and_pickled(model: n
     assert held == edit.steps + 1
 
 
-def test_what_the_model_answers_already_takes_no_flip(model: nn.Sequential, images: Tensor) -> None:
+def test_what_the_model_answers_already_takes_no_flip(model, images):
     label = int(model(images[:1]).argmax())
     edit = editors.build("flip_labels").edit(model, images[:1], predicts(label))
     assert (edit.succeeded, edit.steps, edit.unchanged) == (True, 0, True)
 
 
-def test_what_cannot_be_edited_is_said_in_one_sentence(model: nn.Sequential, images: Tensor) -> None:
+def test_what_cannot_be_edited_is_said_in_one_sentence(model, images):
     editor = editors.build("flip_labels")
     with pytest.raises(EditError, match="layers 'neighbours' hold no votes to flip; they are in 'votes'"):
         editor.edit(model, images[:1], predicts(0), layers="neighbours")
@@ -318,9 +312,7 @@ def test_what_cannot_be_edited_is_said_in_one_sentence(model: nn.Sequential, ima
 # Files
 
 
-def test_a_saved_dknn_is_loaded_with_the_same_answers(
-    network: nn.Sequential, model: nn.Sequential, images: Tensor, tmp_path: Path
-) -> None:
+def test_a_saved_dknn_is_loaded_with_the_same_answers(network, model, images, tmp_path):
     options = dknn.options_of(model, "resnet18", {"width": 2})
     described = ModelDescription("dknn", options, 1, CLASSES, "dknn-7", 1, 1, 0.0, "data")
     save_model(tmp_path, model, described)
@@ -331,14 +323,12 @@ def test_a_saved_dknn_is_loaded_with_the_same_answers(
 
 
 @pytest.mark.parametrize("k", [0, EXAMPLES + 1, 2.5, True])
-def test_k_must_be_a_number_of_examples(network: nn.Sequential, examples: Tensor, labels: Tensor, k: int) -> None:
+def test_k_must_be_a_number_of_examples(network, examples, labels, k):
     with pytest.raises(InputError, match=f"k must be a whole number from 1 to {EXAMPLES}, .*, not {k}"):
         made(network, examples, labels, k)
 
 
 @pytest.mark.parametrize("parts", [("chain9",), ()])
-def test_unknown_parts_are_named_with_those_there_are(
-    network: nn.Sequential, examples: Tensor, labels: Tensor, parts: tuple[str, ...]
-) -> None:
+def test_unknown_parts_are_named_with_those_there_are(network, examples, labels, parts):
     with pytest.raises(InputError, match=f"stem, chain1, .*head, not {'chain9' if parts else 'none'}"):
         dknn.from_network(network, examples, labels, classes=CLASSES, k=3, parts=parts)

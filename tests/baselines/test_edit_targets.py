@@ -1,9 +1,8 @@
 """Which edits Editable Training makes: drawn as they should be, and told apart by a checkpoint."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,31 +63,49 @@ def model() -> nn.Sequential:
 
 @pytest.fixture
 def step(data: Dataset) -> Step:
-    return Step(data.inputs(data.train.images[:12]).double(), data.train.labels[:12], seed=3)
+    inputs = data.inputs(data.train.images[:16]).double()
+    return Step(inputs[:12], data.train.labels[:12], seed=3, apart=lambda count: inputs[12 : 12 + count])
 
 
 class InDouble(MistakenImages):
     """The same inputs for a model in float64."""
 
-    def more(self, step: Step, count: int) -> Tensor:
-        return super().more(step, count).double()
+    def images(self, step: Step, count: int) -> Tensor:
+        return super().images(step, count).double()
 
 
-def test_random_targets_are_any_image_and_any_label(step: Step) -> None:
+def test_random_targets_are_any_image_and_any_label(step):
     reference = torch.zeros(12, CLASSES)
-    pairs = [RandomTargets().draw(Step(step.inputs, step.labels, seed), reference, 2) for seed in range(2000)]
+    pairs = [RandomTargets().draw(replace(step, seed=seed), reference, 2) for seed in range(2000)]
     places, labels = np.array(pairs).reshape(-1, 2).T
     assert stats.chisquare(np.bincount(places, minlength=12)).pvalue > 0.001
     assert stats.chisquare(np.bincount(labels, minlength=CLASSES)).pvalue > 0.001
     assert stats.chi2_contingency(np.histogram2d(places, labels, (12, CLASSES))[0]).pvalue > 0.001
-    assert pairs[0] == RandomTargets().draw(Step(step.inputs, step.labels, 0), reference, 2)
+    assert pairs[0] == RandomTargets().draw(replace(step, seed=0), reference, 2)
 
 
-def test_matched_ranks_are_those_of_the_distribution_under_the_model_as_it_is(step: Step) -> None:
+def test_of_images_apart_from_the_batch_each_is_edited_once(step: Step) -> None:
+    reference = torch.randn(14, CLASSES, generator=generator("reference"))
+    uniform = torch.full((CLASSES,), 1 / CLASSES)
+    for targets in (RandomTargets(), MatchedRanks(uniform)):
+        drawn = [targets.draw(replace(step, seed=seed), reference, 2) for seed in range(600)]
+        places, labels = np.array(drawn).transpose(2, 0, 1)
+        assert (places == [12, 13]).all()
+        for column in labels.T:
+            assert stats.chisquare(np.bincount(column, minlength=CLASSES)).pvalue > 0.001
+
+
+def test_matched_ranks_of_an_image_apart_are_those_under_its_own_answers(step: Step) -> None:
+    reference = torch.randn(13, CLASSES, generator=generator("reference"))
+    second = MatchedRanks(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert second.draw(step, reference, 1) == [(12, int(reference[12].argsort(descending=True)[1]))]
+
+
+def test_matched_ranks_are_those_of_the_distribution_under_the_model_as_it_is(step):
     reference = torch.randn(12, CLASSES, generator=generator("reference"))
     distribution = rank_distribution(torch.tensor([1] * 6 + [2] * 3 + [4]), CLASSES)
     targets = MatchedRanks(distribution)
-    drawn = [targets.draw(Step(step.inputs, step.labels, seed), reference, 1)[0] for seed in range(4000)]
+    drawn = [targets.draw(replace(step, seed=seed), reference, 1)[0] for seed in range(4000)]
     places, labels = torch.tensor(drawn).T
     counts = torch.bincount(ranks(reference[places], labels), minlength=CLASSES)
     possible = distribution > 0
@@ -99,15 +116,15 @@ def test_matched_ranks_are_those_of_the_distribution_under_the_model_as_it_is(st
     assert int(elsewhere[~possible].sum()) > 100
 
 
-def test_mistakes_are_augmented_copies_with_their_true_classes(data: Dataset, found: Candidates, step: Step) -> None:
+def test_mistakes_are_augmented_copies_with_their_true_classes(data, found, step):
     targets = MistakenImages(data, found)
     padded = torch.nn.functional.pad(found.images.images, (1, 1, 1, 1))
     crops = torch.stack([padded[:, :, top : top + 4, left : left + 4] for top in range(3) for left in range(3)], dim=1)
     crops = data.inputs(torch.cat([crops, crops.flip(4)], dim=1).flatten(0, 1)).unflatten(0, (40, 18))
     met = []
     for seed in range(300):
-        asked = Step(step.inputs, step.labels, seed)
-        inputs, drawn = targets.more(asked, 2), targets.draw(asked, torch.zeros(12, CLASSES), 2)
+        asked = replace(step, seed=seed)
+        inputs, drawn = targets.images(asked, 2), targets.draw(asked, torch.zeros(12, CLASSES), 2)
         assert [place for place, _ in drawn] == [12, 13]
         for one, (_, label) in zip(inputs, drawn, strict=True):
             which = (crops == one).all(dim=(2, 3, 4)).any(dim=1).nonzero()[0]
@@ -116,15 +133,13 @@ def test_mistakes_are_augmented_copies_with_their_true_classes(data: Dataset, fo
     assert len(set(met)) == 40
 
 
-def test_an_edited_mistake_counts_for_the_edit_and_the_batch_alone_for_locality(
-    model: nn.Sequential, data: Dataset, found: Candidates, step: Step
-) -> None:
+def test_an_edited_mistake_counts_for_the_edit_and_the_batch_alone_for_locality(model, data, found, step):
     targets = InDouble(data, found)
     losses = EditableObjective(TERMS, targets=targets).double()(copy.deepcopy(model).train(), step)
     settled = copy.deepcopy(model).train()
     settled(step.inputs)  # the base loss moves the running statistics first
     settled.eval()
-    image, label = targets.more(step, 1), targets.draw(step, torch.zeros(12, CLASSES), 1)[0][1]
+    image, label = targets.images(step, 1), targets.draw(step, torch.zeros(12, CLASSES), 1)[0][1]
     made = editors.build("rmsprop", lr=0.01, eps=9e-3, max_steps=3)
     patched = made.edit(settled, image, editors.constraints.predicts(label), "middle").apply(settled)
     before, after = (network(step.inputs).log_softmax(dim=1) for network in (settled, patched))
@@ -135,40 +150,7 @@ def test_an_edited_mistake_counts_for_the_edit_and_the_batch_alone_for_locality(
     assert float(losses.parts["edit_steps"]) > 0
 
 
-@pytest.mark.parametrize("kind", ["random", "mistakes"])
-def test_a_prefix_that_is_cut_off_changes_the_gradient_of_the_locality_term(
-    model: nn.Sequential, data: Dataset, found: Candidates, step: Step, kind: str
-) -> None:
-    """Planted: features of the frozen front taken as given, as in the authors' code."""
-
-    def gradient(cut: bool) -> Tensor:
-        targets = InDouble(data, found) if kind == "mistakes" else RandomTargets()
-        objective = EditableObjective(TERMS, targets=targets).double()
-        network = copy.deepcopy(model).train()
-        if cut:
-            whole = objective._split
-            objective._split = lambda model: (Detached(whole(model)[0]), whole(model)[1])
-        locality = objective(network, step).parts["locality_loss"]
-        return torch.autograd.grad(locality, network.stem[1].weight, allow_unused=True)[0]
-
-    assert gradient(cut=True) is None
-    assert float(gradient(cut=False).norm()) > 1e-4
-
-
-class Detached(nn.Module):
-    """What a part answers, without the way there."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.part(inputs).detach()
-
-
-def test_ranks_and_training_know_nothing_of_the_mistakes_that_are_evaluated(
-    model: nn.Sequential, data: Dataset
-) -> None:
+def test_ranks_and_training_know_nothing_of_the_mistakes_that_are_evaluated(model, data):
     """Planted: other images and labels in place of every mistake that is evaluated."""
     network = model.float().eval()
     wrong = mistakes(network, data, Candidates(images(300, "candidates"), torch.arange(300)))
@@ -190,7 +172,7 @@ def test_ranks_and_training_know_nothing_of_the_mistakes_that_are_evaluated(
     assert not torch.equal(distribution_of_ranks(network, data, changed), before)  # as ties would show
 
 
-def test_what_edits_are_drawn_from_is_part_of_a_trainings_identity(data: Dataset, found: Candidates) -> None:
+def test_what_edits_are_drawn_from_is_part_of_a_trainings_identity(data, found):
     def written(targets: Targets) -> str:
         return str(EditableObjective(TERMS, targets=targets))
 
@@ -203,7 +185,7 @@ def test_what_edits_are_drawn_from_is_part_of_a_trainings_identity(data: Dataset
     assert all(not targets.state_dict() for targets in made)  # a checkpoint need not hold thousands of images
 
 
-def test_only_what_is_needed_is_asked_for(data: Dataset, found: Candidates) -> None:
+def test_only_what_is_needed_is_asked_for(data, found):
     def never() -> None:
         raise AssertionError("asked for")
 

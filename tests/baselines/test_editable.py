@@ -1,11 +1,9 @@
 """Editable Training: every loss and every gradient against something computed in another way."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -46,8 +44,9 @@ def model(generator: torch.Generator) -> nn.Sequential:
 
 @pytest.fixture
 def step(generator: torch.Generator) -> Step:
-    inputs = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    return Step(inputs, torch.randint(CLASSES, (6,), generator=generator), seed=3)
+    inputs, others = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (6,), generator=generator)
+    return Step(inputs, labels, seed=3, apart=lambda count: others[:count])
 
 
 def objective(editor: str = "rmsprop", layers: str = "chain3", **options: Any) -> EditableObjective:
@@ -55,10 +54,16 @@ def objective(editor: str = "rmsprop", layers: str = "chain3", **options: Any) -
     return EditableObjective(EditableTerms(editor=editor, layers=layers, **{**terms, **options})).double()
 
 
+def seeded(step: Step, seed: int) -> Step:
+    """The same batch with another edit."""
+    others = step.apart(6).roll(-seed, 0)
+    return replace(step, seed=seed, apart=lambda count: others[:count])
+
+
 def ending(model: nn.Module, step: Step, made: EditObjective, wanted: float) -> Step:
     """The step with the first seed whose edit ends with that success (0 or 1) after at least one gradient step."""
     for seed in range(100):
-        tried = Step(step.inputs, step.labels, seed)
+        tried = seeded(step, seed)
         parts = made(model, tried).parts
         if parts["edit_success"] == wanted and parts["edit_steps"] > 0:
             return tried
@@ -97,9 +102,7 @@ def assert_gradients_are_right(model: nn.Module, made: EditObjective, step: Step
 
 @pytest.mark.parametrize("reference_mode", ["eval", "train"])
 @pytest.mark.parametrize("locality", ["kl", "cross_entropy"])
-def test_gradient_equals_finite_differences_where_nothing_is_detached(
-    model: nn.Module, step: Step, locality: str, reference_mode: str
-) -> None:
+def test_gradient_equals_finite_differences_where_nothing_is_detached(model, step, locality, reference_mode):
     made = objective(locality=locality, reference_mode=reference_mode, detach_reference=False)
     step = ending(model, step, made, 0.0)
     assert_gradients_are_right(model, made, step, lambda: float(made(model, step).total.detach()))
@@ -109,14 +112,12 @@ def test_gradient_equals_finite_differences_where_nothing_is_detached(
     ("editor", "layers"), [*((editor, "chain3") for editor in GRADIENT_EDITORS), ("rmsprop", "all")]
 )
 @pytest.mark.parametrize("succeeds", [0.0, 1.0])
-def test_gradient_equals_finite_differences_with_the_reference_held_fixed(
-    model: nn.Module, step: Step, editor: str, layers: str, succeeds: float
-) -> None:
+def test_gradient_equals_finite_differences_with_the_reference_held_fixed(model, step, editor, layers, succeeds):
     options = {"hyperparameters": {**SMOOTH.get(editor, {}), "lr": 0.09}, "max_steps": 4} if succeeds else {}
     made = objective(editor, layers, **options)
     step = ending(model, step, made, succeeds)
     steps = float(made(model, step).parts["edit_steps"])
-    held = with_reference(made, model.eval()(step.inputs).detach())
+    held = with_reference(made, model.eval()(torch.cat([step.inputs, step.apart(1)])).detach())
     model.train()
 
     def value() -> float:
@@ -137,33 +138,38 @@ class Expected:
     succeeded: bool
 
 
-def expected(model: nn.Module, step: Step, made: EditableObjective, place: int, label: int) -> Expected:
+def expected(model: nn.Module, step: Step, made: EditableObjective, image: Tensor, label: int) -> Expected:
     """Formulas (3) and (4), one image at a time, with the whole model and scipy's relative entropy."""
     settled = copy.deepcopy(model)
     settled(step.inputs)  # the base loss moves the running statistics first
     settled.eval()
     editor = editors.build(made.terms.editor, **made.editor_parameters(), max_steps=made.terms.max_steps)
-    edit = editor.edit(settled, step.inputs[place : place + 1], editors.constraints.predicts(label), "chain3")
+    edit = editor.edit(settled, image[None], editors.constraints.predicts(label), "chain3")
     patched = edit.apply(settled)
     before = [settled(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
     after = [patched(one[None]).softmax(dim=1).detach().numpy() for one in step.inputs]
     locality = sum(float(rel_entr(p, q).sum()) for p, q in zip(before, after, strict=True)) / len(before)
-    margin = patched(step.inputs[place : place + 1]).log_softmax(dim=1)[0]
+    margin = patched(image[None]).log_softmax(dim=1)[0]
     return Expected(max(0.0, (margin.max() - margin[label]).item()), locality, edit.steps, edit.succeeded)
 
 
-def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, step: Step) -> None:
+@pytest.mark.parametrize("edited_image", ["apart", "of_batch"])
+def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, step: Step, edited_image: str) -> None:
+    """Locality is over the batch alone; of an edited image that is of the batch, it is part of it."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.2
-    made = objective(max_steps=2, hyperparameters={"lr": 0.05})
+    made = objective(max_steps=2, hyperparameters={"lr": 0.05}, edited_image=edited_image)
+    edited = step.apart(6) if edited_image == "apart" else step.inputs
     table = {
-        (place, label): expected(model, step, made, place, label) for place in range(6) for label in range(CLASSES)
+        (place, label): expected(model, step, made, image, label)
+        for place, image in enumerate(edited)
+        for label in range(CLASSES)
     }
     met: set[tuple[int, int]] = set()
     for seed in range(60):
         fresh = copy.deepcopy(model)
-        losses = made(fresh, Step(step.inputs, step.labels, seed))
+        losses = made(fresh, seeded(step, seed))
         parts = {name: float(value) for name, value in losses.parts.items()}
         found = [
             key
@@ -179,12 +185,13 @@ def test_losses_are_those_of_formulas_2_to_4_row_by_row(model: nn.Sequential, st
         assert parts["base_loss"] == pytest.approx(float(base), rel=1e-12)
         total = parts["base_loss"] + 0.7 * parts["edit_loss"] + 1.3 * parts["locality_loss"]
         assert float(losses.total) == pytest.approx(total, rel=1e-12)
+        assert edited_image == "of_batch" or seed % 6 in {place for place, _ in found}
     assert {value.succeeded for value in table.values()} == {True, False}
     assert len({place for place, _ in met}) == 6
     assert len({label for _, label in met}) == CLASSES
 
 
-def test_running_statistics_move_by_the_base_loss_alone(model: nn.Sequential, step: Step) -> None:
+def test_running_statistics_move_by_the_base_loss_alone(model, step):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.2
@@ -196,7 +203,7 @@ def test_running_statistics_move_by_the_base_loss_alone(model: nn.Sequential, st
     assert all(module.training for module in model.modules())
 
 
-def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(model: nn.Module, step: Step) -> None:
+def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(model, step):
     losses = [objective(locality=form)(model, step) for form in ("kl", "cross_entropy")]
     p = model.eval()(step.inputs).softmax(dim=1)
     entropy = float(-(p * p.log()).sum(dim=1).mean())
@@ -206,25 +213,27 @@ def test_cross_entropy_form_is_larger_by_the_entropy_and_has_the_same_gradient(m
         torch.testing.assert_close(one, other)
 
 
-def test_reference_of_training_mode_is_the_base_pass(model: nn.Module, step: Step) -> None:
+def test_reference_of_training_mode_is_the_base_pass(model, step):
     made = objective(reference_mode="train", locality="cross_entropy", c_edit=0.0)
     losses = made(model, step)
     usual = objective(locality="cross_entropy", c_edit=0.0)(model, step)
     assert float(losses.parts["locality_loss"]) != pytest.approx(float(usual.parts["locality_loss"]))
-    fixed = with_reference(objective(locality="cross_entropy", c_edit=0.0), losses.logits)
+    answers = torch.cat([losses.logits, model.eval()(step.apart(1))])
+    model.train()
+    fixed = with_reference(objective(locality="cross_entropy", c_edit=0.0), answers)
     assert float(fixed(model, step).total) == pytest.approx(float(losses.total), rel=1e-12)
 
 
-def test_one_seed_means_one_edit(model: nn.Module, step: Step) -> None:
+def test_one_seed_means_one_edit(model, step):
     made = objective()
     assert made(model, step).total == made(model, step).total
-    others = {float(made(model, Step(step.inputs, step.labels, seed)).total) for seed in range(20)}
+    others = {float(made(model, seeded(step, seed)).total) for seed in range(20)}
     assert len(others) > 5
 
 
 @pytest.mark.parametrize("editor", [*GRADIENT_EDITORS, "rprop"])
 @pytest.mark.parametrize("stride", [-1e6, 1e6, -30.0, 30.0])
-def test_editor_parameters_stay_in_range_after_large_steps(editor: str, stride: float) -> None:
+def test_editor_parameters_stay_in_range_after_large_steps(editor, stride):
     made = objective(editor, hyperparameters={}).float()
     with torch.no_grad():
         for value in made.parameters():
@@ -237,12 +246,12 @@ def test_editor_parameters_stay_in_range_after_large_steps(editor: str, stride: 
     made.editor()
 
 
-def test_editor_parameters_start_where_they_were_asked_to(model: nn.Module) -> None:
+def test_editor_parameters_start_where_they_were_asked_to(model):
     made = objective(hyperparameters={"lr": 2e-3, "beta": 0.25})
     assert made.editor_parameters() == pytest.approx({"lr": 2e-3, "beta": 0.25, "eps": 1e-6}, rel=1e-5)
 
 
-def test_a_fixed_learning_rate_is_no_parameter(model: nn.Module, step: Step) -> None:
+def test_a_fixed_learning_rate_is_no_parameter(model, step):
     made = objective(learning_rate="fixed", hyperparameters={"lr": 3e-2})
     assert sorted(name for name, _ in made.named_parameters()) == ["raw.beta", "raw.eps"]
     parts = made(model, step).parts
@@ -261,7 +270,7 @@ STATISTICS_EDITORS = ["covariance", "fisher", "gd_ewc", "rehearsal", "retrain", 
         *((editor, "needs statistics of a trained model") for editor in STATISTICS_EDITORS),
     ],
 )
-def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it_can(editor: str, fault: str) -> None:
+def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it_can(editor, fault):
     with pytest.raises(InputError) as refused:
         objective(editor, hyperparameters={})
     said, _, allowed = str(refused.value).rpartition(": ")
@@ -270,7 +279,7 @@ def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it
 
 
 @pytest.mark.parametrize("editor", ["polyak", "rprop", *GRADIENT_EDITORS])
-def test_training_goes_through_every_editor_that_is_offered(model: nn.Module, step: Step, editor: str) -> None:
+def test_training_goes_through_every_editor_that_is_offered(model, step, editor):
     losses = objective(editor, hyperparameters={})(model, step)
     gradients = torch.autograd.grad(losses.total, list(model.parameters()))
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
@@ -288,9 +297,9 @@ class Detached(EditObjective):
         return Forgetful(lr=1e-3, max_steps=2)
 
 
-def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> None:
+def test_an_edit_without_a_graph_is_refused(model, step):
     made = Detached(EditTerms(c_edit=1.0, c_loc=1.0), "chain3")
-    steps = [Step(step.inputs, step.labels, seed) for seed in range(10)]  # one in four is trivial
+    steps = [seeded(step, seed) for seed in range(10)]  # one in four is trivial
     with pytest.raises(InputError, match="edits are not differentiable"):
         [made(model, one) for one in steps]
 
@@ -300,18 +309,19 @@ def test_an_edit_without_a_graph_is_refused(model: nn.Module, step: Step) -> Non
     [
         ({"c_edit": -1.0}, "c_edit must be a number >= 0, not -1.0"),
         ({"c_loc": float("nan")}, "c_loc must be a number >= 0, not nan"),
+        ({"edited_image": "first"}, "edited_image must be one of apart, of_batch, not 'first'"),
         ({"locality": "l2"}, "locality must be one of kl, cross_entropy, not 'l2'"),
         ({"reference_mode": "test"}, "reference_mode must be one of eval, train, not 'test'"),
         ({"learning_rate": "tuned"}, "learning_rate must be one of trained, fixed, not 'tuned'"),
         ({"hyperparameters": {"lr": 0.5}}, "hyperparameters.lr must start between 1e-05 and 0.1 .*not at 0.5"),
     ],
 )
-def test_bad_options_are_answered_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_answered_with_what_is_allowed(options, message):
     with pytest.raises(InputError, match=message):
         objective(**options)
 
 
-def test_with_a_teacher_only_the_base_loss_is_another_one(model: nn.Sequential, step: Step) -> None:
+def test_with_a_teacher_only_the_base_loss_is_another_one(model, step):
     teacher = copy.deepcopy(model)
     with torch.no_grad():
         teacher.head[1].weight.mul_(1.7)

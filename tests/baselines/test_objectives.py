@@ -9,7 +9,7 @@ from baselines.training import Objective
 from benchmarks.seeds import generator
 
 
-def test_cross_entropy_equals_its_definition() -> None:
+def test_cross_entropy_equals_its_definition():
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], requires_grad=True)
     losses = CrossEntropy()(nn.Identity(), Step(logits, torch.tensor([1, 0]), seed=0))
     by_hand = [
@@ -21,7 +21,7 @@ def test_cross_entropy_equals_its_definition() -> None:
     assert losses.total.requires_grad
 
 
-def test_objective_without_a_definition_says_what_is_missing() -> None:
+def test_objective_without_a_definition_says_what_is_missing():
     class Unfinished(Objective):
         pass
 
@@ -53,7 +53,7 @@ class Answers(nn.Module):
         return self.logits
 
 
-def test_distillation_compares_teacher_and_student_row_by_row() -> None:
+def test_distillation_compares_teacher_and_student_row_by_row():
     student = Answers(STUDENT)
     step = Step(torch.zeros(4, 1), torch.tensor([0, 0, 0, 0]), seed=0)
     losses = Distillation(Answers(TEACHER))(student, step)
@@ -68,12 +68,12 @@ def test_distillation_compares_teacher_and_student_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("reference", [(1, 3), (3,), (4, 1, 3), (4, 1)])
-def test_rows_that_would_be_broadcast_are_refused(reference: tuple[int, ...]) -> None:
+def test_rows_that_would_be_broadcast_are_refused(reference):
     with pytest.raises(ValueError, match="cannot be compared"):
         divergence(torch.zeros(reference), torch.zeros(4, 3))
 
 
-def test_the_teacher_answers_in_evaluation_mode_and_stays_as_it_is() -> None:
+def test_the_teacher_answers_in_evaluation_mode_and_stays_as_it_is():
     teacher = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
     inputs = torch.randn(16, 2, generator=generator("teacher"))
     objective = Distillation(teacher).train()

@@ -3,14 +3,12 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from baselines.checkpointing import CHECKPOINT
 
 README = Path(__file__).parents[2] / "baselines" / "README.md"
 
 
-def test_the_example_trains_a_model_and_its_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_example_trains_a_model_and_its_editor(monkeypatch, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert "epochs=30" in code
     monkeypatch.chdir(tmp_path)
@@ -23,6 +21,6 @@ def test_the_example_trains_a_model_and_its_editor(monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "checkpoints" / CHECKPOINT).exists()
 
 
-def test_every_module_is_named() -> None:
+def test_every_module_is_named():
     modules = {path.name for path in README.parent.glob("*.py")} - {"__init__.py"}
     assert modules == set(re.findall(r"\]\((\w+\.py)\)", README.read_text()))

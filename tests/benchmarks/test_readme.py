@@ -35,7 +35,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(registry, name, made)
 
 
-def test_every_package_and_file_at_the_top_is_named() -> None:
+def test_every_package_and_file_at_the_top_is_named():
     packages = {path.parent.name for path in ROOM.glob("*/__init__.py")} | {"configs"}
     assert set(re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE)) == packages
     assert set(re.findall(r"`(\w+\.py)`", README)) >= {path.name for path in ROOM.glob("*.py")}
@@ -43,7 +43,7 @@ def test_every_package_and_file_at_the_top_is_named() -> None:
         assert (ROOM / path).is_file()
 
 
-def test_the_data_set_the_architecture_and_the_metric_work_together(added: None) -> None:
+def test_the_data_set_the_architecture_and_the_metric_work_together(added):
     data = datasets.make("stripes", tuning_size=50)
     assert (len(data.train), len(data.tuning), len(data.test)) == (350, 50, 200)
     assert datasets.make("stripes").fingerprint() == datasets.make("stripes").fingerprint()
@@ -62,7 +62,7 @@ def test_the_data_set_the_architecture_and_the_metric_work_together(added: None)
     assert records["succeeded"].all()
 
 
-def test_the_configuration_is_one(added: None) -> None:
+def test_the_configuration_is_one(added):
     from pipelines.tasks.images.settings import ImageBenchmark
 
     chosen = ImageBenchmark.model_validate(yaml.safe_load(CONFIGURATION))

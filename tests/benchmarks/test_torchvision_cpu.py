@@ -12,7 +12,7 @@ def run(script: str) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
 
 
-def test_torchvision_is_not_imported_by_it_and_can_be_used_after_it() -> None:
+def test_torchvision_is_not_imported_by_it_and_can_be_used_after_it():
     run(
         "import sys, torch, benchmarks.torchvision_cpu\n"
         "assert 'torchvision' not in sys.modules\n"
@@ -24,7 +24,7 @@ def test_torchvision_is_not_imported_by_it_and_can_be_used_after_it() -> None:
     )
 
 
-def test_operators_that_are_there_are_left_alone() -> None:
+def test_operators_that_are_there_are_left_alone():
     run(
         "import torch\n"
         "there = torch.library.Library('torchvision', 'DEF')\n"

@@ -62,8 +62,8 @@ PASSES = {"rehearsal": 2, "retrain": 2}
 # Editors whose edits change no weights; their own tests hold them to what remains of the contract. An editor that is
 # not named here or below is held to all of it.
 ANSWERING = ("condition_vector", "flip_labels", "grace", "lookup_cache")
-# This one changes no layer but the last.
-CLOSED_FORM = ("rank_one",)
+# These change no layer but the last.
+CLOSED_FORM = ("minimal_repair", "rank_one")
 NAMES = [*editors.available(), ADDED]
 CHANGING = [name for name in NAMES if name not in (*ANSWERING, *CLOSED_FORM)]
 # Editors that search after their last step: not differentiable, and they evaluate the constraint more often.
@@ -191,11 +191,6 @@ def wrong_answer(model: nn.Module, inputs: Tensor) -> int:
     return int(copy.deepcopy(model).eval()(inputs).argmin())
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
 def _added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._registered, ADDED, ADDED_CLASS)
@@ -280,16 +275,6 @@ def passes(changing: str) -> int:
 def graphs(changing: str) -> bool:
     """Whether edits of ``changing`` are differentiable."""
     return changing in RULES
-
-
-@pytest.fixture
-def informed() -> type[Informed]:
-    return Informed
-
-
-@pytest.fixture
-def counting() -> type[CountingConstraint]:
-    return CountingConstraint
 
 
 def head_after_adam(

@@ -39,9 +39,7 @@ def holds(model: nn.Module, parameters: dict[str, Tensor], request: tuple[Tensor
 
 
 @pytest.mark.parametrize(("name", "lr"), [("gd", 0.5), ("rmsprop", 0.05), ("adam", 0.05)])
-def test_the_last_update_is_scaled_back_to_where_the_constraint_just_holds(
-    model: nn.Module, images: Tensor, name: str, lr: float
-) -> None:
+def test_the_last_update_is_scaled_back_to_where_the_constraint_just_holds(model, images, name, lr):
     plain = editors.build(name, lr=lr, max_steps=30)
     requests = wrong_answers(model, images)
     ends, edits = plain.edit_many(model, requests), Backtracking(plain).edit_many(model, requests)
@@ -57,7 +55,7 @@ def test_the_last_update_is_scaled_back_to_where_the_constraint_just_holds(
     assert min(shares) < 0.5
 
 
-def test_weights_are_mixed_as_little_as_the_constraint_needs(model: nn.Module, images: Tensor) -> None:
+def test_weights_are_mixed_as_little_as_the_constraint_needs(model, images):
     requests = wrong_answers(model, images)
     ends = editors.build("rmsprop", lr=0.05).edit_many(model, requests)
     edits = editors.build("interpolate", lr=0.05).edit_many(model, requests)
@@ -73,7 +71,7 @@ def test_weights_are_mixed_as_little_as_the_constraint_needs(model: nn.Module, i
 @pytest.mark.parametrize(
     "make", [lambda: Backtracking(editors.build("gd", lr=0.3)), lambda: editors.build("interpolate", lr=0.1)]
 )
-def test_a_constraint_that_holds_is_never_broken_whatever_its_shape(make: Callable, generator: torch.Generator) -> None:
+def test_a_constraint_that_holds_is_never_broken_whatever_its_shape(make, generator):
     model = nn.Linear(3, 1, bias=False).double()
     with torch.no_grad():
         model.weight.fill_(0.0)
@@ -93,7 +91,7 @@ def test_a_constraint_that_holds_is_never_broken_whatever_its_shape(make: Callab
     assert 5 < succeeded < 60
 
 
-def test_edits_that_fail_or_take_no_step_are_left_as_they_are(model: nn.Module, images: Tensor) -> None:
+def test_edits_that_fail_or_take_no_step_are_left_as_they_are(model, images):
     trivial = int(copy.deepcopy(model).eval()(images[0]).argmax())
     requests = [(images[0], predicts(trivial)), (images[1], lambda outputs: outputs.square().sum() + 1)]
     plain = editors.build("gd", lr=0.01, max_steps=3)
@@ -104,7 +102,7 @@ def test_edits_that_fail_or_take_no_step_are_left_as_they_are(model: nn.Module, 
         assert all(torch.equal(value, other.parameters[name]) for name, value in one.parameters.items())
 
 
-def test_single_edits_equal_those_of_a_list_and_leave_the_model(model: nn.Module, images: Tensor) -> None:
+def test_single_edits_equal_those_of_a_list_and_leave_the_model(model, images):
     editor, before = Backtracking(editors.build("rmsprop", lr=0.05)), copy.deepcopy(model.state_dict())
     requests = wrong_answers(model, images)
     many = editor.edit_many(model, requests, layers="chain1")
@@ -116,7 +114,7 @@ def test_single_edits_equal_those_of_a_list_and_leave_the_model(model: nn.Module
     assert model.training
 
 
-def test_what_the_editor_must_know_reaches_it(model: nn.Module, images: Tensor) -> None:
+def test_what_the_editor_must_know_reaches_it(model, images):
     plain = editors.build("covariance", overshoot=2.0)
     labels = torch.zeros(12, dtype=torch.int64)
     known = Backtracking(plain).statistics(model, images.flatten(0, 1), labels, "chain1")
@@ -132,7 +130,7 @@ def test_what_the_editor_must_know_reaches_it(model: nn.Module, images: Tensor) 
     assert lengths[0] < lengths[1]
 
 
-def test_what_cannot_be_mixed_is_said_in_one_sentence(model: nn.Module, images: Tensor) -> None:
+def test_what_cannot_be_mixed_is_said_in_one_sentence(model, images):
     request = wrong_answers(model, images)[0]
     with pytest.raises(EditError, match="^backtracking needs an editor of parameters, which LookupCache is not$"):
         Backtracking(editors.build("lookup_cache")).edit(model, *request)

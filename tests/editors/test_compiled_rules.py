@@ -1,11 +1,8 @@
 """Compiled steps are those of the plain rules, and are compiled once."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +12,9 @@ import editors
 from editors.compiling import CompilationError
 from editors.constraints import predicts
 from editors.descent import DescentEditor
-from tests.compiling import compiles
 from tests.editors.conftest import RULES, Build, ConvNet, assert_same, impossible
 from tests.editors.test_parameter_buffers import Remembering
+from tests.optional import compiles
 
 pytestmark = compiles
 
@@ -39,7 +36,7 @@ def nothing_compiled_anew() -> Iterator[None]:
         yield
 
 
-def test_equal_plain_ones(build: Build, model: nn.Module, images: Tensor) -> None:
+def test_equal_plain_ones(build, model, images):
     plain = build(max_steps=6).edit_many(model, requests_of(images))
     assert len({edit.steps for edit in plain}) > 2  # rows leave the batch one after the other
     compiled = build(max_steps=6, compiled=True)
@@ -47,7 +44,7 @@ def test_equal_plain_ones(build: Build, model: nn.Module, images: Tensor) -> Non
     assert_same([compiled.edit(model, *requests_of(images)[-1])], plain[-1:], atol=1e-12)
 
 
-def test_equal_plain_ones_in_float32(model: nn.Module, images: Tensor) -> None:
+def test_equal_plain_ones_in_float32(model, images):
     model, images = model.float(), images.float()
     found, expected = (
         editors.build("adam", lr=0.02, max_steps=3, compiled=flag).edit_many(model, requests_of(images))
@@ -57,12 +54,12 @@ def test_equal_plain_ones_in_float32(model: nn.Module, images: Tensor) -> None:
     assert all(value.dtype == torch.float32 for value in found[0].parameters.values())
 
 
-def test_one_that_keeps_what_it_is_shown_equals_the_plain_one(model: nn.Module, images: Tensor) -> None:
+def test_one_that_keeps_what_it_is_shown_equals_the_plain_one(model, images):
     plain = Remembering(max_steps=8).edit_many(model, requests_of(images))
     assert_same(Remembering(max_steps=8, compiled=True).edit_many(model, requests_of(images)), plain, atol=1e-12)
 
 
-def test_backtracking_from_compiled_steps_ends_where_it_does_from_plain_ones(model: nn.Module, images: Tensor) -> None:
+def test_backtracking_from_compiled_steps_ends_where_it_does_from_plain_ones(model, images):
     found, expected = (
         editors.Backtracking(editors.build("rmsprop", lr=0.02, compiled=flag)).edit_many(model, requests_of(images))
         for flag in (True, False)
@@ -70,7 +67,7 @@ def test_backtracking_from_compiled_steps_ends_where_it_does_from_plain_ones(mod
     assert_same(found, expected, atol=1e-10)
 
 
-def test_other_hyperparameters_and_numbers_of_edits_are_not_compiled_anew(model: nn.Module, images: Tensor) -> None:
+def test_other_hyperparameters_and_numbers_of_edits_are_not_compiled_anew(model, images):
     requests = requests_of(images)
     for count in (1, 12):
         editors.build("rmsprop", lr=0.02, compiled=True).edit_many(model, requests[:count])
@@ -95,7 +92,7 @@ class Small(nn.Sequential):
 
 
 @pytest.mark.parametrize("network", [Small, pytest.param(ConvNet, marks=pytest.mark.slow)])
-def test_graphs_equal_plain_ones(build: Build, network: type[nn.Module], images: Tensor) -> None:
+def test_graphs_equal_plain_ones(build, network, images):
     torch.manual_seed(2)
     model, stopped = network().double(), set()
     for max_steps in (0, 1, 6):
@@ -109,7 +106,7 @@ def test_graphs_equal_plain_ones(build: Build, network: type[nn.Module], images:
     assert max(stopped) >= 2
 
 
-def test_other_labels_rates_and_steps_of_a_graph_are_not_compiled_anew(images: Tensor) -> None:
+def test_other_labels_rates_and_steps_of_a_graph_are_not_compiled_anew(images):
     torch.manual_seed(2)
     model = Small().double()
 
@@ -132,7 +129,7 @@ def test_other_labels_rates_and_steps_of_a_graph_are_not_compiled_anew(images: T
     assert len({label for label, steps in taken if steps > 1}) > 2
 
 
-def test_constraints_are_checked_as_without_compiling(model: nn.Module, images: Tensor) -> None:
+def test_constraints_are_checked_as_without_compiling(model, images):
     editor = editors.build("rmsprop", compiled=True)
     for constraint, message in (
         (lambda outputs: outputs[0], "must return one number as a tensor"),
@@ -144,7 +141,7 @@ def test_constraints_are_checked_as_without_compiling(model: nn.Module, images: 
                 editor.edit(model, images[0], constraint, differentiable=differentiable)
 
 
-def test_what_cannot_be_compiled_whole_is_refused(model: nn.Module, images: Tensor) -> None:
+def test_what_cannot_be_compiled_whole_is_refused(model, images):
     class Breaking(type(editors.build("gd"))):
         def update(self, gradients: Tensor, state: None) -> tuple[Tensor, None]:
             torch._dynamo.graph_break()  # as whatever else the compiler cannot look through
@@ -154,9 +151,7 @@ def test_what_cannot_be_compiled_whole_is_refused(model: nn.Module, images: Tens
         Breaking(lr=0.05, compiled=True).edit(model, images[0], impossible)
 
 
-def test_without_a_compiler_the_error_says_what_it_takes(
-    model: nn.Module, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_the_error_says_what_it_takes(model, images, tmp_path, monkeypatch):
     from torch._inductor import config
 
     class Other(type(editors.build("gd"))):
@@ -169,12 +164,12 @@ def test_without_a_compiler_the_error_says_what_it_takes(
     assert "It takes a C++ compiler and Python's headers (python3-dev). Use compiled=False" in str(raised.value)
 
 
-def test_the_flag_must_be_one() -> None:
+def test_the_flag_must_be_one():
     with pytest.raises(editors.EditError, match="compiled must be true or false, not 'yes'"):
         editors.build("rmsprop", compiled="yes")
 
 
-def test_a_state_without_a_row_for_each_edit_is_refused(model: nn.Module, images: Tensor) -> None:
+def test_a_state_without_a_row_for_each_edit_is_refused(model, images):
     class Counting(DescentEditor):
         def init(self, parameters: Tensor) -> Tensor:
             return torch.zeros(())

@@ -22,7 +22,7 @@ def logits(generator: torch.Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("label", range(5))
-def test_loss_of_one_input_is_the_gap_between_log_probabilities(logits: Tensor, label: int) -> None:
+def test_loss_of_one_input_is_the_gap_between_log_probabilities(logits, label):
     for row in logits:
         found = predicts(label)(row.unsqueeze(0))
         assert found.shape == ()
@@ -31,17 +31,12 @@ def test_loss_of_one_input_is_the_gap_between_log_probabilities(logits: Tensor, 
 
 
 @pytest.mark.parametrize("kind", [list, tuple, torch.tensor, lambda labels: torch.tensor(labels, dtype=torch.uint8)])
-def test_loss_of_several_inputs_is_the_mean_of_theirs(logits: Tensor, kind: type) -> None:
+def test_loss_of_several_inputs_is_the_mean_of_theirs(logits, kind):
     labels = [0, 4, 2, 2, 1, 3]
     torch.testing.assert_close(predicts(kind(labels))(logits), definition(logits, labels), rtol=0, atol=1e-12)
 
 
-def test_one_label_stands_for_all_inputs(logits: Tensor) -> None:
-    torch.testing.assert_close(predicts(3)(logits), definition(logits, [3] * 6), rtol=0, atol=1e-12)
-    torch.testing.assert_close(predicts([3])(logits), definition(logits, [3] * 6), rtol=0, atol=1e-12)
-
-
-def test_gradient_is_that_of_the_definition_where_the_answer_is_wrong(logits: Tensor) -> None:
+def test_gradient_is_that_of_the_definition_where_the_answer_is_wrong(logits):
     labels = logits.argmin(dim=-1).tolist()
     (found,) = torch.autograd.grad(predicts(labels)(logits), logits)
     (expected,) = torch.autograd.grad(definition(logits, labels), logits)
@@ -49,48 +44,39 @@ def test_gradient_is_that_of_the_definition_where_the_answer_is_wrong(logits: Te
     assert found.abs().sum() == pytest.approx(2.0)
 
 
-def test_inputs_that_are_answered_rightly_have_no_gradient(logits: Tensor) -> None:
+def test_inputs_that_are_answered_rightly_have_no_gradient(logits):
     labels = logits.argmax(dim=-1)
     labels[2] = logits[2].argmin()
     (gradient,) = torch.autograd.grad(predicts(labels)(logits), logits)
     assert [bool(row.any()) for row in gradient] == [False, False, True, False, False, False]
 
 
-def test_loss_is_zero_exactly_where_every_label_is_predicted(logits: Tensor) -> None:
-    right = logits.argmax(dim=-1)
-    assert predicts(right)(logits) == 0
-    for row in range(len(right)):
-        wrong = right.clone()
-        wrong[row] = (wrong[row] + 1) % 5
-        assert predicts(wrong)(logits) > 0
-
-
-def test_a_tie_for_the_largest_logit_satisfies() -> None:
+def test_a_tie_for_the_largest_logit_satisfies():
     logits = torch.tensor([[2.0, 2.0, 1.0]])
     assert [predicts(label)(logits).item() for label in range(3)] == [0.0, 0.0, 1.0]
 
 
-def test_loss_stays_exact_where_probabilities_underflow() -> None:
+def test_loss_stays_exact_where_probabilities_underflow():
     logits = torch.tensor([[500.0, -500.0]])
     assert predicts(1)(logits) == 1000
     assert predicts(0)(logits) == 0
 
 
-def test_nan_logits_give_nan_and_never_satisfy() -> None:
+def test_nan_logits_give_nan_and_never_satisfy():
     for place in range(3):
         logits = torch.zeros(1, 3)
         logits[0, place] = torch.nan
         assert predicts(1)(logits).isnan()
 
 
-def test_an_infinite_logit_of_half_precision_is_an_overflow_and_no_answer() -> None:
+def test_an_infinite_logit_of_half_precision_is_an_overflow_and_no_answer():
     logits = torch.tensor([[1.0, torch.inf, 2.0], [1.0, 9.0, -torch.inf]], dtype=torch.float16)
     assert predicts(1)(logits[:1]).isnan()
     assert predicts(1)(logits[1:]) == 0
     assert predicts(2)(logits[1:]) == torch.inf
 
 
-def test_constraints_survive_pickling(logits: Tensor) -> None:
+def test_constraints_survive_pickling(logits):
     constraint = predicts([0, 4, 2, 2, 1, 3])
     assert torch.equal(pickle.loads(pickle.dumps(constraint))(logits), constraint(logits))
 
@@ -98,23 +84,23 @@ def test_constraints_survive_pickling(logits: Tensor) -> None:
 @pytest.mark.parametrize(
     ("labels", "wrong"), [(5, "5"), (-1, "-1"), ([0, 1, 7, 0, 0, 0], "7"), ([0, -3, 1, 0, 0, 0], "-3")]
 )
-def test_label_outside_the_classes_is_named_with_the_range(logits: Tensor, labels: object, wrong: str) -> None:
+def test_label_outside_the_classes_is_named_with_the_range(logits, labels, wrong):
     with pytest.raises(EditError, match=rf"label {wrong} is outside the model's 5 classes \(0 to 4\)"):
         predicts(labels)(logits)
 
 
 @pytest.mark.parametrize("labels", [1.5, "3", None, True, [[1, 2]], [1, "a"], torch.tensor([0.0]), 10**30])
-def test_labels_that_are_no_whole_numbers_are_refused(labels: object) -> None:
+def test_labels_that_are_no_whole_numbers_are_refused(labels):
     with pytest.raises(EditError, match="labels must be a whole number or a list of them, not"):
         predicts(labels)
 
 
-def test_no_label_at_all_is_refused() -> None:
+def test_no_label_at_all_is_refused():
     with pytest.raises(EditError, match="at least one label"):
         predicts([])
 
 
-def test_wrong_number_of_labels_is_refused(logits: Tensor) -> None:
+def test_wrong_number_of_labels_is_refused(logits):
     with pytest.raises(EditError, match="has 2 labels for 6 inputs"):
         predicts([0, 1])(logits)
 
@@ -128,6 +114,6 @@ def test_wrong_number_of_labels_is_refused(logits: Tensor) -> None:
         ((1, 2), "tuple"),
     ],
 )
-def test_outputs_that_are_no_logits_are_refused(outputs: object, found: str) -> None:
+def test_outputs_that_are_no_logits_are_refused(outputs, found):
     with pytest.raises(EditError, match=rf"logits of shape \(N, classes\), not {found}"):
         predicts(1)(outputs)

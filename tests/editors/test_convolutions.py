@@ -34,7 +34,7 @@ class Names(TorchDispatchMode):
 
 @pytest.mark.parametrize("sizes", [*FEW.values(), *MANY.values()], ids=[*FEW, *MANY])
 @pytest.mark.parametrize("biased", [True, False], ids=["bias", "no bias"])
-def test_outputs_and_gradients_are_those_of_convolutions(sizes: tuple[int, ...], biased: bool) -> None:
+def test_outputs_and_gradients_are_those_of_convolutions(sizes, biased):
     edits, images, channels, out, size, kernel, stride, padding, dilation = sizes
     source = torch.Generator().manual_seed(0)
 
@@ -66,7 +66,7 @@ def test_outputs_and_gradients_are_those_of_convolutions(sizes: tuple[int, ...],
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_convolutions_with_other_weights_stay_convolutions() -> None:
+def test_convolutions_with_other_weights_stay_convolutions():
     inputs, weight, other = torch.randn(1, 2, 3, 3), torch.randn(40, 2, 3, 3), torch.randn(40, 2, 3, 3)
     with Names() as names, as_products([other]):
         found = torch.nn.functional.conv2d(inputs, weight, None, 1, 1)
@@ -75,7 +75,7 @@ def test_convolutions_with_other_weights_stay_convolutions() -> None:
 
 
 @pytest.mark.parametrize("window", [(1, 1, 1), ((1,), (1,), (1,)), ([1, 1], 1, (1, 1))])
-def test_one_number_stands_for_height_and_width_as_in_torch(window: tuple) -> None:
+def test_one_number_stands_for_height_and_width_as_in_torch(window):
     inputs, weight = torch.randn(1, 2, 3, 3), torch.randn(40, 2, 3, 3)
     with Names() as names, as_products([weight]):
         found = torch.nn.functional.conv2d(inputs, weight, None, *window, 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import editors
+from tests.editors.conftest import Informed
 
 VALUES = {"lr": 0.02, "eps": 0.02, "beta": 0.6, "mu": 0.7, "beta1": 0.8, "beta2": 0.9, "ewc_lambda": 3.0, "weight": 2.0}
 VALUES |= {"damping": 0.3, "overshoot": 0.1}
@@ -23,9 +24,9 @@ def name(rule: str) -> str:
 
 
 @pytest.fixture
-def make(name: str, informed: Make) -> Make:
+def make(name: str) -> Make:
     counts = {key: value for key, value in COUNTS.items() if key in _declared(name)}
-    return lambda **values: informed(editors.build(name, **counts, **values))
+    return lambda **values: Informed(editors.build(name, **counts, **values))
 
 
 class Net(nn.Module):
@@ -82,15 +83,7 @@ def central_difference(function: Callable[[], Tensor], value: Tensor, direction:
 
 
 @pytest.mark.parametrize("most", [1, 4, 20])
-def test_gradients_equal_finite_differences_everywhere(
-    name: str,
-    make: Make,
-    net: Net,
-    inputs: Tensor,
-    hyperparameters: dict[str, Tensor],
-    most: int,
-    generator: torch.Generator,
-) -> None:
+def test_gradients_equal_finite_differences_everywhere(name, make, net, inputs, hyperparameters, most, generator):
     if most == 20 and name in BY_LOSS:
         pytest.skip("another limit of the loss makes other steps")
     editor = make(**hyperparameters, max_steps=most)
@@ -122,9 +115,7 @@ def test_gradients_equal_finite_differences_everywhere(
     assert set(steps) == {3 if most == 20 else most}
 
 
-def test_differentiable_edits_have_the_values_of_plain_ones(
-    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
-) -> None:
+def test_differentiable_edits_have_the_values_of_plain_ones(make, net, inputs, hyperparameters):
     editor = make(**hyperparameters, max_steps=4)
     plain = editor.edit(net, inputs[0], unreachable, layers="inside")
     graph = editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True)
@@ -134,9 +125,7 @@ def test_differentiable_edits_have_the_values_of_plain_ones(
         torch.testing.assert_close(value.detach(), plain.parameters[key], rtol=0, atol=1e-12)
 
 
-def test_many_differentiable_edits_carry_the_same_gradients_as_single_ones(
-    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
-) -> None:
+def test_many_differentiable_edits_carry_the_same_gradients_as_single_ones(make, net, inputs, hyperparameters):
     editor = make(**hyperparameters, max_steps=3)
     requests = [(inputs[0], unreachable), (inputs[1], unreachable)]
     many = editor.edit_many(net, requests, layers="inside", differentiable=True)
@@ -148,9 +137,7 @@ def test_many_differentiable_edits_carry_the_same_gradients_as_single_ones(
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_hyperparameters_are_differentiable_though_the_model_is_frozen(
-    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
-) -> None:
+def test_hyperparameters_are_differentiable_though_the_model_is_frozen(make, net, inputs, hyperparameters):
     net.requires_grad_(False)
     editor = make(**hyperparameters, max_steps=3)
 
@@ -163,9 +150,7 @@ def test_hyperparameters_are_differentiable_though_the_model_is_frozen(
         assert gradient.item() == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-def test_graph_is_kept_though_gradients_are_switched_off_around_the_edit(
-    make: Make, net: Net, inputs: Tensor, hyperparameters: dict[str, Tensor]
-) -> None:
+def test_graph_is_kept_though_gradients_are_switched_off_around_the_edit(make, net, inputs, hyperparameters):
     editor = make(**hyperparameters, max_steps=2)
     with torch.no_grad():
         edit = editor.edit(net, inputs[0], unreachable, layers="inside", differentiable=True)

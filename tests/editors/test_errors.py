@@ -1,6 +1,7 @@
 """Bad input gets one clear sentence that names the thing and what is allowed."""
 
 import itertools
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from editors import EditError
 from editors.backtracking import mixed_back
 from editors.constraints import predicts
 from editors.voting import Votes
-from tests.editors.conftest import Build, wrong_answer
+from tests.editors.conftest import wrong_answer
 
 
 def message_of(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
@@ -42,13 +43,13 @@ def impossible(outputs: Tensor) -> Tensor:
     return outputs.square().sum() + 1
 
 
-def test_unknown_editor_is_named_with_those_there_are() -> None:
+def test_unknown_editor_is_named_with_those_there_are():
     message = message_of(lambda: editors.build("rmsprob"))
     assert message == f"unknown editor 'rmsprob'; available: {', '.join(editors.available())}"
     assert message_of(lambda: editors.describe("rmsprob")) == message
 
 
-def test_unknown_hyperparameter_is_named_with_those_there_are(name: str) -> None:
+def test_unknown_hyperparameter_is_named_with_those_there_are(name):
     message = message_of(lambda: editors.build(name, learning_rate=1.0))
     assert f"{name!r} has no hyperparameter 'learning_rate'" in message
     for parameter in editors.describe(name).hyperparameters:
@@ -76,21 +77,19 @@ def test_unknown_hyperparameter_is_named_with_those_there_are(name: str) -> None
         ("adam", "beta2", 1.5, "a number >= 0 and < 1, not 1.5"),
     ],
 )
-def test_hyperparameter_out_of_its_domain_is_named_with_the_domain(
-    name: str, key: str, value: Any, allowed: str
-) -> None:
+def test_hyperparameter_out_of_its_domain_is_named_with_the_domain(name, key, value, allowed):
     message = message_of(lambda: editors.build(name, **{key: value}))
     assert message.startswith(f"{name}.{key} must ")
     assert message.endswith(allowed)
 
 
-def test_max_steps_must_be_a_whole_number(name: str) -> None:
+def test_max_steps_must_be_a_whole_number(name):
     for steps in (-1, 2.0, "3", True, None):
         message = message_of(editors.build, name, max_steps=steps)
         assert message == f"max_steps must be a whole number >= 0, not {steps!r}"
 
 
-def test_unknown_layer_is_named_with_those_there_are(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_unknown_layer_is_named_with_those_there_are(editor, model, images):
     for layers in ("chain9", ["head", "chain9"], "chain9.*"):
         for message in (
             message_of(editor.edit, model, images[0], impossible, layers=layers),
@@ -100,17 +99,17 @@ def test_unknown_layer_is_named_with_those_there_are(editor: editors.Editor, mod
             assert "stem, chain1, head" in message
 
 
-def test_unknown_layer_of_a_single_layer_is_answered_with_its_parameters(editor: editors.Editor) -> None:
+def test_unknown_layer_of_a_single_layer_is_answered_with_its_parameters(editor):
     message = message_of(lambda: editor.edit(nn.Linear(2, 2), torch.eye(2), impossible, layers="head"))
     assert "unknown layer 'head'; the model has: weight, bias" in message
 
 
-def test_layer_without_parameters_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_layer_without_parameters_is_named(editor, model, images):
     message = message_of(lambda: editor.edit(model, images[0], impossible, layers="dropout"))
     assert message == "layers 'dropout' hold no parameters that could be edited"
 
 
-def test_layers_that_name_nothing_are_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_layers_that_name_nothing_are_refused(editor, model, images):
     for layers in ([], ()):
         message = message_of(editor.edit, model, images[0], impossible, layers=layers)
         assert message == "layers is an empty list; name at least one layer, or give None for the whole model"
@@ -119,35 +118,22 @@ def test_layers_that_name_nothing_are_refused(editor: editors.Editor, model: nn.
         assert message.startswith("layers must be a name, several names or None, not ")
 
 
-def test_label_outside_the_classes_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_label_outside_the_classes_is_named(editor, model, images):
     requests = [(images[0], predicts(1)), (images[1], predicts(5))]
     expected = "label 5 is outside the model's 5 classes (0 to 4)"
     assert message_of(lambda: editor.edit(model, *requests[1])) == expected
     assert message_of(lambda: editor.edit_many(model, requests)) == expected
 
 
-def test_nan_input_is_refused_before_the_first_step(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
-    images[4, 0, 0, 2, 2] = torch.nan
-    message = message_of(lambda: editor.edit(model, images[4], predicts(1)))
-    assert message == "the constraint of the request is nan before the first step; check its inputs and the model"
-
-
-def test_nan_input_among_many_is_named_by_its_place_in_the_list(
-    editor: editors.Editor, model: nn.Module, images: Tensor
-) -> None:
+def test_nan_input_among_many_is_named_by_its_place_in_the_list(editor, model, images):
     images[4, 0, 0, 2, 2] = torch.nan
     other_shape = (images[:2].flatten(0, 1), predicts(1))
-    requests = [
-        other_shape,
-        *((one, predicts(1)) for one in images[:3]),
-        other_shape,
-        (images[4], predicts(1)),
-    ]
+    requests = [other_shape, *((one, predicts(1)) for one in images[:3]), other_shape, (images[4], predicts(1))]
     assert "of request 5 is nan" in message_of(lambda: editor.edit_many(model, requests))
     assert "of request 1 is nan" in message_of(lambda: editor.edit_many(model, [requests[0], (images[4], impossible)]))
 
 
-def test_constraint_that_returns_no_number_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_constraint_that_returns_no_number_is_refused(editor, model, images):
     for constraint, found in (
         (lambda outputs: outputs, r"(1, 5)"),
         (lambda outputs: outputs[0], r"(5,)"),
@@ -159,16 +145,14 @@ def test_constraint_that_returns_no_number_is_refused(editor: editors.Editor, mo
         assert message_of(editor.edit_many, model, [(one, constraint) for one in images[:3]]) == expected
 
 
-def test_constraint_that_is_no_callable_is_named(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_constraint_that_is_no_callable_is_named(editor, model, images):
     message = message_of(lambda: editor.edit(model, images[0], 3))
     assert message == "the constraint of the request must be a callable outputs -> l_e, not 3"
     requests = [(images[0], impossible), (images[1], 3)]
     assert "of request 1 must be" in message_of(lambda: editor.edit_many(model, requests))
 
 
-def test_constraint_that_no_step_can_change_is_refused(
-    editor: editors.Editor, model: nn.Module, images: Tensor
-) -> None:
+def test_constraint_that_no_step_can_change_is_refused(editor, model, images):
     expected = "the constraint does not depend on the edited parameters, so no step can satisfy it"
     for constraint in (lambda outputs: outputs.detach().sum() ** 2, lambda outputs: torch.tensor(1.0)):
         requests = [(images[0], constraint), (images[1], impossible), (images[2], constraint)]
@@ -176,7 +160,7 @@ def test_constraint_that_no_step_can_change_is_refused(
         assert message_of(editor.edit_many, model, requests) == expected
 
 
-def test_layer_that_the_model_does_not_use_is_refused(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_layer_that_the_model_does_not_use_is_refused(editor, model, images):
     model.register_module("spare", nn.Linear(2, 2).double())
     for constraint in (impossible, predicts([0]), predicts([1])):
         requests = [(one, constraint) for one in images[:5]]
@@ -186,15 +170,13 @@ def test_layer_that_the_model_does_not_use_is_refused(editor: editors.Editor, mo
         assert message == "the constraint does not depend on the edited parameters, so no step can satisfy it"
 
 
-def test_inputs_on_another_device_are_named_with_both_devices(
-    editor: editors.Editor, model: nn.Module, images: Tensor
-) -> None:
+def test_inputs_on_another_device_are_named_with_both_devices(editor, model, images):
     for inputs in (images[0].to("meta"), (images[0].to("meta"),), {"images": images[0].to("meta")}):
         message = message_of(editor.edit, model, inputs, impossible)
         assert message == "the inputs are on meta, the model is on cpu"
 
 
-def test_inputs_that_the_model_cannot_take_are_named_with_its_own_error(name: str, network: nn.Module) -> None:
+def test_inputs_that_the_model_cannot_take_are_named_with_its_own_error(name, network):
     editor = editors.build(name)
     if editor.needs_statistics:
         editor = editor.informed(editor.statistics(network, torch.eye(3), torch.tensor([0, 1, 1]), None))
@@ -218,14 +200,14 @@ def test_inputs_that_the_model_cannot_take_are_named_with_its_own_error(name: st
     ],
     ids=["no tensor", "too many", "unknown name", "other dtype"],
 )
-def test_inputs_of_another_kind_are_described(inputs: Any, described: str) -> None:
+def test_inputs_of_another_kind_are_described(inputs, described):
     editor, model = editors.build("gd"), nn.Linear(3, 2)
     edit = editor.edit(model, torch.eye(3), impossible)
     for message in (message_of(editor.edit, model, inputs, impossible), message_of(edit.predict, inputs)):
         assert message.startswith(f"the model fails on inputs {described}")
 
 
-def test_errors_that_are_not_of_the_inputs_are_not_hidden(editor: editors.Editor) -> None:
+def test_errors_that_are_not_of_the_inputs_are_not_hidden(editor):
     class Broken(nn.Linear):
         def forward(self, inputs: Tensor) -> Tensor:
             return self.no_such_part(inputs)
@@ -261,7 +243,7 @@ UNFIT = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name: str) -> None:
+def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name):
     editor = editors.build(name)
     for make, expected in UNFIT.values():
         model = make()
@@ -269,7 +251,7 @@ def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name: str) -> 
         assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
 
 
-def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name: str) -> None:
+def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name):
     editor, model = editors.build(name), nn.Linear(3, 2)
     if not editor.needs_statistics or name == "retrain":  # which keeps them as they are
         return
@@ -279,7 +261,17 @@ def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name: str) 
     assert message == "the inputs are on meta, the model is on cpu"
 
 
-def test_statistics_of_another_editor_are_refused(name: str) -> None:
+def test_without_its_statistics_an_editor_says_what_it_needs(name):
+    editor = editors.build(name)
+    if not editor.needs_statistics:
+        return
+    for one in (editor, editor.informed(None)):
+        for action in (one.edit, lambda *given, many=one.edit_many: many(given[0], [given[1:]])):
+            message = message_of(action, nn.Linear(3, 2), torch.eye(3), predicts(1))
+            assert re.match(r"[\w ]+ needs .*the training data: use editor\.informed\(", message)
+
+
+def test_statistics_of_another_editor_are_refused(name):
     editor, other = editors.build(name), editors.build("gd")
     if editor.needs_statistics:
         message = message_of(editor.informed, other)
@@ -290,15 +282,13 @@ def test_statistics_of_another_editor_are_refused(name: str) -> None:
         assert editor.informed(other) is editor
 
 
-def test_a_request_that_is_no_pair_is_named(name: str) -> None:
+def test_a_request_that_is_no_pair_is_named(name):
     for wrong in (torch.zeros(2, 3), (torch.eye(3),), (torch.eye(3), predicts(1), "head"), None):
         message = message_of(editors.build(name).edit_many, nn.Linear(3, 2), [(torch.eye(3), predicts(1)), wrong])
         assert message == f"request 1 must be a pair (inputs, constraint), not {type(wrong).__name__}"
 
 
-def test_a_constraint_that_is_not_finite_is_refused_or_fails_but_never_succeeds(
-    build: Build, model: nn.Module, images: Tensor, graphs: bool
-) -> None:
+def test_a_constraint_that_is_not_finite_is_refused_or_fails_but_never_succeeds(build, model, images, graphs):
     editor = build(max_steps=3)
     for value in (torch.inf, -torch.inf, torch.nan):
         wild = partial(wild_from, 1, value)
@@ -319,7 +309,7 @@ def wild_from(call: int, value: float) -> Callable[[Tensor], Tensor]:
     return lambda outputs: outputs.sum() * 0 + value if next(calls) >= call else impossible(outputs)
 
 
-def test_bisection_ends_at_no_loss_that_is_not_finite(model: nn.Module, images: Tensor) -> None:
+def test_bisection_ends_at_no_loss_that_is_not_finite(model, images):
     edit = editors.build("rmsprop", lr=0.02, max_steps=20).edit(
         model, images[0], predicts(wrong_answer(model, images[0]))
     )
@@ -330,7 +320,7 @@ def test_bisection_ends_at_no_loss_that_is_not_finite(model: nn.Module, images: 
         assert mixed_back(edit, start, request) is edit
 
 
-def test_edit_of_another_model_cannot_be_applied(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_edit_of_another_model_cannot_be_applied(editor, model, images):
     edit = editor.edit(model, images[0], impossible, layers="head")
     assert "no parameter 'head.weight'" in message_of(lambda: edit.apply(nn.Linear(2, 2)))
     model.head = nn.Linear(36, 7)

@@ -33,9 +33,7 @@ def vector_of(edit: editors.EditResult) -> Tensor:
     return torch.cat([value.flatten() for value in edit.parameters.values()])
 
 
-def test_the_steps_follow_finite_differences_of_the_penalised_loss(
-    model: nn.Module, images: Tensor, fisher: Fisher
-) -> None:
+def test_the_steps_follow_finite_differences_of_the_penalised_loss(model, images, fisher):
     strength, lr = 5.0, 0.05
     parameters = {name: value for name, value in model.named_parameters() if name.startswith("chain1")}
     original = torch.cat([value.detach().flatten() for value in parameters.values()])
@@ -63,9 +61,7 @@ def test_the_steps_follow_finite_differences_of_the_penalised_loss(
     assert (vector_of(plain) - theta).abs().max() > 1e-4
 
 
-def test_without_strength_it_is_the_plain_rule_to_the_last_bit(
-    model: nn.Module, images: Tensor, fisher: Fisher, rule: str
-) -> None:
+def test_without_strength_it_is_the_plain_rule_to_the_last_bit(model, images, fisher, rule):
     requests = [(one, predicts(row % 5)) for row, one in enumerate(images)]
     penalised = editors.build(f"{rule}_ewc", lr=LR[rule], ewc_lambda=0.0).informed(fisher)
     plain = editors.build(rule, lr=LR[rule])
@@ -77,9 +73,7 @@ def test_without_strength_it_is_the_plain_rule_to_the_last_bit(
         assert torch.equal(vector_of(one), vector_of(other))
 
 
-def test_more_strength_keeps_important_parameters_nearer_to_where_they_were(
-    model: nn.Module, images: Tensor, fisher: Fisher, rule: str
-) -> None:
+def test_more_strength_keeps_important_parameters_nearer_to_where_they_were(model, images, fisher, rule):
     parameters = {name: value for name, value in model.named_parameters() if name.startswith("chain1")}
     original = torch.cat([value.detach().flatten() for value in parameters.values()])
     importance = fisher.vector(parameters)
@@ -91,17 +85,7 @@ def test_more_strength_keeps_important_parameters_nearer_to_where_they_were(
     assert moved[0] > 1.1 * moved[1] > 1.1**2 * moved[2] > 0
 
 
-def test_it_still_stops_as_soon_as_the_constraint_holds(
-    model: nn.Module, images: Tensor, fisher: Fisher, rule: str
-) -> None:
-    editor = editors.build(f"{rule}_ewc", lr=LR[rule], ewc_lambda=1.0, max_steps=30).informed(fisher)
-    edits = editor.edit_many(model, [(one, predicts(row % 5)) for row, one in enumerate(images)], layers="chain1")
-    solved = [edit for edit in edits if edit.succeeded]
-    assert len(solved) > 6
-    assert all(edit.loss == 0 for edit in solved)  # a penalty that counted would be positive after a step
-
-
-def test_statistics_are_the_fisher_information_of_the_layers(model: nn.Module, images: Tensor, rule: str) -> None:
+def test_statistics_are_the_fisher_information_of_the_layers(model, images, rule):
     inputs, labels = images.flatten(0, 1), torch.arange(12) % 5
     editor = editors.build(f"{rule}_ewc")
     found = editor.statistics(model, inputs, labels, "head")
@@ -112,22 +96,7 @@ def test_statistics_are_the_fisher_information_of_the_layers(model: nn.Module, i
     assert editor.fisher is None
 
 
-def test_without_statistics_it_says_what_it_needs(model: nn.Module, images: Tensor, rule: str) -> None:
-    editor = editors.build(f"{rule}_ewc")
-    for one in (editor, editor.informed(None)):
-        with pytest.raises(EditError, match=r"^elastic weight consolidation needs the Fisher information of [^.]*data"):
-            one.edit(model, images[0], hard)
-        with pytest.raises(EditError, match="needs the Fisher information"):
-            one.edit_many(model, [(image, hard) for image in images])
-
-
-def test_statistics_of_other_layers_are_refused(model: nn.Module, images: Tensor, fisher: Fisher, rule: str) -> None:
+def test_statistics_of_other_layers_are_refused(model, images, fisher, rule):
     editor = editors.build(f"{rule}_ewc").informed(fisher)
     with pytest.raises(EditError, match=r"not computed for parameter 'head.weight' of shape \(5, 36\); compute"):
         editor.edit(model, images[0], hard, layers="head")
-
-
-def test_editors_that_need_nothing_are_returned_as_they_are(model: nn.Module, images: Tensor) -> None:
-    editor = editors.build("gd")
-    assert editor.statistics(model, images[0], torch.tensor([0]), None) is None
-    assert editor.informed(None) is editor

@@ -35,9 +35,7 @@ def by_hand(model: nn.Module, inputs: Tensor, labels: Tensor, part: str) -> dict
 
 @pytest.mark.parametrize(("layers", "part"), [("chain1", "chain1."), ("head", "head."), (None, "")])
 @pytest.mark.parametrize("memory", [2**28, 1, 20_000], ids=["one chunk", "one by one", "uneven chunks"])
-def test_fisher_is_the_mean_of_squared_gradients_of_single_inputs(
-    model: nn.Module, inputs: Tensor, labels: Tensor, layers: str | None, part: str, memory: int
-) -> None:
+def test_fisher_is_the_mean_of_squared_gradients_of_single_inputs(model, inputs, labels, layers, part, memory):
     found = diagonal_fisher(model, inputs, labels, layers, memory=memory).diagonal
     expected = by_hand(model, inputs, labels, part)
     assert found.keys() == expected.keys()
@@ -46,16 +44,7 @@ def test_fisher_is_the_mean_of_squared_gradients_of_single_inputs(
         assert value.max() > 0
 
 
-def test_fisher_leaves_the_model_as_it_was(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
-    with torch.no_grad():
-        diagonal_fisher(model, inputs, labels)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert [module.training for module in model.modules()] == modes
-    assert all(value.grad is None for value in model.parameters())
-
-
-def test_a_model_that_cannot_be_vectorised_has_the_same_fisher(inputs: Tensor, labels: Tensor) -> None:
+def test_a_model_that_cannot_be_vectorised_has_the_same_fisher(inputs, labels):
     class Choosy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -72,13 +61,13 @@ def test_a_model_that_cannot_be_vectorised_has_the_same_fisher(inputs: Tensor, l
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-14)
 
 
-def test_vector_has_the_order_of_the_parameters_that_are_asked_for() -> None:
+def test_vector_has_the_order_of_the_parameters_that_are_asked_for():
     fisher = Fisher({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]]), "c": torch.tensor([4.0])})
     parameters = {"c": nn.Parameter(torch.zeros(1).double()), "a": nn.Parameter(torch.zeros(2).double())}
     assert torch.equal(fisher.vector(parameters), torch.tensor([4.0, 1.0, 2.0]).double())
 
 
 @pytest.mark.parametrize("count", [0, 11])
-def test_labels_must_be_as_many_as_inputs(model: nn.Module, inputs: Tensor, labels: Tensor, count: int) -> None:
+def test_labels_must_be_as_many_as_inputs(model, inputs, labels, count):
     with pytest.raises(EditError, match=f"one label for each input, found {12 if count else 0} and {count}"):
         diagonal_fisher(model, inputs if count else inputs[:0], labels[:count])

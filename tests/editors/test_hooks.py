@@ -21,7 +21,7 @@ class Counting(nn.Module):
         return self.layer(self.layer(inputs).relu())
 
 
-def test_each_pass_of_the_module_is_seen_in_order() -> None:
+def test_each_pass_of_the_module_is_seen_in_order():
     model, inputs = Counting(), torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     given, made, outputs = observe(model, model.layer, inputs)
     first = model.layer(inputs)
@@ -32,17 +32,7 @@ def test_each_pass_of_the_module_is_seen_in_order() -> None:
     assert len(given) == len(made) == 2
 
 
-def test_what_is_given_in_place_of_parameters_and_buffers_is_used_and_the_model_stays() -> None:
-    model, inputs = Counting(), torch.ones(1, 3)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    calls = torch.tensor(5.0)
-    seen = observe(model, model.layer, inputs, {"layer.weight": torch.zeros(3, 3), "calls": calls})
-    torch.testing.assert_close(seen.made[0], before["layer.bias"].expand(1, 3))
-    assert calls == 6
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_nobody_watches_afterwards_not_even_when_the_model_fails() -> None:
+def test_nobody_watches_afterwards_not_even_when_the_model_fails():
     model = Counting()
     seen = observe(model, model.layer, torch.ones(1, 3))
     with pytest.raises(EditError, match="the model fails on inputs of shape"):

@@ -1,12 +1,10 @@
 """How often an editor waits for the device: on a GPU every value that is read stops the queue of work."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tests.editors.conftest import Build, impossible
+from tests.editors.conftest import impossible
 
 READING = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__")
 
@@ -30,15 +28,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_every_way_to_read_is_noted(reads: list[str]) -> None:
+def test_every_way_to_read_is_noted(reads):
     value = torch.tensor(1)
     value.item(), value.tolist(), value.numpy(), value.cpu(), bool(value), float(value), int(value), [0, 1][value]
     assert set(READING) <= set(reads)
 
 
-def test_a_step_reads_as_often_for_many_edits_as_for_few(
-    build: Build, model: nn.Module, images: Tensor, reads: list[str]
-) -> None:
+def test_a_step_reads_as_often_for_many_edits_as_for_few(build, model, images, reads):
     def per_step(edits: int) -> float:
         requests = [(images[row % len(images)], impossible) for row in range(edits)]
         counts = []

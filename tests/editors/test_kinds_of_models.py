@@ -1,8 +1,7 @@
 """What every registered editor promises of models, inputs and surroundings of all kinds."""
 
 import copy
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,13 +9,11 @@ from torch import Tensor, nn
 
 import editors
 from editors.constraints import predicts
-from tests.editors.conftest import Build, assert_same, impossible, one_by_one, wrong_answer
+from tests.editors.conftest import assert_same, impossible, one_by_one, wrong_answer
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_results_have_the_dtype_of_the_model(
-    editor: editors.Editor, model: nn.Module, images: Tensor, dtype: torch.dtype
-) -> None:
+def test_results_have_the_dtype_of_the_model(editor, model, images, dtype):
     model, images = model.to(dtype), images.to(dtype)
     requests = [(one, predicts(wrong_answer(model, one))) for one in images]
     many = editor.edit_many(model, requests)
@@ -24,7 +21,7 @@ def test_results_have_the_dtype_of_the_model(
     assert_same(many, one_by_one(editor, model, requests), atol=1e-3 if dtype == torch.float32 else 1e-12)
 
 
-def test_a_model_of_several_dtypes_keeps_each(editor: editors.Editor) -> None:
+def test_a_model_of_several_dtypes_keeps_each(editor):
     class Mixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -68,9 +65,7 @@ class TiedNet(nn.Module):
     ],
     ids=str,
 )
-def test_tied_parameters_are_edited_once_and_stay_tied(
-    editor: editors.Editor, generator: torch.Generator, layers: Any, expected: list[str]
-) -> None:
+def test_tied_parameters_are_edited_once_and_stay_tied(editor, generator, layers, expected):
     model = TiedNet(generator)
     requests = [(torch.tensor([token]), predicts((token + 3) % 6)) for token in range(6)]
     many = editor.edit_many(model, requests, layers=layers)
@@ -83,7 +78,7 @@ def test_tied_parameters_are_edited_once_and_stay_tied(
         torch.testing.assert_close(patched(tokens), edit.predict(tokens), rtol=0, atol=1e-12)
 
 
-def test_recurrent_and_reparametrised_layers_are_edited(editor: editors.Editor, generator: torch.Generator) -> None:
+def test_recurrent_and_reparametrised_layers_are_edited(editor, generator):
     class Reader(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -135,9 +130,7 @@ def left_is_small(outputs: Pair) -> Tensor:
     ],
     ids=["tuple", "dict", "tuple with a number", "dict with a number"],
 )
-def test_inputs_may_be_tuples_and_mappings(
-    editor: editors.Editor, generator: torch.Generator, arrange: Callable[[Tensor, Tensor], Any]
-) -> None:
+def test_inputs_may_be_tuples_and_mappings(editor, generator, arrange):
     torch.manual_seed(0)
     model = TwoInputs()
     left, right = torch.randn(2, 4, 2, 3, generator=generator, dtype=torch.float64)
@@ -151,9 +144,7 @@ def test_inputs_may_be_tuples_and_mappings(
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (3,)], ids=["one row", "no batch dimension"])
-def test_predicts_holds_for_a_batch_as_for_one_whatever_its_labels_shape(
-    editor: editors.Editor, generator: torch.Generator, shape: tuple[int, ...]
-) -> None:
+def test_predicts_holds_for_a_batch_as_for_one_whatever_its_labels_shape(editor, generator, shape):
     model = nn.Linear(3, 4).double()
     inputs = torch.randn(8, *shape, generator=generator, dtype=torch.float64)
     requests = [(one, predicts(row % 4 if row % 2 else [row % 4])) for row, one in enumerate(inputs)]
@@ -162,9 +153,7 @@ def test_predicts_holds_for_a_batch_as_for_one_whatever_its_labels_shape(
 
 
 @pytest.mark.parametrize("surroundings", [torch.no_grad, torch.inference_mode])
-def test_edits_work_where_gradients_are_switched_off(
-    editor: editors.Editor, model: nn.Module, images: Tensor, surroundings: Callable[[], Any]
-) -> None:
+def test_edits_work_where_gradients_are_switched_off(editor, model, images, surroundings):
     images = images[:4]
     labels = [wrong_answer(model, one) for one in images]
     expected = editor.edit_many(model, [(one, predicts(label)) for one, label in zip(images, labels, strict=True)])
@@ -178,16 +167,7 @@ def test_edits_work_where_gradients_are_switched_off(
     assert not any(value.is_inference() for value in (*patched.parameters(), *within[0].parameters.values()))
 
 
-def test_a_model_made_in_inference_mode_is_edited(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
-    with torch.inference_mode():
-        inference = copy.deepcopy(model)
-    assert inference.head.weight.is_inference()
-    for layers in (None, "stem", "head"):
-        expected = editor.edit(model, images[0], impossible, layers=layers)
-        assert_same([editor.edit(inference, images[0], impossible, layers=layers)], [expected], atol=0)
-
-
-def test_integer_parameters_are_left_alone(editor: editors.Editor) -> None:
+def test_integer_parameters_are_left_alone(editor):
     model = nn.Linear(3, 2)
     model.register_parameter("code", nn.Parameter(torch.tensor([1, 2]), requires_grad=False))
     edit = editor.edit(model, torch.eye(3), impossible)
@@ -196,9 +176,7 @@ def test_integer_parameters_are_left_alone(editor: editors.Editor) -> None:
     assert torch.equal(edit.apply(model).code, model.code)
 
 
-def test_hyperparameters_may_be_tensors_in_plain_edits(
-    changing: str, build: Build, model: nn.Module, images: Tensor
-) -> None:
+def test_hyperparameters_may_be_tensors_in_plain_edits(changing, build, model, images):
     requests = [(one, impossible) for one in images[:4]]
     plain = build(max_steps=3)
     values = {one.name: getattr(plain, one.name) for one in editors.describe(changing).hyperparameters}
@@ -209,7 +187,7 @@ def test_hyperparameters_may_be_tensors_in_plain_edits(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_edits_on_cuda_equal_those_on_cpu(editor: editors.Editor, model: nn.Module, images: Tensor) -> None:
+def test_edits_on_cuda_equal_those_on_cpu(editor, model, images):
     requests = [(one, predicts(wrong_answer(model, one))) for one in images]
     expected = editor.edit_many(model, requests)
     on_device = copy.deepcopy(model).cuda()

@@ -1,6 +1,5 @@
 """What every registered editor promises of many edits at once: those of one by one, in fewer forward passes."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import editors
 from editors.constraints import predicts
-from tests.editors.conftest import Build, answer, assert_same, impossible, one_by_one, wrong_answer
+from tests.editors.conftest import CountingConstraint, answer, assert_same, impossible, one_by_one, wrong_answer
 
 
 def calls_of(model: nn.Module) -> list[None]:
@@ -20,7 +18,7 @@ def calls_of(model: nn.Module) -> list[None]:
     return calls
 
 
-def varied_requests(model: nn.Module, images: Tensor, counting: type) -> list[tuple[Any, Any]]:
+def varied_requests(model: nn.Module, images: Tensor) -> list[tuple[Any, Any]]:
     """Trivial, hard and impossible requests of several shapes and constraints, in mixed order."""
     requests: list[tuple[Any, Any]] = []
     for row, one in enumerate(images):
@@ -31,33 +29,31 @@ def varied_requests(model: nn.Module, images: Tensor, counting: type) -> list[tu
             requests.append((images[row : row + 2].flatten(0, 1), predicts([row % 5, (row + 2) % 5])))
             requests.append((images[row - 1 : row + 1].flatten(0, 1), predicts(2)))
         if row % 4 == 2:
-            requests.append((one, counting(row % 5, limit=1.0)))
+            requests.append((one, CountingConstraint(row % 5, limit=1.0)))
     return requests
 
 
 @pytest.mark.parametrize("layers", [None, "chain1"])
-def test_many_edits_equal_single_ones_in_order(
-    editor: editors.Editor, model: nn.Module, images: Tensor, counting: type, layers: Any
-) -> None:
-    requests = varied_requests(model, images, counting)
+def test_many_edits_equal_single_ones_in_order(editor, model, images, layers):
+    requests = varied_requests(model, images)
     many = editor.edit_many(model, requests, layers=layers)
     assert {0, 6} < {edit.steps for edit in many}
     assert {edit.succeeded for edit in many} == {True, False}
     assert_same(many, one_by_one(editor, model, requests, layers=layers), atol=1e-12)
 
 
-def test_alike_requests_share_their_forward_passes(build: Build, model: nn.Module, images: Tensor, passes: int) -> None:
+def test_alike_requests_share_their_forward_passes(build, model, images, passes):
     calls = calls_of(model)
     build(max_steps=3).edit_many(model, [(one, impossible) for one in images])
     assert len(calls) == 3 * passes + 1
 
 
-def test_finished_edits_are_dropped_from_their_batch(
-    build: Build, model: nn.Module, images: Tensor, counting: type, passes: int
-) -> None:
+def test_finished_edits_are_dropped_from_their_batch(build, model, images, passes):
     # Several must go on after the first have finished: then the rule's state has lost rows as well.
     limits = [10.0, 0.3, -1.0, 10.0, -1.0, 1.5, 0.9, -1.0]
-    constraints = [counting(wrong_answer(model, one), limit) for one, limit in zip(images, limits, strict=False)]
+    constraints = [
+        CountingConstraint(wrong_answer(model, one), limit) for one, limit in zip(images, limits, strict=False)
+    ]
     calls = calls_of(model)
     edits = build(max_steps=20).edit_many(model, list(zip(images, constraints, strict=False)))
     assert [edit.steps for edit in edits].count(0) == 2
@@ -67,9 +63,7 @@ def test_finished_edits_are_dropped_from_their_batch(
     assert len(calls) == 20 * passes + 1
 
 
-def test_more_requests_than_a_batch_holds_are_edited_in_several(
-    build: Build, model: nn.Module, images: Tensor, generator: torch.Generator, passes: int
-) -> None:
+def test_more_requests_than_a_batch_holds_are_edited_in_several(build, model, images, generator, passes):
     inputs = torch.randn(70, 1, 1, 6, 6, generator=generator, dtype=torch.float64)
     requests = [(one, predicts(row % 5)) for row, one in enumerate(inputs)]
     editor = build(max_steps=2)
@@ -113,9 +107,7 @@ class Encoder(nn.Module):
     [lambda: DataDependent(0), lambda: DataDependent(2), Encoder],
     ids=["first pass", "third pass", "backward pass"],
 )
-def test_models_that_cannot_be_vectorised_are_edited_just_as_well(
-    editor: editors.Editor, unruly: Callable[[], nn.Module], generator: torch.Generator
-) -> None:
+def test_models_that_cannot_be_vectorised_are_edited_just_as_well(editor, unruly, generator):
     torch.manual_seed(0)
     model = unruly()
     inputs = torch.randn(6, 1, 4, generator=generator, dtype=torch.float64)
@@ -128,9 +120,7 @@ def test_models_that_cannot_be_vectorised_are_edited_just_as_well(
     assert_same(many, one_by_one(editor, model, requests), atol=1e-12)
 
 
-def test_a_constraint_that_raises_in_a_batch_raises_its_own_error(
-    editor: editors.Editor, model: nn.Module, images: Tensor
-) -> None:
+def test_a_constraint_that_raises_in_a_batch_raises_its_own_error(editor, model, images):
     def broken(outputs: Tensor) -> Tensor:
         raise TypeError("mine")
 
@@ -138,5 +128,5 @@ def test_a_constraint_that_raises_in_a_batch_raises_its_own_error(
         editor.edit_many(model, [(images[0], impossible), (images[1], broken)])
 
 
-def test_no_requests_give_no_edits(editor: editors.Editor, model: nn.Module) -> None:
+def test_no_requests_give_no_edits(editor, model):
     assert editor.edit_many(model, []) == []

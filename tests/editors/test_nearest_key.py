@@ -6,16 +6,7 @@ import torch
 from editors.nearest_key import nearest_key
 
 
-def test_distances_are_relative_to_the_norm_of_the_key() -> None:
-    keys = torch.tensor([[3.0, 4.0], [0.0, 10.0]])  # norms 5 and 10
-    rows = torch.tensor([[3.0, 4.0], [3.0, 5.0], [0.0, 8.0], [30.0, 0.0]])  # 0 and 1/5 from one; 2/10 from the other
-    place, near = nearest_key(rows, keys, 0.2)
-    assert place[:3].tolist() == [0, 0, 1]
-    assert near.tolist() == [True, True, True, False]
-    assert nearest_key(rows, keys, 0.19)[1].tolist() == [True, False, False, False]
-
-
-def test_many_rows_find_the_key_that_numpy_finds(generator: torch.Generator) -> None:
+def test_many_rows_find_the_key_that_numpy_finds(generator):
     rows, keys = (torch.randn(count, 7, generator=generator, dtype=torch.float64) for count in (60, 40))
     place, near = nearest_key(rows, keys, 0.6)
     x, k = rows.numpy(), keys.numpy()
@@ -25,14 +16,14 @@ def test_many_rows_find_the_key_that_numpy_finds(generator: torch.Generator) -> 
     assert 0 < near.sum() < len(rows)
 
 
-def test_a_row_is_at_no_distance_from_itself_however_long_and_many(generator: torch.Generator) -> None:
+def test_a_row_is_at_no_distance_from_itself_however_long_and_many(generator):
     keys = 1e4 + torch.randn(50, 300, generator=generator)
     place, near = nearest_key(keys, keys, 0.0)
     assert place.tolist() == list(range(50))
     assert near.all()
 
 
-def test_a_key_of_zeros_is_near_to_nothing_but_itself() -> None:
+def test_a_key_of_zeros_is_near_to_nothing_but_itself():
     place, near = nearest_key(torch.tensor([[0.0, 0.0], [1e-3, 0.0]]), torch.zeros(1, 2), 1e6)
     assert place.tolist() == [0, 0]
     assert near.tolist() == [True, False]

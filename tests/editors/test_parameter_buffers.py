@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import editors
 from editors import parameter_buffers
 from editors.constraints import predicts
 from editors.descent import DescentEditor, elementwise
-from tests.editors.conftest import Build, assert_same, one_by_one
+from tests.editors.conftest import assert_same, one_by_one
 
 
 @pytest.fixture
@@ -29,9 +29,7 @@ def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return request.param
 
 
-def test_edits_in_place_equal_those_that_carry_a_graph(
-    build: Build, model: nn.Module, images: Tensor, small_pieces: bool
-) -> None:
+def test_edits_in_place_equal_those_that_carry_a_graph(build, model, images, small_pieces):
     editor = build(max_steps=5)
     requests = [(one, predicts(row % 5)) for row, one in enumerate(images)]
     together = editor.edit_many(model, requests, layers=["chain1", "head"])
@@ -41,7 +39,7 @@ def test_edits_in_place_equal_those_that_carry_a_graph(
     assert_same(one_by_one(editor, model, requests, layers=["chain1", "head"]), graph, atol=1e-12)
 
 
-def test_rules_that_say_so_treat_every_parameter_on_its_own(build: Build) -> None:
+def test_rules_that_say_so_treat_every_parameter_on_its_own(build):
     editor = build(max_steps=3)
     if not editor.by_parameter:
         pytest.skip("it looks at all parameters of an edit")
@@ -71,7 +69,7 @@ class Remembering(DescentEditor):
         return -self.lr * (gradients + 0.1 * last.tanh() + 0.01 * start), (start, gradients)
 
 
-def test_a_rule_may_keep_what_it_is_shown(model: nn.Module, images: Tensor, small_pieces: bool) -> None:
+def test_a_rule_may_keep_what_it_is_shown(model, images, small_pieces):
     requests = [(one, predicts(row % 5)) for row, one in enumerate(images)]
     before = copy.deepcopy(model.state_dict())
     editor = Remembering(max_steps=8)
@@ -85,7 +83,7 @@ def test_a_rule_may_keep_what_it_is_shown(model: nn.Module, images: Tensor, smal
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_an_update_that_replaces_one_does_not_inherit_what_it_said_of_itself() -> None:
+def test_an_update_that_replaces_one_does_not_inherit_what_it_said_of_itself():
     class Normed(type(editors.build("gd"))):
         def update(self, gradients: Tensor, state: None) -> tuple[Tensor, None]:
             return -gradients / gradients.norm(dim=-1, keepdim=True), state
@@ -94,7 +92,7 @@ def test_an_update_that_replaces_one_does_not_inherit_what_it_said_of_itself() -
     assert not Normed().by_parameter
 
 
-def test_edits_do_not_share_memory(model: nn.Module, images: Tensor, small_pieces: bool) -> None:
+def test_edits_do_not_share_memory(model, images, small_pieces):
     edits = editors.build("rmsprop", lr=0.02).edit_many(
         model, [(one, predicts(row % 5)) for row, one in enumerate(images)]
     )

@@ -1,7 +1,5 @@
 """``editors.constraints.prefers``: that a sequence model likes one answer best."""
 
-from __future__ import annotations
-
 import math
 import re
 

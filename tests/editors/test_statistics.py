@@ -1,7 +1,5 @@
 """What editors say of themselves is what they do: how much of the training data they read, and what their steps are."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -14,7 +12,6 @@ from editors.base import spread
 
 LABELLED = 40
 WITH_EXAMPLES = {"covariance": 5000, "rank_one": 5000, "rehearsal": 1000}
-STEPLESS = {"condition_vector", "flip_labels", "lookup_cache", "rank_one"}
 
 
 @pytest.fixture
@@ -35,7 +32,7 @@ def tensors(found: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", [name for name in editors.available() if editors.build(name).needs_statistics])
-def test_statistics_of_all_data_are_those_of_the_examples_that_a_method_asks_for(name: str, network) -> None:
+def test_statistics_of_all_data_are_those_of_the_examples_that_a_method_asks_for(name, network):
     editor = editors.build(name)
     count = 2 * (editor.examples or LABELLED)
     source = torch.Generator().manual_seed(0)
@@ -50,16 +47,6 @@ def test_statistics_of_all_data_are_those_of_the_examples_that_a_method_asks_for
         torch.testing.assert_close(found, expected)
 
 
-def test_spread_is_even_and_all_if_there_are_no_more() -> None:
+def test_spread_is_even_and_all_if_there_are_no_more():
     assert spread(5, None).tolist() == spread(5, 5).tolist() == spread(5, 9).tolist() == [0, 1, 2, 3, 4]
     assert spread(101, 5).tolist() == [0, 25, 50, 75, 100]
-
-
-def test_editors_without_gradient_steps_say_so() -> None:
-    assert {name for name in editors.available() if not editors.build(name).takes_gradient_steps} == STEPLESS
-    assert not editors.Backtracking(editors.build("rank_one")).takes_gradient_steps
-    assert editors.Backtracking(editors.build("rmsprop")).takes_gradient_steps
-
-
-def test_what_needs_no_labels_takes_examples_one_by_one() -> None:
-    assert {name for name in editors.available() if not editors.build(name).needs_labels} == {"covariance"}

@@ -1,7 +1,5 @@
 """The whole suite in a copy of the project, made small: `git init`, `dvc init`, `dvc repro` and what users do next."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -17,27 +15,6 @@ from tests.pipelines.conftest import DIGITS, PARAMS, write_project
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
-EDITOR = '''
-from dataclasses import dataclass
-
-from editors.descent import DescentEditor
-from editors.hyperparameters import hyperparameter
-from editors.registry import register
-
-
-@register("sign")
-@dataclass(frozen=True, kw_only=True)
-class SignDescent(DescentEditor):
-    """Steps of one size, against the sign of the gradient."""
-
-    lr: float = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True)
-
-    def init(self, parameters):
-        return None
-
-    def update(self, gradients, state):
-        return -self.lr * gradients.sign(), state
-'''
 
 
 @dataclass(frozen=True)
@@ -106,7 +83,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy.succeed("git", "commit", "-qm", "first")
     ran = copy.repro()
     assert ran == [
-        f"{stage}@digits" for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report")
+        f"{stage}@digits"
+        for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report")
     ]
     return copy
 
@@ -117,7 +95,7 @@ def test_one_command_makes_every_output(finished):
         assert (results / f"{name}.md").read_text().startswith("#")
         assert len(pd.read_csv(results / f"{name}.csv")) == {"table1": 2, "table2": 4, "leaderboard": 4}[name]
     assert {"table1.png", "table1.svg", "figure2.png"} <= {path.name for path in (results / "figures").iterdir()}
-    assert "table1.md" in (finished.folder / "results/README.md").read_text()
+    assert "table1.md" in (results / "README.md").read_text()
     run = json.loads((results / "run.json").read_text())
     assert run["git_commit"] == finished.succeed("git", "rev-parse", "HEAD").strip()
     expected = {f"plain/{editor}/{layers}" for editor in ("gd", "rmsprop") for layers in ("all", "chain4")}
@@ -170,8 +148,9 @@ def test_reporting_again_changes_nothing_and_a_server_that_is_away_costs_a_warni
 def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
     before, weights = finished.reproducible(), finished.folder / "models/digits/plain/model.safetensors"
     trained = weights.stat()
-    (finished.folder / "editors/methods/sign.py").write_text(EDITOR)
-    row = {"sign": {"trials": 3, "layers": {"plain": ["all", "chain4"]}}}
+    example = (ROOT / "editors/README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    (finished.folder / "editors/methods/nesterov.py").write_text(example)
+    row = {"nesterov": {"trials": 3, "layers": {"plain": ["all", "chain4"]}}}
     write_project(finished.folder, PARAMS | {"processes": 2}, digits=DIGITS | {"editors": DIGITS["editors"] | row})
     finished.repro()
     assert (weights.stat().st_ino, weights.stat().st_mtime_ns) == (trained.st_ino, trained.st_mtime_ns)
@@ -180,8 +159,8 @@ def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
         if name.startswith(("tuned/", "edits/")):
             assert after[name] == content
     board = pd.read_csv(finished.folder / "results/digits/leaderboard.csv")
-    assert set(board["editor"]) == {"gd", "rmsprop", "sign"}
-    assert {"plain/sign/all", "plain/sign/chain4"} < set(finished.runs())
+    assert set(board["editor"]) == {"gd", "rmsprop", "nesterov"}
+    assert {"plain/nesterov/all", "plain/nesterov/chain4"} < set(finished.runs())
 
 
 @pytest.mark.slow

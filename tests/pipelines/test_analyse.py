@@ -1,7 +1,5 @@
 """The stage behind Figure 2: its tables, what it goes on from, and what it says about mistakes."""
 
-from __future__ import annotations
-
 import json
 import signal
 from pathlib import Path
@@ -116,29 +114,3 @@ def test_trade_off_curves_are_the_evaluated_edits_with_other_learning_rates(anal
     kept = {path: path.stat().st_mtime_ns for path in (analysed.folder / "descriptors").rglob("*.json")}
     analysed.succeed("analyse", "digits")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-
-
-def test_two_cells_stand_one_below_the_other(tuned):
-    cells = [["plain", "gd", "all"], CHAIN4]
-    tuned.change(analysis__cells=cells)
-    tuned.succeed("analyse", "digits")
-    for name in TABLES:
-        assert table(tuned, name)[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == cells
-    assert len(tuned.files("descriptors")) == 2 * (1 + len(FACTORS))
-
-
-def test_values_that_are_not_tuned_are_one_sentence(tuned):
-    (tuned.folder / "results/digits/tuned/rmsprop/plain-chain4.json").unlink()
-    ended = tuned.run("analyse", "digits")
-    assert ended.code == 2
-    said = "tuned/rmsprop/plain-chain4.json is missing: run `python -m pipelines.tune digits rmsprop` first\n"
-    assert ended.errors.endswith(said)
-    assert not tuned.files("results/digits/figure2")
-
-
-def test_a_broken_file_of_descriptors_is_named(analysed):
-    (path,) = (analysed.folder / "descriptors/digits").glob("*.safetensors")
-    path.write_bytes(b"nonsense")
-    ended = analysed.run("analyse", "digits")
-    assert ended.code == 2
-    assert "plain-rmsprop-chain4.safetensors does not hold readable descriptors: remove it" in ended.errors

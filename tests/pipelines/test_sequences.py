@@ -1,7 +1,5 @@
 """The stage of edits in a row and of similar images: records, tables, resuming, and what it says about mistakes."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

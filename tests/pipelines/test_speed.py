@@ -1,7 +1,5 @@
 """The report on speed: honest statistics, records that survive, a page that says what they say."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -18,7 +16,7 @@ from editors.compiling import CompilationError
 from pipelines import speed, timing
 from pipelines.speed import line, markdown
 from pipelines.timing import Comparison, Counts, Goal, Growth, from_json, loops, subjects, to_json
-from tests.compiling import compiles
+from tests.optional import compiles
 
 CPU = torch.device("cpu")
 ASKED = timing.Conditions(CPU, turns=1)
@@ -44,11 +42,6 @@ RECORDS = [
     Counts("operations of an inner step", {"ours": 700, "naive": 1400}),
     Growth("edits", "edits", [1, 10], {"ours": [1.0, 10.0], "naive": [4.0]}, {"ours": 1.0, "naive": 1.0}),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def test_ways_take_turns_and_are_timed_once_a_round():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +15,32 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.errors import InputError
-from benchmarks.metrics import Estimate, Measures
+from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
 from pipelines.jobs.cells import KEYS
 from pipelines.reporting.claims.definitions import (
     BEST,
     MEASURED,
     MISTAKES,
+    Z_POWER,
     Claim,
     Condition,
     Metric,
     Row,
+    Verdict,
+    Z,
+    combine,
     metrics_of,
     published_value,
 )
-from pipelines.reporting.claims.statistics import (
-    Verdict,
-    at_equal_failures,
-    combine,
-    independent_difference,
-    paired_difference,
-    paired_ratio,
-)
+from pipelines.reporting.tables.other_stages import costs
 from pipelines.reporting.tables.paper import best_part
 from pipelines.reporting.tables.results import CellResult, shortfall
-from pipelines.reporting.tables.trainings import costs
 from pipelines.store.layout import Layout
 
 SUMMARY = Path("figure2", "summary.csv")
 """In a benchmark's results: a row per analysed cell, each number with ``_low`` and ``_high``."""
+_RESAMPLES = 10_000
+"""More than tables need: near a bound, the verdict should not hang on the seed."""
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -85,19 +84,49 @@ class Comparison:
             return Verdict.NOT_MEASURED
         return Verdict.UNDECIDED if self.bought else self.condition.allowed.decide(self.estimate)
 
+    @property
+    def p_value(self) -> float:
+        """See :meth:`pipelines.reporting.claims.definitions.Allowed.p_value`."""
+        return 1.0 if self.missing or self.bought else self.condition.allowed.p_value(self.estimate)
+
+    @property
+    def detectable(self) -> float:
+        """The difference from the bound that as many such edits decide in four of five repetitions."""
+        return (self.estimate.high - self.estimate.low) / 2 * (1 + Z_POWER / Z)
+
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with its comparisons and the verdict that follows from them."""
+    """A claim with its comparisons and the verdict that follows from them.
+
+    :ivar corrected: the verdict's p-value, corrected for the number of claims on a page, see :func:`holm`.
+    """
 
     name: str
     claim: Claim
     comparisons: tuple[Comparison, ...]
+    corrected: float = math.nan
 
     @cached_property
     def verdict(self) -> Verdict:
-        """See :func:`pipelines.reporting.claims.statistics.combine`."""
+        """See :func:`pipelines.reporting.claims.definitions.combine`."""
         return combine(comparison.verdict for comparison in self.comparisons)
+
+    @property
+    def p_value(self) -> float:
+        """That of the comparison that is least sure, of a claim that holds; of one that does not, that of the surest,
+        corrected for their number (Bonferroni); 1 for one that is undecided.
+        """
+        values = [comparison.p_value for comparison in self.comparisons]
+        if self.verdict is Verdict.HOLDS:
+            return max(values)
+        failing = [one.p_value for one in self.comparisons if one.verdict is Verdict.FAILS]
+        return min(1.0, len(values) * min(failing)) if failing else 1.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is decided, but would not be if the page's verdicts together should err in one of twenty pages."""
+        return self.verdict in (Verdict.HOLDS, Verdict.FAILS) and self.corrected > 0.05
 
 
 @dataclass(frozen=True)
@@ -135,15 +164,23 @@ def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:
 
     :raises InputError: for rows that should be compared but were not measured on the same edits or test examples.
     """
-    known = metrics_of(evidence.measures)
-    return [
-        Judged(
-            name,
-            claim,
-            tuple(line for one in claim.conditions for line in _compare(one, known[one.metric], evidence)),
-        )
-        for name, claim in claims.items()
-    ]
+    known, judged = metrics_of(evidence.measures), []
+    for name, claim in claims.items():
+        lines = (line for one in claim.conditions for line in _compare(one, known[one.metric], evidence))
+        judged.append(Judged(name, claim, tuple(lines)))
+    measured = [one for one in judged if one.verdict is not Verdict.NOT_MEASURED]
+    corrected = dict(zip((one.name for one in measured), holm([one.p_value for one in measured]), strict=True))
+    return [replace(one, corrected=corrected.get(one.name, math.nan)) for one in judged]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values (N,) corrected for their number: all verdicts at most 0.05 together err with a probability of 5 %.
+
+    Holm's step-down method (*Scandinavian Journal of Statistics* 6, 1979).
+    """
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(np.sort(values) * np.arange(len(values), 0, -1))
+    return list(np.minimum(stepped, 1.0)[np.argsort(order, kind="stable")])
 
 
 def table(judged: Iterable[Judged]) -> pd.DataFrame:
@@ -206,21 +243,20 @@ def _compare(condition: Condition, metric: Metric, evidence: Evidence) -> list[C
 
 
 def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
-    asked, rows = rows[0], [_measured_row(condition, rows[0], evidence), *rows[1:]]
+    """Of what was measured besides edits; the first row is that, or the first of its stand-ins, which was measured."""
+    asked, measured = rows[0], evidence.measured
+    possible = (row for row in (asked, *condition.stand_ins) if f"{condition.metric}/{row}" in measured)
+    rows = [next(possible, asked), *rows[1:]]
     keys = [f"{condition.metric}/{row}" for row in rows]
-    found = [evidence.measured.get(key, _NOTHING) for key in keys]
+    found = [measured.get(key, _NOTHING) for key in keys]
     sides = tuple(Side(row, False, math.nan, estimate.value) for row, estimate in zip(rows, found, strict=True))
-    if missing := tuple(key for key in keys if key not in evidence.measured):
+    if missing := tuple(key for key in keys if key not in measured):
         return Comparison(condition, metric, sides, missing)
-    cells = [cell for row in rows if (cell := evidence.cell(row, metric))]
     instead = (f"{rows[0]}: stands in for {asked}, which this run lacks",) if rows[0] != asked else ()
-    return Comparison(condition, metric, sides, (), *_independent(found), (*instead, *_caveats(cells)))
-
-
-def _measured_row(condition: Condition, row: Row, evidence: Evidence) -> Row:
-    """The row, or the first of its stand-ins that was measured if it was not itself."""
-    measured = (one for one in (row, *condition.stand_ins) if f"{condition.metric}/{one}" in evidence.measured)
-    return next(measured, row)
+    caveats = (*instead, *_caveats([cell for row in rows if (cell := evidence.cell(row, metric))]))
+    if len(found) == 1:
+        return Comparison(condition, metric, sides, (), found[0], "as measured", caveats)
+    return Comparison(condition, metric, sides, (), independent_difference(*found), "not paired", caveats)
 
 
 def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
@@ -278,11 +314,20 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
     values, succeeded = [one[there] for one in values], [one[there] for one in succeeded]
     models = "one model" if len({cell.cell.training for cell in cells}) == 1 else "each of two models"
     edits = f"{there.sum()} edits of {models}"
+    least = values
+    if metric == measures.drawdown and any(map(measures.misleads, records)):
+        least = [measures.least(frame).to_numpy(dtype=float)[there] for frame in records]
+        edits = f"{edits}; as wide as samples of the control set leave small drawdowns open"
     if len(values) == 1:
-        return metrics.mean(values[0], name), edits, None
+        found = metrics.mean(values[0], name)
+        return replace(found, low=min(found.low, metrics.mean(least[0], name).low)), edits, None
     compute = paired_ratio if condition.scale == "ratio" else paired_difference
+    found = compute(*values, name)
+    if least is not values:
+        low, high = compute(least[0], values[1], name).low, compute(values[0], least[1], name).high
+        found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
-    return compute(*values, name), f"paired, the same {edits}", compute(*equal, name) if equal else None
+    return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
@@ -296,7 +341,7 @@ def _bought(
     """Why a comparison of drawdowns decides nothing: at equal failures its verdict is another one.
 
     :param matched: the estimate at equal failures, see
-        :func:`pipelines.reporting.claims.statistics.at_equal_failures`; None if the row with the smaller drawdown
+        :func:`at_equal_failures`; None if the row with the smaller drawdown
         failed no more often.
     """
     allowed = condition.allowed
@@ -310,39 +355,93 @@ def _bought(
     )
 
 
-def _independent(estimates: Sequence[Estimate]) -> tuple[Estimate, str]:
-    if len(estimates) == 1:
-        return estimates[0], "as measured"
-    return independent_difference(*estimates), "not paired"
-
-
 def _names(cells: Sequence[CellResult]) -> str:
     return " and ".join(cell.name for cell in cells)
 
 
+def paired_difference(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
+    """Mean of ``first - second`` over pairs ``(N,)`` with a bootstrap interval over pairs.
+
+    Percentile method, seeded by ``name``; no interval (``nan``) for fewer than two pairs.
+    """
+    return _paired(first, second, lambda one, other, axis: np.mean(one - other, axis=axis), name)
+
+
+def paired_ratio(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
+    """``mean(first) / mean(second)`` with its interval, as :func:`paired_difference`.
+
+    ``nan`` where the second mean is 0; no interval where that of a resample is.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _paired(
+            first, second, lambda one, other, axis: np.mean(one, axis=axis) / np.mean(other, axis=axis), name
+        )
+
+
+def independent_difference(first: Estimate, second: Estimate) -> Estimate:
+    """``first - second`` of two estimates from independent samples, the interval made from theirs.
+
+    Newcombe's square-and-add method (*Statistics in Medicine* 17, 1998, method 10, where both are shares with
+    Wilson's interval). For samples that are positively correlated it is too wide, never too narrow.
+    """
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, value - below, value + above)
+
+
+def at_equal_failures(values: Sequence[np.ndarray], succeeded: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """Two rows' drawdowns ``(N,)`` as if both had failed equally often.
+
+    Smaller steps break less and fail more, whatever the editor. So of the row with the larger mean, the costliest
+    edits that succeeded cost nothing, as if they had not been made: as many as the other one failed more often. That
+    favours the larger as much as so many failures can.
+
+    :param succeeded: bool ``(N,)`` of each row, over the same edits.
+    :returns: None if the smaller mean is that of the row that failed no more often.
+    """
+    smaller, larger = sorted((0, 1), key=lambda row: float(values[row].mean()))
+    more = int(succeeded[larger].sum()) - int(succeeded[smaller].sum())
+    if more <= 0:
+        return None
+    matched = [row.copy() for row in values]
+    costs = np.where(succeeded[larger], values[larger], -np.inf)
+    matched[larger][np.argsort(-costs, kind="stable")[:more]] = 0.0
+    return matched
+
+
+def _paired(first: np.ndarray, second: np.ndarray, statistic: Callable[..., np.ndarray], name: str) -> Estimate:
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"pairs need two samples of one length, found {first.shape} and {second.shape}")
+    found = bootstrap([first, second], statistic, seeded(name), resamples=_RESAMPLES, batch=500)
+    return found if math.isfinite(found.value) else _NOTHING
+
+
 def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:
     condition, estimate, allowed = comparison.condition, comparison.estimate, comparison.condition.allowed
-    sides = {"of": comparison.sides[0], "than": comparison.sides[1] if len(comparison.sides) > 1 else None}
-    line: dict[str, object] = {
+    sides = dict(zip_longest(("of", "than"), comparison.sides))
+    return {
         "claim": judged.name,
         "claim_verdict": str(judged.verdict),
+        "claim_p": judged.p_value,
+        "claim_p_holm": judged.corrected,
         "says": judged.claim.says,
         "source": judged.claim.source or "",
         "verdict": str(comparison.verdict),
         "metric": condition.metric,
         "rule": condition.rule,
-    }
-    for which, side in sides.items():
-        line[which] = str(side.row) if side else ""
-    line["published"] = condition.published or ""
-    for value in ("published", "measured", "success"):
-        for which, side in sides.items():
-            line[f"{value}_{which}"] = getattr(side, value) if side else math.nan
-    return line | {
+        **{which: str(side.row) if side else "" for which, side in sides.items()},
+        "published": condition.published or "",
+        **{
+            f"{value}_{which}": getattr(side, value, math.nan)
+            for value in ("published", "measured", "success")
+            for which, side in sides.items()
+        },
         "scale": condition.scale,
         "estimate": estimate.value,
         "estimate_low": estimate.low,
         "estimate_high": estimate.high,
+        "detectable": comparison.detectable,
         "allowed_above": allowed.low if math.isfinite(allowed.low) else math.nan,
         "allowed_below": allowed.high if math.isfinite(allowed.high) else math.nan,
         "method": comparison.method,

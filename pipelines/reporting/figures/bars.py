@@ -1,4 +1,4 @@
-"""A table as horizontal bars: the drawdown of every row, what else it is judged by, and the published values."""
+"""A table as horizontal bars: drawdown, what else a row is judged by, published values; and bars of ranks."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,13 +14,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.frames import REQUIRED_SUCCESS, reaches_success, require
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
 from pipelines.store.layout import KEYS
 
+_WIDTHS = (3, 1.6, 1.6)
 _LINE = 0.42  # inches of a row
 _BAR, _BELOW = 0.5, 0.3
 """Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
 _GAP = 0.6  # rows between two groups
+_BARS = 20
+"""Up to as many classes each rank has bars; of more, curves over a logarithmic axis."""
+_TRAINED, _EVALUATED = "#0072B2", "#E69F00"
 _COMPARABLE = 4.0
 """A published value further beyond ours than this would flatten all bars: its number stands at the axis's end."""
 
@@ -34,17 +38,15 @@ def table_bars(
     titles: tuple[str, str] = ("Drawdown (points)", "Test error (%)"),
     group: str | None = None,
     required: float | None = None,
-    unfit: tuple[pd.Series, str] | None = None,
 ) -> Figure:
-    """Drawdown (left) and quality (right) of each row, with 95 % intervals and the paper's values.
+    """Drawdown, generality (where known) and quality of each row, with 95 % intervals and the paper's values.
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows that should not win striped.
+    are hatched, those of rows no more general than the unedited network striped; names of rows on the front are bold.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
-    :param unfit: for each row, whether it should not win though it succeeds, and what the key says about that.
     :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
     :raises ValueError: when there are no rows or a column is missing.
     """
@@ -58,17 +60,21 @@ def table_bars(
     places = np.arange(len(rows), dtype=float)
     if group:
         places += _GAP * np.cumsum(rows[group].ne(rows[group].shift()).to_numpy()) - _GAP
-    figure = style.new_figure(height=1.3 + _LINE * (places[-1] + 1))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    panels = {drawdown: titles[0], quality: titles[1]}
+    if "generality" in rows:
+        panels = {drawdown: titles[0], "generality": "Generality (%)", quality: titles[1]}
+    figure = style.new_figure(6 + len(panels), height=1.5 + _LINE * (places[-1] + 1))
+    drawn = figure.subplots(1, len(panels), sharey=True, width_ratios=_WIDTHS[: len(panels)])
+    axes_of, left = dict(zip(panels, drawn, strict=True)), drawn[0]
     hatches = np.where(reaches_success(rows), "", "////")
-    if unfit is not None:
-        hatches[unfit[0][rows.index].to_numpy() & (hatches == "")] = "----"
+    hatches[~carries_further(rows) & (hatches == "")] = "----"
     for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
-        colour = style.editor_colour(editor)
+        colour = style.editor_look(editor).colour
         look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
         left.barh(place, value, height=_BAR, **look)
-    for axes, metric, title in zip((left, right), (drawdown, quality), titles, strict=True):
-        _scale(axes, rows, metric, required if axes is right else None)
+    for metric, axes in axes_of.items():
+        title = panels[metric]
+        _scale(axes, rows, metric, required if metric == quality else None)
         _published(axes, places, _column(rows, f"published_{metric}"))
         low, high = (_column(rows, f"{metric}_{end}") for end in ("low", "high"))
         axes.hlines(places, low, high, color=style.INK, linewidth=1.1, zorder=3)
@@ -79,17 +85,29 @@ def table_bars(
     marks = np.where(hatches == "----", " †", "")  # a short bar shows no stripes
     texts = [f"{value:.2f}{mark}" for value, mark in zip(rows[drawdown], marks, strict=True)]
     _write(left, ends, places, texts, xytext=(6, 0), ha="left")
-    right.plot(rows[quality], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
-    right.xaxis.set_major_locator(MaxNLocator(4))
-    _write(right, rows[quality], places, rows[quality].map("{:.2f}".format), xytext=(0, 8), ha="center")
+    for metric, axes in [*axes_of.items()][1:]:
+        axes.plot(rows[metric], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        digits = "{:.0f}" if metric == "generality" else "{:.2f}"
+        _write(axes, rows[metric], places, rows[metric].map(digits.format), xytext=(0, 8), ha="center")
     left.set_yticks(places, rows["_name"])
+    front = on_front(frame, drawdown)[rows.index]
+    for label, wins in zip(left.get_yticklabels(), front, strict=True):
+        label.set_fontweight("bold" if wins and "generality" in panels else "normal")
+    if "generality" in panels and front.any():
+        left.set_xlabel(f"{left.get_xlabel()}\nBold names: {ON_FRONT}")
     left.set_ylim(places[-1] + 0.6, -0.6)
     keys: list[Artist] = []
     if any(np.isfinite(_column(rows, f"{metric}_low")).any() for metric in (drawdown, quality)):
         keys.append(Line2D([], [], color=style.INK, label="95 % interval"))
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
-    words = {"////": f"success clearly below {REQUIRED_SUCCESS:.0f} %", "----": f"† {unfit[1]}" if unfit else ""}
+    words = {"////": BELOW, "----": f"† {NO_FURTHER}"}
+    before = _column(rows, "generality_before")
+    if "generality" in axes_of and np.isfinite(before).any():
+        mark = {"marker": "|", "markersize": 13, "markeredgewidth": 1.5, "color": style.SOFT}
+        axes_of["generality"].plot(before, places, linestyle="none", zorder=2, **mark)
+        keys.append(style.marker_entry("generality of the unedited network", **mark))
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)
@@ -130,3 +148,45 @@ def _write(axes: Axes, ends: pd.Series, places: np.ndarray, texts: Sequence[str]
     for end, place, text in zip(ends, places, texts, strict=True):
         if np.isfinite(end):
             axes.annotate(text, (end, place), **look)
+
+
+@style.styled
+def rank_bars(frame: pd.DataFrame) -> Figure:
+    """Shares of mistakes by the true class's rank, those trained on and those evaluated, and probabilities of targets.
+
+    ``frame`` has the columns ``rank`` (0 is the answer itself) and, as shares from 0 to 1, ``training``,
+    ``evaluation``, ``drawn`` (targets with matched ranks) and ``random`` (targets drawn from all classes).
+
+    :raises ValueError: when there are no rows or a column is missing.
+    """
+    names = ["training", "evaluation", "drawn", "random"]
+    require(frame, ["rank", *names], "figure of ranks")
+    figure = style.new_figure(height=4.0)
+    axes = figure.subplots()
+    few = len(frame) <= _BARS
+    places = frame["rank"].to_numpy(dtype=float) + (0 if few else 1)
+    shares = {name: 100 * frame[name].to_numpy(dtype=float) for name in names}
+    for side, name, of in ((-1, "training", "of the training part"), (1, "evaluation", "that are evaluated")):
+        look = {"color": _TRAINED if side < 0 else _EVALUATED, "label": f"mistakes {of}"}
+        if few:
+            axes.bar(places + 0.19 * side, shares[name], width=0.36, **look)
+        else:
+            axes.plot(places, shares[name], linewidth=1.2, **look)
+    drawn = {"marker": "o", "markersize": 5} if few else {}
+    axes.plot(places, shares["drawn"], color=style.INK, linewidth=1.4, label="targets with matched ranks", **drawn)
+    axes.plot(places, shares["random"], color=style.SOFT, linestyle="--", linewidth=1.4, label="random targets")
+    axes.set_ylabel("Share (%)")
+    axes.set_ylim(0, 1.08 * np.nanmax(list(shares.values())))
+    if few:
+        axes.set_xlabel("Classes ahead of the wanted one in the pre-trained model's answer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=_BARS))
+        axes.set_xlim(places.min() - 0.6, places.max() + 0.6)
+        axes.grid(False, axis="x")
+        axes.tick_params(axis="x", length=0)
+    else:
+        axes.set_xlabel("Place of the wanted class in the pre-trained model's answer (1: the answer itself)")
+        axes.set_xscale("log")
+        axes.set_xlim(1, len(frame))
+        axes.xaxis.set_major_formatter("{x:g}")
+    figure.legend(loc="outside upper left", ncols=2, columnspacing=1.4)
+    return figure

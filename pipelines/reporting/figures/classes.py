@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.frames import require
+from pipelines.reporting.ranking import require
 from pipelines.store.layout import KEYS
 
 _DARKEST, _LIGHTEST = 0.45, 0.6

@@ -1,22 +1,34 @@
-"""Lines: drawdown over the learning rate, edits in a row, the epochs of a training, ranks of true classes."""
+"""Curves and points of one benchmark: drawdown against success, edits in a row, epochs of a training, tuning."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.frames import REQUIRED_SUCCESS, require
+from pipelines.reporting.ranking import REQUIRED_SUCCESS, require
 from pipelines.store.layout import KEYS
 
-_TRAINING, _TUNING, _EVALUATION = "#0072B2", "#D55E00", "#E69F00"
+_TRAINING, _TUNING = "#0072B2", "#D55E00"
 _MARKED = 7  # markers on each curve of edits in a row, at places of its own, so that curves that coincide all show
 _ROW = 0.24  # inches of a row of the legend
-_BARS = 20
-"""Up to as many classes each rank has bars; of more, curves over a logarithmic axis."""
+_SUCCESSES = (0, 50, 80, 90, 95, 98, 100)
+_LOWEST = 0.09  # of a panel's height: room for the ring around a trial with a drawdown of 0
+_DIAMOND = {"markersize": 5, "markerfacecolor": "white", "markeredgecolor": style.INK, "markeredgewidth": 1.1}
+_UNSEEN = {"linestyle": "none", "marker": "|", "markersize": 7, "color": style.SOFT}
+_WIDE = 10  # from this ratio of the largest to the smallest drawdown on, their scale is logarithmic
+_SIZE = 9.0  # of the titles of panels
+_TITLE_LINE = 1.35 * _SIZE / 72  # inches
 
 
 @style.styled
@@ -88,6 +100,43 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
 
 
 @style.styled
+def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mapping[str, str]) -> Figure:
+    """A curve per training, editor and part against the number of edits made together, a column of panels per source.
+
+    ``frame`` has the columns ``training, editor, layers, source, count, manner`` and those of ``rows_of`` with
+    ``…_std``. Pale dotted curves are the same edits one after the other.
+
+    :param sources: what is edited, with a title for each; ``rows_of`` the columns drawn, with the labels of their axes.
+    :raises ValueError: when there are no rows or a column is missing.
+    """
+    require(frame, [*KEYS, "source", "count", "manner", *rows_of], "joint edits")
+    models, there = frame[KEYS].drop_duplicates(), [source for source in sources if (frame["source"] == source).any()]
+    figure = style.new_figure(height=4.8 + _ROW * min(-(-len(models) // 2), 6))
+    grid = figure.subplots(len(rows_of), len(there), squeeze=False, sharex="col")
+    looks = style.curve_looks(models)
+    for column, source in enumerate(there):
+        for (_, model), look in zip(models.iterrows(), looks, strict=True):
+            of_model = frame[(frame[KEYS] == model).all(axis=1) & (frame["source"] == source)].sort_values("count")
+            for manner, more in (("in_a_row", {"linestyle": ":", "alpha": 0.55}), ("jointly", {})):
+                chosen = of_model[of_model["manner"] == manner]
+                for axes, name in zip(grid[:, column], rows_of, strict=True):
+                    axes.plot(chosen["count"], chosen[name], **{"markersize": 5, "linewidth": 1.8, **look, **more})
+        grid[0, column].set_title(f"{sources[source][0].upper()}{sources[source][1:]}", fontsize=10)
+        grid[-1, column].set_xlabel("Edits")
+        counts = sorted(frame.loc[frame["source"] == source, "count"].unique())
+        grid[-1, column].set_xscale("log")
+        grid[-1, column].set_xticks(counts, [f"{count}" for count in counts], minor=False)
+        grid[-1, column].xaxis.set_minor_locator(NullLocator())
+    for axes, label in zip(grid[:, 0], rows_of.values(), strict=True):
+        axes.set_ylabel(label)
+    keys = style.curve_keys(models, markersize=5)
+    if (frame["manner"] == "in_a_row").any():
+        keys.append(Line2D([], [], color=style.SOFT, linestyle=":", label="pale: one after the other"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
+    return figure
+
+
+@style.styled
 def training_curves(
     history: pd.DataFrame, chosen_epoch: int, panels: Mapping[str, Sequence[str]], judged: tuple[str, str], title: str
 ) -> Figure:
@@ -135,42 +184,145 @@ def _mark(axes: Axes, epoch: int, value: float, judged: tuple[str, str]) -> None
 
 
 @style.styled
-def rank_bars(frame: pd.DataFrame) -> Figure:
-    """Shares of mistakes by the true class's rank, those trained on and those evaluated, and probabilities of targets.
+def tuning_panels(
+    studies: Mapping[str, pd.DataFrame],
+    threshold: float = REQUIRED_SUCCESS,
+    *,
+    titles: tuple[str, str] = ("Success rate (%)", "Drawdown (points)"),
+    title: str = "Tuning",
+) -> Figure:
+    """Drawdown against success for the trials of some studies: feasible region shaded, chosen trial ringed.
 
-    ``frame`` has the columns ``rank`` (0 is the answer itself) and, as shares from 0 to 1, ``training``,
-    ``evaluation``, ``drawn`` (targets with matched ranks) and ``random`` (targets drawn from all classes).
+    The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added. Each frame has the
+    columns ``number, success_rate, drawdown, feasible, chosen`` and the hyperparameters; a trial whose drawdown was not
+    looked at stands at the bottom. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the
+    whole control set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a
+    logarithmic scale that all panels share.
 
-    :raises ValueError: when there are no rows or a column is missing.
+    :param titles: of the axes.
+    :raises ValueError: when there is no study, one has no trials, or a column is missing.
     """
-    names = ["training", "evaluation", "drawn", "random"]
-    require(frame, ["rank", *names], "figure of ranks")
-    figure = style.new_figure(height=4.0)
-    axes = figure.subplots()
-    few = len(frame) <= _BARS
-    places = frame["rank"].to_numpy(dtype=float) + (0 if few else 1)
-    shares = {name: 100 * frame[name].to_numpy(dtype=float) for name in names}
-    for side, name, of in ((-1, "training", "of the training part"), (1, "evaluation", "that are evaluated")):
-        look = {"color": _TRAINING if side < 0 else _EVALUATION, "label": f"mistakes {of}"}
-        if few:
-            axes.bar(places + 0.19 * side, shares[name], width=0.36, **look)
-        else:
-            axes.plot(places, shares[name], linewidth=1.2, **look)
-    drawn = {"marker": "o", "markersize": 5} if few else {}
-    axes.plot(places, shares["drawn"], color=style.INK, linewidth=1.4, label="targets with matched ranks", **drawn)
-    axes.plot(places, shares["random"], color=style.SOFT, linestyle="--", linewidth=1.4, label="random targets")
-    axes.set_ylabel("Share (%)")
-    axes.set_ylim(0, 1.08 * np.nanmax(list(shares.values())))
-    if few:
-        axes.set_xlabel("Classes ahead of the wanted one in the pre-trained model's answer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=_BARS))
-        axes.set_xlim(places.min() - 0.6, places.max() + 0.6)
-        axes.grid(False, axis="x")
-        axes.tick_params(axis="x", length=0)
-    else:
-        axes.set_xlabel("Place of the wanted class in the pre-trained model's answer (1: the answer itself)")
-        axes.set_xscale("log")
-        axes.set_xlim(1, len(frame))
-        axes.xaxis.set_major_formatter("{x:g}")
-    figure.legend(loc="outside upper left", ncols=2, columnspacing=1.4)
+    if not studies:
+        raise ValueError("figure of tuning: there are no studies to show")
+    for study, trials in studies.items():
+        require(trials, ["number", "success_rate", "drawdown", "feasible", "chosen"], f"figure of tuning, {study!r}")
+    together = pd.concat(studies.values(), ignore_index=True)
+    norm = _norm(together)
+    columns = min(len(studies), 3)
+    lines = -(-len(studies) // columns)
+    figure = style.new_figure(height=style.HEIGHT if columns == 1 else 0.9 + 2.4 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    words = {}
+    for axes, (study, trials) in zip(panels, studies.items(), strict=False):
+        drawdown = trials["drawdown"]
+        decided = trials.assign(_decisive=trials["rescored"].fillna(drawdown) if "rescored" in trials else drawdown)
+        words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, norm)]
+    for axes in panels[len(studies) :]:
+        axes.set_visible(False)
+    figure.supxlabel(titles[0], fontsize=10)
+    figure.supylabel(titles[1], fontsize=10)
+    if norm is not None:
+        mappable = matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
+        bar = figure.colorbar(mappable, ax=list(panels), pad=0.02, aspect=28, format="{x:g}")
+        bar.set_label("Learning rate")
+        bar.outline.set_visible(False)
+    _key(figure, together, threshold, title)
+    _set_titles(figure, words)
     return figure
+
+
+def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNorm | None) -> str:
+    """Draw a study; returns what its title says of the chosen trial."""
+    axes.set_xscale("function", functions=(_spread, _gather))
+    lowest = min(trials["success_rate"].min(), threshold - 5)
+    axes.set_xlim(_gather(_spread(lowest) - 0.1), 100.5)
+    axes.set_xticks([tick for tick in _SUCCESSES if tick >= lowest])
+    axes.axvspan(threshold, axes.get_xlim()[1], color=style.FEASIBLE, zorder=0)
+    axes.axvline(threshold, color=style.SOFT, linestyle="--", linewidth=1)
+    for feasible, marker in ((True, "o"), (False, "X")):
+        rows = trials[trials["feasible"].astype(bool) == feasible]
+        if not rows.empty:
+            look = {"color": _TRAINING} if norm is None else {"c": rows["lr"], "cmap": "viridis", "norm": norm}
+            look |= {"marker": marker, "s": 46, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
+            axes.scatter(rows["success_rate"], rows["drawdown"], **look)
+    unseen = trials.loc[trials["drawdown"].isna(), "success_rate"]
+    axes.plot(unseen, [0.02] * len(unseen), transform=axes.get_xaxis_transform(), zorder=3, **_UNSEEN)
+    if "rescored" in trials:
+        finalists = trials[trials["rescored"].notna()]
+        where, before, after = finalists["success_rate"], finalists["drawdown"], finalists["rescored"]
+        axes.vlines(where, before, after, color=style.INK, linewidth=0.9)
+        axes.plot(where, after, "D", linestyle="none", zorder=3.5, **_DIAMOND)
+    chosen = trials[trials["chosen"].astype(bool)]
+    axes.plot(chosen["success_rate"], chosen["_decisive"], linestyle="none", zorder=4, **style.RING)
+    drawdowns = pd.concat([trials["drawdown"], trials["_decisive"]]).fillna(0.0 if chosen.empty else np.nan)
+    if drawdowns.max() > _WIDE * drawdowns.min() > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.margins(y=0.12)
+    else:
+        top = 1.12 * max(drawdowns.max(), 0.1)
+        # Markers at zero stand whole above the edge; steps this large put no tick below zero.
+        axes.set_ylim(-_LOWEST * top if drawdowns.min() < _LOWEST * top else 0, top)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    return ", ".join(f"chosen: {value:.2f}" for value in chosen["_decisive"])
+
+
+def _spread(success: np.ndarray) -> np.ndarray:
+    """Where a success rate (%) stands on its axis: trials compete in its last tenth."""
+    return -np.log10(np.maximum(102.0 - np.asarray(success, dtype=float), 0.5))
+
+
+def _gather(place: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`_spread`."""
+    return 102.0 - 10.0 ** -np.asarray(place, dtype=float)
+
+
+def _norm(trials: pd.DataFrame) -> LogNorm | None:
+    if "lr" not in trials.columns or not (trials["lr"] > 0).any():
+        return None
+    low, high = float(trials["lr"].min()), float(trials["lr"].max())
+    return LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
+
+
+def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str) -> None:
+    dot = {"markeredgecolor": "white", "markersize": 8}
+    handles: list[Artist] = [Patch(color=style.FEASIBLE, label=f"feasible: success ≥ {threshold:g} %")]
+    feasible = trials["feasible"].astype(bool)
+    if feasible.any():
+        handles.append(style.marker_entry("feasible trial", **dot))
+    if (~feasible).any():
+        handles.append(style.marker_entry("infeasible trial", "X", **dot))
+    if trials["drawdown"].isna().any():
+        handles.append(style.marker_entry("drawdown not looked at", **_UNSEEN))
+    if "rescored" in trials and trials["rescored"].notna().any():
+        handles.append(style.marker_entry("finalist on the whole control set", "D", **_DIAMOND))
+        title = f"{title}: finalists are decided on the whole control set"
+    if trials["chosen"].astype(bool).any():
+        handles.append(style.marker_entry("chosen", **style.RING))
+    legend = style.legend_above(figure, handles, title=style.shown(title))
+    legend.get_title().set_fontweight("bold")
+    legend.set_alignment("left")
+
+
+def _set_titles(figure: Figure, titles: Mapping[Axes, list[str]]) -> None:
+    """Give each panel its title, in as many lines as keep it above its own panel; the figure grows by what they take.
+
+    Everything else that takes room must have been drawn before.
+    """
+    figure.draw_without_rendering()  # without titles: long ones would have part in how wide the panels are
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    most: dict[int, int] = {}
+    for axes, parts in titles.items():
+        title, lines = axes.set_title("", fontsize=_SIZE, fontweight="normal"), []
+        for part in filter(None, parts):
+            for width in range(len(part), 0, -1):
+                title.set_text("\n".join(broken := textwrap.wrap(part, width)))
+                if title.get_window_extent(renderer).width <= 0.98 * axes.bbox.width:
+                    break
+            lines += broken
+        title.set_text("\n".join(lines))
+        row = axes.get_subplotspec().rowspan.start
+        most[row] = max(most.get(row, 0), len(lines))
+    figure.set_figheight(figure.get_figheight() + _TITLE_LINE * sum(count - 1 for count in most.values()))

@@ -1,10 +1,12 @@
-"""One look for all figures: size, type, names in words, and a colour and a marker for each editor."""
+"""One look for all figures: size, type, names in words, a colour and a marker for each editor; and writing them."""
 
 import hashlib
+import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 import pandas as pd
@@ -15,6 +17,8 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+
+from benchmarks.files import write_atomically
 
 WIDTH, HEIGHT = 8.0, 4.5
 DPI = 150
@@ -55,6 +59,7 @@ _EDITORS = {
     "covariance": Look("Covariance", "#B2182B", "o"),
     "fisher": Look("Natural gradient", "#5E3C99", "s"),
     "rank_one": Look("Rank one", "#1B7837", "D"),
+    "minimal_repair": Look("Minimal repair", "#762A83", "s"),
     "grace": Look("GRACE", "#C2A500", "^"),
     "rehearsal": Look("Rehearsal", "#80CDC1", "v"),
     "interpolate": Look("Interpolation", "#F4A582", ">"),
@@ -98,19 +103,11 @@ _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "editable-neural-networks",
     "svg.fonttype": "path",
 }
+# Whatever says when, or by which version, would change the bytes of an unchanged figure.
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def styled(function: _Function) -> _Function:
-    """Run a drawing or saving function under these settings, leaving matplotlib's own as they were."""
-
-    @wraps(function)
-    def under_settings(*arguments: Any, **named: Any) -> Any:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
-            return function(*arguments, **named)
-
-    return under_settings
+styled = matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"})
+"""Decorates a function that draws or saves: it runs under these settings, and leaves matplotlib's own as they were."""
 
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
@@ -124,6 +121,25 @@ def settle(figure: Figure) -> FigureCanvasAgg:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return FigureCanvasAgg(figure)
+
+
+@styled
+def save(figure: Figure, path_without_suffix: Path | str, kinds: Sequence[str] = ("png", "svg")) -> tuple[Path, ...]:
+    """Write ``<path>.png`` (150 dpi) and ``<path>.svg`` and return their paths; missing folders are made.
+
+    A file that holds these bytes already is left alone.
+    """
+    # Automatic layout moves things a little further each time it runs; one run must do for both files.
+    settle(figure)
+    stem = Path(path_without_suffix)
+    written = []
+    for kind in kinds:
+        content, target = io.BytesIO(), stem.with_name(f"{stem.name}.{kind}")
+        figure.savefig(content, format=kind, dpi=DPI, metadata=_METADATA[kind])
+        if not target.exists() or target.read_bytes() != content.getvalue():
+            write_atomically(target, content.getvalue())
+        written.append(target)
+    return tuple(written)
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], most: int = 5, **looks: Any) -> Legend | None:
@@ -158,16 +174,6 @@ def editor_look(editor: str) -> Look:
     return Look(f"{_EDITORS[known].title}, {rest}", _EDITORS[known].colour, marker)
 
 
-def editor_colour(editor: str) -> str:
-    """The editor's colour, the same in every figure."""
-    return editor_look(editor).colour
-
-
-def editor_title(editor: str) -> str:
-    """The editor's name as the paper writes it; unknown ones stay as they are."""
-    return editor_look(editor).title
-
-
 def layers_title(layers: object) -> str:
     """``all layers``, ``chain 3``, or the name with spaces; nothing where a method changes no layers."""
     if not isinstance(layers, str) or not layers:
@@ -179,7 +185,7 @@ def layers_title(layers: object) -> str:
 
 def row_title(row: Mapping[str, Any], between: str = " · ", training: bool = True) -> str:
     """A row's ``training, editor, layers`` in words, e.g. ``plain · RMSProp · chain 3``."""
-    parts = [shown(row["training"]) if training else "", editor_title(row["editor"]), layers_title(row["layers"])]
+    parts = [shown(row["training"]) if training else "", editor_look(row["editor"]).title, layers_title(row["layers"])]
     return between.join(filter(None, parts))
 
 
@@ -193,7 +199,7 @@ def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
     trainings = list(dict.fromkeys(rows["training"]))
     looks: list[dict[str, Any]] = []
     for place, (training, editor) in enumerate(zip(rows["training"], rows["editor"], strict=True)):
-        colour = editor_colour(editor) if several else MUTED[1:][trainings.index(training) % (len(MUTED) - 1)]
+        colour = editor_look(editor).colour if several else MUTED[1:][trainings.index(training) % (len(MUTED) - 1)]
         colour = OTHER if len(rows) > _CURVES and place >= _CURVES - 1 else colour
         marker = editor_look(editor).marker if several else _MARKERS[place % len(_MARKERS)]
         dashes = sum(look["color"] == colour for look in looks) if several else place

@@ -10,7 +10,8 @@ import pandas as pd
 
 from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.jobs.cells import KEYS
-from pipelines.reporting.tables import published, trainings
+from pipelines.reporting.ranking import STANDINGS, standing
+from pipelines.reporting.tables import other_stages, published
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.reporting.tables.results import CellResult, rows_of
 
@@ -26,18 +27,15 @@ _NONE = pd.DataFrame(columns=KEYS)
 
 
 def leaderboard(results: Sequence[CellResult], tables: Sequence[str]) -> pd.DataFrame:
-    """One row per cell, best drawdown first, those whose success is clearly below the required rate last.
-
-    Clearly: with the whole of its 95 % interval. Tuning puts rows at the edge of the constraint, so that on other
-    edits many measure a little less.
+    """One row per cell, in the order of :data:`pipelines.reporting.ranking.STANDINGS` and, within one, of drawdown.
 
     :param tables: where the paper's number is looked for; of several that have a row, the first.
-    :returns: ``training, editor, layers``, hyperparameters, each metric with ``_low`` and ``_high``, ``note`` and
-        ``published_…``.
+    :returns: the columns of :func:`pipelines.reporting.tables.results.rows_of`, and ``published_…``.
     """
     paper = pd.concat([published.named(name) for name in tables] or [_NONE], ignore_index=True)
     paper = paper[(paper["layers"] != "") | (paper["training"] != BASELINE)]  # not those of an unnamed part
     rows = _beside(results, paper.drop_duplicates(KEYS, keep="first"))
+    rows.insert(rows.columns.get_loc("proposed_by") + 1, "standing", standing(rows, results[0].measures.drawdown))
     return rows.iloc[_ranking(results)].reset_index(drop=True)
 
 
@@ -154,14 +152,12 @@ def ranks(results: Sequence[CellResult], drawn: pd.DataFrame, classes: int) -> p
 
 
 def _ranking(results: Sequence[CellResult]) -> list[int]:
-    """Positions of the results in the leaderboard's order."""
-    order = pd.DataFrame(
-        {
-            "below": [result.row["success_rate_high"] < result.required for result in results],
-            "drawdown": [result.row[result.measures.drawdown] for result in results],
-        }
-    )
-    return list(order.sort_values(["below", "drawdown"], kind="stable").index)
+    """Positions of the results in the leaderboard's order: by standing, then by drawdown."""
+    if not results:
+        return []
+    rows, drawdown = pd.DataFrame([result.row for result in results]), results[0].measures.drawdown
+    place = standing(rows, drawdown).map({name: place for place, name in enumerate((*STANDINGS, ""))})
+    return list(rows.assign(_place=place).sort_values(["_place", drawdown], kind="stable").index)
 
 
 def _beside(results: Sequence[CellResult], paper: pd.DataFrame, on: Sequence[str] = KEYS) -> pd.DataFrame:
@@ -249,7 +245,7 @@ LEADERBOARD = Table(
     name="leaderboard",
     title="Leaderboard of {benchmark}",
     caption=(
-        f"Smallest drawdown first; rows whose success is clearly below the required rate last. {_EDITS} "
+        f"{_EDITS} "
         '"Signed drawdown" is the mean of error after − error before, "flips" the share of test images whose '
         'answer changes, "before the edit" the generality of the network that is not edited yet.'
     ),
@@ -268,12 +264,11 @@ CLASSIFIERS = Presentation(
     quantities=Quantities(
         drawdown=("drawdown", "Drawdown (points)"),
         quality=("test_error", "Test error after training (%)"),
-        more_is_better=False,
         histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
         judged=("tuning_error", "%"),
         sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
     ),
-    note=lambda settings, cell: trainings.note(
+    note=lambda settings, cell: other_stages.note(
         cell.training, settings.benchmark(cell.benchmark).training(cell.training)
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,19 @@ from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures, Quality
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell
-from pipelines.reporting.pages.leaderboard import leaderboard_html
-from pipelines.reporting.tables.markdown import Sheet, code, escape, to_markdown
+from pipelines.reporting.ranking import READING
 from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
+from pipelines.reporting.tables.sheet import Sheet, code, escape, leaderboard_html, to_markdown
 from pipelines.store.layout import Layout, write_csv
 
 _DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
 """Endings of columns that follow from a metric's, and of their labels."""
 EXTRA = {"already_right": Column("Already right", "%", 1)}
 """Columns that are no metric of a task."""
+_ORDER = (
+    "Its rows come first, by drawdown; then those that are beaten, those that carry no further than the unedited "
+    "network (†), and those whose success is clearly below the required rate."
+)
 _ABOUT_LEARNED = (
     '"Learned" are the same edits with the hyperparameters that Editable Training ended with, which no tuning held to '
     "the required success. "
@@ -66,7 +70,6 @@ class Quantities:
 
     :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
     :ivar quality: the column that says how good a model is before any edit, and its axis's title.
-    :ivar more_is_better: whether a better model has more of ``quality``.
     :ivar histories: what a training logs: titles of axes, and the columns drawn there.
     :ivar judged: the column that the kept epoch was chosen by, and its unit.
     :ivar sequences: columns of tables of edits in a row, and the titles above them.
@@ -74,7 +77,6 @@ class Quantities:
 
     drawdown: tuple[str, str]
     quality: tuple[str, str]
-    more_is_better: bool
     histories: Mapping[str, tuple[str, ...]]
     judged: tuple[str, str]
     sequences: Mapping[str, str]
@@ -150,8 +152,9 @@ def write_tables(
                 (layout.results / f"{table.name}{suffix}").unlink(missing_ok=True)
         else:
             _write(layout, table, told, tables[table.name], chosen, words, notes)
-    sheet = _write(layout, told.leaderboard, told, board, chosen, words, notes)
-    page = leaderboard_html(sheet, caption=told.leaderboard.caption.format(**words), scale_note=note)
+    ranked = replace(told.leaderboard, caption=f"{READING} {_ORDER}\n\n{told.leaderboard.caption}")
+    sheet = _write(layout, ranked, told, board, chosen, words, notes)
+    page = leaderboard_html(sheet, caption=ranked.caption.format(**words), scale_note=note)
     write_atomically(layout.results / "leaderboard.html", page)
     write_csv(layout.results / "timings.csv", timings(results), digits=6)
     return board, tables
@@ -168,7 +171,9 @@ def _write(
 ) -> Sheet:
     write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
     drawdown = told.measures.drawdown
-    if table is told.leaderboard:  # most of its rows have no published counterpart: of the paper's, the drawdown only
+    if (
+        table.name == told.leaderboard.name
+    ):  # most of its rows have no published counterpart: of the paper's, the drawdown only
         frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
     title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
     sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])

@@ -1,24 +1,36 @@
-"""The result of a cell, for every kind of task, and the row of numbers that follows from it."""
+"""The result of a cell, for every kind of task: read from what ``evaluate`` wrote, and as a row of numbers."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 import editors
+from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, Quality, share
-from pipelines.jobs.cells import Cell
-from pipelines.reporting.tables.markdown import REQUIRED_SUCCESS
+from pipelines.config.params import Settings
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
+from pipelines.reporting.ranking import REQUIRED_SUCCESS
 from pipelines.reporting.tables.published import PAPERS_PARTS
+from pipelines.store.layout import LEARNED as LEARNED_RECORDS
+
+if TYPE_CHECKING:
+    from pipelines.reporting.tables.presentation import Presentation
 
 LEARNED = "_learned"
 """Ends the names of metrics with the hyperparameters that training ended with."""
+_AT_MOST = (
+    "drawdown at most that large: each edit was looked at on a sample of the control set, whose noise |·| adds up; the "
+    "interval holds what all of it may show"
+)
 _REPEATED = {"seeds": "edit_seed", "edit_seeds": "seed"}
 """What a cell is repeated over, as columns call it, with the seed that stays the same."""
 
@@ -96,6 +108,57 @@ class CellResult:
         return _row(self)
 
 
+def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "") -> list[CellResult]:
+    """Every cell of the benchmark, in the order of its editors; repetitions with the first of their kind.
+
+    :param kind: of records; :data:`pipelines.store.layout.MISTAKES` for those of realistic mistakes.
+    :raises InputError: for a missing or broken file, or records made with another protocol.
+    """
+    groups: dict[tuple[str, ...], list[CellResult]] = {}
+    for cells in cells_of_run(settings, benchmark, None, settings.edit_seeds).values():
+        for cell in cells:
+            groups.setdefault(tuple(cell.names.values()), []).append(read_cell(settings, cell, told, kind))
+    return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
+
+
+def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = "") -> CellResult:
+    """One cell; see :func:`read`."""
+    path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
+    again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
+    try:
+        description = json.loads(path.read_text())
+        records = _records(path.with_suffix(".csv"), told.measures, description)
+        milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
+        learned = path.with_suffix(LEARNED_RECORDS) if description.get("learned") else None
+        learned = _records(learned, told.measures, description) if learned else None
+        protocol, edits, _ = description["protocol"], description["edits"], description["hyperparameters"]
+        quality = told.quality(cell, description)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: {again} first") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
+    if protocol != PROTOCOL:
+        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
+    if len(records) != edits:
+        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: remove it and {again}")
+    return CellResult(
+        *(cell, description, records, milliseconds, told.measures, quality),
+        method=settings.benchmark(cell.benchmark).method(cell.editor),
+        published_training=told.published_training(settings, cell.benchmark, cell.training),
+        learned=learned,
+        edited="mistakes" if kind else told.edited,
+        notes=tuple(filter(None, [told.note(settings, cell)])),
+    )
+
+
+def _records(path: Path, measures: Measures, description: Mapping[str, Any]) -> pd.DataFrame:
+    if not measures.texts:
+        return measures.completed(pd.read_csv(path), description)
+    numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
+    absent = {name: [""] for name in numbers}
+    return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
+
+
 def with_origins(results: Sequence[CellResult]) -> list[CellResult]:
     """The results, of which those that were made elsewhere than most of them say so in a note."""
     elsewhere = made_elsewhere(results)
@@ -112,9 +175,13 @@ def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
 
 
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:
-    """The rows of results, in their order: names, chosen hyperparameters, metrics with intervals, ``note``."""
+    """The rows of results, in their order: names, chosen hyperparameters, how many ``trials`` there were, what the
+    chosen one was ``proposed_by``, metrics with intervals, ``note``.
+    """
     frame = pd.DataFrame([dict(result.row) for result in results])
     values = pd.DataFrame([result.hyperparameters for result in results], columns=hyperparameters_of(results))
+    values["trials"] = [result.tuning.get("trials", math.nan) for result in results]
+    values["proposed_by"] = [result.tuning.get("proposed_by", "") for result in results]
     place = frame.columns.get_loc("layers") + 1
     return pd.concat([frame.iloc[:, :place], values, frame.iloc[:, place:]], axis=1)
 
@@ -146,7 +213,7 @@ def shortfall(result: CellResult) -> str:
     if tuning and not result.description["feasible"]:
         return (
             f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
-            f"the one that came closest ({tuning['success_rate']:.1f} %) is shown"
+            f"the one that came closest ({tuning['success_rate']:.1f} % of {tuning['edits']} edits) is shown"
         )
     if result.success.high >= required:
         return ""
@@ -170,7 +237,7 @@ def _row(result: CellResult) -> dict[str, Any]:
             row |= _ends(f"{name}{LEARNED}", learned[name])
     if result.repetitions:
         row |= _spread(result)
-    notes = filter(None, [shortfall(result), *result.notes])
+    notes = filter(None, [shortfall(result), _AT_MOST if measures.misleads(result.records) else "", *result.notes])
     return row | {"edits": result.description["edits"], "note": "; ".join(notes)}
 
 

@@ -18,7 +18,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.tasks import register
-from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, Made, OnEpoch, RowScorer, Task
+from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, JointEdits, Made, OnEpoch, RowScorer, Task
 from pipelines.tasks.images import edits, figure2, recipes, similar_images
 from pipelines.tasks.images.settings import ImageBenchmark, targets_of
 
@@ -99,6 +99,9 @@ class ImageTask(Task):
         self, settings: Settings, cell: Cell, data: Dataset, asked: SequenceSettings, **demand: Any
     ) -> RowScorer:
         return edits.row_scorer(settings, cell, data, asked, **demand)
+
+    def joint_scorer(self, settings: Settings, cell: Cell, data: Dataset, **demand: Any) -> JointEdits:
+        return edits.joint_scorer(settings, cell, data, **demand)
 
     def analyse(self, settings: Settings, cell: Cell) -> Mapping[str, pd.DataFrame] | None:
         return figure2.analyse(settings, cell)

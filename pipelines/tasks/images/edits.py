@@ -21,6 +21,7 @@ from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash
 from benchmarks.scoring import mistakes, sequential
+from benchmarks.scoring.joint import JointRecord, JointScorer
 from benchmarks.scoring.requests import Demand, EditRequests, corrections, draw_requests
 from benchmarks.scoring.scorer import Scorer
 from benchmarks.scoring.sequential import SequentialScorer
@@ -83,6 +84,37 @@ class ImagesInARow:
 
     def described(self) -> Mapping[str, Any]:
         return {"control_images": self.control}
+
+
+def joint_scorer(settings: Settings, cell: Cell, data: Dataset, **demand: Any) -> ImagesTogether:
+    """The cell's model with test images to be edited together."""
+    images = JointScorer(load_network(settings, cell, data), cell.layers, data, data.test, Demand(**demand))
+    return ImagesTogether(images, len(data.test), (settings.seed, cell.benchmark, "test"))
+
+
+@dataclass(frozen=True)
+class ImagesTogether:
+    """See :class:`pipelines.tasks.base.JointEdits`.
+
+    :ivar axes: what the draws depend on.
+    """
+
+    images: JointScorer
+    count: int
+    axes: tuple[str | int, ...]
+
+    def most(self, source: str) -> int:
+        return len(self.images.mistakes) if source == MISTAKES else self.count - 1
+
+    def run(self, editor: editors.Editor, source: str, count: int, draw: int, manner: str) -> tuple[JointRecord, float]:
+        drawn = self.images.draw_mistakes if source == MISTAKES else self.images.draw_random
+        return self.images.record(editor, drawn(count, draw, *self.axes), manner)
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        return self.images.statistics(editor)
+
+    def described(self) -> Mapping[str, Any]:
+        return {"test_images": self.count, "mistakes": len(self.images.mistakes)}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import nn
 
 import editors
 from baselines import cnp, dknn, edit_targets, editable, images, model_files, training
+from baselines.cnp import FrontBatches, FrozenFrontObjective
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
@@ -70,9 +71,9 @@ def _trained_with(
         device = settings.torch_device()
         folder = key.checkpoints
         axes = _axes(settings, key)
-        source = ImageBatches(data, device)
+        source = _source(model.to(device), objective, data, axes)
         trained = training.train(
-            *(model.to(device), objective, source, chosen.plan, folder, axes),
+            *(model, objective, source, chosen.plan, folder, axes),
             on_epoch=lambda epoch: on_epoch(epoch.numbers),
             new=new,
         )
@@ -84,7 +85,7 @@ def _trained_with(
             files[EDITOR] = _editor_of(objective)
         if ranked is not None:
             files[RANKS] = ranked
-        if isinstance(objective, EditObjective):
+        if isinstance(objective, EditObjective) and not isinstance(objective, FrozenFrontObjective):
             cost = step_cost(trained.model, objective, data, chosen.plan)
             files[COST] = _cost(cost) | {"batch_size": chosen.plan.batch_size, "machine": machine(device)}
             files[COST]["threads"] = settings.threads
@@ -93,6 +94,15 @@ def _trained_with(
         return Made(trained.model, description, outcome, history, trained.seconds, files)
 
     return make
+
+
+def _source(model: nn.Module, objective: Objective, data: Dataset, axes: training.Axes) -> ImageBatches:
+    """The batches that an objective takes; of a model of whose front nothing is trained, that is frozen."""
+    device = next(model.parameters()).device
+    if not isinstance(objective, FrozenFrontObjective):
+        return ImageBatches(data, device)
+    objective.freeze(model)
+    return FrontBatches(data, model, objective.terms.copies, axes, device)
 
 
 def _targets(settings: Settings, key: ModelKey, data: Dataset) -> tuple[Targets, pd.DataFrame | None]:
@@ -226,7 +236,7 @@ RECIPES: Mapping[str, Recipe] = {
         edits=True,
         compiles=True,
     ),
-    "cnp": Recipe(_trained_with(lambda chosen, *given: cnp.CnpObjective(chosen.terms)), (*_TRAINING, cnp), edits=True),
+    "cnp": Recipe(_trained_with(lambda chosen, *given: cnp.objective(chosen.terms)), (*_TRAINING, cnp), edits=True),
     "pretrained": Recipe(_pretrained, _TRAINING),
     "extended": Recipe(_extended, _TRAINING),
     "dknn": Recipe(_neighbours, (dknn,)),

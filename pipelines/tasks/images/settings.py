@@ -142,6 +142,7 @@ class _EditingTraining(_Trained):
     c_edit: float
     c_loc: float
     edits: int = EditTerms.edits
+    edited_image: str = EditTerms.edited_image
     locality: str = EditTerms.locality
     detach_reference: bool = EditTerms.detach_reference
     reference_mode: str = EditTerms.reference_mode
@@ -165,9 +166,17 @@ class CnpTraining(_EditingTraining):
 
     recipe: Literal["cnp"]
     margin: float = CnpTerms.margin
+    front: str = CnpTerms.front
+    copies: int | None = CnpTerms.copies
 
     terms_type = CnpTerms
     objective_type = CnpObjective
+
+    @model_validator(mode="after")
+    def _has_a_network(self) -> Self:
+        if self.front == "frozen" and self.start is None:
+            raise InputError("front: frozen needs start, the training that made it")
+        return self
 
     @property
     def prepares(self) -> tuple[str, str]:

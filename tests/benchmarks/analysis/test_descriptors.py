@@ -1,7 +1,5 @@
 """Descriptors of edits, compared with one patched copy of the model per edit and every image anew."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict
 from dataclasses import fields
@@ -13,12 +11,11 @@ from torch import Tensor, nn
 
 import editors
 from benchmarks.analysis import descriptors
-from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.scoring.requests import draw_requests
 from benchmarks.scoring.scorer import Scorer
-from tests.benchmarks.conftest import random_split
+from tests.benchmarks.conftest import random_split, small_dataset
 
 CLASSES = 3
 EDITOR = editors.build("rmsprop", lr=0.02, beta=0.5, max_steps=6)
@@ -26,17 +23,10 @@ EDITOR = editors.build("rmsprop", lr=0.02, beta=0.5, max_steps=6)
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    names = ("train", "tuning", "test")
-    splits = {name: random_split("descriptors", name, count=24, classes=CLASSES, size=4) for name in names}
-    return Dataset(
-        name="tiny",
-        classes=("a", "b", "c"),
-        **splits,
-        mean=(127.0,),
-        std=(73.0,),
-        augmentation=Augmentation(crop_padding=0, flip=False),
-        source="Made by a test.",
+    splits = (
+        random_split("descriptors", name, count=24, classes=CLASSES, size=4) for name in ("train", "tuning", "test")
     )
+    return small_dataset(CLASSES, *splits, padding=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,8 @@
 """What is read off descriptors, on examples that can be worked out by hand or by another program."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import TruncatedSVD
 
 from benchmarks.analysis import edit_space
 from benchmarks.analysis.descriptors import Descriptors
@@ -73,6 +70,8 @@ def values() -> np.ndarray:
 
 
 def test_explained_variance_is_that_of_scikit_learn_and_of_a_full_decomposition(values):
+    from sklearn.decomposition import TruncatedSVD
+
     explained = edit_space.Decomposition(values).explained
     reference = TruncatedSVD(n_components=20, algorithm="arpack", random_state=0).fit(values.astype(float))
     np.testing.assert_allclose(explained[:20], np.cumsum(reference.explained_variance_ratio_), rtol=1e-6)

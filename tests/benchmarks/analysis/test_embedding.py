@@ -29,13 +29,13 @@ def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_nearest_is_the_one_at_the_smallest_distance() -> None:
+def test_the_nearest_is_the_one_at_the_smallest_distance():
     edited = torch.tensor([[0.0, 0.0], [5.0, 5.0]], dtype=torch.float64)
     others = torch.tensor([[3.0, 4.0], [4.0, 4.5], [-1.0, 1.0]], dtype=torch.float64)
     assert embedding.nearest(edited, others).tolist() == [2, 1]
 
 
-def test_pooled_features_are_what_the_last_layer_is_given(data: Dataset) -> None:
+def test_pooled_features_are_what_the_last_layer_is_given(data):
     torch.manual_seed(0)
     model = models.make("resnet18", channels=1, classes=2, width=4).train()
     inputs = data.inputs(data.test.images)
@@ -46,7 +46,7 @@ def test_pooled_features_are_what_the_last_layer_is_given(data: Dataset) -> None
     torch.testing.assert_close(embedding.embedding("pooled", model, data)(data.test.images), features)
 
 
-def test_pixels_are_compared_as_they_are(data: Dataset) -> None:
+def test_pixels_are_compared_as_they_are(data):
     embed = embedding.embedding("pixels", nn.Linear(1, 1), data)
     found = embed(data.test.images)
     torch.testing.assert_close(found, data.test.images.reshape(30, 64) / 255)
@@ -61,12 +61,12 @@ def test_pixels_are_compared_as_they_are(data: Dataset) -> None:
         (nn.Sequential(nn.Linear(8, 2)), "^the last layer of Sequential is not given one row of features"),
     ],
 )
-def test_a_model_without_pooled_features_is_refused(data: Dataset, model: nn.Module, message: str) -> None:
+def test_a_model_without_pooled_features_is_refused(data, model, message):
     with pytest.raises(InputError, match=message):
         embedding.pooled_features(model, data.inputs(data.test.images))
 
 
-def test_auto_is_the_substitute_where_the_weights_are_missing(empty_hub: Path, data: Dataset) -> None:
+def test_auto_is_the_substitute_where_the_weights_are_missing(empty_hub, data):
     assert embedding.chosen("auto") == "pooled"
     path = embedding.inception_weights()
     assert path.is_relative_to(empty_hub)
@@ -77,7 +77,7 @@ def test_auto_is_the_substitute_where_the_weights_are_missing(empty_hub: Path, d
         embedding.embedding("auto", nn.Linear(1, 1), data)
 
 
-def test_what_is_missing_or_unknown_is_named(empty_hub: Path, data: Dataset) -> None:
+def test_what_is_missing_or_unknown_is_named(empty_hub, data):
     with pytest.raises(InputError, match=r"inception_v3_google-\w+\.pth is missing.*choose the embedding 'pooled'"):
         embedding.embedding("inception_v3", nn.Linear(1, 1), data)
     with pytest.raises(InputError, match="^the embedding must be auto, inception_v3, pooled or pixels, not 'vgg'$"):
@@ -85,7 +85,7 @@ def test_what_is_missing_or_unknown_is_named(empty_hub: Path, data: Dataset) -> 
 
 
 @pytest.mark.slow
-def test_inception_gives_its_pooled_features_whatever_the_size_and_colour(tmp_path: Path, data: Dataset) -> None:
+def test_inception_gives_its_pooled_features_whatever_the_size_and_colour(tmp_path, data):
     from torchvision.models import inception_v3
 
     torch.manual_seed(0)

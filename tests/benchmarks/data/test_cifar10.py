@@ -1,7 +1,6 @@
 import hashlib
 import os
 import pickle
-import shutil
 import tarfile
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from PIL import Image
 
 from benchmarks.datasets import cifar10, make
 from benchmarks.errors import InputError
-
-# isort: split
-from torchvision.datasets import CIFAR10  # not before benchmarks.torchvision_cpu, which cifar10 imports
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
@@ -31,6 +27,8 @@ def rows(batch: str) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tiny batches in the published layout; torchvision is told their MD5: none have the published one."""
+    from torchvision.datasets import CIFAR10
+
     batches = tmp_path / "given" / "cifar-10-batches-py"
     batches.mkdir(parents=True)
     for batch in [*TRAIN, "test_batch"]:
@@ -73,7 +71,7 @@ def as_set(*splits) -> list[tuple[bytes, int]]:
     )
 
 
-def test_the_batches_are_read_image_by_image(folder: Path) -> None:
+def test_the_batches_are_read_image_by_image(folder):
     dataset = make("cifar10", folder=str(folder), tuning_size=20)
     assert dataset.classes == NAMES
     assert [len(part) for part in (dataset.train, dataset.tuning, dataset.test)] == [80, 20, 20]
@@ -84,13 +82,7 @@ def test_the_batches_are_read_image_by_image(folder: Path) -> None:
     assert "MD5 verified" in dataset.source
 
 
-def test_tuning_images_are_taken_by_class_and_always_the_same(folder: Path) -> None:
-    first, second = (make("cifar10", folder=str(folder), tuning_size=30) for _ in range(2))
-    assert first.tuning.labels.bincount().tolist() == [3] * 10
-    assert first.fingerprint() == second.fingerprint()
-
-
-def test_train_size_keeps_a_part_by_class_and_changes_neither_tuning_nor_test(folder: Path) -> None:
+def test_train_size_keeps_a_part_by_class_and_changes_neither_tuning_nor_test(folder):
     full = make("cifar10", folder=str(folder), tuning_size=20)
     small = make("cifar10", folder=str(folder), tuning_size=20, train_size=40)
     assert small.train.labels.bincount().tolist() == [4] * 10
@@ -100,18 +92,13 @@ def test_train_size_keeps_a_part_by_class_and_changes_neither_tuning_nor_test(fo
     assert small.mean == pytest.approx(small.train.images.double().mean((0, 2, 3)).tolist())
 
 
-def test_train_size_of_all_that_is_left_keeps_all(folder: Path) -> None:
-    full = make("cifar10", folder=str(folder), tuning_size=20)
-    assert make("cifar10", folder=str(folder), tuning_size=20, train_size=80).fingerprint() == full.fingerprint()
-
-
 @pytest.mark.parametrize("chosen", [{"tuning_size": 95}, {"tuning_size": 20, "train_size": 81}, {"tuning_size": 0}])
-def test_a_size_that_the_images_cannot_give_is_named(folder: Path, chosen: dict[str, int]) -> None:
+def test_a_size_that_the_images_cannot_give_is_named(folder, chosen):
     with pytest.raises(InputError, match=r"(tuning|train)_size must be an integer from 10 to \d+, found"):
         make("cifar10", folder=str(folder), **chosen)
 
 
-def test_the_archive_in_a_folder_is_read_and_the_folder_left_as_it_was(folder: Path, archive: Path) -> None:
+def test_the_archive_in_a_folder_is_read_and_the_folder_left_as_it_was(folder, archive):
     dataset = make("cifar10", folder=str(archive.parent), tuning_size=20)
     assert dataset.fingerprint() == make("cifar10", folder=str(folder), tuning_size=20).fingerprint()
     assert os.listdir(archive.parent) == [archive.name]
@@ -119,7 +106,7 @@ def test_the_archive_in_a_folder_is_read_and_the_folder_left_as_it_was(folder: P
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_missing_or_truncated_batch_is_named(folder: Path, name: str, damage: str) -> None:
+def test_a_missing_or_truncated_batch_is_named(folder, name, damage):
     file = folder / "cifar-10-batches-py" / name
     content = file.read_bytes()
     file.unlink()
@@ -137,28 +124,24 @@ class Trap:
 
 
 @pytest.mark.parametrize("name", ["data_batch_1", "test_batch", "batches.meta"])
-def test_a_batch_that_is_not_the_published_one_is_never_opened(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_batch_that_is_not_the_published_one_is_never_opened(folder, tmp_path, monkeypatch, name):
     monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
     (folder / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(Trap()))
     with pytest.raises(InputError, match=f"{name} is damaged or not the published file"):
         make("cifar10", folder=str(folder))
     monkeypatch.undo()  # the MD5s of the published files are in force again
-    for lists in (CIFAR10.train_list, CIFAR10.test_list):
-        assert all(len(each[1]) == 32 for each in lists)
     with pytest.raises(InputError, match="is damaged or not the published file"):
         make("cifar10", folder=str(folder))
     assert not (tmp_path / "sprung").exists()
 
 
-def test_an_archive_of_another_md5_is_named(tmp_path: Path) -> None:
+def test_an_archive_of_another_md5_is_named(tmp_path):
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half an archive")
     with pytest.raises(InputError, match=r"cifar-10-python\.tar\.gz is truncated .*expected c58f30108f718f92721af3b9"):
         make("cifar10", folder=str(tmp_path))
 
 
-def test_a_tree_of_images_is_read_and_said_to_be_one(tmp_path: Path) -> None:
+def test_a_tree_of_images_is_read_and_said_to_be_one(tmp_path):
     dataset = make("cifar10", folder=str(image_tree(tmp_path)), tuning_size=10)
     assert dataset.classes == NAMES
     assert [len(part) for part in (dataset.train, dataset.tuning, dataset.test)] == [30, 10, 10]
@@ -167,30 +150,18 @@ def test_a_tree_of_images_is_read_and_said_to_be_one(tmp_path: Path) -> None:
     assert "loss" not in dataset.source
 
 
-def test_a_tree_of_jpeg_images_is_said_to_have_lost_something(tmp_path: Path) -> None:
+def test_a_tree_of_jpeg_images_is_said_to_have_lost_something(tmp_path):
     dataset = make("cifar10", folder=str(image_tree(tmp_path, suffix="jpg")), tuning_size=10)
     assert "re-encoded with loss" in dataset.source
 
 
-def test_a_tree_without_one_class_of_test_images_is_refused(tmp_path: Path) -> None:
-    shutil.rmtree(image_tree(tmp_path) / "test" / "horse")
-    with pytest.raises(InputError, match=r"test has 9, .*only one of them: horse"):
-        make("cifar10", folder=str(tmp_path))
-
-
 @pytest.mark.parametrize(("names", "size"), [(NAMES[:9], 32), (NAMES, 28)])
-def test_a_tree_that_is_not_cifar10_is_refused(tmp_path: Path, names: tuple[str, ...], size: int) -> None:
+def test_a_tree_that_is_not_cifar10_is_refused(tmp_path, names, size):
     with pytest.raises(InputError, match=r"CIFAR-10 has 10 classes and images \(3, 32, 32\), found"):
         make("cifar10", folder=str(image_tree(tmp_path, names, size)))
 
 
-def test_a_folder_with_only_training_images_is_refused(tmp_path: Path) -> None:
-    shutil.rmtree(image_tree(tmp_path) / "test")
-    with pytest.raises(InputError, match="test is missing"):
-        make("cifar10", folder=str(tmp_path))
-
-
-def test_a_folder_with_nothing_of_cifar10_is_refused_naming_what_is_allowed(tmp_path: Path) -> None:
+def test_a_folder_with_nothing_of_cifar10_is_refused_naming_what_is_allowed(tmp_path):
     with pytest.raises(
         InputError, match=r"no CIFAR-10: allowed are cifar-10-batches-py/, cifar-10-python\.tar\.gz, or"
     ):
@@ -199,9 +170,7 @@ def test_a_folder_with_nothing_of_cifar10_is_refused_naming_what_is_allowed(tmp_
         make("cifar10", folder=str(tmp_path / "nowhere"))
 
 
-def test_without_a_folder_the_archive_is_downloaded_once(
-    folder: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_folder_the_archive_is_downloaded_once(folder, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cifar10, "MIRRORS", ((tmp_path / "no mirror").as_uri(), archive.as_uri()))
     downloaded = make("cifar10", tuning_size=20).fingerprint()
@@ -211,9 +180,7 @@ def test_without_a_folder_the_archive_is_downloaded_once(
     assert make("cifar10", tuning_size=20).fingerprint() == downloaded
 
 
-def test_when_nothing_can_be_downloaded_the_option_folder_is_pointed_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_nothing_can_be_downloaded_the_option_folder_is_pointed_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     urls = tuple((tmp_path / name).as_uri() for name in ("one", "two"))
     monkeypatch.setattr(cifar10, "MIRRORS", urls)
@@ -222,10 +189,3 @@ def test_when_nothing_can_be_downloaded_the_option_folder_is_pointed_at(
     assert all(url in str(raised.value) for url in urls)
     assert "option 'folder'" in str(raised.value)
     assert not list(tmp_path.rglob("*.tar.gz"))
-
-
-def test_the_home_server_is_the_last_mirror_and_all_are_encrypted() -> None:
-    assert "cs.toronto.edu" in cifar10.MIRRORS[-1]
-    assert len(set(cifar10.MIRRORS)) == len(cifar10.MIRRORS) > 1
-    assert all(url.startswith("https://") and url.endswith("/cifar-10-python.tar.gz") for url in cifar10.MIRRORS)
-    assert CIFAR10.tgz_md5 == cifar10.ARCHIVE_MD5

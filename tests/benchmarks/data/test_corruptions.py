@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from benchmarks.data.augmentation import Augmentation
@@ -38,7 +37,7 @@ AMOUNTS = {
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 48)])
 @pytest.mark.parametrize("case", AMOUNTS)
-def test_shifted_images_are_those_of_scipy(case: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shifted_images_are_those_of_scipy(case, size, monkeypatch):
     shift, shares = AMOUNTS[case]
     Fixed(monkeypatch, shares)
     image = picture(*size)
@@ -56,7 +55,7 @@ def test_shifted_images_are_those_of_scipy(case: str, size: tuple[int, int], mon
     np.testing.assert_allclose(found, expected, atol=0.51)
 
 
-def test_noise_has_the_given_strength_and_nothing_else_changes() -> None:
+def test_noise_has_the_given_strength_and_nothing_else_changes():
     images = torch.full((4, 1, 64, 64), 128, dtype=torch.uint8)
     shifted = Shift(noise=12.0).apply(images, generator("noise")).double()
     assert float(shifted.std()) == pytest.approx(12.0, rel=0.03)
@@ -64,7 +63,7 @@ def test_noise_has_the_given_strength_and_nothing_else_changes() -> None:
     assert torch.equal(Shift().apply(images, generator("noise")), images)
 
 
-def test_every_image_is_shifted_in_its_own_way_and_always_the_same() -> None:
+def test_every_image_is_shifted_in_its_own_way_and_always_the_same():
     images = picture(16, 16).expand(6, 1, 16, 16)
     shift = Shift(rotation=20.0, translation=2.0, noise=5.0)
     one, two = (shift.apply(images, generator("same")) for _ in range(2))
@@ -73,12 +72,14 @@ def test_every_image_is_shifted_in_its_own_way_and_always_the_same() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"noise": -1.0}, {"scale": 1.0}, {"shear": 90.0}, {"rotation": float("nan")}])
-def test_impossible_shifts_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_shifts_are_refused(wrong):
     with pytest.raises(InputError, match=f"shift.{next(iter(wrong))}"):
         Shift(**wrong)
 
 
-def test_pictures_that_are_taken_again_are_none_that_augmentation_gives() -> None:
+def test_pictures_that_are_taken_again_are_none_that_augmentation_gives():
+    from sklearn.datasets import load_digits
+
     images = torch.from_numpy(load_digits().images[:40] * 15).to(torch.uint8)[:, None]
     crop = Augmentation(crop_padding=1, flip=False)
     possible = functional.pad(images, (1, 1, 1, 1)).unfold(2, 8, 1).unfold(3, 8, 1).flatten(2, 3)  # (40, 1, 9, 8, 8)

@@ -1,8 +1,7 @@
 """Tiny ImageNet, ImageNet and natural adversarial examples, on small trees of the same layouts."""
 
-from __future__ import annotations
-
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +56,18 @@ def full(tmp_path: Path) -> Path:
     return tmp_path / "imagenet"
 
 
+def without(path: str) -> Callable:
+    return lambda root: shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+
+
+def renamed(path: str) -> Callable:
+    return lambda root: (root / path).rename((root / path).with_name("n9"))
+
+
+def holding(path: str, content: bytes) -> Callable:
+    return lambda root: (root / path).write_bytes(content)
+
+
 def prepare(name: str, **options) -> None:
     """What the first stage reads of a dataset."""
     make(name, **options)
@@ -67,7 +78,7 @@ def rows(images) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
-def test_tiny_imagenet_is_read_as_it_is_extracted(tiny: Path) -> None:
+def test_tiny_imagenet_is_read_as_it_is_extracted(tiny):
     data, pool = (
         make("tiny_imagenet", folder=str(tiny), **TINY),
         make_candidates("tiny_imagenet", folder=str(tiny), **TINY),
@@ -90,7 +101,7 @@ def test_tiny_imagenet_is_read_as_it_is_extracted(tiny: Path) -> None:
     assert has_candidates("tiny_imagenet")
 
 
-def test_class_folders_for_validation_are_read_the_same(tiny: Path) -> None:
+def test_class_folders_for_validation_are_read_the_same(tiny):
     before = make("tiny_imagenet", folder=str(tiny), **TINY)
     for number in range(16):
         target = tiny / "val" / WNIDS[number % 4]
@@ -104,36 +115,24 @@ def test_class_folders_for_validation_are_read_the_same(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda root: shutil.rmtree(root), r"train is missing: extract tiny-imagenet-200\.zip"),
-        (lambda root: shutil.rmtree(root / "val"), r"val is missing: images are read from"),
-        (lambda root: shutil.rmtree(root / "train" / WNIDS[2]), r"train holds 3 class folders, Tiny ImageNet has 4"),
-        (lambda root: shutil.rmtree(root / "train" / WNIDS[2] / "images"), r"images holds no images: extract"),
-        (
-            lambda root: (root / "train" / WNIDS[3] / "images" / f"{WNIDS[3]}_2.JPEG").unlink(),
-            rf"class {WNIDS[3]} has 5 images and {WNIDS[0]} has 6",
-        ),
-        (
-            lambda root: (root / "val" / "images" / "val_5.JPEG").unlink(),
-            r"val_5\.JPEG is missing, which val_annotations",
-        ),
-        (
-            lambda root: (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\t0\n"),
-            r"val_annotations\.txt, line 1: 'n99' is none of the classes",
-        ),
-        (
-            lambda root: (root / "val" / "images" / "val_5.JPEG").write_bytes(b"\xff\xd8 no image"),
-            r"val_5\.JPEG is not a readable image",
-        ),
+        (without(""), r"train is missing: extract tiny-imagenet-200\.zip"),
+        (without("val"), r"val is missing: images are read from"),
+        (without(f"train/{WNIDS[2]}"), r"train holds 3 class folders, Tiny ImageNet has 4"),
+        (without(f"train/{WNIDS[2]}/images"), r"images holds no images: extract"),
+        (without(f"train/{WNIDS[3]}/images/{WNIDS[3]}_2.JPEG"), rf"class {WNIDS[3]} has 5 images and {WNIDS[0]} has 6"),
+        (without("val/images/val_5.JPEG"), r"val_5\.JPEG is missing, which val_annotations"),
+        (holding("val/val_annotations.txt", b"val_0.JPEG\tn99\t0\n"), r"txt, line 1: 'n99' is none of the classes"),
+        (holding("val/images/val_5.JPEG", b"\xff\xd8 no image"), r"val_5\.JPEG is not a readable image"),
     ],
 )
-def test_a_tiny_imagenet_that_is_not_whole_is_one_sentence(tiny: Path, damage, sentence: str) -> None:
+def test_a_tiny_imagenet_that_is_not_whole_is_one_sentence(tiny, damage, sentence):
     damage(tiny)
     with pytest.raises(InputError, match=sentence) as raised:
         prepare("tiny_imagenet", folder=str(tiny), **TINY)
     assert "\n" not in str(raised.value)
 
 
-def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full: Path) -> None:
+def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full):
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     data = make("imagenet", folder=str(full), **FULL)
@@ -149,7 +148,7 @@ def test_imagenet_is_cut_out_as_torchvision_does_for_evaluation(full: Path) -> N
     assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_adversarial_examples_have_the_labels_of_imagenet(full: Path) -> None:
+def test_adversarial_examples_have_the_labels_of_imagenet(full):
     folder = full.parent / "imagenet-a"
     found = make_candidates("imagenet", folder=str(full), natural_adversarial=str(folder), **FULL)
     assert found.images.labels.tolist() == [1, 1, 1, 3, 3, 3]
@@ -161,23 +160,17 @@ def test_adversarial_examples_have_the_labels_of_imagenet(full: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda root: shutil.rmtree(root / "imagenet"), r"train is missing: images are read from"),
-        (lambda root: shutil.rmtree(root / "imagenet/val" / WNIDS[0]), r"val holds 3 class folders, ImageNet has 4"),
-        (
-            lambda root: (root / "imagenet/val" / WNIDS[0]).rename(root / "imagenet/val/n9"),
-            r"in only one of them: n0144",
-        ),
-        (
-            lambda root: (root / "imagenet/val" / WNIDS[2] / "1.JPEG").unlink(),
-            rf"class {WNIDS[2]} has 1 images and {WNIDS[0]} has 2; ImageNet has as many",
-        ),
-        (lambda root: (root / "imagenet/val" / WNIDS[2] / "1.JPEG").write_bytes(b""), r"1\.JPEG is not a readable"),
-        (lambda root: shutil.rmtree(root / "imagenet-a"), r"imagenet-a is missing"),
-        (lambda root: shutil.rmtree(root / "imagenet-a" / WNIDS[1]), r"holds 1 class folders, ImageNet-A has 2"),
-        (lambda root: (root / "imagenet-a" / WNIDS[1]).rename(root / "imagenet-a/n9"), r"folder 'n9' is none of the 4"),
+        (without("imagenet"), r"train is missing: images are read from"),
+        (without(f"imagenet/val/{WNIDS[0]}"), r"val holds 3 class folders, ImageNet has 4"),
+        (renamed(f"imagenet/val/{WNIDS[0]}"), r"in only one of them: n0144"),
+        (without(f"imagenet/val/{WNIDS[2]}/1.JPEG"), rf"{WNIDS[2]} has 1 images and {WNIDS[0]} has 2; ImageNet has as"),
+        (holding(f"imagenet/val/{WNIDS[2]}/1.JPEG", b""), r"1\.JPEG is not a readable"),
+        (without("imagenet-a"), r"imagenet-a is missing"),
+        (without(f"imagenet-a/{WNIDS[1]}"), r"holds 1 class folders, ImageNet-A has 2"),
+        (renamed(f"imagenet-a/{WNIDS[1]}"), r"folder 'n9' is none of the 4"),
     ],
 )
-def test_an_imagenet_that_is_not_whole_is_one_sentence(full: Path, damage, sentence: str) -> None:
+def test_an_imagenet_that_is_not_whole_is_one_sentence(full, damage, sentence):
     damage(full.parent)
     options = {"folder": str(full), "natural_adversarial": str(full.parent / "imagenet-a"), **FULL}
     with pytest.raises(InputError, match=sentence) as raised:

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from torch import nn
 
 import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
@@ -33,7 +35,7 @@ def images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet169"])
-def test_parts_answer_bit_by_bit_as_torchvisions_own_module(name: str, images: torch.Tensor) -> None:
+def test_parts_answer_bit_by_bit_as_torchvisions_own_module(name, images):
     whole = randomised(torchvision_networks.make_whole(name, classes=6))
     parts = torchvision_networks.in_parts(whole)
     with torch.no_grad():
@@ -45,7 +47,7 @@ def test_parts_answer_bit_by_bit_as_torchvisions_own_module(name: str, images: t
 
 
 @pytest.mark.parametrize(("name", "third"), [("resnet18", "layer3"), ("densenet169", "features.denseblock3")])
-def test_the_third_chain_is_torchvisions_third_stage(name: str, third: str) -> None:
+def test_the_third_chain_is_torchvisions_third_stage(name, third):
     with torch.device("meta"):
         whole = torchvision_networks.make_whole(name, classes=6)
     chain = select_parameters(torchvision_networks.in_parts(whole), "chain3").values()
@@ -54,7 +56,7 @@ def test_the_third_chain_is_torchvisions_third_stage(name: str, third: str) -> N
     assert len(chain) - len(stage) == (3 if name == "densenet169" else 0)  # a transition: its norm and convolution
 
 
-def test_other_networks_stay_whole_and_are_made_by_name() -> None:
+def test_other_networks_stay_whole_and_are_made_by_name():
     network = models.make("torchvision", channels=3, classes=4, network="mobilenet_v3_small")
     assert type(network).__name__ == "MobileNetV3"
     assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
@@ -66,9 +68,7 @@ def test_other_networks_stay_whole_and_are_made_by_name() -> None:
 
 
 @pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("densenet169", 1664)])
-def test_an_extra_layer_is_a_part_that_leaves_answers_as_they_are(
-    name: str, features: int, images: torch.Tensor
-) -> None:
+def test_an_extra_layer_is_a_part_that_leaves_answers_as_they_are(name, features, images):
     extended = models.make("torchvision", channels=3, classes=6, network=name, extra_width=16)
     assert [part for part, _ in extended.named_children()] == [*PARTS[:-1], "pool", "extra", "head"]
     assert extended.extra.expand.weight.shape == (16, features)
@@ -80,7 +80,7 @@ def test_an_extra_layer_is_a_part_that_leaves_answers_as_they_are(
         assert torch.equal(extended.eval()(images), plain(images))
 
 
-def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images: torch.Tensor) -> None:
+def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images):
     with torch.device("meta"):
         published = models.make("torchvision", channels=3, classes=6, network="densenet169")
         same = models.make("densenet169", channels=3, classes=6)
@@ -96,7 +96,7 @@ def test_densenet169_is_torchvisions_at_its_growth_and_as_narrow_as_asked(images
         models.make("densenet169", channels=1, classes=6)
 
 
-def test_weights_are_checked_against_the_hash_in_their_name(tmp_path: Path) -> None:
+def test_weights_are_checked_against_the_hash_in_their_name(tmp_path):
     network = randomised(torchvision_networks.make_whole("resnet18", classes=5))
     path = tmp_path / "weights.pth"
     torch.save(network.state_dict(), path)
@@ -110,9 +110,7 @@ def test_weights_are_checked_against_the_hash_in_their_name(tmp_path: Path) -> N
         torchvision_networks.load_weights(other, bad)
 
 
-def test_published_weights_come_from_the_cache_and_a_damaged_one_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_published_weights_come_from_the_cache_and_a_damaged_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     entry = torchvision_networks.published("resnet18")
     cached = tmp_path / "checkpoints" / entry.url.rpartition("/")[2]
@@ -126,7 +124,7 @@ def test_published_weights_come_from_the_cache_and_a_damaged_one_is_refused(
         torchvision_networks.published("resnet18", "V9")
 
 
-def test_densenet_weights_in_their_old_names_are_understood(tmp_path: Path) -> None:
+def test_densenet_weights_in_their_old_names_are_understood(tmp_path):
     network = randomised(torchvision_networks.make_whole("densenet121", classes=3))
     dotted = {
         name.replace(".norm1", ".norm.1").replace(".conv1", ".conv.1").replace(".norm2", ".norm.2"): value
@@ -144,14 +142,35 @@ def test_densenet_weights_in_their_old_names_are_understood(tmp_path: Path) -> N
     ("before", "inside"),
     [("module.", ""), ("_orig_mod.", ""), ("module._orig_mod.", ""), ("model.net.", ""), ("", "_orig_mod.")],
 )
-def test_names_with_what_wrappers_put_into_them_are_understood(before: str, inside: str) -> None:
+def test_names_with_what_wrappers_put_into_them_are_understood(before, inside):
     network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
     wrapped = {before + name.replace("features.", f"features.{inside}"): name for name in network.state_dict()}
     beside = ["loss.weight", "n_averaged"] if before.startswith("mod") else []
     assert torchvision_networks.names_in(network, [*beside, *wrapped], Path("model.pth")) == wrapped
 
 
-def test_a_network_that_is_in_a_file_twice_is_refused() -> None:
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "_fsdp_wrapped_module.", "backbone.")
+
+
+@given(
+    before=some.lists(some.sampled_from(WRAPPERS), max_size=3),
+    inside=some.sampled_from(["", "_orig_mod.", "_checkpoint_wrapped_module."]),
+    beside=some.sets(some.sampled_from(["n_averaged", "loss.weight", "head.2.bias", "queue"])),
+    counters=some.booleans(),
+)
+def test_any_nesting_of_wrappers_is_understood(before, inside, beside, counters):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Linear(4, 2)))
+    wrapped = {
+        "".join(before) + name.replace("2.", f"2.{inside}"): name
+        for name in network.state_dict()
+        if counters or not name.endswith("num_batches_tracked")
+    }
+    apart = any(not name.startswith("_") for name in before)  # what has no name before it belongs to the network
+    found = torchvision_networks.names_in(network, [*(beside if apart else ()), *wrapped], Path("model.pth"))
+    assert found == wrapped
+
+
+def test_a_network_that_is_in_a_file_twice_is_refused():
     network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
     names = [f"{prefix}{name}" for prefix in ("student.", "teacher.") for name in network.state_dict()]
     message = r"several times, with student\.features\.0\.weight and teacher\.features\.0\.weight"
@@ -159,7 +178,7 @@ def test_a_network_that_is_in_a_file_twice_is_refused() -> None:
         torchvision_networks.names_in(network, names, Path("model.pth"))
 
 
-def test_heads_that_only_training_uses_are_left_out() -> None:
+def test_heads_that_only_training_uses_are_left_out():
     from torchvision import models as published
 
     whole = published.inception_v3(weights=None, num_classes=3, init_weights=False)
@@ -171,7 +190,7 @@ def test_heads_that_only_training_uses_are_left_out() -> None:
     assert not torch.equal(network(inputs), whole(inputs))
 
 
-def test_weights_of_another_network_are_refused_by_the_first_tensor(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused_by_the_first_tensor(tmp_path):
     torch.save(torchvision_networks.make_whole("resnet18", classes=5).state_dict(), tmp_path / "weights.pth")
     network = torchvision_networks.make_whole("resnet18", classes=4)
     with pytest.raises(InputError, match=r"at fc\.weight it holds \(5, 512\), the network needs \(4, 512\)"):

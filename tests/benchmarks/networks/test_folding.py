@@ -1,16 +1,10 @@
 """A folded network answers as the network does, is edited as it is, and passes gradients on to it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import editors
-from baselines.editable import EditableObjective, EditableTerms
-from baselines.objectives import Step
 from benchmarks import models
 from benchmarks.networks.folding import fold
 from benchmarks.seeds import generator
@@ -134,56 +128,3 @@ class Untraceable(nn.Module):
 def test_a_network_whose_code_cannot_be_traced_stays_as_it_is():
     network = Untraceable()
     assert fold(network, None) is network
-
-
-class Count(TorchDispatchMode):
-    """Counts the tensor operations that reach a backend, views included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.operations += 1
-        return function(*args, **(kwargs or {}))
-
-
-def test_an_inner_step_of_editable_training_takes_at_most_620_operations():
-    """On a GPU their number is what an inner step costs. Counted in a whole training step, backward pass included."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = models.make("resnet18", channels=1, classes=10, width=8).train()
-    step = Step(torch.randn(16, 1, 8, 8, generator=generator("step")), torch.arange(16) % 10, 3)
-
-    def operations(max_steps: int) -> int:
-        hyperparameters = {"lr": 1.2e-5}  # too small to end an edit early
-        terms = EditableTerms(
-            c_edit=0.1,
-            c_loc=0.1,
-            editor="rmsprop",
-            layers="chain3",
-            max_steps=max_steps,
-            hyperparameters=hyperparameters,
-        )
-        objective = EditableObjective(terms)
-        objective(network, step).total.backward()  # the first one also looks the network up
-        with Count() as count:
-            losses = objective(network, step)
-            losses.total.backward()
-        assert float(losses.parts["edit_steps"]) == max_steps
-        return count.operations
-
-    few, many = operations(2), operations(8)
-    assert 100 < (many - few) / 6 <= 620
-
-
-def test_folding_is_what_a_formula_in_float64_gives():
-    convolution, normalisation = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)
-    network = randomise(nn.Sequential(convolution, normalisation), "formula")
-    images = torch.randn(2, 2, 5, 5, generator=generator("formula"), dtype=torch.float64)
-    deviation = (normalisation.running_var + normalisation.eps).sqrt()
-    outputs = F.conv2d(images, convolution.weight, convolution.bias, padding=1)
-    scaled = (outputs - normalisation.running_mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
-    expected = scaled * normalisation.weight.view(-1, 1, 1) + normalisation.bias.view(-1, 1, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(fold(network, "0.bias")(images), expected, rtol=0, atol=1e-12)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from torch import Tensor
 
 from benchmarks.errors import InputError
@@ -75,7 +77,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def test_every_format_gives_the_same_tensors_and_fingerprint(checkpoint: Path) -> None:
+def test_every_format_gives_the_same_tensors_and_fingerprint(checkpoint):
     found = checkpoint_files.read(checkpoint)
     for name, value in weights().items():
         assert found[name].dtype == value.dtype
@@ -84,7 +86,7 @@ def test_every_format_gives_the_same_tensors_and_fingerprint(checkpoint: Path) -
 
 
 @pytest.mark.parametrize("name", ["matrix", "half", "count", "more_zeros"])
-def test_rewriting_changes_one_tensor_and_writing_back_restores_it(checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_rewriting_changes_one_tensor_and_writing_back_restores_it(checkpoint, tmp_path, name):
     original, old = checkpoint.read_bytes(), checkpoint_files.read(checkpoint)
     changed, restored = (tmp_path / f"{stem}{checkpoint.suffix}" for stem in ("changed", "restored"))
     checkpoint_files.rewrite(checkpoint, changed, {name: old[name] + 1})
@@ -103,13 +105,13 @@ def test_rewriting_changes_one_tensor_and_writing_back_restores_it(checkpoint: P
     assert checkpoint.read_bytes() == original
 
 
-def test_a_file_may_be_rewritten_in_place_and_nothing_else_is_left(checkpoint: Path) -> None:
+def test_a_file_may_be_rewritten_in_place_and_nothing_else_is_left(checkpoint):
     checkpoint_files.rewrite(checkpoint, checkpoint, {"zeros": torch.ones(4)})
     assert torch.equal(checkpoint_files.read(checkpoint)["zeros"], torch.ones(4))
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
-def test_options_and_numbers_beside_the_weights_are_kept(tmp_path: Path) -> None:
+def test_options_and_numbers_beside_the_weights_are_kept(tmp_path):
     beside = {"args": argparse.Namespace(lr=0.1, name="x"), "best": np.float32(0.5), "epochs": np.int64(3), "on": True}
     torch.save({"model_state_dict": weights(), **beside}, tmp_path / "model.pth")
     checkpoint_files.rewrite(tmp_path / "model.pth", tmp_path / "new.pth", {"zeros": torch.ones(4)})
@@ -119,7 +121,7 @@ def test_options_and_numbers_beside_the_weights_are_kept(tmp_path: Path) -> None
     assert {name: type(value) for name, value in found.items()} == {name: type(one) for name, one in beside.items()}
 
 
-def test_fingerprint_depends_on_names_types_shapes_and_values() -> None:
+def test_fingerprint_depends_on_names_types_shapes_and_values():
     base = {"a": torch.zeros(2, 2), "b": torch.ones(1)}
     others = [
         {"a": base["a"], "c": base["b"]},
@@ -149,15 +151,15 @@ REFUSED = {
     "packed": (lambda: {"fc.scale": torch.ones(1), "fc.packed": (torch.ones(1), None)}, "fc.packed is a tuple"),
     "sparse": (lambda: {"a": torch.eye(2).to_sparse()}, "a is sparse"),
     "complex": (lambda: {"a": torch.ones(2, dtype=torch.complex64)}, "a is complex"),
+    "nested": (lambda: {"a": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])}, "a is nested"),
+    "numbered": (lambda: {0: torch.ones(2)}, "holds a tensor under 0, not under a name"),
     "meta": (lambda: {"a": torch.ones(2, device="meta")}, "a is without values"),
 }
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_checkpoint_is_refused_in_one_sentence(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_checkpoint_is_refused_in_one_sentence(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, (make, words) = tmp_path / "model.pth", REFUSED[case]
     content = make()
@@ -174,7 +176,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_that_are_missing_or_cut_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_missing_or_cut_are_refused(tmp_path):
     with pytest.raises(InputError, match="is missing"):
         checkpoint_files.read(tmp_path / "none.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
@@ -186,7 +188,46 @@ def test_files_that_are_missing_or_cut_are_refused(tmp_path: Path) -> None:
         checkpoint_files.read(tmp_path / "short.pth")
 
 
-def test_rewriting_refuses_other_shapes_and_names_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+NAMES = some.text(some.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+DTYPES = some.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+
+
+@given(
+    entries=some.dictionaries(NAMES, some.tuples(DTYPES, some.lists(some.integers(0, 3), max_size=3)), min_size=1),
+    key=some.sampled_from([None, *checkpoint_files.USUAL_KEYS, "of_my_own"]),
+    beside=some.dictionaries(some.text(), some.integers() | some.text() | some.none()),
+)
+def test_any_tensors_under_any_names_are_read_and_rewritten(tmp_path, entries, key, beside):
+    tensors = {name: torch.randint(2, shape).to(dtype) for name, (dtype, shape) in entries.items()}
+    path, new = tmp_path / "any.pth", tmp_path / "new.pth"
+    torch.save(tensors if key is None else {**beside, key: tensors}, path)
+    found = checkpoint_files.read(path)
+    assert list(found) == list(tensors)
+    assert checkpoint_files.fingerprint(found) == checkpoint_files.fingerprint(tensors)
+    changed = {name: torch.ones_like(value) for name, value in tensors.items()}
+    checkpoint_files.rewrite(path, new, changed)
+    assert checkpoint_files.fingerprint(checkpoint_files.read(new)) == checkpoint_files.fingerprint(changed)
+    kept = torch.load(new, weights_only=True)
+    assert key is None or {name: kept[name] for name in kept if name != key} == {
+        name: value for name, value in beside.items() if name != key
+    }
+
+
+@given(kind=some.sampled_from(["pth", "safetensors", "old"]), place=some.floats(0, 1), bytes_=some.binary(min_size=1))
+def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind, place, bytes_):
+    path = tmp_path / f"damaged.{kind}"
+    FORMATS[kind](weights(), path)
+    whole = path.read_bytes()
+    at = int(place * len(whole))
+    path.write_bytes(whole[:at] + bytes_ + whole[at + len(bytes_) :])
+    try:
+        found = set(checkpoint_files.read(path))
+    except InputError as error:
+        found = str(error)
+    assert isinstance(found, set) or (str(path) in found and "\n" not in found)
+
+
+def test_rewriting_refuses_other_shapes_and_names_and_writes_nothing(checkpoint, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"zeros is float32 \(4,\), not float64 \(4,\)"):
         checkpoint_files.rewrite(checkpoint, out, {"zeros": torch.zeros(4, dtype=torch.float64)})

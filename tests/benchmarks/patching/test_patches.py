@@ -18,7 +18,7 @@ def patch_of(path: Path, **values: torch.Tensor) -> patches.Patch:
     return patches.make(path, values)
 
 
-def test_a_patch_holds_only_what_changes_rounded_as_in_the_model(checkpoint: Path) -> None:
+def test_a_patch_holds_only_what_changes_rounded_as_in_the_model(checkpoint):
     wanted = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.full((4,), 1.2345), "c": torch.tensor([0.0, 5.0])}
     patch = patch_of(checkpoint, **wanted)
     assert set(patch.before) == set(patch.after) == {"b", "c"}
@@ -26,7 +26,7 @@ def test_a_patch_holds_only_what_changes_rounded_as_in_the_model(checkpoint: Pat
     assert patch.size == 4 * 2 + 2 * 4
 
 
-def test_a_saved_patch_is_applied_and_removed_bit_by_bit(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_saved_patch_is_applied_and_removed_bit_by_bit(checkpoint, tmp_path):
     original = checkpoint.read_bytes()
     files = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
     for file in files:
@@ -40,7 +40,7 @@ def test_a_saved_patch_is_applied_and_removed_bit_by_bit(checkpoint: Path, tmp_p
     assert checkpoint.read_bytes() == original
 
 
-def test_weights_come_back_though_the_file_of_an_earlier_torch_does_not(checkpoint: Path) -> None:
+def test_weights_come_back_though_the_file_of_an_earlier_torch_does_not(checkpoint):
     weights = checkpoint_files.read(checkpoint)
     torch.save(weights, checkpoint, _use_new_zipfile_serialization=False)
     patch = patch_of(checkpoint, c=torch.tensor([1.0, 2.0]))
@@ -49,7 +49,7 @@ def test_weights_come_back_though_the_file_of_an_earlier_torch_does_not(checkpoi
     assert checkpoint_files.fingerprint(checkpoint_files.read(checkpoint)) == checkpoint_files.fingerprint(weights)
 
 
-def test_a_patch_of_weights_that_two_layers_share_is_saved_and_applied(tmp_path: Path) -> None:
+def test_a_patch_of_weights_that_two_layers_share_is_saved_and_applied(tmp_path):
     path, shared = tmp_path / "model.pth", torch.zeros(3)
     torch.save({"embedding": shared, "head": shared}, path)
     patches.save(patch_of(path, embedding=torch.ones(3), head=torch.ones(3)), tmp_path / "one.safetensors")
@@ -59,7 +59,7 @@ def test_a_patch_of_weights_that_two_layers_share_is_saved_and_applied(tmp_path:
     assert found["head"].data_ptr() == found["embedding"].data_ptr()
 
 
-def test_patches_on_top_of_each_other_come_off_in_reverse_order(checkpoint: Path) -> None:
+def test_patches_on_top_of_each_other_come_off_in_reverse_order(checkpoint):
     original = checkpoint.read_bytes()
     first = patch_of(checkpoint, c=torch.tensor([1.0, 2.0]))
     patches.apply(first, checkpoint, checkpoint)
@@ -72,7 +72,7 @@ def test_patches_on_top_of_each_other_come_off_in_reverse_order(checkpoint: Path
     assert checkpoint.read_bytes() == original
 
 
-def test_patches_refuse_models_that_they_do_not_fit(checkpoint: Path, tmp_path: Path) -> None:
+def test_patches_refuse_models_that_they_do_not_fit(checkpoint, tmp_path):
     patch = patch_of(checkpoint, c=torch.tensor([1.0, 2.0]))
     out = tmp_path / "out.pth"
     with pytest.raises(InputError, match="the patch is not in place"):
@@ -87,7 +87,7 @@ def test_patches_refuse_models_that_they_do_not_fit(checkpoint: Path, tmp_path: 
     assert not (tmp_path / "other.pth").exists()
 
 
-def test_what_is_no_patch_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_is_no_patch_is_refused(checkpoint, tmp_path):
     with pytest.raises(InputError, match="is missing: it should be a patch"):
         patches.load(tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="is not a patch"):

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 import editors
 from benchmarks import models
 from benchmarks.control_set import control_set
-from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.corruptions import taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.scoring.requests import EditRequests, draw_requests
 from benchmarks.scoring.scorer import GENERALITY_COPIES, EditRecord, Scorer
 from benchmarks.seeds import generator
-from tests.benchmarks.conftest import random_split
+from tests.benchmarks.conftest import random_split, small_dataset
 
 CLASSES = 4
 LARGEST = 3 * 8 * 8 * 4
@@ -51,17 +50,8 @@ def dataset(model: nn.Sequential) -> Dataset:
     """Random images with labels of which the model gets one in two wrong."""
     test = split("test", 30)
     right = answers(copy.deepcopy(model).eval(), (test.images - 127.0) / 73.0).argmax(dim=1)
-    return Dataset(
-        name="tiny",
-        classes=("a", "b", "c", "d"),
-        train=split("train", 20),
-        tuning=split("tuning", 5),
-        test=Split(test.images, torch.where(torch.arange(30) % 2 == 0, (right + 1) % CLASSES, right)),
-        mean=(127.0,),
-        std=(73.0,),
-        augmentation=Augmentation(crop_padding=1, flip=True),
-        source="Made by a test.",
-    )
+    labelled = Split(test.images, torch.where(torch.arange(30) % 2 == 0, (right + 1) % CLASSES, right))
+    return small_dataset(CLASSES, split("train", 20), split("tuning", 5), labelled, flip=True)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +104,7 @@ def naive_record(
         succeeded=edit.succeeded,
         steps=edit.steps,
         loss=float(edit.loss),
+        control_images=len(labels),
         control_size=len(chosen),
         wrong_before=sum(a != b for a, b in zip(old, true, strict=True)),
         wrong_after=sum(a != b for a, b in zip(new, true, strict=True)),

@@ -21,6 +21,7 @@ def records() -> pd.DataFrame:
             "succeeded": [True, True, False, True],
             "steps": [3, 0, 10, 2],
             "loss": [0.0, 0.0, 1.5, 0.0],
+            "control_images": [50, 50, 50, 200],
             "control_size": [50, 50, 50, 200],
             "wrong_before": [10, 10, 10, 40],
             "wrong_after": [12, 10, 5, 50],
@@ -45,67 +46,51 @@ BY_HAND = {
 }
 
 
-def test_every_metric_has_an_example() -> None:
-    assert set(BY_HAND) == set(IMAGES.names)
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_metric_equals_the_one_reckoned_by_hand(records: pd.DataFrame, name: str) -> None:
+@pytest.mark.parametrize("name", IMAGES.names)
+def test_metric_equals_the_one_reckoned_by_hand(records, name):
     table = IMAGES.summarise(records)
+    assert len(table) == 2 * len(IMAGES.names)
     assert table[name].value == pytest.approx(BY_HAND[name][0], rel=1e-12)
     assert table[f"{name}_nontrivial"].value == pytest.approx(BY_HAND[name][1], rel=1e-12)
 
 
-def test_summary_holds_every_metric_twice_and_nothing_else(records: pd.DataFrame) -> None:
-    assert list(IMAGES.summarise(records)) == [
-        f"{name}{suffix}" for suffix in ("", "_nontrivial") for name in IMAGES.names
-    ]
-
-
-def test_drawdown_is_absolute_for_each_edit_before_averaging(records: pd.DataFrame) -> None:
-    assert IMAGES.per_edit("drawdown", records).tolist() == [4, 0, 10, 5]
-    assert IMAGES.per_edit("drawdown_signed", records).tolist() == [4, 0, -10, 5]
-    summary = IMAGES.summarise(records)
-    assert summary["drawdown"].value > abs(summary["drawdown_signed"].value)
-
-
-def test_intervals_hold_their_value(records: pd.DataFrame) -> None:
+def test_intervals_hold_their_value(records):
     many = pd.concat([records] * 20, ignore_index=True)
     for name, estimate in IMAGES.summarise(many).items():
         assert estimate.low < estimate.value < estimate.high, name
 
 
-def test_summary_does_not_depend_on_going_through_a_file(records: pd.DataFrame) -> None:
+def test_summary_does_not_depend_on_going_through_a_file(records):
     text = records.to_csv(index=False)
     assert "False" in text
     assert IMAGES.summarise(pd.read_csv(io.StringIO(text))) == IMAGES.summarise(records)
 
 
-def test_summary_is_reproducible_and_leaves_records_and_global_random_state(records: pd.DataFrame) -> None:
+def test_summary_is_reproducible_and_leaves_records_and_global_random_state(records):
     before, state = records.copy(), np.random.get_state()[1].copy()
     assert IMAGES.summarise(records) == IMAGES.summarise(records)
     assert np.array_equal(np.random.get_state()[1], state)
     pd.testing.assert_frame_equal(records, before)
 
 
-def test_without_views_generality_is_not_a_number(records: pd.DataFrame) -> None:
+def test_without_views_generality_is_not_a_number(records):
     table = IMAGES.summarise(records.assign(views=0, views_before=0, views_after=0))
     assert math.isnan(table["generality"].value)
     assert table["drawdown"].value == 4.75
 
 
-def test_no_records_give_no_numbers(records: pd.DataFrame) -> None:
+def test_no_records_give_no_numbers(records):
     for estimate in IMAGES.summarise(records.iloc[:0]).values():
         assert all(math.isnan(number) for number in (estimate.value, estimate.low, estimate.high))
 
 
-def test_only_trivial_records_leave_the_nontrivial_half_empty(records: pd.DataFrame) -> None:
+def test_only_trivial_records_leave_the_nontrivial_half_empty(records):
     table = IMAGES.summarise(records[records["trivial"]])
     assert table["success_rate"].value == 100
     assert all(math.isnan(table[f"{name}_nontrivial"].value) for name in IMAGES.names)
 
 
-def test_one_record_has_a_value_but_a_mean_no_interval(records: pd.DataFrame) -> None:
+def test_one_record_has_a_value_but_a_mean_no_interval(records):
     table = IMAGES.summarise(records.iloc[:1])
     assert table["drawdown"].value == 4
     assert math.isnan(table["drawdown"].low)
@@ -113,17 +98,13 @@ def test_one_record_has_a_value_but_a_mean_no_interval(records: pd.DataFrame) ->
     assert 0 < table["success_rate"].low < table["success_rate"].high == 100
 
 
-def test_a_share_is_0_or_100_of_each_edit(records: pd.DataFrame) -> None:
+def test_a_share_is_0_or_100_of_each_edit(records):
     assert IMAGES.per_edit("success_rate", records).tolist() == [100, 100, 0, 100]
     with pytest.raises(KeyError):
         IMAGES.per_edit("edit", records)
 
 
-def test_all_that_is_measured_can_be_shown() -> None:
-    assert set(IMAGES.columns) == {IMAGES.quality, *IMAGES.names}
-
-
-def test_the_error_of_a_model_is_compared_image_by_image() -> None:
+def test_the_error_of_a_model_is_compared_image_by_image():
     first, second = (ErrorRate.of({"wrong_before_editing": wrong, "test_images": 50}) for wrong in ("1 2 3 9", "3 4"))
     assert first.estimate == share(4, 50)
     assert first.difference(second, "any") == (paired_change(3, 1, 50), "paired, the same 50 test images")

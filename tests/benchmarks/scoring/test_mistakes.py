@@ -37,7 +37,7 @@ def rows(images: torch.Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
-def test_no_split_has_an_image_from_which_mistakes_are_made(data: Dataset) -> None:
+def test_no_split_has_an_image_from_which_mistakes_are_made(data):
     unshifted = digits_finetune.candidates(copies=1, shift=digits_finetune.Shift())
     pool = rows(unshifted.images.images)
     assert len(pool) == 300
@@ -50,7 +50,7 @@ def test_no_split_has_an_image_from_which_mistakes_are_made(data: Dataset) -> No
     assert (len(data.train), len(data.tuning), len(data.test)) == (797, 300, 400)
 
 
-def test_candidates_are_copies_with_their_original_and_label(candidates: Candidates) -> None:
+def test_candidates_are_copies_with_their_original_and_label(candidates):
     assert len(candidates) == 900
     assert torch.bincount(candidates.images.labels).min() > 60
     copies = candidates.sources.unique(return_counts=True)[1]
@@ -61,7 +61,7 @@ def test_candidates_are_copies_with_their_original_and_label(candidates: Candida
     assert torch.equal(again.images.images, candidates.images.images)
 
 
-def test_mistakes_are_exactly_what_the_model_gets_wrong(data: Dataset, candidates: Candidates) -> None:
+def test_mistakes_are_exactly_what_the_model_gets_wrong(data, candidates):
     model = Brightness().train()
     found = mistakes(model, data, candidates)
     means = (candidates.images.images.double() - data.mean[0]).mean(dim=(1, 2, 3))
@@ -84,7 +84,7 @@ def some(counts: list[int]) -> Candidates:
     return Candidates(Split(images, torch.zeros(len(sources), dtype=torch.int64)), sources[order])
 
 
-def test_training_and_evaluation_share_no_original() -> None:
+def test_training_and_evaluation_share_no_original():
     found = some([1, 2, 3, 4, 5, 1, 2, 3, 4, 5])
     for size in (1, 4, 9):
         training, evaluation = divide(found, size, "test", size)
@@ -97,7 +97,7 @@ def test_training_and_evaluation_share_no_original() -> None:
         assert not rows(training.images.images) & rows(evaluation.images.images)
 
 
-def test_every_copy_of_an_original_may_be_the_one_that_is_evaluated() -> None:
+def test_every_copy_of_an_original_may_be_the_one_that_is_evaluated():
     found = some([6] * 30)
     colours = {int(divide(found, 29, "axes", number)[1].images.images[0, 0, 0, 0]) for number in range(40)}
     assert len(colours) > 4
@@ -109,7 +109,7 @@ def test_every_copy_of_an_original_may_be_the_one_that_is_evaluated() -> None:
     assert counts.min() > 0
 
 
-def test_the_division_depends_on_its_axes_alone() -> None:
+def test_the_division_depends_on_its_axes_alone():
     found = some([3] * 20)
     one, two, other = (divide(found, 15, "axes", number)[1] for number in (0, 0, 1))
     assert torch.equal(one.images.images, two.images.images)
@@ -117,6 +117,6 @@ def test_the_division_depends_on_its_axes_alone() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, 20, 60, True])
-def test_a_size_that_leaves_nothing_is_refused(size: int) -> None:
+def test_a_size_that_leaves_nothing_is_refused(size):
     with pytest.raises(InputError, match=f"leave some of 20 originals for training, not {size}"):
         divide(some([3] * 20), size, "axes")

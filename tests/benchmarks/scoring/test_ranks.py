@@ -10,7 +10,7 @@ from benchmarks.seeds import generator
 CLASSES = 12
 
 
-def test_ranks_count_the_classes_ahead_and_zero_is_the_answer() -> None:
+def test_ranks_count_the_classes_ahead_and_zero_is_the_answer():
     logits = torch.tensor([[0.1, 0.9, 0.5, 0.3], [2.0, 2.0, 1.0, 3.0], [2.0, 2.0, 1.0, 3.0], [1.0, 0.0, 0.0, 0.0]])
     assert ranks(logits, torch.tensor([3, 0, 1, 3])).tolist() == [2, 1, 2, 3]
     noise = torch.randint(5, (200, 6), generator=generator("ties")).float()  # with many ties
@@ -19,7 +19,7 @@ def test_ranks_count_the_classes_ahead_and_zero_is_the_answer() -> None:
     assert torch.equal(every.argmin(dim=1), noise.argmax(dim=1))
 
 
-def test_distribution_is_the_smoothed_histogram_without_rank_zero() -> None:
+def test_distribution_is_the_smoothed_histogram_without_rank_zero():
     found = torch.tensor([1] * 5 + [4] * 10 + [11] * 5 + [0] * 100)
     counts = np.bincount(found.numpy(), minlength=CLASSES).astype(float)
     counts[0] = 0
@@ -33,7 +33,7 @@ def test_distribution_is_the_smoothed_histogram_without_rank_zero() -> None:
     assert float(distribution[2]) == pytest.approx(2.0 / 17.0)
 
 
-def test_targets_have_the_ranks_of_the_distribution() -> None:
+def test_targets_have_the_ranks_of_the_distribution():
     source = generator("matched ranks")
     logits = torch.randn(20_000, CLASSES, generator=source)
     distribution = rank_distribution(torch.tensor([1, 1, 1, 2, 2, 3, 5, 7, 7]), CLASSES)
@@ -51,7 +51,7 @@ def test_targets_have_the_ranks_of_the_distribution() -> None:
     assert p_value(torch.randint(CLASSES, (20_000,), generator=source)) < 1e-6
 
 
-def test_the_same_generator_draws_the_same_targets_which_are_never_the_answer() -> None:
+def test_the_same_generator_draws_the_same_targets_which_are_never_the_answer():
     logits = torch.randn(500, CLASSES, generator=generator("logits"))
     distribution = rank_distribution(torch.tensor([1, 2]), CLASSES)
     one, two, other = (matched_targets(logits, distribution, generator("draw", seed)) for seed in (0, 0, 1))
@@ -60,6 +60,6 @@ def test_the_same_generator_draws_the_same_targets_which_are_never_the_answer() 
     assert not (one == logits.argmax(dim=1)).any()
 
 
-def test_no_mistake_has_no_distribution() -> None:
+def test_no_mistake_has_no_distribution():
     with pytest.raises(InputError, match="all ranks are 0"):
         rank_distribution(torch.zeros(5, dtype=torch.int64), CLASSES)

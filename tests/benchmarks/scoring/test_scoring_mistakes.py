@@ -1,7 +1,5 @@
 """Edits of images that are none of those on which the drawdown is counted: realistic mistakes."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -37,7 +35,7 @@ def model() -> nn.Module:
         return make("resnet18_extra", channels=1, classes=10, width=2, extra_width=8).eval()
 
 
-def test_a_request_for_each_mistake_asks_for_its_true_class(candidates) -> None:
+def test_a_request_for_each_mistake_asks_for_its_true_class(candidates):
     requests = corrections(candidates.images, 0, "test")
     assert requests.images.tolist() == list(range(60))
     assert torch.equal(requests.targets, candidates.images.labels)
@@ -46,7 +44,7 @@ def test_a_request_for_each_mistake_asks_for_its_true_class(candidates) -> None:
 
 
 @pytest.mark.parametrize("layers", ["extra", "all"])
-def test_mistakes_are_edited_and_the_test_images_counted(data: Dataset, candidates, model, layers: str) -> None:
+def test_mistakes_are_edited_and_the_test_images_counted(data, candidates, model, layers):
     found = candidates.images.select(torch.arange(6))
     requests = corrections(found, 0, "test")
     scorer = Scorer(model, layers, data, data.test, requests, edited=found)
@@ -74,7 +72,7 @@ def test_mistakes_are_edited_and_the_test_images_counted(data: Dataset, candidat
         assert record.flips == int((after != before).sum())
 
 
-def test_editing_the_split_itself_is_the_same_as_naming_it(data: Dataset, model) -> None:
+def test_editing_the_split_itself_is_the_same_as_naming_it(data, model):
     requests = draw_requests(data.test, 10, 5, 0, "test")
     editor = editors.build("rmsprop", **EDITOR)
 

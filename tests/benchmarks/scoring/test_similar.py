@@ -55,9 +55,7 @@ def neighbours(model: nn.Module, data: Dataset, wrong: Split) -> list[int]:
     return nearest(*embedded).tolist()
 
 
-def test_every_number_is_that_of_editing_the_whole_model_by_hand(
-    model: nn.Module, data: Dataset, wrong: Split, neighbours: list[int]
-) -> None:
+def test_every_number_is_that_of_editing_the_whole_model_by_hand(model, data, wrong, neighbours):
     before, seeds = copy.deepcopy(model.state_dict()), range(100, 112)
     editor = editors.build("rmsprop", lr=1e-3, max_steps=10)
     scorer = SimilarScorer(model, "chain3", data, wrong, data.test, neighbours, seeds, COUNT)
@@ -91,9 +89,7 @@ def test_every_number_is_that_of_editing_the_whole_model_by_hand(
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_edits_are_asked_for_what_single_ones_are(
-    model: nn.Module, data: Dataset, wrong: Split, neighbours: list[int]
-) -> None:
+def test_edits_are_asked_for_what_single_ones_are(model, data, wrong, neighbours):
     editor = editors.build("rmsprop", lr=1e-3, max_steps=20)
     steps = {}
     for demand in (Demand(), Demand(margin=4.0), Demand(views=4)):
@@ -103,7 +99,7 @@ def test_edits_are_asked_for_what_single_ones_are(
     assert steps[Demand(views=4)] > steps[Demand()]
 
 
-def test_shares_are_reckoned_over_images() -> None:
+def test_shares_are_reckoned_over_images():
     columns = ["image", "augmentation", "same_class", "succeeded", "views"]
     columns += ["own_before", "own_after", "similar_before", "similar_after"]
     rows = [

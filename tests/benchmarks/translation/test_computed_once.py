@@ -1,7 +1,5 @@
 """What no edit can change is computed once, and no edit copies the model."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 from torch import nn
 
-import editors
 from benchmarks.translation.decoding import encode, translate
 from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import draw_requests
@@ -25,12 +22,6 @@ EDITED = "decoder.layers.2"
 def scorer(translator, small_corpus) -> TranslationScorer:
     requests = list(draw_requests(translator, small_corpus, "test", 3, 0, "tests", alternatives=5))
     return TranslationScorer(translator, "last_decoder_layer", small_corpus, requests, control_size=4)
-
-
-@pytest.fixture
-def strong() -> editors.Editor:
-    """Takes several steps for each of the requests."""
-    return editors.build("rmsprop", lr=1e-2, max_steps=20)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Corpora that are read from files, and what is said about files that are not as they should be."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import sys
@@ -191,10 +189,3 @@ def test_an_archive_cannot_write_elsewhere(tmp_path):
     archive = _archive(tmp_path / "de-en.tgz", {"../../evil.txt": "x"})
     with pytest.raises(InputError, match="cannot be unpacked"):
         corpora.make("iwslt14", archive=str(archive))
-
-
-def test_unknown_names_are_one_sentence():
-    with pytest.raises(InputError, match="unknown corpus 'wmt'; available: toy_translation, multi30k, iwslt14"):
-        corpora.make("wmt")
-    with pytest.raises(InputError, match="corpus toy_translation: unknown option 'size'; options: train_size"):
-        corpora.make("toy_translation", size=3)

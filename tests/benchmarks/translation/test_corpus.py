@@ -1,7 +1,5 @@
 """Text to numbers, and both to files and back."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

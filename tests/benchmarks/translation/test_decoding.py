@@ -1,39 +1,20 @@
 """Beam search and sampling from encoder outputs that are computed once."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
 import torch
 
 from benchmarks.errors import InputError
-from benchmarks.translation.batches import rows
 from benchmarks.translation.decoding import encode, sample, translate
-from benchmarks.translation.toolkit import fairseq
-
-
-def _fairseqs_own(model, sentence, beam):
-    """fairseq's generator on the model itself, encoder included, a sentence at a time."""
-    generator = fairseq().sequence_generator.SequenceGenerator(
-        [model],
-        model.target.dictionary,
-        beam_size=beam,
-        max_len_a=2,
-        max_len_b=10,
-        tokens_to_suppress=model.target.never_used,
-    )
-    source = rows([sentence], model.pad)
-    return generator.generate([], {"net_input": {"src_tokens": source, "src_lengths": torch.tensor([len(sentence)])}})[
-        0
-    ]
+from tests.benchmarks.translation.conftest import translated_by_fairseq
 
 
 def test_translations_are_those_of_fairseqs_generator(translator, small_corpus):
     sentences = small_corpus.test.source_numbers
     found = translate(translator, encode(translator, sentences), [4, 0, 9], beam=3)
     for number, hypotheses in zip([4, 0, 9], found, strict=True):
-        expected = _fairseqs_own(translator, sentences[number], 3)
+        expected = translated_by_fairseq(translator, sentences[number], 3)
         assert [one.tolist() for one in hypotheses] == [one["tokens"].tolist() for one in expected]
 
 

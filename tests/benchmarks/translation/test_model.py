@@ -1,7 +1,5 @@
 """The network at the paper's size."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.translation.model import Architecture, Translator, layers_named

@@ -1,7 +1,5 @@
 """The frozen front of a translator and the top that an edit may change."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

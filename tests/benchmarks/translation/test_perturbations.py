@@ -1,7 +1,5 @@
 """Sentences near another one: a word left out or two neighbours exchanged, and nothing else."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks.translation.perturbations import perturbed

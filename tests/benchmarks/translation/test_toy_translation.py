@@ -1,7 +1,5 @@
 """The generated corpus: the same each time, without repetitions, and in correct German."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

@@ -1,7 +1,5 @@
 """Parameter files as text: YAML as DVC reads it, and files that build on each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

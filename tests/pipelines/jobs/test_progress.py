@@ -1,7 +1,5 @@
 """Records of edits come back from their files as they were: a failure stays one, and texts stay texts."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, fields
 from pathlib import Path
 

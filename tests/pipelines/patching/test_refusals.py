@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,13 @@ REFUSALS: dict[str, tuple[Callable[[], object], tuple, tuple[str, ...]]] = {
         ("new.safetensors must end in .pth",),
     ),
     "means": (nothing, (*RESNET18, "--mean", "1,2", *ONE, *TINY), ("--mean needs three numbers",)),
+    "a mean that is none": (nothing, (*RESNET18, "--mean", "nan,0,0", *ONE, *TINY), ("from -1000 to 1000",)),
+    "a deviation that is 0 in float32": (nothing, (*RESNET18, "--std", "1e-300,1,1", *ONE, *TINY), ("from 1e-06 to",)),
+    "a value given twice": (
+        nothing,
+        (*RESNET18, "--set", "lr=1e-3", "--set", "lr=2", *ONE, *TINY),
+        ("--set names lr twice, with 0.001 and 2",),
+    ),
     "unknown device": (nothing, (*RESNET18, "--device", "tpu", *ONE, *TINY), ("--device must be auto, cpu",)),
 }
 
@@ -209,10 +217,12 @@ def test_a_report_that_cannot_be_written_leaves_nothing(pictures: Path, run, mon
     def full(*arguments: object) -> str:
         raise OSError(28, "No space left on device", "new.md")
 
-    before = files_below(pictures)
+    before = sorted(pictures.rglob("*"))
     monkeypatch.setattr("pipelines.patch.write", full)
-    refused(run(*RESNET18, "--input", "images/0.png", "--label", other_class("images/0.png"), *TINY), "No space left")
-    assert files_below(pictures) == before
+    arguments = (*RESNET18, "--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
+    for out in ("new.pth", "made/for/it/new.pth"):
+        refused(run(*arguments, "--out", out), "No space left")
+        assert sorted(pictures.rglob("*")) == before
 
 
 def test_another_model_than_the_patched_one_is_not_overwritten(pictures: Path, run) -> None:
@@ -221,6 +231,58 @@ def test_another_model_than_the_patched_one_is_not_overwritten(pictures: Path, r
     shutil.copy("model.pth", "new.pth")
     refused(run(*arguments), "new.pth is there already, and not of an earlier patch")
     assert Path("new.pth").read_bytes() == Path("model.pth").read_bytes()
+
+
+def test_applying_and_removing_write_over_nothing_but_models(pictures: Path, run) -> None:
+    succeed(run(*RESNET18, "--input", "images/0.png", "--label", other_class("images/0.png"), *TINY))
+    Path("notes.pth").write_text("no weights at all")
+    Path("broken.pth").symlink_to("nowhere")
+    Path("link.pth").symlink_to("model.pth")
+    before = files_below(pictures)
+    for command, model in (("apply", "model.pth"), ("remove", "new.pth")):
+        for out in ("notes.pth", "broken.pth"):
+            refused(run(command, "new.patch.safetensors", "--model", model, "--out", out), f"{out} is there already")
+        refused(
+            run(command, "new.patch.safetensors", "--model", model, "--out", "classes.txt"), "classes.txt must end in"
+        )
+    refused(run("apply", "new.patch.safetensors", "--model", "model.pth", "--out", "link.pth"), "is the model itself")
+    assert files_below(pictures) == before
+    succeed(run("apply", "new.patch.safetensors", "--model", "model.pth", "--out", "new.pth"))
+    assert files_below(pictures) == before
+    torch.save({"w": torch.ones(1)}, "older.pth")
+    succeed(run("apply", "new.patch.safetensors", "--model", "model.pth", "--out", "older.pth"))
+    assert Path("older.pth").read_bytes() == Path("new.pth").read_bytes()
+    Path("new.pth").chmod(0o600)
+    succeed(run("remove", "new.patch.safetensors", "--model", "new.pth", "--out", "new.pth"))
+    assert Path("new.pth").read_bytes() == before[str(pictures / "model.pth")]
+    assert stat.S_IMODE(Path("new.pth").stat().st_mode) == 0o600
+
+
+def test_a_models_folder_is_not_written_over_another(digits: Path, run) -> None:
+    _, image, label = a_mistake()
+    arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
+    succeed(run(*arguments, "--control", "control", "--out", "patched"))
+    Path("mine").mkdir()
+    Path("mine/model.json").write_text("{}")
+    refused(
+        run("apply", "patched.patch.safetensors", "--model", "models/digits/plain", "--out", "mine"),
+        "mine is there already",
+    )
+    assert Path("mine/model.json").read_text() == "{}"
+    Path("file").write_text("mine")
+    refused(
+        run("apply", "patched.patch.safetensors", "--model", "models/digits/plain", "--out", "file"), "file is a file"
+    )
+    assert Path("file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("written", ["caf\u00e9", "cafe\u0301"])
+def test_an_accent_is_one_character_or_two(written: str, pictures: Path, run) -> None:
+    other = CLASSES.index(other_class("images/0.png"))
+    Path("classes.txt").write_text("".join(f"{written if at == other else name}\r" for at, name in enumerate(CLASSES)))
+    for asked in ("caf\u00e9", "cafe\u0301"):
+        succeed(run(*RESNET18, "--input", "images/0.png", "--label", asked, *TINY))
+        assert answer_of("new.pth", "images/0.png") == other
 
 
 SPREADSHEETS = {

@@ -45,6 +45,7 @@ def image_cell(name: str, breaks: int = 0, **changes: Any) -> CellResult:
             "trivial": np.arange(EDITS) % 10 == 0,
             "succeeded": succeeded,
             "steps": 3,
+            "control_images": 1000,
             "control_size": 1000,
             "wrong_before": 50,
             "wrong_after": 50 + 100 + HARD + noise + breaks,

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pipelines.reporting import drawing, figures, frames
+from pipelines.reporting import drawing, ranking
+from pipelines.reporting.figures import style
 
 
 @pytest.fixture
@@ -21,14 +22,14 @@ def calls(monkeypatch) -> list[str]:
         found.append(path.name)
         return save(figure, path, kinds)
 
-    save = figures.save
-    monkeypatch.setattr(figures, "save", drawn)
+    save = style.save
+    monkeypatch.setattr(style, "save", drawn)
     return found
 
 
-@figures.styled
+@style.styled
 def dot(frame: pd.DataFrame, **looks: str) -> Figure:
-    figure = figures.new_figure(1, 1)
+    figure = style.new_figure(1, 1)
     figure.text(0.5, 0.5, str(len(frame)), **looks)
     return figure
 
@@ -85,7 +86,6 @@ def test_tables_show_what_tells_their_rows_apart(table1, table2):
     quantities = drawing.Quantities(
         drawdown=("drawdown", "Drawdown"),
         quality=("test_error", "Test error"),
-        more_is_better=False,
         histories={},
         judged=("tuning_error", "%"),
         sequences={},
@@ -102,5 +102,5 @@ def test_tables_show_what_tells_their_rows_apart(table1, table2):
 
 def test_rows_that_carry_no_further_than_the_unedited_network_are_known():
     board = pd.DataFrame({"generality": [8.0, 60.0, 9.0], "generality_low": [4.0, 50.0, 7.5], "generality_before": 7.2})
-    assert frames.carries_further(board).tolist() == [False, True, True]
-    assert frames.carries_further(board[["generality"]]).all()
+    assert ranking.carries_further(board).tolist() == [False, True, True]
+    assert ranking.carries_further(board[["generality"]]).all()

@@ -1,7 +1,5 @@
 """A result is up to date if what computes it is the same: neither how code is written down nor what it only says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

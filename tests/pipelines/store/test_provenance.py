@@ -1,7 +1,5 @@
 """Where numbers come from and how long they took is written down truly, and kept where nothing is made."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import shutil

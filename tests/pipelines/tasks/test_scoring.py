@@ -1,14 +1,8 @@
 """What cells of the same part of a model share."""
 
-from __future__ import annotations
-
-import shutil
-
 import pytest
 import torch
 
-from baselines.model_files import WEIGHTS
-from benchmarks.errors import InputError
 from benchmarks.scoring.scorer import Scorer
 from editors.methods.covariance import Covariance
 from pipelines.jobs.cells import Cell, unfinished
@@ -125,12 +119,6 @@ def test_what_a_result_depends_on_is_part_of_its_identity(here):
     here.choose(seed=1)
     others += [found(_cell("gd"))]
     assert len({first, *others}) == 6
-
-
-def test_a_missing_model_is_named(here):
-    shutil.rmtree("models/digits/plain")
-    with pytest.raises(InputError, match=f"models/digits/plain/{WEIGHTS} is missing: run the stage that makes it"):
-        _scorer(_cell("gd"))
 
 
 def test_cells_of_the_same_part_follow_each_other_whole_models_first():

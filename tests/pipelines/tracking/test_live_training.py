@@ -56,7 +56,7 @@ def test_a_killed_training_continues_the_same_run(repository):
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = forked(train)
-    process.join(timeout=120)
+    process.join(timeout=600)
     assert process.exitcode == -signal.SIGKILL
     (killed,) = runs()
     assert killed.info.status == "RUNNING"
@@ -68,10 +68,7 @@ def test_a_killed_training_continues_the_same_run(repository):
 
 
 def test_a_training_with_other_parameters_replaces_the_unfinished_one(repository):
-    with (
-        pytest.raises(ZeroDivisionError),
-        live_training("digits", "plain", PARAMETERS, {}),
-    ):
+    with pytest.raises(ZeroDivisionError), live_training("digits", "plain", PARAMETERS, {}):
         1 / 0  # noqa: B018
     with live_training("digits", "plain", PARAMETERS | {"lr": 1.0}, {}):
         pass

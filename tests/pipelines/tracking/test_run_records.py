@@ -49,10 +49,7 @@ def layout(tmp_path, monkeypatch) -> Layout:
 
 
 def made(layout: Layout) -> dict:
-    table = [
-        ["plain", "gd", "layer3", 0.5, 100, "close", "text"],
-        ["plain", "adam", "layer3", 0.7, 100, "", "text"],
-    ]
+    table = [["plain", "gd", "layer3", 0.5, 100, "close", "text"], ["plain", "adam", "layer3", 0.7, 100, "", "text"]]
     board = pd.DataFrame(table, columns=[*HEAD.split(","), "drawdown", "edits", "note", "published_source"])
     results = [result("adam", lr=0.1), result("gd", lr=0.2, beta=0.5)]
     asked = {"gd": {"views": 4, "margin": 0.0}, "adam": {"views": 0}}

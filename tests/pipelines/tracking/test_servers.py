@@ -84,7 +84,7 @@ def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp
 
     processes = [forked(touch, number) for number in range(4)]
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=600)
     assert capfd.readouterr() == ("", "")
     assert [process.exitcode for process in processes] == [0] * 4
     assert [run.info.run_name for run in runs("digits")] == [record.key]

@@ -12,8 +12,7 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
-from pipelines.reporting.claims.definitions import Row, in_paper, metrics_of, published_value
-from pipelines.reporting.claims.statistics import Verdict
+from pipelines.reporting.claims.definitions import Row, Verdict, in_paper, metrics_of, published_value
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.tasks import kinds, load_settings, task_of
 

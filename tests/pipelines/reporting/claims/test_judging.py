@@ -15,9 +15,8 @@ from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.reporting.claims import definitions, judging
-from pipelines.reporting.claims.definitions import Claim, Condition
-from pipelines.reporting.claims.judging import Evidence
-from pipelines.reporting.claims.statistics import Verdict, at_equal_failures
+from pipelines.reporting.claims.definitions import Claim, Condition, Verdict
+from pipelines.reporting.claims.judging import Evidence, at_equal_failures
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.store.layout import Layout, write_csv
 from tests.optional import needs
@@ -426,7 +425,7 @@ def test_numbers_besides_edits_are_read_by_name_as_far_as_they_are_there(layout)
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cost_ratio": "fast"}', '{"cost_ratio": null}'])
 def test_a_damaged_cost_is_refused(layout, content):
     write(layout.described("cnp") / "cost.json", content)
-    with pytest.raises(InputError, match=r"cnp.cost.json does not hold the cost of a training .*train again"):
+    with pytest.raises(InputError, match=r"cnp.cost.json is broken .*train again"):
         measured(layout)
 
 

@@ -9,14 +9,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.metrics import Estimate, mean, share
-from pipelines.reporting.claims.statistics import (
-    Allowed,
-    Verdict,
-    combine,
-    independent_difference,
-    paired_difference,
-    paired_ratio,
-)
+from pipelines.reporting.claims.definitions import Allowed, Verdict, combine
+from pipelines.reporting.claims.judging import holm, independent_difference, paired_difference, paired_ratio
 
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = Verdict
 
@@ -81,7 +75,7 @@ def test_pairs_see_what_separate_intervals_cannot():
 
 @pytest.mark.parametrize("compute", [paired_difference, paired_ratio])
 def test_the_paired_interval_covers_the_truth_about_95_times_in_100(compute, monkeypatch):
-    monkeypatch.setattr("pipelines.reporting.claims.statistics._RESAMPLES", 500)
+    monkeypatch.setattr("pipelines.reporting.claims.judging._RESAMPLES", 500)
     rng = np.random.default_rng(1)
     truth = {paired_difference: -0.3, paired_ratio: 4.2 / 4.5}[compute]
     estimates = [compute(*correlated(rng, 100, -0.3), "test") for _ in range(300)]
@@ -90,7 +84,7 @@ def test_the_paired_interval_covers_the_truth_about_95_times_in_100(compute, mon
 
 
 def test_without_an_effect_a_verdict_is_rare(monkeypatch):
-    monkeypatch.setattr("pipelines.reporting.claims.statistics._RESAMPLES", 500)
+    monkeypatch.setattr("pipelines.reporting.claims.judging._RESAMPLES", 500)
     rng = np.random.default_rng(2)
     verdicts = [Allowed(high=0).decide(paired_difference(*correlated(rng, 100, 0.0), "test")) for _ in range(200)]
     assert verdicts.count(UNDECIDED) >= 180
@@ -163,3 +157,21 @@ def test_a_normal_difference_is_known_by_hand():
     z = stats.norm.ppf(0.975)
     estimate = independent_difference(Estimate(5.0, 5 - 3 * z, 5 + 3 * z), Estimate(1.0, 1 - 4 * z, 1 + 4 * z))
     assert (estimate.low, estimate.high) == pytest.approx((4 - 5 * z, 4 + 5 * z))
+
+
+def test_a_p_value_is_that_of_the_bound_that_is_least_sure_and_agrees_with_the_verdict():
+    one_sided = Allowed(high=0).p_value(Estimate(-2.0, -3.0, -1.0))
+    assert one_sided == pytest.approx(2 * stats.norm.sf(2 * stats.norm.ppf(0.975)))
+    assert Allowed(-1, 3).p_value(Estimate(0.0, -0.5, 1.0)) == pytest.approx(one_sided)
+    assert Allowed(high=0).p_value(Estimate(2.0, 1.0, 4.0)) == pytest.approx(one_sided)  # the width towards the bound
+    assert Allowed(high=0).p_value(Estimate(-1.0, -2.0, 0.5)) == 1.0
+    assert Allowed(high=0).p_value(Estimate(-1.0, -1.0, -1.0)) == 0.0
+    edge = Allowed(high=0).p_value(Estimate(-1.0, -2.0, -1e-9))
+    assert edge == pytest.approx(0.05, abs=1e-6)
+
+
+def test_holms_correction_is_that_of_a_worked_example():
+    by_hand = [0.03, 0.06, 0.06, 0.02]  # 0.01, 0.04, 0.03, 0.005, as in R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(by_hand)
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

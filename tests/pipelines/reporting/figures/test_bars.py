@@ -8,7 +8,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
-from pipelines.reporting.figures import editor_colour, table_bars
+from pipelines.reporting.figures.bars import table_bars
+from pipelines.reporting.figures.style import editor_look
 
 
 @pytest.fixture
@@ -91,11 +92,20 @@ def test_rows_of_one_model_stand_with_their_success_and_the_required_one(table1)
 
 
 def test_rows_that_should_not_win_are_striped_and_the_key_says_why(table1):
-    unfit = (pd.Series([False, True, True, False], index=table1.index), "no more general than before")
-    figure = successes(table1, unfit=unfit)
+    figure = successes(table1.assign(generality=[60.0, 7.0, 7.0, 60.0], generality_before=7.2))
     assert [bar.get_hatch() or "" for bar in figure.axes[0].patches] == ["", "----", "////", ""]
-    assert {"† no more general than before", "success clearly below 95 %"} <= set(key(figure))
+    assert {"† no more general than the unedited network", "success clearly below 95 %"} <= set(key(figure))
     assert [text.get_text() for text in figure.axes[0].texts][:3] == ["4.90", "2.31 †", "2.05"]
+
+
+def test_names_on_the_front_are_bold_and_generality_stands_beside_that_of_the_unedited_network(table1):
+    figure = successes(table1.assign(generality=[60.0, 50.0, 90.0, 40.0], generality_before=7.2))
+    left, middle, right = figure.axes
+    assert [label.get_fontweight() for label in left.get_yticklabels()] == ["bold", "bold", "normal", "normal"]
+    assert left.get_xlabel() == "Drawdown (points)\nBold names: on the Pareto front of drawdown and generality"
+    assert [line.get_xdata().tolist() for line in middle.lines[1:]] == [[60.0, 50.0, 90.0, 40.0], [7.2] * 4]
+    assert [axes.get_xlabel() for axes in (middle, right)] == ["Generality (%)", "Success rate (%)"]
+    assert "generality of the unedited network" in key(figure)
 
 
 def test_groups_stand_apart_in_the_order_of_the_network(table2):
@@ -107,7 +117,7 @@ def test_groups_stand_apart_in_the_order_of_the_network(table2):
     steps = np.diff([bar.get_y() for bar in axes.patches])
     assert min(steps[1::2]) > max(steps[::2])
     colours = [to_hex(bar.get_facecolor()).upper() for bar in axes.patches if not bar.get_hatch()]
-    assert set(colours) == {editor_colour("gd"), editor_colour("rmsprop")}
+    assert set(colours) == {editor_look("gd").colour, editor_look("rmsprop").colour}
 
 
 def test_tables_of_another_task_have_its_columns_titles_and_names():

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 
-from pipelines.reporting.figures import figure2
-from pipelines.reporting.figures.classes import class_colour
+from pipelines.reporting.figures.classes import class_colour, figure2
 
 NAMES = ["cat", "dog", "ship"]
 

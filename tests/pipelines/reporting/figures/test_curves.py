@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.figures import rank_bars, sequence_curves, tradeoff_curves, training_curves
+from pipelines.reporting.figures.bars import rank_bars
+from pipelines.reporting.figures.curves import sequence_curves, tradeoff_curves, training_curves
 
 PANELS = {"Objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")}
 JUDGED = ("tuning_error", "%")

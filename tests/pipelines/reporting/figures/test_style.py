@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting import figures
-from pipelines.reporting.figures import editor_colour, editor_title, save
-from pipelines.reporting.figures.style import editor_look, shown
+from pipelines.reporting.figures import bars, curves, points
+from pipelines.reporting.figures.classes import figure2
+from pipelines.reporting.figures.style import editor_look, save, shown
 
 HOSTILE = ["$\\frac{$", "_hidden_ & $x$", "100 % <b>\n\\", "犬"]
 
@@ -34,15 +34,13 @@ def drawings(names: list[str]) -> dict:
     trials = trials.assign(feasible=[True, False], chosen=[True, False])
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]})
     return {
-        "bars": lambda: figures.table_bars(rows),
-        "points": lambda: figures.scatter(rows, "num_steps", curves=[rows]),
-        "curves": lambda: figures.tradeoff_curves(long),
-        "sequences": lambda: figures.sequence_curves(long, {"error": "Error"}),
-        "classes": lambda: figures.figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
-        "tuning": lambda: figures.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
-        "training": lambda: figures.training_curves(
-            history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]
-        ),
+        "bars": lambda: bars.table_bars(rows),
+        "points": lambda: points.scatter(rows, "num_steps", curves=[rows]),
+        "curves": lambda: curves.tradeoff_curves(long),
+        "sequences": lambda: curves.sequence_curves(long, {"error": "Error"}),
+        "classes": lambda: figure2(classes.assign(drawdown_signed=1.0, **model), edits, variance),
+        "tuning": lambda: curves.tuning_panels(dict.fromkeys(names, trials), title=names[0]),
+        "training": lambda: curves.training_curves(history, 2, {"Loss": ("train_loss",)}, ("train_loss", ""), names[0]),
     }
 
 
@@ -79,19 +77,20 @@ def test_editors_keep_their_colour_and_marker():
     known = ["gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam", "gd_ewc", "rmsprop_ewc"]
     assert len({editor_look(editor)[1:] for editor in known}) == len(known)
     assert editor_look("mine") == editor_look("mine")
-    assert len({editor_colour(f"mine {i}") for i in range(40)}) > 3
-    assert editor_colour("mine") not in {editor_colour(editor) for editor in known}
+    assert len({editor_look(f"mine {i}").colour for i in range(40)}) > 3
+    assert editor_look("mine").colour not in {editor_look(editor).colour for editor in known}
 
 
 def test_a_row_named_after_its_editor_looks_like_it():
-    assert editor_title("rmsprop_1e-3") == "RMSProp, 1e-3"
-    assert editor_title("covariance_views_tuned") == "Covariance, views, tuned"
-    assert editor_colour("rmsprop_1e-3") == editor_colour("rmsprop")
-    assert editor_title("rmspropeller") == "rmspropeller"
+    assert editor_look("rmsprop_1e-3").title == "RMSProp, 1e-3"
+    assert editor_look("covariance_views_tuned").title == "Covariance, views, tuned"
+    assert editor_look("rmsprop_1e-3").colour == editor_look("rmsprop").colour
+    assert editor_look("rmspropeller").title == "rmspropeller"
 
 
 def test_the_library_knows_no_stage_and_loads_nothing_that_trains():
-    code = "import sys, pipelines.reporting.figures as f; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys; from pipelines.reporting.figures import bars, classes, curves, points\n"
+    code += "print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "pydantic", "editors", "optuna", "mlflow", "baselines"} & set(loaded)
 

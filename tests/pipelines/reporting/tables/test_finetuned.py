@@ -101,7 +101,7 @@ def test_no_table_of_another_benchmark_is_written(finetuned: Project) -> None:
     claimed = set(pd.read_csv(folder / "claims.csv")["claim"])
     assert "extra-layer-beats-chain3" in claimed
     assert "rmsprop-and-rprop-beat-gd" not in claimed
-    page = (finetuned.folder / "results/README.md").read_text()
+    page = (folder / "README.md").read_text()
     assert "Table 4: fine-tuning a trained network" in page
     assert "Table 1" not in page
 

@@ -149,10 +149,10 @@ def test_tables_are_written_with_all_numbers_and_those_of_other_runs_removed(tmp
     np.testing.assert_allclose(read["drawdown"], board["drawdown"], rtol=1e-5)
     assert tables["table4"].empty
     page = (layout.results / "leaderboard.md").read_text()
-    assert page.startswith("# Leaderboard of digits\n\nSmallest drawdown first;")
+    assert page.startswith("# Leaderboard of digits\n\nHow to read: a good edit")
     assert "100 edits of test images" in page
-    assert "| plain | rmsprop | chain3 | lr 1.3e-3 |" in page
+    assert "| plain | rmsprop | chain3 | lr 1.3e-3 (5 trials) |" in page
     assert r"Ours, \*not\* \| CIFAR-10." in page
-    assert "<td>lr 1.3e-3</td>" in (layout.results / "leaderboard.html").read_text()
+    assert '<td class="chosen">lr 1.3e-3 (5 trials)</td>' in (layout.results / "leaderboard.html").read_text()
     assert "Steps, paper" not in page  # of the paper's numbers, the leaderboard shows the drawdown
     assert "Steps, paper" in (layout.results / "table3.md").read_text()

@@ -7,13 +7,14 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.errors import InputError
 from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.jobs.cells import PROTOCOL
-from pipelines.reporting.tables import reading, results
+from pipelines.reporting.tables import results
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.reporting.tables.results import rows_of
 from tests.pipelines.reporting.cells import image_cell, translator_cell, write_cell, write_project
@@ -28,7 +29,7 @@ def project(tmp_path, monkeypatch):
 
 
 def read(settings):
-    return reading.read(settings, "digits", CLASSIFIERS)
+    return results.read(settings, "digits", CLASSIFIERS)
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -60,6 +61,20 @@ def test_a_row_is_what_its_records_say(project):
         asked = [value for value, r in zip(signed, records, strict=True) if r["trivial"] == "False"]
         assert row["drawdown_nontrivial"] == pytest.approx(sum(asked) / len(asked))
         assert row["drawdown_low"] < row["drawdown"] < row["drawdown_high"]
+
+
+def test_small_drawdowns_of_earlier_samples_are_said_to_be_at_most_what_they_show(tmp_path, monkeypatch):
+    """As many edits mend as break: the drawdown of 1,000 images may be anything between nothing and what 50 show."""
+    monkeypatch.chdir(tmp_path)
+    cell = image_cell(GD)
+    signs = np.tile([1, -1], len(cell.records) // 2)
+    records = cell.records.drop(columns="control_images")
+    records = records.assign(control_size=50, wrong_before=5, wrong_after=5 + signs, flips=2)
+    (row,) = rows_of(read(write_project(tmp_path, replace(cell, records=records)))).to_dict("records")
+    assert row["note"].startswith("drawdown at most that large")
+    assert (row["drawdown"], row["drawdown_high"], row["drawdown_low"]) == (2.0, 2.0, 0.0)
+    (row,) = rows_of([cell]).to_dict("records")
+    assert "at most" not in row["note"]
 
 
 def test_hyperparameters_stand_after_the_layers_and_notes_say_what_is_special(project):
@@ -131,7 +146,7 @@ def test_learned_hyperparameters_have_columns_of_their_own(project, tmp_path):
 def test_a_text_may_be_empty_or_null_and_a_number_missing(tmp_path):
     cell = translator_cell("plain/rmsprop/last_decoder_layer", 0.4)
     path = write_cell(tmp_path, replace(cell, records=cell.records.assign(kl=[math.nan] + [0.5] * 39, target="12")))
-    records = reading._records(path.with_suffix(".csv"), TRANSLATIONS)
+    records = results._records(path.with_suffix(".csv"), TRANSLATIONS)
     assert (records["before"] == "").all()
     assert (records["after"] == "null").all()
     assert (records["target"] == "12").all()
@@ -157,7 +172,7 @@ def test_times_are_those_of_the_shards_and_of_what_was_measured_with_the_quality
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
-    path = reading.Path("results/digits/edits/gd/plain-all.json")
+    path = results.Path("results/digits/edits/gd/plain-all.json")
     content = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=sentence or "are broken .'test_images'"):
@@ -177,7 +192,7 @@ def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
     ],
 )
 def test_a_missing_or_broken_file_is_refused_by_name(project, name, content, sentence):
-    path = reading.Path("results/digits/edits/gd") / name
+    path = results.Path("results/digits/edits/gd") / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=sentence):
         read(project)

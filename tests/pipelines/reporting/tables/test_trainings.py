@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from benchmarks.errors import InputError
-from pipelines.reporting.tables import trainings
-from pipelines.reporting.tables.trainings import note
+from pipelines.reporting.tables import other_stages
+from pipelines.reporting.tables.other_stages import note
 from pipelines.store.layout import Layout
 from pipelines.tasks import load_settings
 from pipelines.tasks.images.settings import ImageTraining
@@ -81,8 +81,8 @@ def project(tmp_path):
 
 def test_models_and_what_they_took_are_two_tables(project):
     settings, layout = project
-    trainings.write(settings, layout, "tuning_error")
-    made, timed = (pd.read_csv(layout.results / name) for name in (trainings.TRAININGS, trainings.TIMINGS))
+    other_stages.write_trainings(settings, layout, "tuning_error")
+    made, timed = (pd.read_csv(layout.results / name) for name in (other_stages.TRAININGS, other_stages.TIMINGS))
     assert made.values.tolist() == [["plain", 0, "plain", 2, 3, 2.5], ["plain", 1, "plain", 2, 3, 3.0]]
     assert made.columns.tolist() == ["training", "seed", "recipe", "kept", "epochs", "tuning_error"]
     assert timed["seconds"].tolist() == [12.5, 12.5]
@@ -94,13 +94,13 @@ def test_a_model_may_be_chosen_by_another_number(project):
     settings, layout = project
     for seed in (0, 1):
         (layout.described("plain", seed) / "model.json").write_text('{"epoch": 1, "epochs": 1, "valid_loss": 1.5}')
-    trainings.write(settings, layout, "valid_loss")
-    assert pd.read_csv(layout.results / trainings.TRAININGS)["valid_loss"].tolist() == [1.5, 1.5]
+    other_stages.write_trainings(settings, layout, "valid_loss")
+    assert pd.read_csv(layout.results / other_stages.TRAININGS)["valid_loss"].tolist() == [1.5, 1.5]
 
 
-@pytest.mark.parametrize(("file", "said"), [("model.json", "describe a model"), ("timing.json", "a wall time only")])
+@pytest.mark.parametrize(("file", "said"), [("model.json", "train again"), ("timing.json", "train again")])
 def test_a_broken_file_about_a_model_is_refused_by_name(project, file, said):
     settings, layout = project
     (layout.described("plain", 1) / file).write_text("[]")
     with pytest.raises(InputError, match=f"plain@1.{file} .*{said}"):
-        trainings.write(settings, layout, "tuning_error")
+        other_stages.write_trainings(settings, layout, "tuning_error")

@@ -1,14 +1,12 @@
 """`compile: true`: the same stages with compiled steps, and only what is edited made again."""
 
-from __future__ import annotations
-
 import json
 
 import pandas as pd
 import pytest
 
 from pipelines.tasks import load_settings
-from tests.compiling import compiles
+from tests.optional import compiles
 from tests.pipelines.conftest import DIGITS, PARAMS, TABLE_3_TRAINING, Project, write_project
 
 pytestmark = compiles
@@ -30,6 +28,7 @@ def project(stage_server, tmp_path_factory) -> Project:
     return made
 
 
+@pytest.mark.slow
 def test_edits_and_editable_trainings_are_made_again_and_plain_ones_are_not(project, tmp_path):
     def description(of: Project) -> dict:
         return json.loads((of.folder / "models/digits/editable/model.json").read_text())

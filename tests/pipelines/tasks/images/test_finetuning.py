@@ -1,7 +1,5 @@
 """Trainings that start from a trained network: distillation, an extra layer, a teacher for Editable Training."""
 
-from __future__ import annotations
-
 import json
 import shutil
 
@@ -9,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 import benchmarks.torchvision_cpu  # noqa: F401  must come before torchvision
 from baselines.model_files import load_model
@@ -38,10 +35,6 @@ def project(trained_once, tmp_path_factory) -> Project:
     return made
 
 
-def weights(project: Project, name: str) -> dict[str, torch.Tensor]:
-    return load_file(project.folder / "models/digits" / name / "model.safetensors")
-
-
 def test_an_extended_model_answers_as_the_one_it_extends(project):
     data = dataset.load(project.folder / "data/digits")
     plain, extended = (load_model(project.folder / "models/digits" / name) for name in ("plain", "extended"))
@@ -53,7 +46,7 @@ def test_an_extended_model_answers_as_the_one_it_extends(project):
 
 
 def test_only_new_parameters_learn_at_their_own_rate(project):
-    before, after = weights(project, "plain"), weights(project, "distilled")
+    before, after = project.weights("plain"), project.weights("distilled")
     assert set(after) - set(before) == {
         f"extra.{part}.{kind}" for part in ("expand", "reduce") for kind in ("weight", "bias")
     }
@@ -111,7 +104,7 @@ def test_a_published_network_is_extended_and_distilled(stage_server, tmp_path):
     with torch.no_grad():
         expected, found = (net(inputs) for net in (network.eval(), load_model(tmp_path / "models/digits/plain")[0]))
     assert torch.equal(found, expected)
-    learned = weights(made, "distilled")
+    learned = made.weights("distilled")
     assert learned["extra.expand.weight"].shape == (32, 512)
     assert torch.allclose(learned["chain3.0.conv1.weight"], network.layer3[0].conv1.weight, atol=1e-6)
 

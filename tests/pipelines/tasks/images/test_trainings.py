@@ -1,7 +1,5 @@
 """Classifiers made side by side, of one another and with several seeds, and the edits of each."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from benchmarks.data import dataset
 from benchmarks.errors import InputError
@@ -60,10 +57,6 @@ def again(project, tmp_path) -> Project:
     return project.copy(tmp_path / "again")
 
 
-def weights(project: Project, name: str) -> dict[str, torch.Tensor]:
-    return load_file(project.folder / "models/digits" / name / "model.safetensors")
-
-
 def described(project: Project, name: str) -> Path:
     return project.folder / "results/digits/models" / name
 
@@ -72,7 +65,7 @@ def test_every_training_is_made_with_every_seed_and_described_beside_the_results
     names = {f"{name}{seed}" for name in BENCHMARK["trainings"] for seed in ("", "@1")}
     for folder in ("models/digits", "results/digits/models"):
         assert {path.name for path in (project.folder / folder).iterdir()} == names
-    first, second = weights(project, "plain"), weights(project, "plain@1")
+    first, second = project.weights("plain"), project.weights("plain@1")
     assert first.keys() == second.keys()
     assert not first["stem.conv.weight"].equal(second["stem.conv.weight"])
     for name in names:
@@ -97,8 +90,8 @@ def _records(project: Project) -> list[Path]:
 
 def test_a_dknn_holds_the_network_of_its_own_seed(project):
     for repetition in ("", "@1"):
-        network = weights(project, f"plain{repetition}")
-        inside = weights(project, f"dknn-10{repetition}")
+        network = project.weights(f"plain{repetition}")
+        inside = project.weights(f"dknn-10{repetition}")
         shared = {name.rpartition("network.")[2]: value for name, value in inside.items() if ".network." in name}
         assert {"chain4.1.conv2.weight", "stem.conv.weight"} <= shared.keys()
         assert all(value.equal(network[name]) for name, value in shared.items())
@@ -124,16 +117,6 @@ def test_naming_a_training_makes_what_it_is_made_of_as_well_and_what_goes_on_fro
     output = again.succeed("train", "digits").output
     assert output.count("unchanged") == 2
     assert "train digits cnp: kept epoch" in output
-
-
-def test_a_training_that_goes_on_starts_where_the_other_ended(again):
-    again.choose(training_seeds=[0])
-    again.change(**{f"trainings__{EDITABLE}__lr": 1e-12})
-    again.succeed("train", "digits", EDITABLE)
-    start, end = weights(again, "plain"), weights(again, EDITABLE)
-    for name, value in start.items():
-        if "running" not in name and "num_batches" not in name:
-            assert (value - end[name]).abs().max() < 1e-8, name
 
 
 def test_what_a_step_costs_is_written_down(project):
@@ -236,19 +219,6 @@ def test_a_model_that_fits_the_data_is_taken_and_any_other_refused(trained, monk
     path.unlink()
     with pytest.raises(InputError, match="model.json is missing: train the model first"):
         check_sources(*asked)
-
-
-def test_the_command_says_so_in_one_sentence_before_it_trains(trained):
-    trained.change(trainings__made=MADE_OF["teacher"])
-    value, fault = OTHER["dataset"]
-    change_description(trained, dataset=value)
-    ended = trained.run("train", "digits", "made")
-    assert ended.code == 2
-    assert "train digits plain: unchanged" in ended.output
-    assert fault in ended.errors.strip().splitlines()[-1]
-    assert "Traceback" not in ended.errors
-    assert not (trained.folder / "models/digits/made").exists()
-    assert not (trained.folder / "unfinished/digits/training/made/checkpoint.pt").exists()
 
 
 def test_a_processor_without_bfloat16_is_warned_of_and_such_a_gpu_refused(monkeypatch, capsys):

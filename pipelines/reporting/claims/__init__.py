@@ -1,1 +1,0 @@
-"""Claims held against results: what is claimed, the comparisons that decide it, and their statistics."""

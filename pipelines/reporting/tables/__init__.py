@@ -1,1 +1,0 @@
-"""From the records of cells to tables, beside the numbers of the paper."""

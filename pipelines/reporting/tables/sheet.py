@@ -1,0 +1,312 @@
+"""Measured tables for people, as Markdown and as a page of HTML that sorts and filters; and text made safe for both."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import Any
+from unicodedata import category
+
+import pandas as pd
+
+from benchmarks.metrics import Column
+from pipelines.reporting.ranking import (
+    BELOW,
+    FRONT,
+    MISSES,
+    NO_FURTHER,
+    ON_FRONT,
+    REQUIRED_SUCCESS,
+    misses_success,
+    require,
+    standing,
+)
+from pipelines.store.layout import KEYS
+
+NOTHING = "–"
+_PAGE = Path(__file__).with_name("leaderboard.html")
+"""Its frame, style and script."""
+_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
+_SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A measured table, and how it is shown.
+
+    :ivar frame: the columns ``keys`` and, for every metric m, ``m`` and, where known, ``m_low`` and ``m_high`` (95 %),
+        ``published_m``, and ``note``.
+    :ivar columns: the metrics that are shown, by name; the paper's value beside those of which it has any.
+    :ivar drawdown: the metric that, with generality, ranks the rows.
+    :ivar chosen: columns of hyperparameters, shown as one.
+    :raises ValueError: when ``frame`` has no rows or lacks a key or metric.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    columns: Mapping[str, Column]
+    drawdown: str = "drawdown"
+    keys: Sequence[str] = tuple(KEYS)
+    chosen: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        require(self.frame, [*self.keys, *self.columns], f"table {self.title!r}")
+
+    @cached_property
+    def published(self) -> set[str]:
+        """The metrics of which the paper has at least one number."""
+        there = self.frame.dropna(axis="columns", how="all").columns
+        return {name for name in self.columns if f"published_{name}" in there}
+
+    @cached_property
+    def standings(self) -> list[str]:
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`."""
+        if self.drawdown not in self.frame:
+            return [""] * len(self.frame)
+        return list(standing(self.frame, self.drawdown))
+
+    @cached_property
+    def misses(self) -> list[bool]:
+        """For each row, whether it has less success than is required."""
+        return list(misses_success(self.frame))
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """The note of each row, or nothing."""
+        notes = self.frame["note"] if "note" in self.frame.columns else [""] * len(self.frame)
+        return ["" if pd.isna(note) else str(note).strip() for note in notes]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """All notes in order of appearance, equal ones once; a row's number is its place here, from 1."""
+        return list(dict.fromkeys(note for note in self.notes if note))
+
+    def number_of_note(self, position: int) -> int | None:
+        """The number of the footnote of the row at ``position``, or None where it has none."""
+        note = self.notes[position]
+        return self.footnotes.index(note) + 1 if note else None
+
+    def headings(self) -> list[tuple[str, str]]:
+        """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
+        named = [*self.keys, *(["chosen"] if self.chosen else [])]
+        found = [(name.capitalize(), "text") for name in named]
+        for name, column in self.columns.items():
+            found.append((f"{column.label} ({column.unit})" if column.unit else column.label, "number"))
+            if name in self.published:
+                found.append((f"{column.label}, paper", "number paper"))
+        return found
+
+    def legend(self) -> str:
+        """An explanation of brackets, the paper's columns, bold numbers and dashes, where there are any."""
+        words = ["[…] is the 95 % interval"]
+        if self.published:
+            words.append(f'"paper" is the published value ({NOTHING} where there is none)')
+        if FRONT in self.standings:
+            words.append(f"bold are rows {ON_FRONT}")
+            if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
+                words[-1] += ", without those that the paper's table does not have"
+        if NO_FURTHER in self.standings:
+            words.append(f"† is {NO_FURTHER}, so it never wins")
+        if any(self.misses):
+            words.append(f"‡ is {MISSES}")
+        if "num_steps" in self.columns and without_steps(self.frame).any():
+            words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
+        return "; ".join(words) + "."
+
+    def mark(self, position: int, name: str) -> str:
+        """What stands at a row's metric: ``†`` if it carries no further, ``‡`` if it misses the required success."""
+        if name == self.drawdown and self.standings[position] == NO_FURTHER:
+            return "†"
+        return "‡" if name == "success_rate" and self.misses[position] else ""
+
+    def lines(self) -> list[str]:
+        """The lines of a Markdown table."""
+        headings = self.headings()
+        rules = ["---" if kind == "text" else "---:" for _, kind in headings]
+        lines = [_line([escape(heading) for heading, _ in headings]), _line(rules)]
+        for position, (_, row) in enumerate(self.frame.iterrows()):
+            cells = [escape(name_of(row[key])) for key in self.keys]
+            if number := self.number_of_note(position):
+                cells[-1] += f" <sup>{number}</sup>"
+            if self.chosen:
+                cells.append(escape(hyperparameters(row, self.chosen)))
+            for name, column in self.columns.items():
+                text, mark = value(row[name], column), self.mark(position, name)
+                bold = name in (self.drawdown, "generality") and self.standings[position] == FRONT
+                text = f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip()
+                cells.append(f"{text} {mark}" if mark else text)
+                if name in self.published:
+                    cells.append(printed(row[f"published_{name}"]))
+            lines.append(_line(cells))
+        return lines
+
+    def notes_and_legend(self) -> list[str]:
+        """What stands below the table: the footnotes as a numbered list, if there are any, and the legend."""
+        numbered = [f"{number}. {escape(text)}" for number, text in enumerate(self.footnotes, start=1)]
+        return [*(["\n".join(numbered)] if numbered else []), self.legend()]
+
+
+def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
+    """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
+    parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), *sheet.notes_and_legend(), *notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def leaderboard_html(sheet: Sheet, *, caption: str, scale_note: str) -> str:
+    """Write the leaderboard as a page that needs no other file and no network.
+
+    Rows stand in the sheet's order until a header is clicked; cells without a number sort last in both directions. Rows
+    that do not compete are greyed and say why.
+    """
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(sheet.title),
+        caption=_prose(caption).replace("\n\n", "</p>\n<p>"),
+        scale_note=_prose(scale_note),
+        legend=html.escape(sheet.legend()),
+        head="".join(
+            f'<th scope="col" class="{kind}" aria-sort="none"><button type="button">{html.escape(text)}</button></th>'
+            for text, kind in sheet.headings()
+        ),
+        body="\n".join(_html_rows(sheet)),
+        notes=_html_notes(sheet.footnotes),
+        count=len(sheet.frame),
+    )
+
+
+def value(number: float, column: Column) -> str:
+    """A measured number, or a dash; percentages carry their sign, so that a cell can be quoted alone."""
+    return f"{_digits(number, column)} %" if column.unit == "%" and not pd.isna(number) else _digits(number, column)
+
+
+def interval(row: pd.Series, name: str, column: Column) -> str:
+    """The 95 % interval of a metric as ``[low, high]``, or nothing where it is not known."""
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return "" if pd.isna(low) or pd.isna(high) else f"[{_digits(low, column)}, {_digits(high, column)}]"
+
+
+def printed(number: float) -> str:
+    """The paper's value with the decimals it was printed with, or a dash where the paper has none."""
+    return NOTHING if pd.isna(number) else f"{number:g}"
+
+
+def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by TPE)``."""
+    there = [name for name in names if not pd.isna(row[name])]
+    values = ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
+    if values == NOTHING or pd.isna(trials := row.get("trials", math.nan)):
+        return values
+    by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
+    return f"{values} ({trials:.0f} trials{by})"
+
+
+def without_steps(frame: pd.DataFrame) -> pd.Series:
+    """For each row, whether it was measured and has no number of steps: its editor takes none along a gradient."""
+    if not {"num_steps", "success_rate"} <= set(frame.columns):
+        return pd.Series(False, index=frame.index)
+    return frame["num_steps"].isna() & frame["success_rate"].notna()
+
+
+def name_of(value: object) -> str:
+    """A name as shown: a dash where there is none, as for methods that change no layers."""
+    return NOTHING if pd.isna(value) or str(value) == "" else str(value)
+
+
+def escape(text: str) -> str:
+    """Text of anybody's as one line of Markdown that shows it as it is, also inside a table cell.
+
+    HTML, links, emphasis, pipes and control characters lose their meaning; ``code`` between backticks stays code.
+    """
+    pieces = re.split(r"(`[^`]+`)", _one_line(text))
+    line = "".join(code(one).replace("|", r"\|") if place % 2 else _literal(one) for place, one in enumerate(pieces))
+    return re.sub(r"^(\d*)(#+\s|[+.)-]\s|[=-]+$)", r"\1\\\2", line)  # no heading, list or line below a heading
+
+
+def code(text: str) -> str:
+    """A name of anybody's as code in Markdown."""
+    line = _one_line(text.replace("`", ""))
+    return f"`{line}`" if line else NOTHING
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
+
+
+def _literal(text: str) -> str:
+    text = re.sub(r"([\\|*`~$]|\](?=[(\[:])|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _digits(number: float, column: Column) -> str:
+    """A number with this column's decimals, a dash where there is none; never a zero with a minus sign."""
+    return NOTHING if pd.isna(number) else f"{number:z.{column.digits}f}"
+
+
+def _short(number: float) -> str:
+    """Two or three digits."""
+    if number == 0 or 0.01 <= abs(number) < 1e4:
+        return f"{number:.3g}" if abs(number) < 10 else f"{number:.0f}"
+    digits, _, power = f"{number:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _html_rows(sheet: Sheet) -> list[str]:
+    frame, rows = sheet.frame, []
+    for position, (_, row) in enumerate(frame.iterrows()):
+        below = sheet.standings[position] in (NO_FURTHER, BELOW)
+        cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
+        cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
+        cells += [f'<td class="chosen">{html.escape(hyperparameters(row, sheet.chosen))}</td>'] if sheet.chosen else []
+        for name in sheet.columns:
+            cells.append(_html_value(sheet, position, row, name))
+            if name in sheet.published:
+                paper = row[f"published_{name}"]
+                cells.append(f'<td class="number paper" {_sortable(paper)}>{printed(paper)}</td>')
+        opening = '<tr class="below">' if below else "<tr>"
+        rows.append(f"{opening}{''.join(cells)}</tr>")
+    return rows
+
+
+def _html_value(sheet: Sheet, position: int, row: pd.Series, name: str) -> str:
+    column, standing = sheet.columns[name], sheet.standings[position]
+    text = html.escape(value(row[name], column))
+    if standing == FRONT and name in (sheet.drawdown, "generality"):
+        text = f'<strong title="{FRONT}">{text}</strong>'
+    if standing == NO_FURTHER and name == sheet.drawdown:
+        text = f'<span class="word" title="{NO_FURTHER}">no further</span> {text}'
+    if name == "success_rate" and sheet.misses[position]:
+        text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
+    if ends := interval(row, name, column):
+        text += f' <span class="interval">{ends}</span>'
+    return f'<td class="number" {_sortable(row[name])}>{text}</td>'
+
+
+def _sortable(number: float) -> str:
+    return f'data-value="{"" if pd.isna(number) else repr(float(number))}"'
+
+
+def _note_mark(number: int | None) -> str:
+    return f' <sup><a href="#note-{number}" aria-label="note {number}">{number}</a></sup>' if number else ""
+
+
+def _prose(text: str) -> str:
+    """Prose with its `names` set as code and its *words* emphasised, as Markdown shows them."""
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", code)
+
+
+def _html_notes(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    items = "".join(f'<li id="note-{number}">{_prose(text)}</li>' for number, text in enumerate(texts, start=1))
+    return f"<h2>Notes</h2><ol>{items}</ol>"

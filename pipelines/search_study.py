@@ -1,0 +1,242 @@
+"""A study by hand of the search itself: ways to propose trials, compared at equal cost on the same cells.
+
+Every run of a way is a row of results/search_study/runs.csv, its trials are those of trials.csv; search.md is the
+comparison. Runs that are there are not made again, so the study can be stopped, and continued with more seeds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+import typer
+
+import editors
+from benchmarks.errors import InputError
+from benchmarks.files import write_atomically
+from pipelines import command
+from pipelines.config.params import Settings
+from pipelines.jobs import search, trials
+from pipelines.jobs.cells import Cell
+from pipelines.jobs.progress import Progress
+from pipelines.store.layout import write_csv
+from pipelines.tasks import informed, load_settings, scorer_of, task_of
+from pipelines.tasks.base import EditSet
+
+RESULTS = Path("results/search_study")
+_RUN = ["training", "editor", "layers", "way", "seed"]
+_CLOSE = 0.1  # percentage points of drawdown
+_MOST = 60  # trials of a way that spends what another one did
+
+
+def _random(number: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=number)
+
+
+def _tree(number: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=number, n_startup_trials=3, multivariate=True)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to search: its sampler; nested, the strength is found by edits alone, or else it is proposed as well."""
+
+    sampler: search.Sampler
+    nested: bool
+    description: str
+
+
+WAYS = {
+    "bisection": Way(_random, True, "defaults, the strength bisected"),
+    "nested_gp": Way(search.gaussian_process, True, "a Gaussian process proposes all but the strength"),
+    "nested_tpe": Way(_tree, True, "TPE proposes all but the strength"),
+    "nested_random": Way(_random, True, "all but the strength at random, four times as many trials: the reference"),
+    "gp": Way(search.gaussian_process, False, "a Gaussian process proposes everything"),
+    "tpe": Way(_tree, False, "TPE proposes everything"),
+    "random": Way(_random, False, "everything at random"),
+}
+
+
+class _SpentError(Exception):
+    """A run has spent what it may."""
+
+
+class _Meter:
+    """A scorer that counts edits that are made and looked at; everything is passed on to the real one."""
+
+    def __init__(self, scorer: Any, budget: float) -> None:
+        self._scorer, self._budget, self.edits, self.looks = scorer, budget, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scorer, name)
+
+    def edit(self, editor: editors.Editor, rows: Any) -> Any:
+        if self.edits + self.looks > self._budget:
+            raise _SpentError
+        self.edits += len(rows)
+        return self._scorer.edit(editor, rows)
+
+    def record(self, row: int, edit: editors.Edit, **options: Any) -> Any:
+        self.looks += 1
+        return self._scorer.record(row, edit, **options)
+
+
+class _Counted(Progress):
+    done = 0
+
+    def advance(self, count: int = 1, detail: str = "", quiet: bool = True) -> None:
+        self.done += count
+
+
+def study(
+    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    cells: Annotated[list[str], typer.Argument(metavar="cell", help="training/editor/layers.")],
+    ways: Annotated[str, typer.Option(help="Of the ways to search, with commas.")] = ",".join(WAYS),
+    seeds: Annotated[int, typer.Option(help="Repetitions of each way.")] = 5,
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Compare ways to search for hyperparameters, on models that are trained; writes results/search_study."""
+    torch.set_num_threads(1)
+    settings = load_settings(params)
+    for way in ways.split(","):
+        if way not in WAYS:
+            raise InputError(f"--ways: there is no {way!r}; there are {', '.join(WAYS)}")
+    for seed in range(seeds):
+        for name in cells:
+            training, editor, layers = name.split("/")
+            for way in ways.split(","):
+                if way != "bisection" or not seed:  # it draws nothing
+                    _run(settings, Cell(benchmark, training, editor, layers), way, seed)
+    _write_page(benchmark)
+
+
+def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
+    key = [cell.training, cell.editor, cell.layers, way, seed]
+    known = _read("runs.csv")
+    if not known.empty and (known[_RUN].astype(str) == [str(part) for part in key]).all(axis=1).any():
+        return
+    block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
+    chosen, tuning = block.editor(cell.editor), block.tuning
+    asked = trials.Asked(
+        tuning.drawn, trials.allowed_failures(tuning.drawn, tuning.min_success, tuning.confidence), tuning.edits
+    )
+    parameters = editors.describe(block.method(cell.editor)).hyperparameters
+    if not WAYS[way].nested:
+        parameters = tuple(replace(one, stronger=None) for one in parameters)
+    space = search.Space(parameters, dict(chosen.ranges), chosen.fixed, chosen.max_steps)
+    count = {"bisection": 1, "nested_random": 4 * chosen.trials}.get(way, chosen.trials if WAYS[way].nested else _MOST)
+    meter = _Meter(scorer_of(settings, cell, EditSet("tuning", tuning.drawn), tuning.control_size), _budget(key, known))
+
+    def build(scorer: Any, **values: Any) -> editors.Editor:
+        return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal, axes = Path(folder, "a.journal"), (seed, "study", *key[:4])
+        look = partial(search.search, partial(build, meter), space, meter, task.measures, asked=asked, journal=journal)
+        look = partial(look, axes=axes, rescorable=task.rescorable, sampler=WAYS[way].sampler)
+        progress = _Counted(f"study {cell} {way} {seed}", count, "trials")
+        try:
+            table = look(trials=count, progress=progress)
+        except _SpentError:
+            table = look(trials=progress.done, progress=progress)
+    best = table[table["chosen"]].iloc[0]
+    values = {one.name: float(best[one.name]) for one in parameters}
+    run = dict(zip(_RUN, key, strict=True)) | {"trials": len(table), "edits": meter.edits, "looks": meter.looks}
+    run |= {name: best[name] for name in ("feasible", "success_rate", "drawdown", "proposed_by")}
+    tested = scorer_of(settings, cell, EditSet("test", block.evaluation.edits), block.evaluation.control_size)
+    editor = build(tested, **values, max_steps=chosen.max_steps)
+    edits = tested.edit(editor, range(block.evaluation.edits))[0]
+    records = [asdict(tested.record(row, edit)) for row, edit in enumerate(edits)]
+    found = task.measures.summarise(pd.DataFrame(records))
+    for name, metric in (("success_rate", "success_rate"), ("drawdown", task.measures.drawdown)):
+        run |= {f"test_{name}{end}": getattr(found[metric], part) for end, part in _ENDS.items()}
+    _append("trials.csv", table.assign(**dict(zip(_RUN, key, strict=True))))
+    _append("runs.csv", pd.DataFrame([run | values]))
+    progress.finish(f"drawdown {run['drawdown']:.2f} at {run['success_rate']:.1f} %, {meter.edits + meter.looks} edits")
+
+
+_EXPLAINED = """\
+Smallest drawdown at the required success on the tuning edits of {benchmark}: every way has the same edits, and the same
+success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that cell, in
+percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked at. Ways
+that are not nested spend what the nested search with a Gaussian process did.
+"""
+_ENDS = {"": "value", "_low": "low", "_high": "high"}
+
+
+def _budget(key: list[Any], known: pd.DataFrame) -> float:
+    """What the nested search with a Gaussian process spent on the same cell with the same seed, for ways that do not
+    stop by themselves.
+    """
+    if WAYS[key[3]].nested:
+        return np.inf
+    wanted = [*map(str, key[:3]), "nested_gp", str(key[4])]
+    same = known[(known[_RUN].astype(str) == wanted).all(axis=1)] if not known.empty else known
+    if same.empty:
+        raise InputError(f"--ways: {key[3]} spends what nested_gp did: name that before it")
+    return float(same["edits"].iloc[0] + same["looks"].iloc[0])
+
+
+def _read(name: str) -> pd.DataFrame:
+    path = RESULTS / name
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def _append(name: str, rows: pd.DataFrame) -> None:
+    table = pd.concat([_read(name), rows], ignore_index=True)
+    first = [column for column in _RUN if column in table]
+    write_csv(RESULTS / name, table[[*first, *(one for one in table if one not in first)]], digits=6)
+
+
+def _write_page(benchmark: str) -> None:
+    runs = _read("runs.csv")
+    complete = runs[runs["feasible"].astype(bool)]
+    best = complete.groupby(_RUN[:3])["drawdown"].min().rename("best")
+    runs = runs.merge(best, left_on=_RUN[:3], right_index=True)
+    runs["regret"] = (runs["drawdown"] - runs["best"]).where(runs["feasible"].astype(bool))
+    runs["cost"] = runs["edits"] + runs["looks"]
+    columns = [
+        "training",
+        "editor",
+        "layers",
+        "way",
+        "runs",
+        "cost",
+        "feasible",
+        "drawdown",
+        "regret",
+        "largest",
+        "close",
+    ]
+    lines = [
+        "# Ways to search for hyperparameters",
+        "",
+        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE),
+        *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
+        "",
+        f"| {' | '.join([*columns, 'test drawdown', 'test success'])} |",
+        "| --- " * (len(columns) + 2) + "|",
+    ]
+    for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
+        shown = [
+            *map(str, (*cell, f"`{way}`", len(rows), round(rows["cost"].mean()))),
+            f"{int(rows['feasible'].astype(bool).sum())}",
+            *(f"{rows[name].mean():.2f}" for name in ("drawdown", "regret")),
+            f"{rows['regret'].max():.2f}",
+            f"{int((rows['regret'] <= _CLOSE).sum())}",
+            f"{rows['test_drawdown'].mean():.2f}",
+            f"{rows['test_success_rate'].mean():.1f}",
+        ]
+        lines.append(f"| {' | '.join(shown)} |")
+    write_atomically(RESULTS / "search.md", "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    command.run(study)
