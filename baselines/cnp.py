@@ -167,7 +167,7 @@ class FrontBatches(ImageBatches):
 
     def _copy(self, plan: ImagePlan, source: torch.Generator) -> Tensor:
         """Activations of all training images, augmented once."""
-        chunks = torch.arange(len(self._dataset.train)).split(_CHUNK)
+        chunks = torch.arange(len(self._images), device=self._images.labels.device).split(_CHUNK)
         inputs = (super(FrontBatches, self).inputs(some, plan, source) for some in chunks)
         return torch.cat([self._activations(some, plan) for some in inputs])
 

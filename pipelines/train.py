@@ -23,13 +23,12 @@ from pipelines.jobs.cells import ModelKey, models_of
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
-from pipelines.store.layout import HISTORY, TIMING, Layout, write_csv, write_json
+from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
 
-_ORIGIN = "made.json"
 """Where the model was made; not part of its description, which is the same wherever it is made."""
 
 
@@ -132,7 +131,7 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
     write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
-    write_json(key.described / _ORIGIN, where)
+    write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):
             write_csv(key.described / name, content, digits=6)

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.bundle import bundle, merge
-from pipelines.bundling import results
+from pipelines.jobs import bundles
 from pipelines.jobs.cells import PROTOCOL
 
 BUNDLE = "digits.bundle.zip"
@@ -132,7 +132,7 @@ def test_a_merge_that_was_killed_goes_on_and_half_a_cell_is_not_taken_for_one(
         write_atomically(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(results, "write_atomically", killed)
+        patched.setattr(bundles, "write_atomically", killed)
         assert run("merge", BUNDLE)[0] != 0
     assert written == [f"{RESULTS}/edits/gd/plain-all.{kind}" for kind in ("csv", "timing.csv")]
     code, said, _ = run("merge", BUNDLE)
@@ -324,5 +324,5 @@ def test_what_does_not_fit_is_refused_in_a_sentence_and_nothing_is_written(case:
 
 def test_no_more_is_unpacked_than_all_files_together_may_have(run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("digits")
-    monkeypatch.setattr(results, "LARGEST_BUNDLE", 500)
+    monkeypatch.setattr(bundles, "LARGEST_BUNDLE", 500)
     refused(run("merge", BUNDLE), "its files have", "more than 500")
