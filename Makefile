@@ -9,6 +9,9 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pyt
 # Commands of dvc.yaml find the environment's python first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Tests that need a GPU: run on an emulated one, which is compiled once.
+ON_GPU := tests/emulated_gpu tests/editors/test_kinds_of_models.py::test_edits_on_cuda_equal_those_on_cpu \
+	tests/benchmarks/data/test_augmentation.py
 
 .PHONY: demo help repro speed test ui
 
@@ -34,7 +37,7 @@ help:
 # The stages of dvc.yaml in a folder of their own, which git ignores.
 demo: .venv/installed
 	@mkdir -p demo
-	@cd demo && for stage in prepare train tune evaluate report; do \
+	@cd demo && export PYTHONPATH=.. && for stage in prepare train tune evaluate report; do \
 		python -m pipelines.$$stage demo --params ../params.yaml || exit $$?; done
 	@echo "" && grep '^|' demo/results/demo/table1.md | grep -v '^| ---' | cut -d '|' -f 3,8-10,12,14 | tr -d '*' | { column -t -s '|' 2>/dev/null || cat; }
 	@echo "" && echo "The whole table: demo/results/demo/table1.md; a picture of it: demo/results/demo/figures/table1.png"
@@ -50,8 +53,13 @@ test: .venv/installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python tests/emulated_gpu/emulate.py --or-skip -m pytest -q --numprocesses auto --dist loadfile $(ON_GPU)
 
 ui: .venv/installed
 	@test -f mlflow/mlflow.db || { echo "There is no mlflow/mlflow.db yet: run 'make repro' first."; exit 2; }
+	@$(BIN)/python -c "import sqlite3; sqlite3.connect('file:mlflow/mlflow.db?mode=ro', uri=True).execute('select * from experiments')" 2>/dev/null \
+		|| { echo "mlflow/mlflow.db is broken: move it away, 'make repro' makes it anew from the results."; exit 2; }
+	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', int('$(PORT)'))).close()" 2>/dev/null \
+		|| { echo "Port $(PORT) is in use, or none: 'make ui PORT=5001' takes another."; exit 2; }
 	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts --host 127.0.0.1 --port $(PORT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ from editors.methods.condition_vector import PART
 EDITOR = "condition_vector"
 """The editor of conditioned networks."""
 
-TRAINED_PARTS = ("network", "encoder")
+FRONTS = ("trained", "frozen")
 _CHUNK = 500  # images whose inputs are in memory at a time
 
 
@@ -38,29 +37,27 @@ class CnpTerms(EditTerms):
     :ivar margin: by how much the wanted logit should exceed all others, ``max(0, l_e + margin)``; 0 is formula (3).
         Unlike gradient steps, which go on until the constraint holds, the encoder has one try: without a margin
         it learns to end at the boundary, on either side of it.
-    :ivar trained_part: the whole ``network``, encoder included (the paper), or the ``encoder`` alone, while a network
-        that was trained before stays as it is.
-    :ivar copies: of an encoder that is trained alone, how many augmented copies of the training images go through the
-        frozen front, once and for all; every batch is of one of them. None for new ones in every step.
+    :ivar front: what comes before the condition: ``trained`` along with the encoder and all else (the paper), or
+        ``frozen``, as an earlier training left it.
+    :ivar copies: how many augmented copies of the training images go through a frozen front, once and for all; every
+        batch is of one of them. None for new ones in every step.
     """
 
     margin: float = 0.0
-    trained_part: str = TRAINED_PARTS[0]
+    front: str = FRONTS[0]
     copies: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.margin < math.inf:
             raise InputError(f"margin must be a number >= 0, not {self.margin!r}")
-        if self.trained_part not in TRAINED_PARTS:
-            raise InputError(f"trained_part must be one of {', '.join(TRAINED_PARTS)}, not {self.trained_part!r}")
+        if self.front not in FRONTS:
+            raise InputError(f"front must be one of {', '.join(FRONTS)}, not {self.front!r}")
         if self.copies is not None:
             if isinstance(self.copies, bool) or not isinstance(self.copies, int) or self.copies < 1:
                 raise InputError(f"copies must be a whole number >= 1 or null, not {self.copies!r}")
-            if self.trained_part != "encoder":
-                raise InputError("copies needs trained_part: encoder: the front of a network that is trained changes")
-        if self.trained_part == "encoder" and self.reference_mode != "eval":
-            raise InputError(f"trained_part: encoder needs reference_mode: eval, not {self.reference_mode!r}")
+            if self.front != "frozen":
+                raise InputError("copies needs front: frozen: what a front that is trained makes of images changes")
 
 
 class CnpObjective(EditObjective):
@@ -84,60 +81,53 @@ class CnpObjective(EditObjective):
         return editors.constraints.predicts(label, self.terms.margin)(logits)
 
 
-class EncoderObjective(CnpObjective):
-    """``c_edit · L_edit + c_loc · L_loc`` for the encoder alone; the network answers in evaluation mode, as it is.
+class FrozenFrontObjective(CnpObjective):
+    """The same for the encoder and the parts behind it, while all that comes before stays as it was trained.
 
     Steps are those of :class:`FrontBatches`, whose inputs are activations already. All edits of a step are made at
     once, because the weights are the same for all: the losses are those of :class:`CnpObjective` but for rounding.
     """
 
-    def __init__(self, terms: CnpTerms) -> None:
-        super().__init__(terms)
-        self._known: tuple[weakref.ref[nn.Module], nn.Module] | None = None
-
     @staticmethod
     def freeze(model: nn.Module) -> None:
-        """Leave nothing of ``model`` to be trained but its encoder."""
-        model.requires_grad_(False).get_submodule(PART).requires_grad_(True)
+        """Leave nothing before the condition of ``model`` to be trained."""
+        front, _ = split(model, PART)
+        front.requires_grad_(False)
 
     def forward(self, model: nn.Module, step: Step) -> Losses:
-        condition, rest = model.get_submodule(PART), self._rest(model)
+        _, suffix = self._split(model)
+        answered = self.base(suffix, step)
+        suffix = fold(suffix, self.layers)
+        condition, behind = suffix[0], suffix[1:]
         count, apart = len(step.labels), self._apart(step)
         features = step.inputs if apart is None else torch.cat([step.inputs, apart])
-        with precision.full(features.device), evaluation_mode(model):
-            features = precision.as_float32(features)
+        answers = self._answers(suffix, features, answered.logits)
+        drawn = self.targets.draw(step, answers, self.terms.edits)
+        places, labels = torch.tensor(drawn, device=features.device).T
+        with evaluation_mode(suffix):
             with torch.no_grad():
-                answers = rest(condition(features))
-            places, labels = torch.tensor(self.targets.draw(step, answers, self.terms.edits)).to(features.device).T
-            steps = margins(answers[places], labels) > 0  # no edit where the constraint holds
-            places, labels = places[steps], labels[steps]
+                asked = margins(suffix(features[places]), labels) > 0  # no edit where the constraint holds
+            places, labels = places[asked], labels[asked]
             vectors = condition.encode_each(features[places], labels)
             given = (features[None, :count] + vectors[:, None]).flatten(0, 1)
-            edited = rest(torch.cat([given, features[places] + vectors]))
+            edited = precision.as_float32(behind(torch.cat([given, features[places] + vectors])))
         wanted = margins(edited[len(given) :], labels)
         edit_loss = F.relu(wanted + self.terms.margin).sum() / self.terms.edits
         reference = answers[:count].repeat(len(labels), 1)
         locality = self.divergence(reference, edited[: len(given)]).sum() / (count * self.terms.edits)
+        total = answered.total + self.terms.c_edit * edit_loss + self.terms.c_loc * locality
         parts = {
-            "base_loss": F.cross_entropy(answers[:count], step.labels),
+            "base_loss": answered.total,
             "edit_loss": edit_loss,
             "locality_loss": locality,
             "edit_success": 1 - (wanted > 0).sum() / self.terms.edits,
         }
-        return Losses(self.terms.c_edit * edit_loss + self.terms.c_loc * locality, answers[:count], parts)
-
-    def _rest(self, model: nn.Module) -> nn.Module:
-        """What comes behind ``condition``, folded in the first step once and for all."""
-        if self._known is None or self._known[0]() is not model:
-            _, suffix = split(model, PART)
-            with torch.no_grad():
-                self._known = (weakref.ref(model), fold(suffix[1:], "head"))
-        return self._known[1]
+        return Losses(total, answered.logits, parts)
 
 
 def objective(terms: CnpTerms) -> CnpObjective:
-    """That of the terms: for the whole network, or for its encoder alone."""
-    return EncoderObjective(terms) if terms.trained_part == "encoder" else CnpObjective(terms)
+    """That of the terms: for the whole network, or for what comes behind a front that stays as it is."""
+    return FrozenFrontObjective(terms) if terms.front == "frozen" else CnpObjective(terms)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -148,7 +138,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class FrontBatches(ImageBatches):
-    """Batches of the activations that the encoder of ``model`` sees; all that comes before it stays as it is.
+    """Batches of the activations that the encoder of ``model`` sees; all that comes before it is frozen.
 
     :param copies: as in :class:`CnpTerms`.
     :param axes: what the augmentation of the copies follows from.
@@ -169,7 +159,7 @@ class FrontBatches(ImageBatches):
     def inputs(self, chosen: Tensor, plan: ImagePlan, source: torch.Generator) -> Tensor:
         """Activations ``(N, features, H, W)`` of training images."""
         if self._copies is None:
-            return activations(self._front, super().inputs(chosen, plan, source))
+            return self._activations(super().inputs(chosen, plan, source), plan)
         if not self._kept:
             self._kept = [self._copy(plan, generator(*self._axes, "copy", one)) for one in range(self._copies)]
         kept = self._kept[int(torch.randint(self._copies, (), generator=source))]
@@ -177,6 +167,10 @@ class FrontBatches(ImageBatches):
 
     def _copy(self, plan: ImagePlan, source: torch.Generator) -> Tensor:
         """Activations of all training images, augmented once."""
-        chunks = torch.arange(len(self._dataset.train)).split(_CHUNK)
+        chunks = torch.arange(len(self._images), device=self._images.labels.device).split(_CHUNK)
         inputs = (super(FrontBatches, self).inputs(some, plan, source) for some in chunks)
-        return torch.cat([activations(self._front, some) for some in inputs])
+        return torch.cat([self._activations(some, plan) for some in inputs])
+
+    def _activations(self, inputs: Tensor, plan: ImagePlan) -> Tensor:
+        with precision.mixed(inputs.device, plan.mixed_precision):
+            return precision.as_float32(activations(self._front, inputs))

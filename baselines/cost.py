@@ -17,6 +17,7 @@ from baselines.objectives import CrossEntropy, Step
 from baselines.training import Objective
 from benchmarks.data.dataset import Dataset
 from benchmarks.metrics import Estimate
+from editors.devices import finish
 
 _RESAMPLES = 2000
 
@@ -71,17 +72,12 @@ class _Timed:
 
     def run(self, step: Step) -> tuple[float, float]:
         """Seconds of one step, and the editor's inner steps in it."""
-        _finish(step.inputs)
+        finish(step.inputs.device)
         began = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
         with precision.mixed(step.inputs.device, self._mixed_precision):
             losses = self._objective(self._model, step)
         losses.total.backward()
         self._optimizer.step()
-        _finish(step.inputs)
+        finish(step.inputs.device)
         return time.perf_counter() - began, float(losses.parts.get("edit_steps", 0.0))
-
-
-def _finish(inputs: torch.Tensor) -> None:
-    if inputs.is_cuda:
-        torch.cuda.synchronize(inputs.device)

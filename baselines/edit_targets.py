@@ -15,6 +15,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.scoring.ranks import matched_targets
 from benchmarks.seeds import generator
+from editors.devices import sent
 
 RANDOM, MATCH_RANKS, MISTAKES = "random", "match_ranks", "mistakes"
 NAMES = (RANDOM, MATCH_RANKS, MISTAKES)
@@ -64,21 +65,20 @@ class MatchedRanks(Targets):
     :param distribution: probabilities of the ranks ``(classes,)``, which true classes have among mistakes.
     """
 
-    distribution: Tensor
-
     def __init__(self, distribution: Tensor) -> None:
         super().__init__()
-        self.register_buffer("distribution", distribution.cpu(), persistent=False)
+        self.distribution = distribution.cpu()  # where ranks are drawn, so no buffer: that would follow the model
 
     def extra_repr(self) -> str:
         return hash_of(self.distribution)
 
     def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
-        source, distribution = generator(step.seed, "edit"), self.distribution.cpu()
+        source = generator(step.seed, "edit")
         pairs = []
         for number in range(count):
             place = _place(step, answers, number, source)
-            pairs.append((place, int(matched_targets(answers[place : place + 1].detach(), distribution, source))))
+            found = matched_targets(answers[place : place + 1].detach(), self.distribution, source)
+            pairs.append((place, int(found)))
         return pairs
 
 
@@ -86,24 +86,23 @@ class MistakenImages(Targets):
     """Images that a model got wrong, augmented as the batch is, each with its true class (section 4.3.1)."""
 
     found: Tensor
-    labels: Tensor
 
     def __init__(self, dataset: Dataset, found: Candidates) -> None:
         super().__init__()
         self._dataset = dataset
         self.register_buffer("found", found.images.images, persistent=False)
-        self.register_buffer("labels", found.images.labels, persistent=False)
+        self.labels = found.images.labels.cpu()  # where they are drawn
 
     def extra_repr(self) -> str:
         return hash_of(self.found, self.labels)
 
     def images(self, step: Step, count: int) -> Tensor:
-        chosen = self.found[self._drawn(step, count).to(self.found.device)]
+        chosen = self.found[sent(self._drawn(step, count), self.found.device)]
         augmented = self._dataset.augmentation.apply(chosen, generator(step.seed, "edit", "augmentation"))
         return self._dataset.inputs(augmented)
 
     def draw(self, step: Step, answers: Tensor, count: int) -> list[tuple[int, int]]:
-        labels = self.labels[self._drawn(step, count).to(self.labels.device)].tolist()
+        labels = self.labels[self._drawn(step, count)].tolist()
         return [(len(step.labels) + number, label) for number, label in enumerate(labels)]
 
     def _drawn(self, step: Step, count: int) -> Tensor:

@@ -228,10 +228,11 @@ class EditableObjective(EditObjective):
                 self.fixed[name] = value
             else:
                 self.raw[name] = nn.Parameter(torch.tensor(_to_raw(parameter, value)))
+        self._editor = editors.build(terms.editor, **self.fixed, max_steps=terms.max_steps, compiled=compiled)
 
     def editor(self) -> editors.Editor:
-        options = {"max_steps": self.terms.max_steps, "compiled": self.compiled}
-        return editors.build(self.terms.editor, **self.fixed, **self._values(), **options)
+        # Values within their ranges need no check, for which a GPU would be waited for at every step.
+        return replace(self._editor, **self._values())
 
     def editor_parameters(self) -> dict[str, float]:
         """The editor's hyperparameters as they are now, by name."""

@@ -14,7 +14,7 @@ from baselines.translation import Batch, token_loss
 from benchmarks.seeds import generator
 from benchmarks.translation.divergence import token_kl
 from benchmarks.translation.model import LAST_DECODER_LAYER, Translator, layers_named
-from benchmarks.translation.parts import plain_attention, split
+from benchmarks.translation.parts import attention_of_training, plain_attention, split
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from editors.constraints import SCORES
 from editors.forward import evaluation_mode
@@ -61,7 +61,9 @@ class EditableTranslation(Objective):
         return f"{self.terms}, {drawn}"
 
     def forward(self, model: Translator, batch: Batch) -> Losses:
-        base = token_loss(model(batch.source, batch.previous), batch.target, model.pad, self.smoothing)
+        with attention_of_training(batch.source.device):
+            logits = model(batch.source, batch.previous)
+        base = token_loss(logits, batch.target, model.pad, self.smoothing)
         layers = layers_named(model, self.terms.layers)
         prefix, suffix = split(model, layers)
         drawn = int(torch.randint(len(self.pool), (), generator=generator(batch.seed, "edit")))

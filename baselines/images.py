@@ -19,6 +19,7 @@ from benchmarks.errors import InputError
 from benchmarks.networks.model_split import activations
 from benchmarks.networks.raw_images import Front
 from benchmarks.seeds import generator, seed
+from editors.devices import sent
 
 _SIGNIFICANT = 0.05
 _MOMENTUM = 0.9
@@ -84,11 +85,12 @@ class ImageBatches(Source):
         """A pass through the images, whose order and augmentation follow from ``axes``."""
         source = generator(*axes, "batches")
         # Of equal size, up to one image: a single image left over has no batch statistics.
-        batches = torch.randperm(len(self._images), generator=source).tensor_split(self.steps(plan))
+        order = sent(torch.randperm(len(self._images), generator=source), self._images.labels.device)
+        batches = order.tensor_split(self.steps(plan))
 
         def draw(number: int) -> Step:
             chosen, step = batches[number], seed(*axes, "step", number)
-            labels = self._images.labels[chosen.to(self._images.labels.device)]
+            labels = self._images.labels[chosen]
             return Step(self.inputs(chosen, plan, source), labels, step, partial(self._apart, plan, step))
 
         return Pass(len(batches), draw, state, source)
@@ -96,11 +98,15 @@ class ImageBatches(Source):
     def _apart(self, plan: ImagePlan, step: int, count: int) -> Tensor:
         """Inputs of ``count`` training images drawn with replacement, which read nothing of a batch's generator."""
         source = generator(step, "apart")
-        return self.inputs(torch.randint(len(self._images), (count,), generator=source), plan, source)
+        chosen = torch.randint(len(self._images), (count,), generator=source)
+        return self.inputs(sent(chosen, self._images.labels.device), plan, source)
 
     def inputs(self, chosen: Tensor, plan: ImagePlan, source: torch.Generator) -> Tensor:
-        """What a network is given of the training images at these places ``(N,)``: augmented and normalised."""
-        images = self._images.images[chosen.to(self._images.images.device)]
+        """What a network is given of the training images at these places ``(N,)``: augmented and normalised.
+
+        :param chosen: on the images' device.
+        """
+        images = self._images.images[chosen]
         inputs = self._dataset.inputs(self._dataset.augmentation.apply(images, source))
         if plan.cutout is not None:
             inputs = cut_out(inputs, plan.cutout, source)
@@ -130,7 +136,7 @@ def cut_out(inputs: Tensor, side: int, source: torch.Generator) -> Tensor:
         raise InputError(f"cutout must be at most {min(height, width)}, the side of the images, not {side}")
     covered = []
     for length in (height, width):
-        first = torch.randint(length - side + 1, (len(inputs), 1), generator=source).to(inputs.device)
+        first = sent(torch.randint(length - side + 1, (len(inputs), 1), generator=source), inputs.device)
         places = torch.arange(length, device=inputs.device)
         covered.append((places >= first) & (places < first + side))
     rows, columns = covered

@@ -121,6 +121,7 @@ class Pass:
         self.steps, self._draw, self._source = steps, draw, source
         self.done, self._weight, self._loss, self._wrong = (state[name] for name in _SUMS) if state else (0, 0, 0.0, 0)
         self._parts: dict[str, float] = dict(state["parts"]) if state else {}
+        self._unread: list[_Counted] = []
         if state and source is not None:
             source.set_state(state["draws"])
 
@@ -131,34 +132,68 @@ class Pass:
     def add(self, batch: Any, losses: Losses) -> None:
         """Count a step that was made, by its batch's size.
 
-        :raises FloatingPointError: naming the step, if its loss is not a number.
+        :raises FloatingPointError: naming the step, if its loss is not a number; on a GPU, which is not waited for at
+            every step, up to 100 steps later.
         """
         self.done += 1
-        value = float(losses.total.detach())  # waits for a GPU, so only once all work of the step is on its way
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the training loss became {value} at step {self.done}")
-        self._loss, self._weight = self._loss + value * batch.size, self._weight + batch.size
-        for name, part in losses.parts.items():
-            self._parts[name] = self._parts.get(name, 0.0) + float(part.detach()) * batch.size
+        values = {_LOSS: losses.total.detach()} | {name: part.detach() for name, part in losses.parts.items()}
         if losses.logits is not None:
-            self._wrong += int((losses.logits.detach().argmax(dim=1) != batch.labels).sum())
+            values[_WRONG] = (losses.logits.detach().argmax(dim=1) != batch.labels).sum()
+        self._unread.append(_Counted(self.done, batch.size, values))
+        if len(self._unread) == (_UNREAD if losses.total.is_cuda else 1):
+            self._read()
+
+    def _read(self) -> None:
+        """Add the numbers of the latest steps to the sums."""
+        unread, self._unread = self._unread, []
+        numbers = iter(_numbers([value for one in unread for value in one.values.values()]))
+        for one in unread:
+            found = {name: next(numbers) for name in one.values}
+            loss, wrong = found.pop(_LOSS), found.pop(_WRONG, 0)
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the training loss became {loss} at step {one.step}")
+            self._loss, self._weight = self._loss + loss * one.size, self._weight + one.size
+            for name, part in found.items():
+                self._parts[name] = self._parts.get(name, 0.0) + part * one.size
+            self._wrong += int(wrong)
 
     def state(self) -> dict[str, Any]:
         """The place in the pass and the sums so far, in types that a checkpoint may hold."""
+        self._read()
         sums = dict(zip(_SUMS, (self.done, self._weight, self._loss, self._wrong), strict=True))
         return {**sums, "parts": dict(self._parts), "draws": self._source.get_state() if self._source else None}
 
     def means(self) -> tuple[float, dict[str, float]]:
         """Mean loss, and means of the other losses that are logged."""
+        self._read()
         return self._loss / self._weight, {name: total / self._weight for name, total in self._parts.items()}
 
     @property
     def error(self) -> float:
         """The error of the answers so far, in percent."""
+        self._read()
         return 100.0 * self._wrong / self._weight
 
 
 _SUMS = ("done", "weight", "loss", "wrong")
+_LOSS, _WRONG = "the loss", "wrong answers"  # beside the names of an objective's parts
+_UNREAD = 100  # steps whose numbers a GPU keeps for itself
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The numbers of a step, where they were computed."""
+
+    step: int
+    size: int
+    values: Mapping[str, Tensor]
+
+
+def _numbers(values: Sequence[Tensor]) -> list[float]:
+    """The values of tensors ``()``; a GPU is waited for once."""
+    kept = [value.double() for value in values if value.is_cuda]
+    brought = iter(torch.stack(kept).tolist() if kept else ())
+    return [next(brought) if value.is_cuda else value.item() for value in values]
 
 
 @dataclass(frozen=True)
@@ -284,13 +319,13 @@ def train(
                 if passed.done < passed.steps:
                     checkpoints.within_epoch(partial(state, passed))
                 on_step(passed.done)
+            loss, parts = passed.means()
             scores, answers = source.evaluate(model, passed)
         except FloatingPointError as problem:
             raise InputError(
                 f"{problem} of epoch {number}; lower the learning rate (now {plan.lr:g}); "
                 f"{checkpoints.kept(len(history))}"
             ) from problem
-        loss, parts = passed.means()
         history.append(Epoch(number, loss, scores, parts, answers))
         if source.kept(history) == len(history) - 1:
             kept = copy.deepcopy(trained.state_dict())

@@ -18,7 +18,9 @@ from benchmarks.seeds import generator, seed
 from benchmarks.translation.batches import by_tokens, previous_tokens, rows
 from benchmarks.translation.corpus import Corpus, Sentences
 from benchmarks.translation.model import Architecture, Translator
+from benchmarks.translation.parts import attention_of_training
 from benchmarks.translation.toolkit import fairseq
+from editors.devices import sent
 from editors.forward import evaluation_mode
 
 
@@ -109,7 +111,7 @@ def batch_of(model: Translator, sentences: Sentences, chosen: list[int], seed: i
     """The ``chosen`` pairs, on the model's device."""
     device = next(model.parameters()).device
     source, target = (
-        rows([side[number] for number in chosen], model.pad).to(device)
+        sent(rows([side[number] for number in chosen], model.pad), device)
         for side in (sentences.source_numbers, sentences.target_numbers)
     )
     size = sum(len(sentences.target_numbers[number]) for number in chosen)
@@ -152,7 +154,8 @@ class LabelSmoothed(Objective):
         self.smoothing = smoothing
 
     def forward(self, model: Translator, batch: Batch) -> Losses:
-        logits = model(batch.source, batch.previous)
+        with attention_of_training(batch.source.device):
+            logits = model(batch.source, batch.previous)
         return Losses(token_loss(logits, batch.target, model.pad, self.smoothing))
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from editors.base import Request
+from editors.base import Constraint, Request
+from editors.constraints import moved_to
 from editors.convolutions import as_products
+from editors.devices import sent
 from editors.errors import EditError
 from editors.forward import call, copied_buffers, untouched, usable
 from editors.parameter_buffers import Layout
@@ -56,9 +58,13 @@ class Batch:
                 raise EditError(f"the constraint of {name} must be a callable outputs -> l_e, not {constraint!r}")
         self.model = model
         self.names = names
+        self.device = next(iter(parameters.values())).device
         self.requests = [Request(usable(request.inputs), request.constraint) for request in requests]
+        if len(requests) == 1:
+            self.requests = [Request(one.inputs, moved_to(one.constraint, self.device)) for one in self.requests]
         self.parameters = parameters
         self._vector = Layout(parameters, together=True)
+        self._chosen: list[int] = []
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -78,12 +84,13 @@ class Batch:
             inputs, constraint = self.requests[rows[0]]
             outputs = untouched(self.model, partial(self._answer, layout, vectors), inputs)
             return _scalar(constraint(outputs)).reshape(1)
-        inputs = _at(self._inputs, rows) if len(rows) < len(self) else self._inputs
+        if rows != self._chosen:
+            self._choose(rows)
 
         def run(own: Any, buffers: Mapping[str, Tensor]) -> Any:
             return vmap(lambda mine, one: self._answer(layout, mine, one, buffers))(list(vectors), own)
 
-        return self._constrain(untouched(self.model, run, inputs), rows)
+        return self._constrain(untouched(self.model, run, self._own), rows)
 
     def _answer(self, layout: Layout, vectors: Sequence[Tensor], inputs: Any, buffers: Mapping[str, Tensor]) -> Any:
         edited = layout.named(vectors)
@@ -119,13 +126,24 @@ class Batch:
     def _inputs(self) -> Any:
         return _stack([request.inputs for request in self.requests])
 
-    def _constrain(self, outputs: Any, rows: list[int]) -> Tensor:
-        constraints = [self.requests[row].constraint for row in rows]
+    def _choose(self, rows: list[int]) -> None:
+        """Bring what belongs to the requests ``rows`` together: as seldom as others leave, for a GPU's sake."""
+        whole, index = self._inputs, sent(torch.tensor(rows), self.device)
+        self._own = whole if len(rows) == len(self) else mapped(lambda tensor: tensor[index.to(tensor.device)], whole)
+        self._constraint = self._stacked([self.requests[row].constraint for row in rows])
+        self._chosen = list(rows)
+
+    def _stacked(self, constraints: list[Constraint]) -> Constraint | None:
         kind = type(constraints[0])
-        if hasattr(kind, "stack") and all(type(constraint) is kind for constraint in constraints):
-            together = kind.stack(constraints)
-            if together is not None:
-                return together(outputs)
+        if not hasattr(kind, "stack") or any(type(constraint) is not kind for constraint in constraints):
+            return None
+        together = kind.stack(constraints)
+        return None if together is None else moved_to(together, self.device)
+
+    def _constrain(self, outputs: Any, rows: list[int]) -> Tensor:
+        if self._constraint is not None:
+            return self._constraint(outputs)
+        constraints = [self.requests[row].constraint for row in rows]
         return torch.stack([_scalar(one(_at(outputs, place))) for place, one in enumerate(constraints)])
 
 
@@ -138,8 +156,8 @@ def _scalar(loss: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _at(value: Any, rows: int | list[int]) -> Any:
-    return mapped(lambda tensor: tensor[rows], value)
+def _at(value: Any, place: int) -> Any:
+    return mapped(lambda tensor: tensor[place], value)
 
 
 def _stack(values: list[Any]) -> Any:

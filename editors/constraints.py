@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from editors.base import Constraint
+from editors.devices import sent
 from editors.errors import EditError
 from editors.forward import usable
 
@@ -67,6 +69,10 @@ class Predicts:
         highest = max(constraint.highest for constraint in constraints)
         labels = torch.stack([constraint.labels.reshape(-1) for constraint in constraints])
         return cls(labels, lowest, highest, constraints[0].margin)
+
+    def moved_to(self, device: torch.device) -> Predicts:
+        """The same constraint for outputs on ``device``."""
+        return replace(self, labels=sent(self.labels, device))
 
     def repeated(self, times: int) -> Predicts:
         """The constraint for ``times`` copies of the inputs, one after the other."""
@@ -134,6 +140,10 @@ class Prefers:
         total = torch.where(mask, each, 0).sum(dim=-1)
         return total if self.score == "sum" else total / mask.sum(dim=-1)
 
+    def moved_to(self, device: torch.device) -> Prefers:
+        """The same constraint for outputs on ``device``."""
+        return replace(self, tokens=sent(self.tokens, device), mask=sent(self.mask, device))
+
     @classmethod
     def stack(cls, constraints: Sequence[Prefers]) -> Prefers | None:
         """One constraint for a batch of edits, or None if theirs differ in shape or score."""
@@ -165,3 +175,9 @@ def prefers(
         lengths = torch.tensor([len(row) for row in rows], device=tokens.device)
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
     return Prefers(tokens, mask, int(tokens.max()), score)
+
+
+def moved_to(constraint: Constraint, device: torch.device) -> Constraint:
+    """The constraint for outputs on ``device``, to which one of ours brings its labels once and not at every step."""
+    ours = hasattr(type(constraint), "moved_to")
+    return constraint.moved_to(device) if ours else constraint

@@ -77,6 +77,7 @@ class Covariances:
         added = {name: self.added.get(name, 0) + weight * moment for name, moment in others.moments.items()}
         return replace(self, added=added)
 
+    @torch.inference_mode(False)  # graphs of edits hold what comes out
     def damped(self, damping: float | Tensor) -> Stiffness:
         """The inverses of ``A + λ · tr(A)/d · I``, and of that with what was added to A; λ's scale stays A's own.
 

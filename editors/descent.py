@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.func import grad_and_value
 from editors.base import Constraint, Editor, EditResult, Layers, Request, checked_pairs, holds
 from editors.batching import Batch, batches
 from editors.compiling import bare, compiled
+from editors.devices import sent
 from editors.errors import EditError, ForwardError
 from editors.forward import evaluation_mode
 from editors.hyperparameters import check_steps
@@ -24,6 +26,7 @@ from editors.selection import editable_parameters
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``(gradients of l_e, parameters) -> gradients to follow``, all ``(A, P)``, one row for each edit that goes on."""
+_TOO_MANY = "edits are made in smaller batches, because so many at once do not fit into the GPU's memory"
 
 
 def elementwise(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,35 +112,39 @@ class DescentEditor(Editor):
     ) -> list[EditResult]:
         """Independent edits in the order of ``requests``, as batches where that is faster.
 
-        Results equal those of :meth:`edit` within floating-point tolerance. A model that cannot be vectorised over
-        edits, or a batch that does not fit into memory, is edited one by one.
+        Results equal those of :meth:`edit` within floating-point tolerance. A batch that does not fit into a GPU's
+        memory is halved, with one warning; a model that cannot be vectorised over edits is edited one by one.
         """
         parameters = editable_parameters(model, layers)
         asked = checked_pairs(requests)
-        edits: list[EditResult | None] = [None] * len(asked)
-        for rows in batches(asked, parameters, single=differentiable):
-            names = [f"request {row}" if len(asked) > 1 else "the request" for row in rows]
-            together = Batch(model, parameters, [asked[row] for row in rows], names)
-            done = self._edit_together(together, differentiable)
-            if done is None:
-                alone = [Batch(model, parameters, [asked[row]], [name]) for row, name in zip(rows, names, strict=True)]
-                done = [self._edit_batch(one, differentiable)[0] for one in alone]
-            for row, edit in zip(rows, done, strict=True):
-                edits[row] = edit
-        return edits  # type: ignore[return-value]  # every row belongs to exactly one batch
 
-    def _edit_together(self, batch: Batch, differentiable: bool) -> list[EditResult] | None:
-        if len(batch) == 1:
-            return self._edit_batch(batch, differentiable)
+        def batch(rows: list[int]) -> Batch:
+            names = [f"request {row}" if len(asked) > 1 else "the request" for row in rows]
+            return Batch(model, parameters, [asked[row] for row in rows], names)
+
+        edits: dict[int, EditResult] = {}
+        for rows in batches(asked, parameters, single=differentiable):
+            edits |= zip(rows, self._edit_rows(batch, rows, differentiable), strict=True)
+        return [edits[row] for row in range(len(asked))]
+
+    def _edit_rows(
+        self, batch: Callable[[list[int]], Batch], rows: list[int], differentiable: bool
+    ) -> list[EditResult]:
+        """Edits of the requests ``rows``: at once, or in smaller batches where that is not possible."""
         try:
-            return self._edit_batch(batch, differentiable)
-        except ForwardError:
-            return None  # of vmap, or of the model, which fails again alone
-        except EditError:
-            raise
-        except (RuntimeError, ValueError, TypeError, AttributeError):
+            return self._edit_batch(batch(rows), differentiable)
+        except torch.OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            warnings.warn(_TOO_MANY, stacklevel=1)  # from one place, so once
+            parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             # What vmap cannot do fails in many ways; a mistake of the model or the constraint fails again alone.
-            return None
+            if len(rows) == 1 or (isinstance(error, EditError) and not isinstance(error, ForwardError)):
+                raise
+            parts = [[row] for row in rows]
+        # Out here, where no exception holds what had been computed.
+        return [edit for part in parts for edit in self._edit_rows(batch, part, differentiable)]
 
     def _edit_batch(self, batch: Batch, differentiable: bool) -> list[EditResult]:
         with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(batch.model):
@@ -167,14 +174,18 @@ class DescentEditor(Editor):
                 edits[rows[place]] = EditResult(batch.model, values.result(place), satisfied[place], step, loss)
             if not going_on:
                 break
-            gradients = torch.autograd.grad(losses[going_on].sum(), leaves, allow_unused=True, materialize_grads=True)
+            counted = torch.ones_like(losses)
+            if len(going_on) < len(rows):
+                mask = [float(place in going_on) for place in range(len(rows))]
+                counted = sent(torch.tensor(mask, dtype=losses.dtype), losses.device)
+            gradients = torch.autograd.grad(losses, leaves, counted, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
-                order = None
+                order, losses = None, losses.detach()
                 if len(going_on) < len(rows):
                     order = values.keep(going_on)
                     rows = [rows[place] for place in order]
-                    losses = losses[order]
-                values.step(gradients, losses.detach(), order, objective)
+                    losses = losses.index_select(0, values.index)
+                values.step(gradients, losses, order, objective)
         return edits  # type: ignore[return-value]  # the last step leaves no row without an edit
 
     def _descend_with_graph(self, batch: Batch) -> EditResult:

@@ -12,6 +12,8 @@ def nearest_key(rows: Tensor, keys: Tensor, epsilon: float) -> tuple[Tensor, Ten
     Distances are relative to the key, ``‖x − key‖ / ‖key‖``; near, ``(N,)`` of booleans, are those up to ``epsilon``.
     """
     exact = "donot_use_mm_for_euclid_dist"  # the fast way finds a row at some distance from itself
+    if rows.element_size() < 4:  # of halves there are no distances
+        rows, keys = rows.float(), keys.float()
     distances = torch.cdist(rows, keys, compute_mode=exact)
     distances = distances / keys.norm(dim=1).clamp(min=torch.finfo(keys.dtype).tiny)
     nearest, place = distances.min(dim=1)

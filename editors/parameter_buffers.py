@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.compiling import bare, compiled
+from editors.devices import sent
 from editors.errors import EditError
 from editors.pytree import mapped
 
@@ -61,7 +62,7 @@ class _Tile:
 
 @dataclass
 class _Block:
-    """A vector of the layout for every edit: row ``n`` of ``values (E, n)`` is the n-th edit that goes on."""
+    """A vector of the layout for every edit: row ``n`` of ``values (A, n)`` is the n-th edit that goes on."""
 
     values: Tensor
     tiles: list[_Tile]
@@ -79,28 +80,30 @@ class Rows:
         self._layout, self._rule = layout, rule
         self._whole = whole or fused
         self._advance = _fused(rule) if fused else partial(advance, rule)
-        self._count = count
+        self._count, self._alone = count, count == 1
+        self._on_gpu = next(iter(layout.parameters.values())).device.type == "cuda"
         with torch.no_grad():
             self._blocks = [self._block(vector.detach()) for vector in layout.start()]
 
     def leaves(self) -> list[Tensor]:
         """The parameters as they are now, to be differentiated by: ``(A, n)`` each, or ``(n,)`` for a single edit."""
-        values = [block.values[: self._count] if len(block.values) > 1 else block.values[0] for block in self._blocks]
+        values = [block.values[0] if self._alone else block.values for block in self._blocks]
         return [value.detach().requires_grad_() for value in values]
 
     def result(self, place: int) -> dict[str, Tensor]:
         """The parameters of one edit, which the rows do not share any more."""
         rows = [block.values[place] for block in self._blocks]
-        return self._layout.named(rows if len(self._blocks[0].values) == 1 else [row.clone() for row in rows])
+        return self._layout.named(rows if self._alone else [row.clone() for row in rows])
 
     def keep(self, places: Sequence[int]) -> list[int]:
-        """Go on with the rows at ``places`` only; returns them in their new order."""
+        """Go on with the rows at ``places`` only; returns them in their new order, which is ``index (A,)`` as well."""
         order = list(range(len(places)))
         leaving = set(order).difference(places)
         for hole, place in zip(sorted(leaving), (place for place in places if place >= len(order)), strict=True):
             order[hole] = place
+        self.index = sent(torch.tensor(order), self._blocks[0].values.device)
         for block in self._blocks:
-            _move(block.values, order)
+            block.values = self._moved(block.values, order)
             for tile in block.tiles:
                 tile.state = mapped(partial(self._kept, order), tile.state)
         self._count = len(order)
@@ -115,9 +118,9 @@ class Rows:
         for block, gradient in zip(self._blocks, gradients, strict=True):
             rows = gradient.reshape(-1, block.values.shape[1])
             if order is not None:
-                rows = _move(rows.contiguous(), order)
+                rows = self._moved(rows.contiguous(), order)
             for tile in block.tiles:
-                ours, current = rows[:, tile.columns], block.values[: self._count, tile.columns]
+                ours, current = rows[:, tile.columns], block.values[:, tile.columns]
                 followed = ours if objective is None else objective(ours, current)
                 tile.state = self._advance(current, followed, ours, losses, tile.state)
 
@@ -128,10 +131,21 @@ class Rows:
                 f"the state of {type(self._rule).__name__} must have a row for each of {self._count} edits, "
                 f"not the shape {tuple(state.shape)}"
             )
-        return _move(state.contiguous(), order)
+        return self._moved(state.contiguous(), order)
+
+    def _moved(self, rows: Tensor, order: Sequence[int]) -> Tensor:
+        """The rows ``order``: of a GPU anew, in one launch; on a CPU in place, where most are already."""
+        if self._on_gpu:
+            return rows.index_select(0, self.index)
+        for hole, place in enumerate(order):
+            if hole != place:
+                rows[hole].copy_(rows[place])
+        return rows[: len(order)]
 
     def _block(self, original: Tensor) -> _Block:
-        width = len(original) if self._whole else max(_TILE // self._count, _NARROWEST)
+        # A GPU has no such cache, and every piece would be a launch of its own.
+        in_pieces = not (self._whole or self._on_gpu)
+        width = max(_TILE // self._count, _NARROWEST) if in_pieces else len(original)
         tiles = []
         for begin in range(0, len(original), width):
             columns = slice(begin, begin + width)
@@ -159,14 +173,6 @@ def _fused(rule: Any) -> Any:
         return run(*mapped(bare, (current, *others)))
 
     return step
-
-
-def _move(rows: Tensor, order: Sequence[int]) -> Tensor:
-    """Bring the rows ``order`` to the front, in place; most are there already."""
-    for hole, place in enumerate(order):
-        if hole != place:
-            rows[hole].copy_(rows[place])
-    return rows[: len(order)]
 
 
 def _common(dtypes: Sequence[torch.dtype]) -> torch.dtype:

@@ -15,6 +15,7 @@ from torch.func import grad, vmap
 from editors.base import check_statistics, uninformed
 from editors.batching import Batch
 from editors.descent import DescentEditor, Objective
+from editors.devices import sent
 from editors.hyperparameters import hyperparameter
 from editors.methods.adam import Adam
 
@@ -83,6 +84,6 @@ class Replay(DescentEditor):
     def _batches(self, data: TrainingData) -> Iterator[TrainingData]:
         source = torch.Generator().manual_seed(self.seed)
         while True:
-            order = torch.randperm(len(data.targets), generator=source).to(data.targets.device)
+            order = sent(torch.randperm(len(data.targets), generator=source), data.targets.device)
             for chosen in order.split(self.batch_size):
                 yield TrainingData(data.inputs[chosen.to(data.inputs.device)], data.targets[chosen])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from editors.base import Constraint, Request
-from editors.constraints import Predicts
+from editors.constraints import Predicts, moved_to
 from editors.errors import EditError
 
 
@@ -26,6 +26,10 @@ class Everywhere:
     def __call__(self, outputs: Tensor) -> Tensor:
         losses = torch.stack([self.constraint(part) for part in outputs.chunk(self.copies)])
         return torch.where(losses.isfinite(), losses.clamp(min=0), torch.nan).mean()
+
+    def moved_to(self, device: torch.device) -> Everywhere:
+        """The same constraint for outputs on ``device``."""
+        return replace(self, constraint=moved_to(self.constraint, device))
 
 
 def with_views(request: Request, augment: Callable[[Tensor], Tensor], views: int) -> Request:

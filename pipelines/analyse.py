@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
@@ -41,11 +42,13 @@ def analyse(
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
-    analysed = share_out(settings, partial(task.analyse, settings), cells)
+    # Side by side, so that no worker waits for the last cell of the one before those of the other begin.
+    pieces = [(work, cell) for work in (task.analyse, _curve) for cell in cells]
+    made = share_out(settings, partial(_make, settings), pieces)
+    analysed, curves = made[: len(cells)], made[len(cells) :]
     for name, start in task.analysis_tables.items():
         tables = [tables[name] for tables in analysed if tables is not None] or [pd.DataFrame(columns=start)]
         write_csv(layout.figure2 / f"{name}.csv", pd.concat(tables, ignore_index=True), digits=6)
-    curves = share_out(settings, partial(_curve, settings), cells)
     columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
@@ -53,6 +56,11 @@ def analyse(
     shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
     if not cells:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
+
+
+def _make(settings: Settings, piece: tuple[Callable[[Settings, Cell], Any], Cell]) -> Any:
+    work, cell = piece
+    return work(settings, cell)
 
 
 def _folder_of(cell: Cell) -> Path:
@@ -122,7 +130,7 @@ def _records(scorer: Any, editor: editors.Editor, shard: int, every: bool = Fals
     records = []
     for rows in shards(len(scorer.requests), shard):
         edits, _ = scorer.edit(editor, rows)
-        records += [asdict(scorer.record(row, edit, every=every)) for row, edit in zip(rows, edits, strict=True)]
+        records += map(asdict, scorer.records(rows, edits, every=every))
     return pd.DataFrame(records)
 
 

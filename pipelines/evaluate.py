@@ -150,8 +150,8 @@ def _read_learned(cell: Cell) -> dict[str, Any] | None:
 
 def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: bool = False) -> pd.DataFrame:
     edits, milliseconds = scorer.edit(editor, rows)
-    records = [asdict(scorer.record(row, edit, every=every)) for row, edit in zip(rows, edits, strict=True)]
-    return pd.DataFrame(records).assign(milliseconds=round(milliseconds, 3))
+    records = scorer.records(rows, edits, every=every)
+    return pd.DataFrame(map(asdict, records)).assign(milliseconds=round(milliseconds, 3))
 
 
 def _is_up_to_date(settings: Settings, asked: _Asked) -> bool:

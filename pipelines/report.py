@@ -20,11 +20,13 @@ from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
+from pipelines.reporting.ranking import FRONT, ON_FRONT
 from pipelines.reporting.tables import joint, other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
 from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
+from pipelines.store.schemas import Description
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
@@ -62,10 +64,8 @@ def report(
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
     write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
-    best, drawdown = board.iloc[0], told.measures.drawdown
-    shown = f"{best[drawdown]:.{told.measures.columns[drawdown].digits}f} {told.measures.columns[drawdown].unit}"
-    print(f"report {benchmark}: {len(board)} entries; smallest drawdown {shown.strip()}: ", end="")
-    print(f"{best['editor']} on {best['layers']} of the {best['training']} model; see {layout.results}/leaderboard.md")
+    count = int((board["standing"] == FRONT).sum())
+    print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
 
 
 def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:
@@ -110,7 +110,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
     """
     name, task = layout.benchmark, task_of(settings, layout.benchmark)
     path, stages = layout.results / "run.json", provenance.read_stages(layout)
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = Description.read(path, "report again") if path.exists() else {}
     last = stages.get("evaluate", before)
     around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings()
     data = layout.data / task.data_file
@@ -123,6 +123,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
         "training_seeds": settings.training_seeds,
         "edit_seeds": settings.edit_seeds,
         "data": _about_data(json.loads(data.read_text())) if data.exists() else before["data"],
+        "machine": results.machine_of(found),
         "made_elsewhere": results.made_elsewhere(found),
         **around,
         "seconds": _seconds(layout, stages) if stages else before.get("seconds", {}),
@@ -154,10 +155,7 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
 
 
 def _read_times(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
+    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":

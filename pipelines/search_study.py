@@ -83,9 +83,9 @@ class _Meter:
         self.edits += len(rows)
         return self._scorer.edit(editor, rows)
 
-    def record(self, row: int, edit: editors.Edit, **options: Any) -> Any:
-        self.looks += 1
-        return self._scorer.record(row, edit, **options)
+    def records(self, rows: Any, edits: Any, **options: Any) -> Any:
+        self.looks += len(rows)
+        return self._scorer.records(rows, edits, **options)
 
 
 class _Counted(Progress):
@@ -114,7 +114,7 @@ def study(
             for way in ways.split(","):
                 if way != "bisection" or not seed:  # it draws nothing
                     _run(settings, Cell(benchmark, training, editor, layers), way, seed)
-    _write_page(benchmark)
+                    _write_page(benchmark)
 
 
 def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
@@ -152,8 +152,8 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
     run |= {name: best[name] for name in ("feasible", "success_rate", "drawdown", "proposed_by")}
     tested = scorer_of(settings, cell, EditSet("test", block.evaluation.edits), block.evaluation.control_size)
     editor = build(tested, **values, max_steps=chosen.max_steps)
-    edits = tested.edit(editor, range(block.evaluation.edits))[0]
-    records = [asdict(tested.record(row, edit)) for row, edit in enumerate(edits)]
+    rows = range(block.evaluation.edits)
+    records = map(asdict, tested.records(rows, tested.edit(editor, rows)[0]))
     found = task.measures.summarise(pd.DataFrame(records))
     for name, metric in (("success_rate", "success_rate"), ("drawdown", task.measures.drawdown)):
         run |= {f"test_{name}{end}": getattr(found[metric], part) for end, part in _ENDS.items()}
@@ -163,10 +163,11 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
 
 
 _EXPLAINED = """\
-Smallest drawdown at the required success on the tuning edits of {benchmark}: every way has the same edits, and the same
-success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that cell, in
-percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked at. Ways
-that are not nested spend what the nested search with a Gaussian process did.
+Made by `python -m pipelines.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs that are
+missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same edits, and
+the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that
+cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked
+at. Ways that are not nested spend what the nested search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
@@ -218,7 +219,7 @@ def _write_page(benchmark: str) -> None:
     lines = [
         "# Ways to search for hyperparameters",
         "",
-        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE),
+        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
         *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
         "",
         f"| {' | '.join([*columns, 'test drawdown', 'test success'])} |",

@@ -22,6 +22,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
 from editors.compiling import CompilationError
+from pipelines.jobs.parallel_map import compute_reproducibly
 from pipelines.reporting.figures.style import HEIGHT, WIDTH, new_figure, save, styled
 from pipelines.store.layout import write_json
 from pipelines.store.provenance import git_commit, machine, slug
@@ -211,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--device cuda: this machine has no GPU that torch can use")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as wherever a number is reported
+    compute_reproducibly()  # as wherever a number is reported
     try:
         measure(given.only, Conditions(torch.device(given.device), given.turns))
     except InputError as error:

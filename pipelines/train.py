@@ -23,13 +23,12 @@ from pipelines.jobs.cells import ModelKey, models_of
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
-from pipelines.store.layout import HISTORY, TIMING, Layout, write_csv, write_json
+from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
 from pipelines.store.provenance import made_here, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
 
-_ORIGIN = "made.json"
 """Where the model was made; not part of its description, which is the same wherever it is made."""
 
 
@@ -46,6 +45,8 @@ def train(
     names = _with_sources(settings, benchmark, trainings or list(settings.benchmark(benchmark).trainings))
     _tell_what_is_no_longer_made(settings, benchmark)
     for wave in _waves(settings, benchmark, names):
+        # Those that edit in every step take longest: first, so that no worker ends alone.
+        wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
         share_out(settings, partial(_make, settings), keys, threads=settings.threads)
 
@@ -130,7 +131,7 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
     write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
-    write_json(key.described / _ORIGIN, where)
+    write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):
             write_csv(key.described / name, content, digits=6)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
 from benchmarks import metrics
 from benchmarks.analysis.descriptors import Descriptors
@@ -95,7 +94,7 @@ def embed(values: np.ndarray, random_state: int) -> np.ndarray:
     count = len(values)
     if count < 3 or not np.ptp(values, axis=0).any():
         return np.zeros((count, 2))
-    from sklearn.manifold import TSNE  # takes a second, which those who draw no map are spared
+    from sklearn.manifold import TSNE  # likewise
 
     method = TSNE(perplexity=min(30.0, (count - 1) / 3), init="pca", random_state=random_state % 2**32)
     return method.fit_transform(values.astype(np.float32))
@@ -113,6 +112,8 @@ class Decomposition:
         values = values.astype(np.float64)
         self._gram = values @ values.T
         count, kept = len(values), min(*values.shape, COMPONENTS)
+        from scipy import linalg  # late, because it takes time: stages that draw no map import this file too
+
         squares, vectors = linalg.eigh(self._gram, subset_by_index=(count - kept, count - 1))
         self._coordinates = vectors[:, ::-1] * np.sqrt(squares[::-1].clip(min=0.0))
         self.explained = self._explained(self._coordinates, np.ones(count))

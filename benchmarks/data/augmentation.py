@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.errors import InputError
+from editors.devices import sent
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Augmentation:
         count, _, height, width = images.shape
         padding, device = self.crop_padding, generator.device
         places = torch.randint(2 * padding + 1, (2, count), generator=generator, device=device)
-        top, left = places.to(images.device, non_blocking=True)
+        top, left = sent(places, images.device)
         padded = functional.pad(images, (padding, padding, padding, padding))
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view (N, C, 2p + 1, 2p + 1, H, W)
         crops = windows[torch.arange(count, device=images.device), :, top, left]
         if not self.flip:
             return crops
         mirrored = torch.randint(2, (count, 1, 1, 1), generator=generator, device=device).bool()
-        return torch.where(mirrored.to(images.device, non_blocking=True), crops.flip(3), crops)
+        return torch.where(sent(mirrored, images.device), crops.flip(3), crops)

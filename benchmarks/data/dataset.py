@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,15 @@ class Dataset:
 
     def inputs(self, images: Tensor) -> Tensor:
         """Model inputs, float32 ``(N, C, H, W)`` where ``images`` are: these less ``mean``, divided by ``std``."""
-        mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
+        if images.device not in self._scales:
+            self._scales[images.device] = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
+        mean, std = self._scales[images.device]
         return (images.to(torch.float32) - mean) / std
+
+    @cached_property
+    def _scales(self) -> dict[torch.device, Tensor]:
+        """Mean and standard deviation where images were normalised before: a GPU need not be sent them again."""
+        return {}
 
     def fingerprint(self) -> str:
         """SHA-256 over the metadata and every image and label: equal exactly when the datasets are equal."""

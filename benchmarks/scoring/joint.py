@@ -16,8 +16,9 @@ from benchmarks.errors import InputError
 from benchmarks.networks.model_split import activations
 from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.requests import NOTHING_MORE, Demand
-from benchmarks.scoring.scorer import GENERALITY_COPIES, answers, finish
+from benchmarks.scoring.scorer import GENERALITY_COPIES, answers
 from benchmarks.seeds import generator, seed
+from editors.devices import finish
 
 JOINTLY, IN_A_ROW = "jointly", "in_a_row"
 MANNERS = (JOINTLY, IN_A_ROW)

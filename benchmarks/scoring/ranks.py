@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.errors import InputError
+from editors.devices import sent
 
 _SMOOTHING = (0.1, 0.2, 0.4, 0.2, 0.1)
 
@@ -45,6 +46,6 @@ def matched_targets(logits: Tensor, distribution: Tensor, generator: torch.Gener
 
     :param generator: on the CPU, where the ranks are drawn whatever the device of the logits.
     """
-    drawn = torch.multinomial(distribution, len(logits), replacement=True, generator=generator).to(logits.device)
+    drawn = torch.multinomial(distribution, len(logits), replacement=True, generator=generator)
     order = logits.argsort(dim=1, descending=True, stable=True)
-    return order.gather(1, drawn[:, None])[:, 0]
+    return order.gather(1, sent(drawn, logits.device)[:, None])[:, 0]

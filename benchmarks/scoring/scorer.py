@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +19,9 @@ from benchmarks.networks.model_split import activations
 from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.ranks import ranks
 from benchmarks.scoring.requests import Demand, EditRequests
+from benchmarks.scoring.side_effects import CORRUPTED_SHARE, CORRUPTION, FIELDS, SideEffects, on_control
 from benchmarks.seeds import generator
+from editors.devices import finish, sent
 
 GENERALITY_COPIES = 5
 """Other pictures of the thing on the edited image, on which generality is counted."""
@@ -28,8 +30,8 @@ _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # fetching those pages takes a third of the time.
 
 
-@dataclass(frozen=True)
-class EditRecord:
+@dataclass(frozen=True, kw_only=True)
+class EditOutcome:
     """The effects of one edit. Counts are kept as counts, so that every metric can be recomputed exactly.
 
     :ivar edit: number of the request.
@@ -42,6 +44,7 @@ class EditRecord:
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
     :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
         ``views_before`` and ``views_after`` of them are assigned to the target.
+
     """
 
     edit: int
@@ -62,6 +65,11 @@ class EditRecord:
     views: int
     views_before: int
     views_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRecord(SideEffects, EditOutcome):
+    """The effects of one edit; where there are no views, as in tuning, there are no side effects either: they are 0."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class Scorer(EditedPart):
         device = next(model.parameters()).device
         self.requests = requests
         self.control_size = control_size
-        self._apart = edited is not None
+        self._raw, self._apart = images, edited is not None
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
         features, largest = _look(self._front.prefix, dataset.inputs(images.images[:1].to(device)))
@@ -189,44 +197,84 @@ class Scorer(EditedPart):
         return self._wrong.nonzero().flatten().tolist()
 
     def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> EditRecord:
-        """The record of the edit of request ``row``: its effects on the control images and on copies of its own.
+        """The record of the edit of request ``row``, see :meth:`records`."""
+        return self.records([row], [edit], generality=generality, every=every)[0]
 
-        :param generality: look at the other pictures as well; without, the record has no ``views``, as in tuning.
+    def records(
+        self, rows: Sequence[int], edits: Sequence[editors.Edit], *, generality: bool = True, every: bool = False
+    ) -> list[EditRecord]:
+        """The records of the edits of requests ``rows``: what they do to control images and to copies of their own.
+
+        A GPU is waited for once, at the end.
+
+        :param generality: look at the other pictures as well, and at side effects; without, records have neither, as in
+            tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
-        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
-        size = None if every else self.control_size
+        size = len(self._labels) if every or self.control_size is None else min(self.control_size, len(self._labels))
+        pairs = list(zip(rows, edits, strict=True))
+        counts = torch.stack([self._counts(row, edit, size, generality) for row, edit in pairs]).tolist()
+        return [
+            self._record(row, edit, size, generality, *found) for (row, edit), found in zip(pairs, counts, strict=True)
+        ]
+
+    def _counts(self, row: int, edit: editors.Edit, size: int, generality: bool) -> Tensor:
+        """The numbers of a record that the model's device has to find out, in the order of :meth:`_record`."""
+        target, device = int(self.requests.targets[row]), self._labels.device
         chosen = control_set(len(self._labels), size, self.requests.seeds[row])
         if chosen is not None:
-            chosen = chosen.to(self._labels.device)
+            chosen = sent(chosen, device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
-        views_before = views_after = int((self._copies_before[row] == target).sum()) if generality else 0
-        after, divergence = before, 0.0
+        none = labels.new_zeros(())
+        views_before = views_after = (self._copies_before[row] == target).sum() if generality else none
+        after, divergence = before, none
+        corrupted = corrupted_after = self._corrupted_before if generality else none
         if not edit.unchanged:
-            found = answers(self._predict_control(edit, chosen, self._copies[row] if generality else None))
-            after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
-            divergence = float(kl(before, after).mean())
-            views_after = int((viewed == target).sum())
-        predicted = int(self._predicted[row])
+            more = torch.cat([self._copies[row], self._corrupted[0]]) if generality else None
+            found = answers(self._predict_control(edit, chosen, more))
+            after, others = _pick(found, slice(len(labels))), found.labels[len(labels) :]
+            divergence = kl(before, after).mean()
+            if generality:
+                views_after = (others[:GENERALITY_COPIES] == target).sum()
+                corrupted_after = (others[GENERALITY_COPIES:] != self._corrupted[1]).sum()
+        wrong_before, wrong_after = (before.labels != labels).sum(), (after.labels != labels).sum()
+        flips, loss = (after.labels != before.labels).sum(), edit.loss.detach().to(device)
+        values = (self._predicted[row], loss, wrong_before, wrong_after, flips, divergence, views_before, views_after)
+        exact = torch.stack([value.double() for value in values])  # also for counts
+        if not generality:
+            return torch.cat([exact, exact.new_zeros(len(FIELDS))])
+        beside = on_control(before.log_probabilities, after.log_probabilities, labels)
+        sizes = torch.stack([labels.new_tensor(len(self._corrupted[1])), corrupted, corrupted_after]).double()
+        return torch.cat([exact, beside, sizes])
+
+    def _record(
+        self, row: int, edit: editors.Edit, size: int, generality: bool, predicted: float, loss: float, *counts: float
+    ) -> EditRecord:
+        image, target = int(self.requests.images[row]), int(self.requests.targets[row])
+        wrong_before, wrong_after, flips, divergence, views_before, views_after, *beside = counts
         return EditRecord(
             edit=row,
             image=image,
             label=int(self._true[image]),
             target=target,
-            predicted=predicted,
+            predicted=int(predicted),
             trivial=predicted == target,
             succeeded=edit.succeeded,
             steps=edit.steps,
-            loss=float(edit.loss),
+            loss=loss,
             control_images=len(self._labels),
-            control_size=len(labels),
-            wrong_before=int((before.labels != labels).sum()),
-            wrong_after=int((after.labels != labels).sum()),
-            flips=int((after.labels != before.labels).sum()),
+            control_size=size,
+            wrong_before=int(wrong_before),
+            wrong_after=int(wrong_after),
+            flips=int(flips),
             kl=divergence,
             views=GENERALITY_COPIES if generality else 0,
-            views_before=views_before,
-            views_after=views_after,
+            views_before=int(views_before),
+            views_after=int(views_after),
+            **{
+                field.name: int(value) if field.type == "int" else value
+                for field, value in zip(fields(SideEffects), beside, strict=True)
+            },
         )
 
     @cached_property
@@ -237,6 +285,20 @@ class Scorer(EditedPart):
     @cached_property
     def _copies_before(self) -> Tensor:
         return answers(self._predict(self.model, self._copies.flatten(0, 1))).labels.view(-1, GENERALITY_COPIES)
+
+    @cached_property
+    def _corrupted(self) -> tuple[Tensor, Tensor]:
+        """Activations of corrupted copies of some images of the split ``(M, ...)``, and their true classes ``(M,)``."""
+        size = self.control_size or len(self._raw)
+        count = min(len(self._raw), max(1, round(CORRUPTED_SHARE * size)))
+        source = generator(self.requests.seeds[0], "corrupted")
+        some = self._raw.select(torch.randperm(len(self._raw), generator=source)[:count])
+        return self.inputs(CORRUPTION.apply(some.images, source)), some.labels.to(self._labels.device)
+
+    @cached_property
+    def _corrupted_before(self) -> Tensor:
+        """How many of them the unedited model gets wrong."""
+        return (answers(self._predict(self.model, self._corrupted[0])).labels != self._corrupted[1]).sum()
 
     def _predict_control(
         self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None
@@ -286,11 +348,6 @@ def _taken_again(dataset: Dataset, images: Split, requests: EditRequests) -> Ten
         for image, request_seed in zip(requests.images.tolist(), requests.seeds, strict=True)
     ]
     return torch.cat(copies)
-
-
-def finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _look(model: nn.Module, one: Tensor) -> tuple[Tensor, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,11 @@ def plain_attention() -> AbstractContextManager[None]:
     The fused ones can neither be vectorised over edits nor differentiated twice.
     """
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def attention_of_training(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which gradients through attention are the same each time: those of a GPU's fused kernels are not."""
+    return plain_attention() if device.type == "cuda" else nullcontext()
 
 
 def split(model: Translator, layers: Layers) -> tuple[nn.Module, nn.Module]:

@@ -26,6 +26,7 @@ from benchmarks.translation.perturbations import perturbed
 from benchmarks.translation.requests import TranslationRequest, as_asked
 from editors.base import holds, spread
 from editors.constraints import SCORES
+from editors.devices import finish
 from editors.forward import evaluation_mode
 
 NEAR_SENTENCES = 5
@@ -164,14 +165,15 @@ class TranslationScorer:
         :raises InputError: for an editor that does not change weights.
         """
         near = [self._near(self.requests[row])[NEAR_SENTENCES:] if self._asked_views else [] for row in chosen]
+        device = next(self._whole.parameters()).device
+        finish(device)  # what was asked of a GPU before is not part of the edits' time
         began = time.perf_counter()
         asked = [self._asked(self.requests[row], some) for row, some in zip(chosen, near, strict=True)]
         with plain_attention():
             edits = editor.edit_many(self.model, asked, layers=self.layers)
         if not all(isinstance(edit, editors.EditResult) for edit in edits):
             raise InputError(f"{type(editor).__name__} changes no weights: beam search needs an editor that does")
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        finish(device)
         taken = 1e3 * (time.perf_counter() - began) / len(chosen)
         return [self._judged(self.requests[row], edit) for row, edit in zip(chosen, edits, strict=True)], taken
 
@@ -211,6 +213,13 @@ class TranslationScorer:
             previous = previous_tokens(target, self._corpus.target.end, self._whole.pad)
             with torch.no_grad(), evaluation_mode(self._whole):
                 yield self._prefix(source, previous)
+
+    def records(
+        self, rows: Sequence[int], edits: Sequence[editors.EditResult], *, generality: bool = True, every: bool = False
+    ) -> list[TranslationRecord]:
+        """The records of the edits of requests ``rows``, see :meth:`record`."""
+        pairs = zip(rows, edits, strict=True)
+        return [self.record(row, edit, generality=generality, every=every) for row, edit in pairs]
 
     def record(
         self, row: int, edit: editors.EditResult, *, generality: bool = True, every: bool = False

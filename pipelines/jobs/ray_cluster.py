@@ -26,7 +26,13 @@ from pipelines.store.provenance import cpu
 
 TRIES = 3
 """How often a piece is started again after its worker or node was lost."""
-_HERE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_DEDUP_LOGS": "0"}
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_DEDUP_LOGS": "0",  # lines of progress are alike
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_worker_niceness": "0",  # of a Ray that is started here; at its 15, whatever else runs would come first
+}
 _OBJECT_STORE = 200 * 2**20  # bytes: results are small, files are not shipped
 
 _TRACKING = "MLFLOW_TRACKING_URI"
@@ -93,7 +99,7 @@ def share_out(
 
 def _connected(settings: Settings) -> Any:
     """Ray, connected to the cluster that params.yaml names, or to one that is started on this machine."""
-    for name, value in {**_HERE, "RAY_AUTH_MODE": "token"}.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # before it is imported
     try:
         import ray
@@ -106,7 +112,7 @@ def _connected(settings: Settings) -> Any:
     options: dict[str, Any] = {"address": settings.ray_address}
     if settings.ray_address is None:
         options = {"address": "local", "num_cpus": settings.processes, "object_store_memory": _OBJECT_STORE}
-        options |= {"dashboard_host": "127.0.0.1"}
+        options |= {"include_dashboard": False}
     try:
         ray.init(**options, runtime_env={"env_vars": variables}, logging_level="warning")
     except Exception as error:  # it raises many kinds, RuntimeError and ConnectionError among them

@@ -109,8 +109,8 @@ def try_edits(
         failed += [row for row, edit in zip(rows, edits, strict=True) if not edit.succeeded]
         if rows.start < asked.scored and (not drawdowns or len(failed) <= asked.allowed):
             looked_at = range(rows.start, min(rows.stop, asked.scored))
-            records = [scorer.record(row, edits[row - rows.start], generality=False) for row in looked_at]
-            frame = pd.DataFrame([asdict(record) for record in records])
+            records = scorer.records(looked_at, edits[: len(looked_at)], generality=False)
+            frame = pd.DataFrame(map(asdict, records))
             drawdowns += measures.in_tuning(frame).tolist()
             beaten = best is not None and _loses(drawdowns, best.drawdowns)
         if beaten or len(failed) > asked.allowed:
@@ -165,10 +165,7 @@ def rescored(scorer: Any, editor: editors.Editor, asked: Asked, measures: Measur
     records = []
     for rows in shards(asked.scored, _SHARD):
         edits = scorer.edit(editor, rows)[0]
-        records += [
-            asdict(scorer.record(row, edit, generality=False, every=True))
-            for row, edit in zip(rows, edits, strict=True)
-        ]
+        records += map(asdict, scorer.records(rows, edits, generality=False, every=True))
     return float(measures.in_tuning(pd.DataFrame(records)).mean())
 
 

@@ -26,6 +26,7 @@ from pipelines.reporting.tables import joint, other_stages
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
+from pipelines.store.schemas import CURVES, EPOCHS, FIGURE2, TRIALS, Trained
 
 _Draw = partial[Figure]
 """A function of a module with its arguments, so that it can be sent to another process."""
@@ -57,11 +58,11 @@ def draw(
         drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
+            again = f"run `python -m pipelines.train {layout.benchmark}`"
             told = quantities.histories, quantities.judged, f"{folder.name} training"
-            kept = int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-            drawn[f"training-{folder.name}"] = partial(
-                curves.training_curves, pd.read_csv(folder / HISTORY), kept, *told
-            )
+            kept = Trained.read(folder / DESCRIPTION, again)["epoch"]
+            history = EPOCHS.read(folder / HISTORY, again)
+            drawn[f"training-{folder.name}"] = partial(curves.training_curves, history, kept, *told)
     write(drawn, layout.figures, layout.drawn, settings.processes)
 
 
@@ -129,7 +130,7 @@ def _scatters(
 ) -> dict[str, _Draw]:
     """Drawdown against generality, steps and, of several models, quality."""
     y, title = quantities.drawdown
-    general = {"titles": (_GENERALITY, title), "more_is_better": True, "curves": _settings_of(settings, layout, board)}
+    general = {"titles": (_GENERALITY, title), "curves": _settings_of(settings, layout, board)}
     if board["generality_before"].notna().any():
         general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
     drawn: dict[str, _Draw] = {"generality-drawdown": partial(points.scatter, board, "generality", y, **general)}
@@ -137,10 +138,9 @@ def _scatters(
         steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
         drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, **steps)
     if board["training"].nunique() > 1:
-        quality, better = quantities.quality[0], {"more_is_better": quantities.more_is_better}
-        better |= {"titles": (quantities.quality[1], title)}
+        quality, titles = quantities.quality[0], (quantities.quality[1], title)
         frame = tables["table3"] if len(tables.get("table3", ())) else board
-        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, **better)
+        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, titles=titles)
     return drawn
 
 
@@ -150,7 +150,7 @@ def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> lis
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
-    if path.exists() and "generality" in (frame := pd.read_csv(path)):
+    if path.exists() and "generality" in (frame := CURVES.read(path, _analysed(layout))):
         found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
     return found
 
@@ -161,10 +161,11 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if (layout.results / RANKS).exists():
         drawn["ranks"] = partial(bars.rank_bars, pd.read_csv(layout.results / RANKS))
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
-    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
-        drawn["figure2"] = partial(classes.figure2, *map(pd.read_csv, analysed))
+    frames = [FIGURE2.read(path, _analysed(layout)) for path in analysed] if analysed[0].exists() else []
+    if frames and not frames[0].empty:
+        drawn["figure2"] = partial(classes.figure2, *frames)
     path = layout.results / "curves.csv"
-    if path.exists() and not (frame := pd.read_csv(path)).empty:
+    if path.exists() and not (frame := CURVES.read(path, _analysed(layout))).empty:
         y, title = quantities.drawdown
         drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
     rows = other_stages.table(layout, "sequences")
@@ -177,6 +178,10 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     return drawn
 
 
+def _analysed(layout: Layout) -> str:
+    return f"run `python -m pipelines.analyse {layout.benchmark}`"
+
+
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
     """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
     found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
@@ -184,7 +189,8 @@ def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[d
         if not result.tuning:
             continue
         cell, required = result.cell, result.tuning.get("required", result.required)
-        trials = pd.read_csv(cell.tuned.with_suffix(".csv"))
+        again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
+        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), again)
         if len(trials) > 1:
             found.setdefault(cell.editor, ({}, required))[0][f"{cell.training}, {cell.layers}"] = trials
     return found

@@ -192,7 +192,7 @@ def _page(found: _Found) -> list[str]:
     counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
     hardware = run["hardware"]
-    machine = escape(hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores")
+    machine = escape(run.get("machine") or hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores")
     return [
         f"# {name}",
         "",

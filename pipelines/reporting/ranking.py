@@ -20,6 +20,7 @@ READING = (
     "How to read: a good edit breaks little (drawdown) and reaches far (generality); no other row both breaks less and "
     "reaches further than one on the Pareto front."
 )
+ON_FRONT = "on the Pareto front of drawdown and generality"
 
 
 def require(frame: pd.DataFrame, columns: Iterable[str], what: str) -> None:
@@ -63,8 +64,12 @@ def standing(frame: pd.DataFrame, drawdown: str = "drawdown") -> pd.Series:
 
 
 def on_front(frame: pd.DataFrame, drawdown: str = "drawdown") -> pd.Series:
-    """For each row, whether it competes, and no other that does breaks less and reaches further."""
+    """For each row, whether it competes, and no other that does breaks less and reaches further.
+
+    Rows of an ``appendix``, which the paper's table does not have, do not compete in that table.
+    """
     rows = frame[frame[drawdown].notna() & reaches_success(frame) & carries_further(frame)]
+    rows = rows[~rows["appendix"].astype(bool)] if "appendix" in rows else rows
     points = np.column_stack([rows[drawdown], -_end(rows, "generality", "").fillna(0.0)])
     return pd.Series(frame.index.isin(rows.index[pareto_front(points)]), index=frame.index)
 

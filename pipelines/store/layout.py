@@ -31,6 +31,8 @@ MISTAKES = ".mistakes"
 LEARNED = ".learned.csv"
 """Records of a cell's edits with the hyperparameters that training ended with, of a model trained for this editor."""
 
+ORIGIN = "made.json"
+"""Of a model: the commit and the machine that made it."""
 TIMING = "timing.json"
 """Beside models and chosen hyperparameters: the wall time that they took."""
 

@@ -28,9 +28,12 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", 
 PACKAGES += ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
 
-def made_here(device: torch.device) -> dict[str, str]:
-    """The commit and the machine, for the description of what this process makes."""
-    return {"commit": git_commit(), "machine": machine(device)}
+def made_here(device: torch.device) -> dict[str, Any]:
+    """The commit, the machine and what computes on it, for the description of what this process makes."""
+    made = {"commit": git_commit(), "machine": machine(device), "device": device.type}
+    if device.type == "cuda":
+        made |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return made
 
 
 @functools.cache

@@ -80,8 +80,14 @@ class Scorer(Protocol):
     def edit(self, editor: editors.Editor, rows: Sequence[int]) -> tuple[list[editors.Edit], float]:
         """The edits of the requests ``rows``, and the milliseconds that each took."""
 
-    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> Any:
-        """A dataclass that says what an edit did; ``generality`` includes that, ``every`` the whole split."""
+    def records(
+        self, rows: Sequence[int], edits: Sequence[editors.Edit], *, generality: bool = True, every: bool = False
+    ) -> Sequence[Any]:
+        """Dataclasses that say what each of these edits did, all of one kind.
+
+        :param generality: look at how far it reaches as well.
+        :param every: look at the whole split, whatever ``control_size`` is.
+        """
 
     def statistics(self, editor: editors.Editor) -> Any:
         """What the editor must know of the training data; None, at no cost, for an editor that needs nothing."""

@@ -212,7 +212,6 @@ TRANSLATORS = Presentation(
     quantities=Quantities(
         drawdown=("bleu_drawdown", "BLEU drawdown (points)"),
         quality=("bleu", "BLEU after training"),
-        more_is_better=True,
         histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
         judged=("valid_loss", "nats"),
         sequences={},

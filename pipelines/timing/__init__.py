@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.metrics import CONFIDENCE, Estimate
+from editors.devices import finish
 
 _RESAMPLES = 2000
 
@@ -45,12 +46,11 @@ def in_turns(ways: Mapping[str, Callable[[], object]], turns: int, device: torch
 
 def timed(way: Callable[[], object], device: torch.device) -> float:
     """Seconds of CPU time, or of wall time on a GPU."""
-    gpu = device.type == "cuda"
-    clock, finish = (time.perf_counter, torch.cuda.synchronize) if gpu else (time.process_time, lambda: None)
-    finish()
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    finish(device)
     began = clock()
     way()
-    finish()
+    finish(device)
     return clock() - began
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
@@ -17,6 +16,7 @@ from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout, write_json
 from pipelines.store.provenance import git_commit
+from pipelines.store.schemas import EPOCHS, ROWS, Description
 from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
@@ -101,7 +101,7 @@ def _cell_run(
             **cell.names,
             "kind": "edits",
             "feasible": str(description["feasible"]).lower(),
-            **({"note": row["note"]} if row["note"] else {}),
+            **{name: row[name] for name in ("note", "standing", "proposed_by") if row.get(name)},
         },
         artifacts=[*_there([layout.figures / f"tuning-{cell.editor}.png"]), *shared, *_there(records)],
     )
@@ -125,7 +125,7 @@ def _similar(layout: Layout, cell: Cell) -> dict[str, float]:
 
 def _of(cell: Cell, path: Path) -> pd.DataFrame:
     """A cell's rows of a table, none where there is no such table."""
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
+    table = ROWS.read(path, "run the stage that makes it again") if path.exists() else pd.DataFrame(columns=KEYS)
     return table[(table[KEYS] == list(cell.names.values())).all(axis=1)]
 
 
@@ -135,8 +135,8 @@ def _training_run(
     folder = layout.described(training, seed)
     model = folder.name
     path = folder / HISTORY  # a model made without training has none
-    history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
-    cost = json.loads((folder / COST).read_text()) if (folder / COST).exists() else {}
+    history = EPOCHS.read(path, "train again") if path.exists() else pd.DataFrame({_EPOCH: []})
+    cost = Description.read(folder / COST, "train again") if (folder / COST).exists() else {}
     return RunRecord(
         key=f"training/{model}",
         parameters=settings,

@@ -59,7 +59,7 @@ def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path):
     shutil.copytree(Path(editors.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "methods" / "added.py").write_text(EXAMPLE, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     available, source, weight = json.loads(done.stdout)

@@ -47,6 +47,20 @@ def test_statistics_of_all_data_are_those_of_the_examples_that_a_method_asks_for
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("name", [name for name in editors.available() if editors.build(name).needs_statistics])
+def test_statistics_may_be_made_in_inference_mode(name, network):
+    inputs, labels = torch.randn(40, 3, dtype=torch.float64), torch.arange(40) % 5
+    layers, constraint = "2", editors.constraints.predicts(int(network(inputs[:1]).argmin()))
+    editor = editors.build(name, max_steps=3)
+    expected = editor.informed(editor.statistics(network, inputs, labels, layers))
+    with torch.inference_mode():
+        informed = editor.informed(editor.statistics(network, inputs.clone(), labels.clone(), layers))
+        edit = informed.edit(network, inputs[:1].clone(), constraint, layers)
+    for made in (edit, informed.edit(network, inputs[:1], constraint, layers)):
+        other = expected.edit(network, inputs[:1], constraint, layers)
+        torch.testing.assert_close(dict(made.parameters), dict(other.parameters), rtol=0, atol=0)
+
+
 def test_spread_is_even_and_all_if_there_are_no_more():
     assert spread(5, None).tolist() == spread(5, 5).tolist() == spread(5, 9).tolist() == [0, 1, 2, 3, 4]
     assert spread(101, 5).tolist() == [0, 25, 50, 75, 100]

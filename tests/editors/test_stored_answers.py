@@ -91,3 +91,11 @@ def test_so_is_what_one_of_them_cannot_do(model, mistake):
         cache.edit(model, mistake, predicts(0), layers="chain9")
     with pytest.raises(EditError, match="label 7 is outside the model's 3 classes"):
         cache.edit(model, mistake, predicts(7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@both
+def test_models_of_half_precision_are_answered_for(name, dtype, model, mistake):
+    edit = editors.build(name, epsilon=0.1).edit(model.to(dtype), mistake.to(dtype), predicts(2))
+    assert edit.succeeded
+    assert edit.predict(torch.cat([mistake, mistake + 2]).to(dtype)).argmax(dim=1).tolist() == [2, 1]

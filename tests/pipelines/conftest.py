@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from pipelines.tracking import RunRecord, rebuild, server
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 120.0
+DEADLINE = 600.0
 PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 """Those of a run in MLflow."""
 
@@ -224,7 +224,8 @@ def changed(content: dict[str, Any], where: str, value: object) -> dict[str, Any
 
 @pytest.fixture(scope="session")
 def stage_server() -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody answers there: no test fills a database
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER],

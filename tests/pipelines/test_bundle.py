@@ -13,7 +13,7 @@ import pytest
 from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.bundle import bundle, merge
-from pipelines.bundling import results
+from pipelines.jobs import bundles
 from pipelines.jobs.cells import PROTOCOL
 
 BUNDLE = "digits.bundle.zip"
@@ -25,7 +25,10 @@ RUN = {
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "a faster machine"},
     "git_commit": "0123456789abcdef",
 }
-CELL = {"dataset": "d1", "protocol": PROTOCOL, "fingerprint": "f1"}
+NAMED = {"benchmark": "digits", "training": "plain", "editor": "gd", "layers": "all", "fingerprint": "f1"}
+CELL = NAMED | {"dataset": "d1", "protocol": PROTOCOL, "edits": 1, "hyperparameters": {"lr": 0.1}}
+TUNED = NAMED | {"hyperparameters": {"lr": 0.1}, "max_steps": 10, "feasible": True, "min_success": 95.0, "tuning": None}
+RECORDS = "edit,trivial,succeeded,steps,loss,control_size,wrong_before,wrong_after,note\n0,False,True,3,0.0,60,5,7,{}\n"
 HEAD = "training,editor,layers,edits,error\n"
 
 
@@ -49,16 +52,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     put("run.json", RUN)
     for name in ("gd/plain-all", "rmsprop/plain-chain4"):
-        put(f"edits/{name}.json", CELL)
-        for kind in (".csv", ".timing.csv", ".mistakes.csv"):
-            put(f"edits/{name}{kind}", f"edit,kind\n0,{name}{kind}\n")
-        put(f"edits/{name}.mistakes.json", CELL)
-        put(f"tuned/{name}.json", {"hyperparameters": {"lr": 0.1}})
+        for kind in ("", ".mistakes"):
+            put(f"edits/{name}{kind}.json", CELL)
+            put(f"edits/{name}{kind}.csv", RECORDS.format(f"{name}{kind}"))
+            put(f"edits/{name}{kind}.timing.csv", "edit,milliseconds\n0,1.5\n")
+        put(f"tuned/{name}.json", TUNED)
     put("tuned/gd/timing.json", {"seconds": 1.0})
-    put("models/plain/model.json", {"epoch": 3})
+    put("models/plain/model.json", {"training": "plain", "epoch": 3, "epochs": 4})
     put("models/plain/history.csv", "epoch,loss\n1,0.5\n")
-    put("tuned/gd/plain-0.1-all.json", {"hyperparameters": {}})
-    put("tuned/gd/plain-0.1-all.csv", "trial\n0\n")
+    put("tuned/gd/plain-0.1-all.json", TUNED)
+    put("tuned/gd/plain-0.1-all.csv", "number,success_rate,drawdown,feasible,chosen\n0,100,1.5,True,True\n")
     put("sequences/similar/rmsprop-plain-chain4.csv", "edit\n0\n")
     put("requests/drawn.jsonl", '{"a": 1}\n{"a": 2}\n')
     put("sequences.csv", HEAD + "plain,gd,all,0,2.0\n")
@@ -129,7 +132,7 @@ def test_a_merge_that_was_killed_goes_on_and_half_a_cell_is_not_taken_for_one(
         write_atomically(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(results, "write_atomically", killed)
+        patched.setattr(bundles, "write_atomically", killed)
         assert run("merge", BUNDLE)[0] != 0
     assert written == [f"{RESULTS}/edits/gd/plain-all.{kind}" for kind in ("csv", "timing.csv")]
     code, said, _ = run("merge", BUNDLE)
@@ -182,7 +185,7 @@ def test_results_of_other_data_than_those_here_are_refused(run) -> None:
 def test_packing_needs_a_report_and_merging_a_bundle(run) -> None:
     refused(run("merge", "nothing.zip"), "nothing.zip is missing")
     put("run.json", "{}")
-    refused(run("digits"), "results/digits cannot be packed: 'data' is missing")
+    refused(run("digits"), "results/digits cannot be packed: results/digits/run.json is broken: it says of protocol")
     (RESULTS / "run.json").unlink()
     refused(run("digits"), "results/digits/run.json is missing", "pipelines.report digits")
     refused(run("mnist"), "mnist")
@@ -209,6 +212,17 @@ def with_other(name: str, content: object) -> None:
     with zipfile.ZipFile(BUNDLE, "w") as archive:
         for one, old in files.items():
             archive.writestr(one, json.dumps(content) if one == name else old)
+
+
+def with_text(name: str, old: str, new: str) -> None:
+    """Replace a part of a file of the bundle."""
+    with zipfile.ZipFile(BUNDLE) as archive:
+        files = {one: archive.read(one) for one in archive.namelist()}
+    assert old.encode() in files[f"{RESULTS}/{name}"]
+    files[f"{RESULTS}/{name}"] = files[f"{RESULTS}/{name}"].replace(old.encode(), new.encode())
+    with zipfile.ZipFile(BUNDLE, "w") as archive:
+        for one, content in files.items():
+            archive.writestr(one, content)
 
 
 def with_byte(place: int, value: int) -> None:
@@ -243,8 +257,11 @@ SPOILED = {
         lambda: with_other(f"{RESULTS}/edits/gd/plain-all.json", CELL | {"dataset": "d2"}),
         "plain-all.json was measured on other data than its run.json",
     ),
-    "no machine": (lambda: with_other(f"{RESULTS}/run.json", RUN | {"hardware": {}}), "'cpu' is missing"),
-    "no table": (lambda: with_entry(f"{RESULTS}/curves.csv", b"a,b\n1,2\n"), "curves.csv has no columns training"),
+    "no machine": (lambda: with_other(f"{RESULTS}/run.json", RUN | {"hardware": {}}), "says of hardware.cpu"),
+    "no table": (
+        lambda: with_entry(f"{RESULTS}/curves.csv", b"a,b\n1,2\n"),
+        "it has no column training",
+    ),
     "path outside": (lambda: with_entry(f"{RESULTS}/../outside.json"), "is no result of 'digits'"),
     "absolute path": (lambda: with_entry("/results/digits/edits/gd/a.json"), "is no result of 'digits'"),
     "backslashes": (lambda: with_entry(f"{RESULTS}/edits\\gd.json"), "is no result of 'digits'"),
@@ -255,13 +272,42 @@ SPOILED = {
     "folder": (lambda: with_entry(f"{RESULTS}/edits/"), "is no plain file"),
     "link": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", external_attr=0o120777 << 16), "is no plain file"),
     "twice": (lambda: with_entry(f"{RESULTS}/run.json"), "files, "),
-    "broken JSON": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"{"), "a.json cannot be read"),
-    "deep JSON": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"[" * 10**6), "a.json cannot be read"),
-    "broken CSV": (lambda: with_entry(f"{RESULTS}/edits/gd/a.csv", b"a\n1,2,3\n1,2,3,4\n"), "a.csv cannot be read"),
+    "broken JSON": (lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"{"), "a.json is broken"),
+    "deep JSON": (
+        lambda: with_entry(f"{RESULTS}/edits/gd/a.json", b"[" * 10**6),
+        "a.json is broken",
+    ),
+    "broken CSV": (
+        lambda: with_entry(f"{RESULTS}/edits/gd/a.csv", b"a\n1,2,3\n1,2,3,4\n"),
+        "a.csv is broken",
+    ),
+    "many columns": (lambda: with_entry(f"{RESULTS}/figure2/a.csv", b"," * 2**20 + b"\n"), "it has 1048576 columns"),
+    "another editor's benchmark": (
+        lambda: with_other(f"{RESULTS}/edits/gd/plain-all.json", CELL | {"benchmark": "mnist"}),
+        "plain-all.json is of 'mnist', not of 'digits'",
+    ),
+    "fewer records": (
+        lambda: with_other(f"{RESULTS}/edits/gd/plain-all.json", CELL | {"edits": 2}),
+        "plain-all.json speaks of 2 edits, results/digits/edits/gd/plain-all.csv has 1",
+    ),
+    "infinite values": (
+        lambda: with_other(f"{RESULTS}/tuned/gd/plain-all.json", TUNED | {"hyperparameters": {"lr": float("inf")}}),
+        "tuned/gd/plain-all.json is broken: it says of hyperparameters.lr",
+    ),
+    "negative count": (
+        lambda: with_text("edits/gd/plain-all.csv", ",5,7,", ",-5,7,"),
+        "plain-all.csv is broken: it has -5 as wrong_before in row 1, which is not a whole number >= 0",
+    ),
+    "more wrong than there are": (
+        lambda: with_text("edits/gd/plain-all.csv", ",5,7,", ",5,77,"),
+        "it has 77 as wrong_after in row 1, which is not at most control_size",
+    ),
+    "maybe": (lambda: with_text("edits/gd/plain-all.csv", ",True,", ",maybe,"), "maybe as succeeded in row 1"),
+    "endless time": (lambda: with_text("edits/gd/plain-all.timing.csv", "1.5", "inf"), "inf as milliseconds in row 1"),
     "encrypted": (lambda: with_byte(8, 1), "is no plain file"),
     "other packing": (lambda: with_byte(10, zipfile.ZIP_LZMA), "is no plain file"),
     "smaller than it says": (lambda: with_byte(24, 1), "is not a whole bundle"),
-    "large file": (lambda: with_byte(27, 0x7F), "more than 67108864"),
+    "large file": (lambda: with_byte(27, 0x7F), "more than 33554432"),
 }
 
 
@@ -278,5 +324,5 @@ def test_what_does_not_fit_is_refused_in_a_sentence_and_nothing_is_written(case:
 
 def test_no_more_is_unpacked_than_all_files_together_may_have(run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("digits")
-    monkeypatch.setattr(results, "LARGEST_BUNDLE", 500)
+    monkeypatch.setattr(bundles, "LARGEST_BUNDLE", 500)
     refused(run("merge", BUNDLE), "its files have", "more than 500")

@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.pipelines.conftest import Project
+from pipelines.store.layout import Layout
+from pipelines.store.locks import one_at_a_time
+from tests.pipelines.conftest import DEADLINE, Project
 
 ROOT = Path(__file__).parents[2]
 TUNED, EDITS = "results/digits/tuned", "results/digits/edits"
@@ -200,3 +203,57 @@ def test_a_later_tuning_with_the_same_outcome_is_noted_and_nothing_edited_again(
     before, described = json.loads(records.pop(name)), json.loads(after.pop(name))
     assert after == records
     assert described == before | {"feasible": not chosen["feasible"], "min_success": 12.5}
+
+
+def test_a_second_run_of_a_stage_waits_for_the_first_and_says_for_whom(tuned):
+    with one_at_a_time(Layout("digits", tuned.folder), "evaluate"):
+        running = tuned.start("evaluate", "digits", "gd")
+        said = tuned.folder / "logs" / "stdout"
+        waits = f"evaluate digits: waits for process {os.getpid()} on "
+        until = time.monotonic() + DEADLINE
+        while waits not in (said.read_text() if said.exists() else ""):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    ended = running.wait()
+    assert ended.code == 0
+    assert ended.output.endswith("evaluate digits gd: 2 of 2 unchanged\n")
+
+
+def test_a_stage_that_is_terminated_leaves_no_worker_and_no_half_file(trained):
+    trained.choose(processes=2)
+    trained.change(editors__rmsprop__trials=40)
+    running = trained.start("tune", "digits", "rmsprop")
+    ended = running.stop(lambda: finished_trials(trained) >= 2, signal.SIGTERM)
+    assert ended.code == 143
+    assert "Traceback" not in ended.errors
+    until = time.monotonic() + DEADLINE
+    while group_lives(running.pid):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not list(trained.folder.rglob(".partial-*"))
+    assert trained.files("unfinished")
+
+
+def group_lives(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_interruption_while_a_command_imports_shows_no_traceback(trained):
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.evaluate", "digits"],
+        cwd=trained.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until = time.monotonic() + DEADLINE
+        while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+        assert process.stderr.read() == ""

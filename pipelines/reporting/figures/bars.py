@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.ranking import BELOW, NO_FURTHER, carries_further, reaches_success, require
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
 from pipelines.store.layout import KEYS
 
+_WIDTHS = (3, 1.6, 1.6)
 _LINE = 0.42  # inches of a row
 _BAR, _BELOW = 0.5, 0.3
 """Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
@@ -38,11 +39,11 @@ def table_bars(
     group: str | None = None,
     required: float | None = None,
 ) -> Figure:
-    """Drawdown (left) and quality (right) of each row, with 95 % intervals and the paper's values.
+    """Drawdown, generality (where known) and quality of each row, with 95 % intervals and the paper's values.
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows no more general than the unedited network striped.
+    are hatched, those of rows no more general than the unedited network striped; names of rows on the front are bold.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
@@ -59,16 +60,21 @@ def table_bars(
     places = np.arange(len(rows), dtype=float)
     if group:
         places += _GAP * np.cumsum(rows[group].ne(rows[group].shift()).to_numpy()) - _GAP
-    figure = style.new_figure(height=1.3 + _LINE * (places[-1] + 1))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    panels = {drawdown: titles[0], quality: titles[1]}
+    if "generality" in rows:
+        panels = {drawdown: titles[0], "generality": "Generality (%)", quality: titles[1]}
+    figure = style.new_figure(6 + len(panels), height=1.5 + _LINE * (places[-1] + 1))
+    drawn = figure.subplots(1, len(panels), sharey=True, width_ratios=_WIDTHS[: len(panels)])
+    axes_of, left = dict(zip(panels, drawn, strict=True)), drawn[0]
     hatches = np.where(reaches_success(rows), "", "////")
     hatches[~carries_further(rows) & (hatches == "")] = "----"
     for place, value, editor, hatch in zip(places, rows[drawdown], rows["editor"], hatches, strict=True):
         colour = style.editor_look(editor).colour
         look = {"facecolor": "white", "edgecolor": colour, "hatch": hatch} if hatch else {"color": colour}
         left.barh(place, value, height=_BAR, **look)
-    for axes, metric, title in zip((left, right), (drawdown, quality), titles, strict=True):
-        _scale(axes, rows, metric, required if axes is right else None)
+    for metric, axes in axes_of.items():
+        title = panels[metric]
+        _scale(axes, rows, metric, required if metric == quality else None)
         _published(axes, places, _column(rows, f"published_{metric}"))
         low, high = (_column(rows, f"{metric}_{end}") for end in ("low", "high"))
         axes.hlines(places, low, high, color=style.INK, linewidth=1.1, zorder=3)
@@ -79,10 +85,17 @@ def table_bars(
     marks = np.where(hatches == "----", " †", "")  # a short bar shows no stripes
     texts = [f"{value:.2f}{mark}" for value, mark in zip(rows[drawdown], marks, strict=True)]
     _write(left, ends, places, texts, xytext=(6, 0), ha="left")
-    right.plot(rows[quality], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
-    right.xaxis.set_major_locator(MaxNLocator(4))
-    _write(right, rows[quality], places, rows[quality].map("{:.2f}".format), xytext=(0, 8), ha="center")
+    for metric, axes in [*axes_of.items()][1:]:
+        axes.plot(rows[metric], places, linestyle="none", marker="o", color=style.INK, markersize=5, zorder=4)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        digits = "{:.0f}" if metric == "generality" else "{:.2f}"
+        _write(axes, rows[metric], places, rows[metric].map(digits.format), xytext=(0, 8), ha="center")
     left.set_yticks(places, rows["_name"])
+    front = on_front(frame, drawdown)[rows.index]
+    for label, wins in zip(left.get_yticklabels(), front, strict=True):
+        label.set_fontweight("bold" if wins and "generality" in panels else "normal")
+    if "generality" in panels and front.any():
+        left.set_xlabel(f"{left.get_xlabel()}\nBold names: {ON_FRONT}")
     left.set_ylim(places[-1] + 0.6, -0.6)
     keys: list[Artist] = []
     if any(np.isfinite(_column(rows, f"{metric}_low")).any() for metric in (drawdown, quality)):
@@ -90,6 +103,11 @@ def table_bars(
     if any(np.isfinite(_column(rows, f"published_{metric}")).any() for metric in (drawdown, quality)):
         keys.append(style.marker_entry("published, below its row (other data and scale)", "D", **style.HOLLOW))
     words = {"////": BELOW, "----": f"† {NO_FURTHER}"}
+    before = _column(rows, "generality_before")
+    if "generality" in axes_of and np.isfinite(before).any():
+        mark = {"marker": "|", "markersize": 13, "markeredgewidth": 1.5, "color": style.SOFT}
+        axes_of["generality"].plot(before, places, linestyle="none", zorder=2, **mark)
+        keys.append(style.marker_entry("generality of the unedited network", **mark))
     for hatch in [hatch for hatch in words if hatch in hatches]:
         keys.append(Patch(facecolor="white", edgecolor=style.SOFT, hatch=hatch, label=words[hatch]))
     style.legend_above(figure, keys)

@@ -22,8 +22,10 @@ from pipelines.store.layout import KEYS
 _TRAINING, _TUNING = "#0072B2", "#D55E00"
 _MARKED = 7  # markers on each curve of edits in a row, at places of its own, so that curves that coincide all show
 _ROW = 0.24  # inches of a row of the legend
+_SUCCESSES = (0, 50, 80, 90, 95, 98, 100)
 _LOWEST = 0.09  # of a panel's height: room for the ring around a trial with a drawdown of 0
 _DIAMOND = {"markersize": 5, "markerfacecolor": "white", "markeredgecolor": style.INK, "markeredgewidth": 1.1}
+_UNSEEN = {"linestyle": "none", "marker": "|", "markersize": 7, "color": style.SOFT}
 _WIDE = 10  # from this ratio of the largest to the smallest drawdown on, their scale is logarithmic
 _SIZE = 9.0  # of the titles of panels
 _TITLE_LINE = 1.35 * _SIZE / 72  # inches
@@ -191,11 +193,11 @@ def tuning_panels(
 ) -> Figure:
     """Drawdown against success for the trials of some studies: feasible region shaded, chosen trial ringed.
 
-    The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added, and how many trials
-    lie left of the panel. Each frame has the columns ``number, success_rate, drawdown, feasible, chosen`` and the
-    hyperparameters. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the whole control
-    set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a logarithmic scale that
-    all panels share.
+    The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added. Each frame has the
+    columns ``number, success_rate, drawdown, feasible, chosen`` and the hyperparameters; a trial whose drawdown was not
+    looked at stands at the bottom. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the
+    whole control set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a
+    logarithmic scale that all panels share.
 
     :param titles: of the axes.
     :raises ValueError: when there is no study, one has no trials, or a column is missing.
@@ -230,33 +232,30 @@ def tuning_panels(
 
 
 def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNorm | None) -> str:
-    """Draw a study; returns what its title says of the chosen trial and of those that are not shown."""
-    # From its worst trial on, but not far from the required success, where trials are compared.
-    width = 100 - float(np.clip(trials["success_rate"].min(), threshold - 35, threshold - 5))
-    axes.set_xlim(100 - 1.04 * width, 100 + 0.09 * width)
+    """Draw a study; returns what its title says of the chosen trial."""
+    axes.set_xscale("function", functions=(_spread, _gather))
+    lowest = min(trials["success_rate"].min(), threshold - 5)
+    axes.set_xlim(_gather(_spread(lowest) - 0.1), 100.5)
+    axes.set_xticks([tick for tick in _SUCCESSES if tick >= lowest])
     axes.axvspan(threshold, axes.get_xlim()[1], color=style.FEASIBLE, zorder=0)
     axes.axvline(threshold, color=style.SOFT, linestyle="--", linewidth=1)
-    inside = trials[trials["success_rate"] > axes.get_xlim()[0]]
     for feasible, marker in ((True, "o"), (False, "X")):
-        rows = inside[inside["feasible"].astype(bool) == feasible]
+        rows = trials[trials["feasible"].astype(bool) == feasible]
         if not rows.empty:
             look = {"color": _TRAINING} if norm is None else {"c": rows["lr"], "cmap": "viridis", "norm": norm}
             look |= {"marker": marker, "s": 46, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
             axes.scatter(rows["success_rate"], rows["drawdown"], **look)
-    if "rescored" in inside:
-        finalists = inside[inside["rescored"].notna()]
+    unseen = trials.loc[trials["drawdown"].isna(), "success_rate"]
+    axes.plot(unseen, [0.02] * len(unseen), transform=axes.get_xaxis_transform(), zorder=3, **_UNSEEN)
+    if "rescored" in trials:
+        finalists = trials[trials["rescored"].notna()]
         where, before, after = finalists["success_rate"], finalists["drawdown"], finalists["rescored"]
         axes.vlines(where, before, after, color=style.INK, linewidth=0.9)
         axes.plot(where, after, "D", linestyle="none", zorder=3.5, **_DIAMOND)
-    chosen = inside[inside["chosen"].astype(bool)]
+    chosen = trials[trials["chosen"].astype(bool)]
     axes.plot(chosen["success_rate"], chosen["_decisive"], linestyle="none", zorder=4, **style.RING)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    drawdowns = pd.concat([inside["drawdown"], inside["_decisive"]])
-    if inside.empty:
-        axes.set_ylim(0, 1)
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no trial succeeded\noften enough", transform=axes.transAxes, ha="center", va="center")
-    elif drawdowns.max() > _WIDE * drawdowns.min() > 0:
+    drawdowns = pd.concat([trials["drawdown"], trials["_decisive"]]).fillna(0.0 if chosen.empty else np.nan)
+    if drawdowns.max() > _WIDE * drawdowns.min() > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -267,9 +266,17 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNor
         # Markers at zero stand whole above the edge; steps this large put no tick below zero.
         axes.set_ylim(-_LOWEST * top if drawdowns.min() < _LOWEST * top else 0, top)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    parts = [f"chosen: {value:.2f}" for value in chosen["_decisive"]]
-    parts += [f"← {beyond} more"] if (beyond := len(trials) - len(inside)) else []
-    return ", ".join(parts)
+    return ", ".join(f"chosen: {value:.2f}" for value in chosen["_decisive"])
+
+
+def _spread(success: np.ndarray) -> np.ndarray:
+    """Where a success rate (%) stands on its axis: trials compete in its last tenth."""
+    return -np.log10(np.maximum(102.0 - np.asarray(success, dtype=float), 0.5))
+
+
+def _gather(place: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`_spread`."""
+    return 102.0 - 10.0 ** -np.asarray(place, dtype=float)
 
 
 def _norm(trials: pd.DataFrame) -> LogNorm | None:
@@ -287,6 +294,8 @@ def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str) -> 
         handles.append(style.marker_entry("feasible trial", **dot))
     if (~feasible).any():
         handles.append(style.marker_entry("infeasible trial", "X", **dot))
+    if trials["drawdown"].isna().any():
+        handles.append(style.marker_entry("drawdown not looked at", **_UNSEEN))
     if "rescored" in trials and trials["rescored"].notna().any():
         handles.append(style.marker_entry("finalist on the whole control set", "D", **_DIAMOND))
         title = f"{title}: finalists are decided on the whole control set"

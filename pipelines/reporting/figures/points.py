@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.ranking import BELOW, NO_FURTHER, carries_further, pareto_front, reaches_success, require
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
 from pipelines.store.layout import KEYS
 
 _FRONT = {"color": style.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
@@ -34,13 +34,12 @@ def scatter(
     y: str = "drawdown",
     *,
     titles: tuple[str, str] | None = None,
-    more_is_better: bool = False,
     logarithmic: bool = False,
     missing: str = "",
     reference: tuple[float, str] | None = None,
     curves: Sequence[pd.DataFrame] = (),
 ) -> Figure:
-    """Rows as points with 95 % intervals, and the Pareto front of those that compete; smaller is better in ``y``.
+    """Rows as points with 95 % intervals, and which are on the Pareto front of ``y``, the drawdown, and generality.
 
     ``frame`` has the columns ``training, editor, layers``, ``x``, ``y`` and, where known, their ``_low`` and ``_high``
     and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour and shape tell the editor; points that do not
@@ -49,7 +48,6 @@ def scatter(
     and part, and the training where it is not that of most rows; the training alone where there is one editor only.
 
     :param titles: of the axes.
-    :param more_is_better: of ``x``.
     :param logarithmic: let ``x`` have a logarithmic scale, as ``y`` has, when its values span magnitudes.
     :param missing: what editors do whose rows have ``y`` and no ``x``; a line names them.
     :param reference: everything up to this ``x`` is shaded, and what stands there.
@@ -61,8 +59,8 @@ def scatter(
     rows = frame.dropna(subset=[x, y])
     require(rows, [], what)
     failing, poor = (~reaches_success(rows)).to_numpy(), (~carries_further(rows)).to_numpy()
-    points, competes, front = rows[[x, y]].to_numpy(dtype=float), ~(failing | poor), np.zeros(len(rows), dtype=bool)
-    front[competes] = pareto_front(points[competes] * [-1 if more_is_better else 1, 1])
+    points, competes = rows[[x, y]].to_numpy(dtype=float), ~(failing | poor)
+    front = on_front(frame, y)[rows.index].to_numpy()
     usual = _usual(rows["training"])
     elsewhere, one_editor = (rows["training"] != usual).to_numpy(), rows["editor"].nunique() == 1
     named, keyed, others = _named(rows, front, elsewhere, y)
@@ -74,12 +72,10 @@ def scatter(
         _scale(axes, "x", points[:, 0])
     lines = _draw_points(axes, rows, (x, y), competes, elsewhere & (not one_editor), others)
     left_out = list(dict.fromkeys(frame.loc[frame[x].isna() & frame[y].notna(), "editor"])) if missing else []
-    notes = ["Lines through points are 95 % intervals."] if {f"{x}_low", f"{y}_low"} & set(rows.columns) else []
-    notes += (
-        [f"Not shown, as they {missing}: {', '.join(style.editor_look(one).title for one in left_out)}"]
-        if left_out
-        else []
-    )
+    notes = ["Lower right is better: edits that break little and reach far."] if x == "generality" else []
+    notes += ["Lines through points are 95 % intervals."] if {f"{x}_low", f"{y}_low"} & set(rows.columns) else []
+    if left_out:
+        notes.append(f"Not shown, as they {missing}: {', '.join(style.editor_look(one).title for one in left_out)}")
     axes.set_xlabel("\n".join([(titles or (x, y))[0], *notes]))
     axes.set_ylabel((titles or (x, y))[1])
     axes.margins(x=0.15, y=0.12)
@@ -93,9 +89,12 @@ def scatter(
     if not competes.all():
         reasons = [text for text, rows_so in ((BELOW, failing), (NO_FURTHER, poor)) if rows_so.any()]
         keys.append(style.marker_entry("\nor ".join(reasons), markersize=7, **style.HOLLOW))
-    if front.any():
-        lines.append(_draw_front(axes, points[front], more_is_better))
+    if front.any() and x == "generality":
+        lines.append(_draw_front(axes, points[front]))
         keys.append(Line2D([], [], label="Pareto front", **_FRONT))
+    elif front.any() and "generality" in rows:
+        axes.plot(*points[front].T, linestyle="none", zorder=2, **style.RING)
+        keys.append(style.marker_entry(ON_FRONT, **style.RING))
     for curve in curves:
         lines.append(curve[[x, y]].to_numpy(dtype=float))
         axes.plot(*lines[-1].T, color=style.editor_look(curve["editor"].iloc[0]).colour, alpha=0.6, zorder=1, **_SAME)
@@ -196,10 +195,10 @@ def _scale(axes: Axes, which: str, values: np.ndarray) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _draw_front(axes: Axes, points: np.ndarray, more_is_better: bool) -> np.ndarray:
-    """Draw the front through its points (N, 2) as a stair and return the stair's corners."""
+def _draw_front(axes: Axes, points: np.ndarray) -> np.ndarray:
+    """Draw the front towards more ``x`` and less ``y`` through its points (N, 2), a stair; returns its corners."""
     columns, heights = points[np.lexsort((points[:, 1], points[:, 0]))].T
     columns, heights = np.repeat(columns, 2), np.repeat(heights, 2)
-    stair = np.column_stack([columns[:-1], heights[1:]] if more_is_better else [columns[1:], heights[:-1]])
+    stair = np.column_stack([columns[:-1], heights[1:]])
     axes.plot(*stair.T, zorder=1, label="Pareto front", **_FRONT)
     return stair

@@ -264,7 +264,6 @@ CLASSIFIERS = Presentation(
     quantities=Quantities(
         drawdown=("drawdown", "Drawdown (points)"),
         quality=("test_error", "Test error after training (%)"),
-        more_is_better=False,
         histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
         judged=("tuning_error", "%"),
         sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},

@@ -70,7 +70,6 @@ class Quantities:
 
     :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
     :ivar quality: the column that says how good a model is before any edit, and its axis's title.
-    :ivar more_is_better: whether a better model has more of ``quality``.
     :ivar histories: what a training logs: titles of axes, and the columns drawn there.
     :ivar judged: the column that the kept epoch was chosen by, and its unit.
     :ivar sequences: columns of tables of edits in a row, and the titles above them.
@@ -78,7 +77,6 @@ class Quantities:
 
     drawdown: tuple[str, str]
     quality: tuple[str, str]
-    more_is_better: bool
     histories: Mapping[str, tuple[str, ...]]
     judged: tuple[str, str]
     sequences: Mapping[str, str]

@@ -11,17 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from string import Template
 from typing import Any
-from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.metrics import Column
+from pipelines.jobs.progress import one_line
 from pipelines.reporting.ranking import (
-    BEATEN,
     BELOW,
     FRONT,
     MISSES,
     NO_FURTHER,
+    ON_FRONT,
     REQUIRED_SUCCESS,
     misses_success,
     require,
@@ -32,8 +32,6 @@ from pipelines.store.layout import KEYS
 NOTHING = "–"
 _PAGE = Path(__file__).with_name("leaderboard.html")
 """Its frame, style and script."""
-_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
 _SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
 
 
@@ -67,13 +65,10 @@ class Sheet:
 
     @cached_property
     def standings(self) -> list[str]:
-        """How each row stands, see :func:`pipelines.reporting.ranking.standing`; one of an appendix is never first."""
+        """How each row stands, see :func:`pipelines.reporting.ranking.standing`."""
         if self.drawdown not in self.frame:
             return [""] * len(self.frame)
-        appendix = self.frame.get("appendix", pd.Series(False, index=self.frame.index)).astype(bool)
-        among_own = standing(self.frame[~appendix], self.drawdown)
-        others = standing(self.frame, self.drawdown).replace(FRONT, BEATEN)
-        return list(among_own.reindex(self.frame.index).fillna(others))
+        return list(standing(self.frame, self.drawdown))
 
     @cached_property
     def misses(self) -> list[bool]:
@@ -112,7 +107,7 @@ class Sheet:
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
         if FRONT in self.standings:
-            words.append("bold are rows on the Pareto front of drawdown and generality")
+            words.append(f"bold are rows {ON_FRONT}")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
                 words[-1] += ", without those that the paper's table does not have"
         if NO_FURTHER in self.standings:
@@ -226,19 +221,15 @@ def escape(text: str) -> str:
 
     HTML, links, emphasis, pipes and control characters lose their meaning; ``code`` between backticks stays code.
     """
-    pieces = re.split(r"(`[^`]+`)", _one_line(text))
+    pieces = re.split(r"(`[^`]+`)", one_line(text))
     line = "".join(code(one).replace("|", r"\|") if place % 2 else _literal(one) for place, one in enumerate(pieces))
     return re.sub(r"^(\d*)(#+\s|[+.)-]\s|[=-]+$)", r"\1\\\2", line)  # no heading, list or line below a heading
 
 
 def code(text: str) -> str:
     """A name of anybody's as code in Markdown."""
-    line = _one_line(text.replace("`", ""))
+    line = one_line(text.replace("`", ""))
     return f"`{line}`" if line else NOTHING
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
 
 
 def _literal(text: str) -> str:
@@ -269,7 +260,7 @@ def _html_rows(sheet: Sheet) -> list[str]:
         below = sheet.standings[position] in (NO_FURTHER, BELOW)
         cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
         cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
-        cells += [f"<td>{html.escape(hyperparameters(row, sheet.chosen))}</td>"] if sheet.chosen else []
+        cells += [f'<td class="chosen">{html.escape(hyperparameters(row, sheet.chosen))}</td>'] if sheet.chosen else []
         for name in sheet.columns:
             cells.append(_html_value(sheet, position, row, name))
             if name in sheet.published:

@@ -15,7 +15,7 @@ from torch import nn
 
 import editors
 from baselines import cnp, dknn, edit_targets, editable, images, model_files, training
-from baselines.cnp import EncoderObjective, FrontBatches
+from baselines.cnp import FrontBatches, FrozenFrontObjective
 from baselines.cost import StepCost, step_cost
 from baselines.edit_targets import MatchedRanks, Targets
 from baselines.editable import EditableObjective, EditObjective
@@ -85,7 +85,7 @@ def _trained_with(
             files[EDITOR] = _editor_of(objective)
         if ranked is not None:
             files[RANKS] = ranked
-        if isinstance(objective, EditObjective) and not isinstance(objective, EncoderObjective):
+        if isinstance(objective, EditObjective) and not isinstance(objective, FrozenFrontObjective):
             cost = step_cost(trained.model, objective, data, chosen.plan)
             files[COST] = _cost(cost) | {"batch_size": chosen.plan.batch_size, "machine": machine(device)}
             files[COST]["threads"] = settings.threads
@@ -97,9 +97,9 @@ def _trained_with(
 
 
 def _source(model: nn.Module, objective: Objective, data: Dataset, axes: training.Axes) -> ImageBatches:
-    """The batches that an objective takes; of a model of which it trains a part alone, all others are frozen."""
+    """The batches that an objective takes; of a model of whose front nothing is trained, that is frozen."""
     device = next(model.parameters()).device
-    if not isinstance(objective, EncoderObjective):
+    if not isinstance(objective, FrozenFrontObjective):
         return ImageBatches(data, device)
     objective.freeze(model)
     return FrontBatches(data, model, objective.terms.copies, axes, device)

@@ -166,7 +166,7 @@ class CnpTraining(_EditingTraining):
 
     recipe: Literal["cnp"]
     margin: float = CnpTerms.margin
-    trained_part: str = CnpTerms.trained_part
+    front: str = CnpTerms.front
     copies: int | None = CnpTerms.copies
 
     terms_type = CnpTerms
@@ -174,8 +174,8 @@ class CnpTraining(_EditingTraining):
 
     @model_validator(mode="after")
     def _has_a_network(self) -> Self:
-        if self.trained_part == "encoder" and self.start is None:
-            raise InputError("trained_part: encoder needs start, the training that made the rest of the network")
+        if self.front == "frozen" and self.start is None:
+            raise InputError("front: frozen needs start, the training that made it")
         return self
 
     @property

@@ -117,7 +117,7 @@ def test_the_next_mirror_serves_when_the_first_refuses_the_connection(server, re
 def test_the_next_mirror_serves_when_the_first_is_silent(server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
-        path = fetch([url, server.url("good")], tmp_path / "file", md5(ARCHIVE), timeout=0.2)
+        path = fetch([url, server.url("good")], tmp_path / "file", md5(ARCHIVE), timeout=1.0)
     assert path.read_bytes() == ARCHIVE
 
 

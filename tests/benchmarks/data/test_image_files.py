@@ -89,7 +89,7 @@ TURNED = {
 BITS = some.binary(min_size=4 * 3 * 5, max_size=4 * 3 * 5)
 
 
-def stored(kind: str, pixels: np.ndarray, palette: np.ndarray) -> tuple[Image.Image, dict, np.ndarray]:
+def stored(kind, pixels, palette):
     """An image to save, options of saving, and the colours ``(H, W, 4)`` with opacity that it stands for."""
     opaque = np.full_like(pixels[..., :1], 255)
     grey = np.repeat(pixels[..., :1], 3, axis=2)
@@ -122,7 +122,7 @@ def stored(kind: str, pixels: np.ndarray, palette: np.ndarray) -> tuple[Image.Im
     colours=some.binary(min_size=4 * 7, max_size=4 * 7),
     mode=some.sampled_from(["RGB", "L"]),
 )
-def test_a_picture_is_what_a_viewer_shows(tmp_path, kind, orientation, bits, colours, mode) -> None:
+def test_a_picture_is_what_a_viewer_shows(tmp_path, kind, orientation, bits, colours, mode):
     pixels = np.frombuffer(bits, np.uint8).reshape(3, 5, 4).copy()
     image, options, meant = stored(kind, pixels, np.frombuffer(colours, np.uint8).reshape(7, 4))
     tags = Image.Exif()
@@ -138,14 +138,14 @@ def test_a_picture_is_what_a_viewer_shows(tmp_path, kind, orientation, bits, col
 
 
 @pytest.mark.parametrize(("ink", "colour"), [((0, 0, 0, 0), (255, 255, 255)), ((255, 0, 0, 0), (0, 255, 255))])
-def test_inks_become_colours(tmp_path, ink: tuple, colour: tuple) -> None:
+def test_inks_become_colours(tmp_path, ink, colour):
     Image.new("CMYK", (8, 8), ink).save(tmp_path / "print.jpg", quality=100)
     found = np.asarray(image_files.read_image(tmp_path / "print.jpg"), dtype=int)
     assert np.abs(found - colour).max() <= 3
 
 
 @given(cut=some.integers(0, 300), byte=some.integers(0, 255), at=some.integers(0, 300))
-def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, cut: int, byte: int, at: int) -> None:
+def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, cut, byte, at):
     path = tmp_path / "damaged.png"
     Image.fromarray(images(1, 3)[0].permute(1, 2, 0).contiguous().numpy()).save(path)
     whole = bytearray(path.read_bytes())

@@ -158,7 +158,7 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "_fsdp_wrapped_module.", 
     beside=some.sets(some.sampled_from(["n_averaged", "loss.weight", "head.2.bias", "queue"])),
     counters=some.booleans(),
 )
-def test_any_nesting_of_wrappers_is_understood(before: list[str], inside: str, beside: set, counters: bool) -> None:
+def test_any_nesting_of_wrappers_is_understood(before, inside, beside, counters):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Linear(4, 2)))
     wrapped = {
         "".join(before) + name.replace("2.", f"2.{inside}"): name
@@ -170,7 +170,7 @@ def test_any_nesting_of_wrappers_is_understood(before: list[str], inside: str, b
     assert found == wrapped
 
 
-def test_a_network_that_is_in_a_file_twice_is_refused() -> None:
+def test_a_network_that_is_in_a_file_twice_is_refused():
     network = torchvision_networks.make_whole("squeezenet1_1", classes=3)
     names = [f"{prefix}{name}" for prefix in ("student.", "teacher.") for name in network.state_dict()]
     message = r"several times, with student\.features\.0\.weight and teacher\.features\.0\.weight"

@@ -71,7 +71,7 @@ FORMATS = {
 
 
 @pytest.fixture(params=FORMATS)
-def checkpoint(request: pytest.FixtureRequest, tmp_path) -> Path:
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"model.{request.param}"
     FORMATS[request.param](weights(), path)
     return path
@@ -197,7 +197,7 @@ DTYPES = some.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.
     key=some.sampled_from([None, *checkpoint_files.USUAL_KEYS, "of_my_own"]),
     beside=some.dictionaries(some.text(), some.integers() | some.text() | some.none()),
 )
-def test_any_tensors_under_any_names_are_read_and_rewritten(tmp_path, entries, key, beside) -> None:
+def test_any_tensors_under_any_names_are_read_and_rewritten(tmp_path, entries, key, beside):
     tensors = {name: torch.randint(2, shape).to(dtype) for name, (dtype, shape) in entries.items()}
     path, new = tmp_path / "any.pth", tmp_path / "new.pth"
     torch.save(tensors if key is None else {**beside, key: tensors}, path)
@@ -214,7 +214,7 @@ def test_any_tensors_under_any_names_are_read_and_rewritten(tmp_path, entries, k
 
 
 @given(kind=some.sampled_from(["pth", "safetensors", "old"]), place=some.floats(0, 1), bytes_=some.binary(min_size=1))
-def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind: str, place: float, bytes_: bytes) -> None:
+def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind, place, bytes_):
     path = tmp_path / f"damaged.{kind}"
     FORMATS[kind](weights(), path)
     whole = path.read_bytes()
@@ -227,7 +227,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind: str, place: f
     assert isinstance(found, set) or (str(path) in found and "\n" not in found)
 
 
-def test_rewriting_refuses_other_shapes_and_names_and_writes_nothing(checkpoint: Path, tmp_path) -> None:
+def test_rewriting_refuses_other_shapes_and_names_and_writes_nothing(checkpoint, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"zeros is float32 \(4,\), not float64 \(4,\)"):
         checkpoint_files.rewrite(checkpoint, out, {"zeros": torch.zeros(4, dtype=torch.float64)})

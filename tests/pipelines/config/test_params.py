@@ -109,6 +109,7 @@ def test_a_key_left_out_is_named(tmp_path, of, where):
         ("training_seeds", [-1], "training_seeds.0 should be greater than or equal to 0, not -1"),
         ("training_seeds", [0, 0], "training_seeds: 0 is listed twice"),
         ("threads", 0, "threads should be greater than or equal to 1, not 0"),
+        ("threads", 10**9, "threads should be less than or equal to 1024, not 1000000000"),
         ("cache_gib", float("inf"), "cache_gib should be a finite number, not inf"),
     ],
 )

@@ -37,7 +37,9 @@ class Outcome:
 class Record:
     wrong_before: int
     wrong_after: int
+    flips: int
     control_size: int
+    control_images: int
 
 
 class Landscape:
@@ -59,8 +61,9 @@ class Landscape:
         share = [push / self._needed[row] for row in rows]
         return [Outcome(one >= 1, min(editor.max_steps, 1 + int(9 / one)), editor) for one in share], 0.0
 
-    def record(self, row: int, edit: Outcome, *, generality: bool = True, every: bool = False) -> Record:
-        return Record(0, round(CONTROL / 100 * self.drawdown(edit.rule)), CONTROL)
+    def records(self, rows: Any, edits: list[Outcome], *, generality: bool = True, every: bool = False) -> list[Record]:
+        wrong = [round(CONTROL / 100 * self.drawdown(edit.rule)) for edit in edits]
+        return [Record(0, one, one, CONTROL, CONTROL) for one in wrong]
 
     def drawdown(self, rule: Rule) -> float:
         """In percentage points: 5 at the best values that are feasible."""

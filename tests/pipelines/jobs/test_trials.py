@@ -32,8 +32,8 @@ class Counting:
         self.edits += len(rows)
         return self.images.edit(editor, rows)
 
-    def record(self, *arguments, **options):
-        return self.images.record(*arguments, **options)
+    def records(self, *arguments, **options):
+        return self.images.records(*arguments, **options)
 
 
 LEARNING_RATES = (1e-4, 1e-2, 1e-1)

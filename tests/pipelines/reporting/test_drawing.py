@@ -86,7 +86,6 @@ def test_tables_show_what_tells_their_rows_apart(table1, table2):
     quantities = drawing.Quantities(
         drawdown=("drawdown", "Drawdown"),
         quality=("test_error", "Test error"),
-        more_is_better=False,
         histories={},
         judged=("tuning_error", "%"),
         sequences={},

@@ -56,6 +56,7 @@ def test_the_commit_says_whether_code_differs_from_it(layout, monkeypatch, uncac
     assert provenance.made_here(torch.device("cpu")) == {
         "commit": f"{head}-dirty",
         "machine": provenance.machine(torch.device("cpu")),
+        "device": "cpu",
     }
 
 

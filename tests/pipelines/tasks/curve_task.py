@@ -169,7 +169,10 @@ class CurveScorer:
         edits = editor.edit_many(self.model, [self.requests[row] for row in rows], layers=self.layers)
         return edits, 1e3 * (time.perf_counter() - began) / len(rows)
 
-    def record(self, row: int, edit: editors.Edit, *, generality: bool = True, every: bool = False) -> CurveRecord:
+    def records(self, rows, edits, *, generality: bool = True, every: bool = False) -> list[CurveRecord]:
+        return [self._record(row, edit, generality, every) for row, edit in zip(rows, edits, strict=True)]
+
+    def _record(self, row: int, edit: editors.Edit, generality: bool, every: bool) -> CurveRecord:
         (place, wanted), near = self.requests[row], NEAR if generality else NEAR[:0]
         chosen = control_set(self.examples, None if every else self.control_size, seed(*self._axes, row))
         control = self._points if chosen is None else Points(self._points.x[chosen], self._points.y[chosen])
@@ -250,7 +253,6 @@ class CurveTask(Task):
         quantities=Quantities(
             drawdown=("rmse_drawdown", "Drawdown (RMSE)"),
             quality=("rmse", "RMSE after training"),
-            more_is_better=False,
             histories={"Error": ("train_loss", "rmse")},
             judged=("rmse", ""),
             sequences={"error": "Points off by more than 0.05 (%)", "in_force": "Edits so far in force (%)"},

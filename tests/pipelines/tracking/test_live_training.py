@@ -56,7 +56,7 @@ def test_a_killed_training_continues_the_same_run(repository):
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = forked(train)
-    process.join(timeout=120)
+    process.join(timeout=600)
     assert process.exitcode == -signal.SIGKILL
     (killed,) = runs()
     assert killed.info.status == "RUNNING"

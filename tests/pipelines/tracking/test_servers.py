@@ -17,6 +17,7 @@ pytest.importorskip("mlflow")
 from benchmarks.errors import InputError
 from pipelines import tracking
 from pipelines.tracking import Unreachable, live_training, rebuild
+from pipelines.tracking.server import _url
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -84,7 +85,7 @@ def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp
 
     processes = [forked(touch, number) for number in range(4)]
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=600)
     assert capfd.readouterr() == ("", "")
     assert [process.exitcode for process in processes] == [0] * 4
     assert [run.info.run_name for run in runs("digits")] == [record.key]
@@ -151,3 +152,15 @@ def test_a_server_that_never_answers_is_given_up(record, monkeypatch):
 def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address):
     with pytest.raises(Unreachable, match=f"{address} "):
         rebuild("digits", [record], address)
+
+
+@pytest.mark.parametrize("sign", "?#%")
+def test_a_path_that_means_something_else_in_an_address_is_given_from_here_or_refused(tmp_path, monkeypatch, sign):
+    folder = tmp_path / f"a{sign}20b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert _url(Path("mlflow/mlflow.db")) == "sqlite:///mlflow/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    assert _url(Path("mlflow/mlflow.db")) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    with pytest.raises(InputError, match=r"its path holds .*; MLFLOW_TRACKING_URI may name another"):
+        _url(folder / "mlflow.db")

@@ -98,6 +98,16 @@ def test_rows_that_should_not_win_are_striped_and_the_key_says_why(table1):
     assert [text.get_text() for text in figure.axes[0].texts][:3] == ["4.90", "2.31 †", "2.05"]
 
 
+def test_names_on_the_front_are_bold_and_generality_stands_beside_that_of_the_unedited_network(table1):
+    figure = successes(table1.assign(generality=[60.0, 50.0, 90.0, 40.0], generality_before=7.2))
+    left, middle, right = figure.axes
+    assert [label.get_fontweight() for label in left.get_yticklabels()] == ["bold", "bold", "normal", "normal"]
+    assert left.get_xlabel() == "Drawdown (points)\nBold names: on the Pareto front of drawdown and generality"
+    assert [line.get_xdata().tolist() for line in middle.lines[1:]] == [[60.0, 50.0, 90.0, 40.0], [7.2] * 4]
+    assert [axes.get_xlabel() for axes in (middle, right)] == ["Generality (%)", "Success rate (%)"]
+    assert "generality of the unedited network" in key(figure)
+
+
 def test_groups_stand_apart_in_the_order_of_the_network(table2):
     figure = successes(table2, group="layers")
     axes = figure.axes[0]

@@ -59,9 +59,9 @@ def test_feasible_infeasible_and_chosen_trials_are_told_apart(trials):
     figure = panel(trials)
     feasible, infeasible = points(figure.axes[0])
     assert feasible == [[99.0, 6.0], [96.0, 3.0], [95.0, 2.0]]
-    assert infeasible == [[90.0, 1.5], [80.0, 1.2]]
+    assert infeasible == [[90.0, 1.5], [80.0, 1.2], [20.0, 0.1]]  # however rarely it succeeds
     assert rings(figure.axes[0]) == [[95.0, 2.0]]
-    assert figure.axes[0].get_title(loc="left") == "plain, chain3\nchosen: 2.00, ← 1 more"
+    assert figure.axes[0].get_title(loc="left") == "plain, chain3\nchosen: 2.00"
     assert {"feasible: success ≥ 95 %", "infeasible trial", "chosen"} <= {
         text.get_text() for text in figure.legends[0].get_texts()
     }
@@ -87,11 +87,22 @@ def test_panels_move_with_the_threshold(trials):
     assert list(line.get_xdata()) == [90, 90]
 
 
-def test_a_study_of_trials_that_hardly_ever_succeed_says_so(trials):
-    figure = panel(trials.assign(success_rate=trials["success_rate"] / 2, feasible=False))
+def test_all_trials_stand_within_the_panel_and_close_to_full_success_there_is_most_room(trials):
+    figure = panel(trials.assign(success_rate=[100.0, 97.0, 90.0, 40.0, 0.0, 20.0]))
     figure.canvas.draw()
-    assert "no trial succeeded" in words(figure)
-    assert points(figure.axes[0]) == []
+    axes = figure.axes[0]
+    places = [axes.transData.transform((success, 1.0))[0] for success in (0, 50, 90, 100)]
+    assert axes.bbox.x0 < places[0] < places[-1] < axes.bbox.x1
+    assert places[3] - places[2] > places[1] - places[0]
+
+
+def test_trials_whose_drawdown_was_not_looked_at_are_shown_at_the_bottom(trials):
+    figure = panel(trials.assign(drawdown=[6.0, 3.0, 2.0, np.nan, np.nan, np.nan]))
+    (unseen,) = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert list(unseen.get_xdata()) == [90.0, 80.0, 20.0]
+    assert "drawdown not looked at" in words(figure)
+    figure.canvas.draw()
+    assert "not looked at" not in words(panel(trials))
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_browser_sorts_by_number_and_filters(table1, tmp_path):
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     seen = re.search(r'<p id="seen">(.*?)</p>', dom).group(1).split(",")
     assert seen[:5] == ["ascending", "rmsprop", "momentum", "gd", "mine"]
     assert seen[5:10] == ["descending", "gd", "momentum", "rmsprop", "mine"]

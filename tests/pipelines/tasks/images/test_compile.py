@@ -28,6 +28,7 @@ def project(stage_server, tmp_path_factory) -> Project:
     return made
 
 
+@pytest.mark.slow
 def test_edits_and_editable_trainings_are_made_again_and_plain_ones_are_not(project, tmp_path):
     def description(of: Project) -> dict:
         return json.loads((of.folder / "models/digits/editable/model.json").read_text())

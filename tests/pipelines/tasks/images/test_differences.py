@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from pipelines.tasks.images.trainings import ImageTraining
 from pydantic import TypeAdapter, ValidationError
 
 import editors
 from benchmarks import models
 from benchmarks.errors import InputError
 from pipelines.config.blocks import Training
+from pipelines.tasks.images.settings import ImageTraining
 
 PAGE = Path(__file__).parents[4] / "baselines" / "DIFFERENCES.md"
 LENGTH = {"epochs": 10, "batch_size": 64, "lr": 1e-3, "schedule": "constant"}
@@ -22,7 +22,7 @@ EDITS = {"c_edit": 0.01, "c_loc": 0.01}
 BLOCKS: list[dict[str, Any]] = [
     {"recipe": "editable", "editor": "rmsprop", "layers": "chain3", **EDITS, **LENGTH},
     {"recipe": "cnp", **EDITS, **LENGTH},
-    {"recipe": "cnp", "start": "plain", "trained_part": "encoder", **EDITS, **LENGTH},
+    {"recipe": "cnp", "start": "plain", "front": "frozen", **EDITS, **LENGTH},
     {"recipe": "plain", "start": "plain", **LENGTH},
     {"recipe": "dknn", "network": "plain", "k": 10},
 ]

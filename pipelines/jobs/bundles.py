@@ -24,11 +24,13 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, write_atomically
 from pipelines.jobs.cells import KEYS, PROTOCOL
 from pipelines.store.layout import Layout
+from pipelines.store.schemas import kind_of, reason
 
 TABLES = ("curves.csv", "sequences.csv", "similar.csv")
 """Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
-LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES = 64 * 2**20, 512 * 2**20, 20_000
-"""Bytes when unpacked, of one file and of all, and number of files; the largest results so far have a hundredth."""
+LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES, MOST_COLUMNS = 32 * 2**20, 512 * 2**20, 20_000, 1000
+"""Bytes when unpacked, of one file and of all, number of files, and columns of a table; the largest results so far have
+a tenth."""
 _RUN, _MANIFEST, _VERSION = "run.json", "manifest.json", 2
 _KINDS = (".csv", ".json", ".jsonl")
 _NAME = re.compile(r"\w[\w.@+-]*")
@@ -134,38 +136,44 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
-    """Files as a bundle, once each can be read and belongs to the same data and this suite's protocol.
+    """Files as a bundle, once each holds what it should and belongs to the same data and this suite's protocol.
 
     :raises ValueError: and whatever else :data:`_BROKEN` holds, for files that are broken or do not belong together.
     """
     parsed = {name: _parsed(name, content) for name, content in files.items()}
     run = parsed[f"results/{benchmark}/{_RUN}"]
-    data, machine, commit = str(run["data"]["fingerprint"]), _machine(run["hardware"]), str(run["git_commit"])
-    cells = {name: found for name, found in parsed.items() if isinstance(found, dict) and "/edits/" in name}
-    for name, found in {_RUN: run, **cells}.items():
+    data, machine, commit = run["data"]["fingerprint"], _machine(run["hardware"]), run["git_commit"]
+    for name, found in parsed.items():
+        if _is_table(name) and not set(KEYS) <= set(found):
+            raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
+        if not isinstance(found, dict):
+            continue
         if (protocol := found.get("protocol", PROTOCOL)) != PROTOCOL:
             raise ValueError(f"{name} has protocol {protocol}, this suite {PROTOCOL}: not comparable")
         if found.get("dataset", data) != data:
             raise ValueError(f"{name} was measured on other data than its {_RUN} says")
-    for name, found in parsed.items():
-        if _is_table(name) and not set(KEYS) <= set(found):
-            raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
+        if found.get("benchmark", benchmark) != benchmark:
+            raise ValueError(f"{name} is of {found['benchmark']!r}, not of {benchmark!r}")
+        for records in (f"{name.removesuffix('.json')}{kind}.csv" for kind in ("", ".timing") if "/edits/" in name):
+            if (rows := len(parsed.get(records, ()))) != found["edits"]:
+                raise ValueError(f"{name} speaks of {found['edits']} edits, {records} has {rows}")
     return Bundle(benchmark, machine, commit, data, files)
 
 
 def _parsed(name: str, content: bytes) -> Any:
+    kind = kind_of(name.split("/", 2)[2])
     try:
-        if name.endswith(".csv"):
-            return _table(content)
         if name.endswith(".jsonl"):
             return [json.loads(line) for line in content.splitlines()]
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} cannot be read: {_reason(error)}") from error
+        return kind.check(_table(content, na_values=[""]) if name.endswith(".csv") else json.loads(content))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{name} is broken: it {reason(error)}") from error
 
 
-def _table(content: bytes) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+def _table(content: bytes, **options: Any) -> pd.DataFrame:
+    if (columns := content.partition(b"\n")[0].count(b",")) > MOST_COLUMNS:
+        raise ValueError(f"has {columns} columns")
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False, **options)
 
 
 def _is_table(name: str) -> bool:
@@ -241,7 +249,7 @@ def _joined(mine: bytes, theirs: bytes, replace: bool) -> tuple[bytes, bool]:
 
     :param replace: whether such a cell gets them.
     """
-    tables = [_table(one) for one in (theirs, mine)]
+    tables = [_table(one, dtype=str) for one in (theirs, mine)]
     cells = [{names: rows.to_csv(index=False) for names, rows in one.groupby(KEYS)} for one in tables]
     differ = any(cells[1][names] != rows for names, rows in cells[0].items() if names in cells[1])
     first, second = tables if replace else reversed(tables)

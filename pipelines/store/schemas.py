@@ -1,0 +1,253 @@
+"""What the suite's own files hold: tables by their columns, descriptions by their fields, checked when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from benchmarks.errors import InputError
+from pipelines.store.layout import KEYS
+
+FINGERPRINTED = False  # decides no number
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What the columns of one kind of CSV hold; others may be there, and hold anything.
+
+    :ivar needed: columns that must be there; of the following, those count that are.
+    :ivar counts: hold whole numbers >= 0, ``flags`` True or False, ``numbers`` any numbers, ``percents`` those from 0
+        to 100 or nothing, ``times`` finite ones >= 0.
+    :ivar within: columns that are at most what others are.
+    :ivar told_apart: the columns that tell rows apart; none, if there may be equal ones.
+    """
+
+    needed: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    percents: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    within: Mapping[str, str] = field(default_factory=dict)
+    told_apart: tuple[str, ...] = ()
+
+    def check(self, frame: pd.DataFrame, rows: int | None = None) -> pd.DataFrame:
+        """The table as it is, once it holds what it should.
+
+        :param rows: how many there must be.
+        :raises ValueError: naming the first cell that is something else, rows counted from 1.
+        """
+        if absent := [name for name in self.needed if name not in frame]:
+            raise ValueError(f"has no column {absent[0]}")
+        if rows is not None and len(frame) != rows:
+            raise ValueError(f"has {len(frame)} rows, not {rows}")
+        kinds = {
+            "a whole number >= 0": (self.counts, lambda value: (value >= 0) & (value < 2**53) & (value % 1 == 0)),
+            "a number": (self.numbers, lambda value: value.notna()),
+            "a percentage": (self.percents, lambda value: (value >= 0) & (value <= 100)),
+            "a finite number >= 0": (self.times, lambda value: (value >= 0) & (value < np.inf)),
+        }
+        for kind, (names, fits) in kinds.items():
+            for name in [name for name in names if name in frame]:
+                value = pd.to_numeric(frame[name], errors="coerce")
+                empty = frame[name].isna() if names in (self.percents, self.numbers) else False
+                self._refuse(frame, name, ~(fits(value) | empty), kind)
+        for name in [name for name in self.flags if name in frame]:
+            self._refuse(frame, name, ~frame[name].astype(str).isin(["True", "False"]), "True or False")
+        for name, largest in [(name, other) for name, other in self.within.items() if {name, other} <= {*frame}]:
+            beyond = frame[name].astype(float) > frame[largest].astype(float)
+            self._refuse(frame, name, beyond, f"at most {largest}")
+        known = [name for name in self.told_apart if name in frame]
+        if known and (twice := frame.duplicated(known)).any():
+            raise ValueError(f"has two rows of the same {' and '.join(known)}, at row {1 + int(twice.argmax())}")
+        return frame
+
+    @staticmethod
+    def _refuse(frame: pd.DataFrame, name: str, wrong: pd.Series, kind: str) -> None:
+        if wrong.any():
+            place = int(wrong.to_numpy().argmax())
+            raise ValueError(f"has {frame[name].iloc[place]!s:.40} as {name} in row {place + 1}, which is not {kind}")
+
+    def read(self, path: Path, again: str, rows: int | None = None, **options: Any) -> pd.DataFrame:
+        """A file as this table.
+
+        :param again: the advice that makes it anew, as the end of a sentence; ``options`` of ``pandas.read_csv``.
+        :raises InputError: naming the file, if it is missing or holds something else.
+        """
+        try:
+            return self.check(pd.read_csv(path, **options), rows)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {again}") from error
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(f"{path} {reason(error)}: remove it and {again}") from error
+
+
+_VIEWS = {f"{name}_{when}": "views" for name in ("views", "own", "similar") for when in ("before", "after")}
+_CONTROL = dict.fromkeys(("wrong_before", "wrong_after", "flips", "changed"), "control_size")
+RECORDS = Table(
+    needed=("edit", "trivial", "succeeded", "steps"),
+    counts=(
+        "edit",
+        "image",
+        "label",
+        "sentence",
+        "steps",
+        "views",
+        "rank",
+        "tokens",
+        "control_size",
+        *_VIEWS,
+        *_CONTROL,
+    ),
+    flags=("trivial", "succeeded"),
+    numbers=("loss", "kl"),
+    within={**_VIEWS, **_CONTROL},
+    told_apart=("edit",),
+)
+"""One row per edit."""
+TIMING = Table(needed=("edit", "milliseconds"), counts=("edit",), times=("milliseconds",), told_apart=("edit",))
+TRIALS = Table(
+    needed=("number", "success_rate", "drawdown", "feasible", "chosen"),
+    counts=("number", "edits", "scored"),
+    flags=("feasible", "chosen"),
+    numbers=("drawdown", "rescored"),
+    percents=("success_rate",),
+    told_apart=("number",),
+)
+"""One row per trial of a search."""
+EPOCHS = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
+"""One row per epoch of a training."""
+CURVES = Table(needed=(*KEYS, "factor", "drawdown"), times=("factor",), percents=("success_rate",))
+SEQUENCE = Table(
+    counts=("order", "edit", "image", "target", "steps", "control_size", "earlier_in_force", *_VIEWS, *_CONTROL),
+    flags=("succeeded", "in_force_at_end", "same_class"),
+    within={**_VIEWS, **_CONTROL},
+)
+"""One row per edit of a row of edits, or per edit and image like the edited one."""
+ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
+"""Rows of several cells, by cell."""
+FIGURE2 = Table(needed=tuple(KEYS))
+ANYTHING = Table()
+
+
+class Description(BaseModel):
+    """What a JSON file says; fields that it says beside those of its kind are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def check(cls, content: Any) -> dict[str, Any]:
+        """The fields as they are, once they are what they should be.
+
+        :raises ValueError: naming the first field that is something else.
+        """
+        try:
+            cls.model_validate(content, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "it"
+            raise ValueError(f"says of {where}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+        return content
+
+    @classmethod
+    def read(cls, path: Path, again: str) -> dict[str, Any]:
+        """A file as a description of this kind.
+
+        :param again: the advice that makes it anew, as the end of a sentence.
+        :raises InputError: naming the file, if it is missing or says something else.
+        """
+        try:
+            return cls.check(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {again}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} {reason(error)}: remove it and {again}") from error
+
+
+class Tuned(Description):
+    """The values that a search chose for a cell."""
+
+    hyperparameters: dict[str, FiniteFloat]
+    max_steps: int = Field(ge=0)
+    feasible: bool
+    min_success: FiniteFloat = Field(ge=0, le=100)
+    tuning: dict[str, Any] | None
+
+
+class Measured(Description):
+    """A file of records: of which cell, how many, and what they follow from."""
+
+    training: str
+    editor: str
+    layers: str
+    hyperparameters: dict[str, FiniteFloat]
+    edits: int = Field(ge=0)
+    dataset: str
+    protocol: int
+    fingerprint: str
+
+
+class Trained(Description):
+    """A model, without its weights."""
+
+    training: str
+    epoch: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+
+
+class Seconds(Description):
+    """Wall time."""
+
+    seconds: FiniteFloat = Field(ge=0)
+
+
+class _Data(BaseModel):
+    fingerprint: str
+
+
+class _Hardware(BaseModel):
+    cpu: str
+    cores: int = Field(ge=1)
+    gpu: str | None = None
+
+
+class Run(Description):
+    """A report: on which machine, of which commit and data."""
+
+    protocol: int
+    data: _Data
+    hardware: _Hardware
+    git_commit: str
+
+
+def kind_of(name: str) -> Table | type[Description]:
+    """What a file below ``results/<benchmark>/`` holds, by its path there."""
+    folder, _, file = name.partition("/")
+    if name.endswith(".csv"):
+        if folder == "edits":
+            return TIMING if name.endswith(".timing.csv") else RECORDS
+        if file == "":
+            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
+        if folder == "models":
+            return EPOCHS if name.endswith("/history.csv") else ANYTHING
+        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": FIGURE2}.get(folder, ANYTHING)
+    if name == "run.json":
+        return Run
+    if name.endswith("/timing.json"):
+        return Description
+    if folder == "models":
+        return Trained if name.endswith("/model.json") else Description
+    return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, as the end of a sentence that names it."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return text if text.startswith(("has ", "says ")) else f"cannot be read ({text})"

@@ -1,0 +1,177 @@
+"""On a Ray cluster that loses nodes and workers, results are those of one process, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+ray = pytest.importorskip("ray")
+import torch  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from benchmarks.errors import InputError  # noqa: E402
+from pipelines.config.params import Settings  # noqa: E402
+from pipelines.evaluate import evaluate  # noqa: E402
+from pipelines.jobs import ray_cluster  # noqa: E402
+from pipelines.jobs.engine import share_out  # noqa: E402
+from pipelines.train import train  # noqa: E402
+from pipelines.tune import tune  # noqa: E402
+from tests.pipelines.conftest import PARAMS, ROOT  # noqa: E402
+
+pytestmark = pytest.mark.slow  # a cluster takes ten seconds to start, and every worker imports torch
+
+DEADLINE = 300.0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without CPUs, and nothing else; the working directory is the test's own."""
+    for name, value in {**ray_cluster._ENVIRONMENT, "RAY_AUTH_TOKEN": "0" * 32}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    torch.set_num_threads(before)
+
+
+def settings(cluster: Cluster, **changes: object) -> Settings:
+    return Settings.model_validate(PARAMS | {"engine": "ray", "ray_address": cluster.address} | changes)
+
+
+def cube(piece: int) -> tuple[int, int, str]:
+    return piece**3, torch.get_num_threads(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def killed_at_first(piece: int) -> int:
+    """Kills its worker the first time that it meets an odd piece."""
+    seen = Path(f"seen-{piece}")
+    if piece % 2 and not seen.exists():
+        seen.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return piece
+
+
+def always_killed(piece: int) -> int:
+    with Path(f"tried-{piece}").open("a") as tries:
+        tries.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return piece
+
+
+def refused(piece: int) -> int:
+    raise InputError(f"{piece} is not allowed")
+
+
+def endless(piece: int) -> int:
+    Path(f"begun-{piece}").touch()
+    time.sleep(DEADLINE)
+    return piece
+
+
+def test_pieces_come_in_order_and_lost_workers_are_replaced_but_bad_input_is_not_tried_again(cluster, tmp_path):
+    cluster.add_node(num_cpus=2)
+    asked = settings(cluster)
+    told = []
+    assert share_out(asked, cube, range(5), lambda *one: told.append(one)) == [(n**3, 1, "") for n in range(5)]
+    assert sorted(piece for piece, _ in told) == list(range(5))
+    assert share_out(asked, killed_at_first, range(4)) == [0, 1, 2, 3]
+    with pytest.raises(
+        InputError, match=r"^7 was lost with its worker or node .*, 4 times in all; run the command again"
+    ):
+        share_out(asked, always_killed, [7])
+    assert (tmp_path / "tried-7").read_text() == "x" * (1 + ray_cluster.TRIES)
+    with pytest.raises(InputError, match=r"^3 is not allowed$"):
+        share_out(asked, refused, [3])
+    assert issubclass(ray.exceptions.OutOfMemoryError, ray.exceptions.RayError)
+    assert not issubclass(ray.exceptions.OutOfMemoryError, ray.exceptions.RayTaskError)
+    assert not list((tmp_path / "unfinished").iterdir())
+
+
+def test_what_a_cluster_must_have_is_said_at_the_start(cluster, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no node of the Ray cluster has 1 CPUs"):
+        share_out(settings(cluster), cube, [1])
+    cluster.add_node(num_cpus=1)
+    with pytest.raises(InputError, match="no node of the Ray cluster has 2 CPUs"):
+        share_out(settings(cluster), cube, [1], threads=2)
+    with pytest.raises(InputError, match="device 'cuda' was asked for, but no node"):
+        share_out(settings(cluster, device="cuda"), cube, [1])
+    with pytest.raises(InputError, match="mixed_hardware: nodes compute with A and with B"):
+        ray_cluster._check_alike(settings(cluster), {"B", "A"})
+    ray_cluster._check_alike(settings(cluster, mixed_hardware=True), {"B", "A"})
+    elsewhere = tmp_path / "elsewhere" / "unfinished" / "marker"  # as on a machine that does not share the folder
+    monkeypatch.setattr(ray_cluster, "_marked", lambda root: nullcontext(elsewhere))
+    with pytest.raises(InputError, match=r"does not see .*elsewhere: the repository, .* a folder that all nodes share"):
+        share_out(settings(cluster), cube, [1])
+
+
+def test_an_interruption_cancels_what_runs(cluster, tmp_path):
+    cluster.add_node(num_cpus=1)
+    when(lambda: (tmp_path / "begun-0").exists(), lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        share_out(settings(cluster), endless, range(3))
+    until = time.monotonic() + DEADLINE
+    while ray.available_resources().get("CPU", 0) < 1:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert not (tmp_path / "begun-1").exists()
+
+
+def when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as a condition holds, in a thread."""
+
+    def wait() -> None:
+        until = time.monotonic() + DEADLINE
+        while not condition() and time.monotonic() < until:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("stage", ["train", "tune", "evaluate"])
+def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monkeypatch, stage):
+    """The only node begins; as soon as it has kept something, another one comes and it is removed."""
+    tuned.change(trainings__plain__epochs=6, editors__rmsprop={"trials": 8, "layers": {"plain": ["all"]}})
+    tuned.change(evaluation={"edits": 40, "shard": 4})
+    if stage != "train":
+        tuned.succeed("train", "digits", "plain")
+    if stage == "evaluate":
+        tuned.succeed("tune", "digits", "rmsprop")
+    here = tuned.copy(tuned.folder.with_name("here"))
+    here.choose(engine="here")
+    here.succeed(stage, "digits", "plain" if stage == "train" else "rmsprop")
+    tuned.choose(engine="ray", ray_address=cluster.address)
+    kept, below, run = {
+        "train": ("training/plain/checkpoint.pt", ("models", "results/digits/models"), train),
+        "tune": ("studies/rmsprop/*.journal", ("results/digits/tuned",), tune),
+        "evaluate": ("shards/rmsprop/*/00001.csv", ("results/digits/edits",), evaluate),
+    }[stage]
+    before = {name: tuned.files(name) for name in below}
+    monkeypatch.chdir(tuned.folder)
+    first = cluster.add_node(num_cpus=1)
+
+    def lose() -> None:
+        cluster.add_node(num_cpus=1)
+        cluster.remove_node(first, allow_graceful=False)
+
+    unfinished = tuned.folder / "unfinished" / "digits"
+    lost = when(lambda: any(path.stat().st_size for path in unfinished.glob(kept)), lose)
+    run("digits", ["plain"] if stage == "train" else ["rmsprop"], Path("params.yaml"))
+    lost.join()
+    for name in below:
+        assert tuned.files(name) == here.files(name) != before[name]
+    assert not tuned.files("unfinished")
