@@ -52,9 +52,9 @@ def analyse(
     columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
-    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, cells))})
+    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, drawn_of))})
     shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
-    if not cells:
+    if not drawn_of:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
 
 
