@@ -41,9 +41,11 @@ def analyse(
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
-    cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
+    asked = settings.benchmark(benchmark).analysis
+    cells, further = (tuned_cells(settings, benchmark, "analyse", names) for names in (asked.cells, asked.curves))
+    drawn_of = list(dict.fromkeys([*cells, *further]))
     # Side by side, so that no worker waits for the last cell of the one before those of the other begin.
-    pieces = [(work, cell) for work in (task.analyse, _curve) for cell in cells]
+    pieces = [*((task.analyse, cell) for cell in cells), *((_curve, cell) for cell in drawn_of)]
     made = share_out(settings, partial(_make, settings), pieces)
     analysed, curves = made[: len(cells)], made[len(cells) :]
     for name, start in task.analysis_tables.items():
