@@ -53,9 +53,9 @@ class TradeOff:
         enough = rates >= success - 1e-9
         first, rows = enough.argmax(axis=1), np.arange(len(shares))
         below = np.maximum(first - 1, 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # where both are the same strength, there is no edge
             part = (success - rates[rows, below]) / (rates[rows, first] - rates[rows, below])
-        found = means[rows, below] + part * (means[rows, first] - means[rows, below])
+            found = means[rows, below] + part * (means[rows, first] - means[rows, below])
         return np.where(enough.any(axis=1) & (first > 0), found, np.nan)
 
 

@@ -41,9 +41,11 @@ def analyse(
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
-    cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
+    asked = settings.benchmark(benchmark).analysis
+    cells, further = (tuned_cells(settings, benchmark, "analyse", names) for names in (asked.cells, asked.curves))
+    drawn_of = list(dict.fromkeys([*cells, *further]))
     # Side by side, so that no worker waits for the last cell of the one before those of the other begin.
-    pieces = [(work, cell) for work in (task.analyse, _curve) for cell in cells]
+    pieces = [*((task.analyse, cell) for cell in cells), *((_curve, cell) for cell in drawn_of)]
     made = share_out(settings, partial(_make, settings), pieces)
     analysed, curves = made[: len(cells)], made[len(cells) :]
     for name, start in task.analysis_tables.items():
@@ -52,9 +54,9 @@ def analyse(
     columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
-    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, cells))})
+    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, drawn_of))})
     shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
-    if not cells:
+    if not drawn_of:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
 
 

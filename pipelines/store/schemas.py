@@ -102,13 +102,14 @@ RECORDS = Table(
         "views",
         "rank",
         "tokens",
+        "control_images",
         "control_size",
         *_VIEWS,
         *_CONTROL,
     ),
     flags=("trivial", "succeeded"),
     numbers=("loss", "kl"),
-    within={**_VIEWS, **_CONTROL},
+    within={**_VIEWS, **_CONTROL, "control_size": "control_images"},
     told_apart=("edit",),
 )
 """One row per edit."""

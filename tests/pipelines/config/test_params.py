@@ -65,7 +65,7 @@ def test_the_committed_parameters_and_every_benchmark_in_the_folder_load():
         (DIGITS, "trainings.plain.layers", "recipe, epochs, batch_size, lr, schedule"),
         (DIGITS, "tuning.shard", "edits, control_size, min_success"),
         (DIGITS, "evaluation.min_success", "edits, control_size, shard"),
-        (DIGITS, "analysis.control_size", "edits, shard, cells"),
+        (DIGITS, "analysis.control_size", "edits, shard, cells, curves"),
         (DIGITS, "sequences.shard", "edits, orders, source, split, control_size, cells"),
         (FINETUNE, "similar.views", "edits, augmentations, embedding, cells"),
         (FINETUNE, "mistakes.views", "training, edits"),
