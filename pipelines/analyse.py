@@ -17,6 +17,7 @@ import editors
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Measures
 from benchmarks.scoring.scorer import shards
+from benchmarks.trade_off import DRAWDOWNS, SUCCEEDED
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, read_tuned, tuned_cells
@@ -72,7 +73,8 @@ def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     compared at every success rate. Each is kept as a file of its own and made again only if something changed.
 
     :returns: one row per factor: the cell's names, ``factor, lr, edits`` and the drawdown, ``success_rate, num_steps,
-        generality``, each with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+        generality``, each with ``_low`` and ``_high`` (95 %), and what :class:`benchmarks.trade_off.TradeOff` reads;
+        none for an editor without a learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
@@ -101,7 +103,7 @@ def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     return pd.DataFrame({**cell.names, **pd.DataFrame(rows)})
 
 
-def _read(path: Path, wanted: str) -> dict[str, float] | None:
+def _read(path: Path, wanted: str) -> dict[str, Any] | None:
     try:
         kept = json.loads(path.read_text())
         return kept["row"] if kept["fingerprint"] == wanted else None
@@ -109,19 +111,27 @@ def _read(path: Path, wanted: str) -> dict[str, float] | None:
         return None
 
 
-def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) -> dict[str, float]:
-    records = []
-    for rows in shards(len(scorer.requests), shard):
-        edits, _ = scorer.edit(editor, rows)
-        records += map(asdict, scorer.records(rows, edits))
-    frame = pd.DataFrame(records)
+def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) -> dict[str, Any]:
+    frame = _records(scorer, editor, shard)
+    if measures.misleads(frame):
+        frame = _records(scorer, editor, shard, every=True)
     summary = measures.summarise(frame)
     ends = {
         f"{name}{end}": value
         for name in (measures.drawdown, "success_rate", "num_steps", "generality")
         for end, value in zip(_ENDS, astuple(summary[name]), strict=True)
     }
-    return {"edits": len(frame), **ends}
+    succeeded, drawdowns = frame["succeeded"].astype(int), measures.per_edit(measures.drawdown, frame)
+    texts = {SUCCEEDED: " ".join(map(str, succeeded)), DRAWDOWNS: " ".join(f"{one:.5g}" for one in drawdowns)}
+    return {"edits": len(frame), **ends, **texts}
+
+
+def _records(scorer: Any, editor: editors.Editor, shard: int, every: bool = False) -> pd.DataFrame:
+    records = []
+    for rows in shards(len(scorer.requests), shard):
+        edits, _ = scorer.edit(editor, rows)
+        records += map(asdict, scorer.records(rows, edits, every=every))
+    return pd.DataFrame(records)
 
 
 if __name__ == "__main__":

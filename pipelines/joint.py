@@ -15,7 +15,7 @@ from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
@@ -44,7 +44,7 @@ def joint(
     if len(todo) < len(cells):
         print(f"joint {benchmark}: {len(cells) - len(todo)} of {len(cells)} unchanged", flush=True)
     made_here(settings.torch_device())  # looked up once, before there are workers
-    parallel_map(partial(_run, settings), todo, settings.processes, settings.torch_device())
+    share_out(settings, partial(_run, settings), todo)
     remove_others(
         layout.joint, {_result(one).with_suffix(end).name for one in cells for end in (".json", ".csv", TIMES)}
     )

@@ -87,7 +87,7 @@ def _write_claims(
     names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
     claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
     measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
-    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured))
+    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured, judging.trade_offs(layout)))
     text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
     write_atomically(layout.results / "claims.md", text)
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)

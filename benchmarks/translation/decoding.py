@@ -22,6 +22,8 @@ from benchmarks.translation.toolkit import fairseq
 from editors.forward import evaluation_mode
 
 BEAM = 5
+_AT_ONCE = {"cpu": 4_000, "cuda": 32_000}
+"""Source tokens of a batch that is decoded: a GPU is waited for at every token of it, however many sentences it has."""
 _HOPELESS = -1e4  # log-probability of every token where a model's answer is not a number
 LONGER = 10
 """A translation may have twice as many tokens as its source, and so many more."""
@@ -38,8 +40,8 @@ class Encoded:
     outputs: tuple[Tensor, ...]
 
 
-def encode(model: Translator, sentences: Sequence[Tensor], most: int = 16_000) -> Encoded:
-    """Run the encoder over ``sentences``, each int32 ``(S,)``, in batches of at most ``most`` tokens.
+def encode(model: Translator, sentences: Sequence[Tensor]) -> Encoded:
+    """Run the encoder over ``sentences``, each int32 ``(S,)``.
 
     :raises InputError: for a sentence that is longer than the model has positions.
     """
@@ -48,7 +50,7 @@ def encode(model: Translator, sentences: Sequence[Tensor], most: int = 16_000) -
     outputs: dict[int, Tensor] = {}
     lengths = [len(sentence) for sentence in sentences]
     with torch.no_grad(), evaluation_mode(model):
-        for batch in by_tokens(lengths, range(len(sentences)), most):
+        for batch in by_tokens(lengths, range(len(sentences)), 4 * _AT_ONCE[device.type]):
             source = rows([sentences[number] for number in batch], model.pad).to(device)
             encoded = model.encoder(source, source.ne(model.pad).sum(dim=1))["encoder_out"][0].transpose(0, 1)
             # Copies: a part of the batch's tensor would keep all of it.
@@ -63,18 +65,16 @@ def translate(
     changed: Mapping[str, Tensor] | None = None,
     *,
     beam: int = BEAM,
-    most: int = 4_000,
 ) -> list[list[Tensor]]:
     """The ``beam`` best translations of each of the ``chosen`` sentences, best first, each int32 with its end.
 
     :param changed: parameters by name that take the place of the model's; where one of the encoder's is among them,
         encoder outputs are computed anew.
-    :param most: tokens of a batch, counted in the sources.
     """
     changed = dict(changed or {})
     anew = any(name.startswith("encoder.") for name in changed)
     found: dict[int, list[Tensor]] = {}
-    lengths = [len(sentence) for sentence in encoded.sentences]
+    lengths, most = [len(sentence) for sentence in encoded.sentences], _AT_ONCE[next(model.parameters()).device.type]
     with evaluation_mode(model):
         search = _Search(model, {"beam_size": beam})
         for batch in by_tokens(lengths, chosen, most):
