@@ -210,7 +210,8 @@ def _marked(root: Path) -> Iterator[Path]:
 
 
 def _named(piece: Any) -> str:
-    return str(piece[0] if isinstance(piece, tuple) else getattr(piece, "cell", piece))
+    parts = piece if isinstance(piece, tuple) else (getattr(piece, "cell", piece),)
+    return " ".join(str(part) for part in parts if not callable(part))
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ from pipelines.tune import tune
 from tests.pipelines.conftest import PARAMS, ROOT
 
 os.environ |= ray_cluster.ENVIRONMENT | {"RAY_AUTH_TOKEN": "0" * 32}  # Ray reads them when it is imported
+os.environ |= {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
