@@ -21,16 +21,9 @@ from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
-_PAGES = [
-    *(f"table{number}" for number in range(1, 7)),
-    "leaderboard",
-    "claims",
-    "sequences",
-    "joint",
-    "similar",
-    "examples",
-]
-_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences", "joint"]
+_BEYOND = ("sequences", "joint", "side-effects")
+_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "similar", "examples", *_BEYOND]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", *_BEYOND]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
