@@ -125,7 +125,7 @@ TRIALS = Table(
 """One row per trial of a search."""
 EPOCHS = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
 """One row per epoch of a training."""
-CURVES = Table(needed=(*KEYS, "factor", "drawdown"), times=("factor",), percents=("success_rate",))
+CURVES = Table(needed=(*KEYS, "factor"), times=("factor",), percents=("success_rate",))
 SEQUENCE = Table(
     counts=("order", "edit", "image", "target", "steps", "control_size", "earlier_in_force", *_VIEWS, *_CONTROL),
     flags=("succeeded", "in_force_at_end", "same_class"),
