@@ -18,6 +18,8 @@ from editors import EditError
 from pipelines.config.params import PARAMS
 from pipelines.jobs.parallel_map import compute_reproducibly
 
+_UNDETERMINED = "does not have a deterministic implementation"  # in torch's words
+
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
 Editors = Annotated[
@@ -49,6 +51,11 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
             raise typer.Exit(2) from None
         except SafetensorError as error:  # what it makes of a full disk
             typer.echo(f"error: a tensor file cannot be written: {error}", err=True)
+            raise typer.Exit(2) from None
+        except RuntimeError as error:
+            if _UNDETERMINED not in str(error):
+                raise
+            typer.echo(f"error: {str(error).partition(',')[0]} on a GPU; use device: cpu", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("interrupted; run the same command again to go on", err=True)
