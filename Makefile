@@ -57,5 +57,9 @@ test: .venv/installed
 
 ui: .venv/installed
 	@test -f mlflow/mlflow.db || { echo "There is no mlflow/mlflow.db yet: run 'make repro' first."; exit 2; }
+	@$(BIN)/python -c "import sqlite3; sqlite3.connect('file:mlflow/mlflow.db?mode=ro', uri=True).execute('select * from experiments')" 2>/dev/null \
+		|| { echo "mlflow/mlflow.db is broken: move it away, 'make repro' makes it anew from the results."; exit 2; }
+	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', int('$(PORT)'))).close()" 2>/dev/null \
+		|| { echo "Port $(PORT) is in use, or none: 'make ui PORT=5001' takes another."; exit 2; }
 	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts --host 127.0.0.1 --port $(PORT)

@@ -104,10 +104,10 @@ class FrozenFrontObjective(CnpObjective):
         answers = self._answers(suffix, features, answered.logits)
         drawn = self.targets.draw(step, answers, self.terms.edits)
         places, labels = torch.tensor(drawn, device=features.device).T
+        current = answers if self.terms.reference_mode == "eval" else self._reference(suffix, features)
+        asked = margins(current[places], labels) > 0  # no edit where the constraint holds
+        places, labels = places[asked], labels[asked]
         with evaluation_mode(suffix):
-            with torch.no_grad():
-                asked = margins(suffix(features[places]), labels) > 0  # no edit where the constraint holds
-            places, labels = places[asked], labels[asked]
             vectors = condition.encode_each(features[places], labels)
             given = (features[None, :count] + vectors[:, None]).flatten(0, 1)
             edited = precision.as_float32(behind(torch.cat([given, features[places] + vectors])))

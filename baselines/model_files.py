@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import safetensors.torch
 import torch
@@ -21,6 +21,7 @@ from benchmarks.files import atomic_path, write_atomically
 
 FINGERPRINTED = False  # decides no number
 
+_NUMBERS = {float: int | float}
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
@@ -119,10 +120,16 @@ def read_description(folder: str | os.PathLike[str], kind: type[Kind] = ModelDes
     """
     path = Path(folder) / DESCRIPTION
     try:
-        return kind(**json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        for name, wanted in get_type_hints(kind).items():
+            found = content.get(name)
+            fits = isinstance(found, get_origin(wanted) or _NUMBERS.get(wanted, wanted))
+            if found is not None and (not fits or (wanted is int and found < 0)):
+                raise TypeError(f"{name} is {found!r}")
+        return kind(**content)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: train the model first") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} does not describe a model ({error}): train it again") from error
 
 

@@ -83,6 +83,8 @@ class Measures:
         evaluation then looks at all of them.
     :ivar signed: the metric that the drawdown is the size of, if it has no sign itself.
     :ivar completed: the records, with what only their description says; see :mod:`pipelines.evaluate`.
+    :ivar side_effects: from records to whom each edit hurts, a column for each of ``side_effect_columns``; None where
+        that is not measured. It raises KeyError for records of earlier versions, which lack it.
     :ivar texts: columns of text, in which "null" is a word and nothing an empty text.
     :ivar skips_missing: means leave out the edits without a value (``nan``), as where nothing lies near an edit.
     """
@@ -97,6 +99,8 @@ class Measures:
     misleads: Callable[[pd.DataFrame], bool] = lambda records: False
     signed: str = ""
     completed: Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame] = lambda records, description: records
+    side_effects: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    side_effect_columns: Mapping[str, Column] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     skips_missing: bool = False
 

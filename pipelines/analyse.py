@@ -17,6 +17,7 @@ import editors
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Measures
 from benchmarks.scoring.scorer import shards
+from benchmarks.trade_off import DRAWDOWNS, SUCCEEDED
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, read_tuned, tuned_cells
@@ -40,9 +41,11 @@ def analyse(
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
-    cells = tuned_cells(settings, benchmark, "analyse", settings.benchmark(benchmark).analysis.cells)
+    asked = settings.benchmark(benchmark).analysis
+    cells, further = (tuned_cells(settings, benchmark, "analyse", names) for names in (asked.cells, asked.curves))
+    drawn_of = list(dict.fromkeys([*cells, *further]))
     # Side by side, so that no worker waits for the last cell of the one before those of the other begin.
-    pieces = [(work, cell) for work in (task.analyse, _curve) for cell in cells]
+    pieces = [*((task.analyse, cell) for cell in cells), *((_curve, cell) for cell in drawn_of)]
     made = share_out(settings, partial(_make, settings), pieces)
     analysed, curves = made[: len(cells)], made[len(cells) :]
     for name, start in task.analysis_tables.items():
@@ -51,9 +54,9 @@ def analyse(
     columns = [*KEYS, "factor", STRENGTH, "edits", task.measures.drawdown, "success_rate"]
     drawn = [one for one in curves if not one.empty] or [pd.DataFrame(columns=columns)]
     write_csv(layout.results / "curves.csv", pd.concat(drawn, ignore_index=True), digits=6)
-    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, cells))})
+    remove_others(layout.descriptors, {path.name for path in (*task.analysed(cells), *map(_folder_of, drawn_of))})
     shutil.rmtree(layout.unfinished("descriptors"), ignore_errors=True)
-    if not cells:
+    if not drawn_of:
         print(f"analyse {benchmark}: none of the cells in `analysis` is tuned")
 
 
@@ -72,7 +75,8 @@ def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     compared at every success rate. Each is kept as a file of its own and made again only if something changed.
 
     :returns: one row per factor: the cell's names, ``factor, lr, edits`` and the drawdown, ``success_rate, num_steps,
-        generality``, each with ``_low`` and ``_high`` (95 %); none for an editor without a learning rate.
+        generality``, each with ``_low`` and ``_high`` (95 %), and what :class:`benchmarks.trade_off.TradeOff` reads;
+        none for an editor without a learning rate.
     """
     tuned = read_tuned(cell)
     if STRENGTH not in tuned["hyperparameters"]:
@@ -101,7 +105,7 @@ def _curve(settings: Settings, cell: Cell) -> pd.DataFrame:
     return pd.DataFrame({**cell.names, **pd.DataFrame(rows)})
 
 
-def _read(path: Path, wanted: str) -> dict[str, float] | None:
+def _read(path: Path, wanted: str) -> dict[str, Any] | None:
     try:
         kept = json.loads(path.read_text())
         return kept["row"] if kept["fingerprint"] == wanted else None
@@ -109,19 +113,27 @@ def _read(path: Path, wanted: str) -> dict[str, float] | None:
         return None
 
 
-def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) -> dict[str, float]:
-    records = []
-    for rows in shards(len(scorer.requests), shard):
-        edits, _ = scorer.edit(editor, rows)
-        records += map(asdict, scorer.records(rows, edits))
-    frame = pd.DataFrame(records)
+def _row(scorer: Any, editor: editors.Editor, measures: Measures, shard: int) -> dict[str, Any]:
+    frame = _records(scorer, editor, shard)
+    if measures.misleads(frame):
+        frame = _records(scorer, editor, shard, every=True)
     summary = measures.summarise(frame)
     ends = {
         f"{name}{end}": value
         for name in (measures.drawdown, "success_rate", "num_steps", "generality")
         for end, value in zip(_ENDS, astuple(summary[name]), strict=True)
     }
-    return {"edits": len(frame), **ends}
+    succeeded, drawdowns = frame["succeeded"].astype(int), measures.per_edit(measures.drawdown, frame)
+    texts = {SUCCEEDED: " ".join(map(str, succeeded)), DRAWDOWNS: " ".join(f"{one:.5g}" for one in drawdowns)}
+    return {"edits": len(frame), **ends, **texts}
+
+
+def _records(scorer: Any, editor: editors.Editor, shard: int, every: bool = False) -> pd.DataFrame:
+    records = []
+    for rows in shards(len(scorer.requests), shard):
+        edits, _ = scorer.edit(editor, rows)
+        records += map(asdict, scorer.records(rows, edits, every=every))
+    return pd.DataFrame(records)
 
 
 if __name__ == "__main__":

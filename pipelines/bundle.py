@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from pipelines import command
-from pipelines.bundling import results
+from pipelines.jobs import bundles
+from pipelines.jobs.progress import one_line
 from pipelines.store.layout import Layout
 from pipelines.tasks import load_settings
 
@@ -26,7 +27,7 @@ def bundle(
     """Pack records, tuned values and curves of a benchmark into one file. `... bundle merge --help` unpacks."""
     load_settings(params).benchmark(benchmark)
     target = out or Path(f"{benchmark}.bundle.zip")
-    count = results.pack(Layout(benchmark), target)
+    count = bundles.pack(Layout(benchmark), target)
     print(f"bundle {benchmark}: {count} files in {target}, {target.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -36,12 +37,13 @@ def merge(
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Put a bundle's results beside those that are here. Nothing is written if it does not fit."""
-    found = results.read(file)
+    found = bundles.read(file)
     load_settings(params).benchmark(found.benchmark)
     layout = Layout(found.benchmark)
-    results.check_data(found, file, layout)
-    taken, kept, trained = results.merge(found, layout, replace)
-    print(f"merge {found.benchmark}: took {taken} results of {found.machine} at commit {found.commit[:12]}")
+    bundles.check_data(found, file, layout)
+    taken, kept, trained = bundles.merge(found, layout, replace)
+    made = one_line(f"{found.machine} at commit {found.commit[:12]}")
+    print(f"merge {found.benchmark}: took {taken} results of {made}")
     if trained:
         print(f"kept the description of {len(trained)} models whose weights are here ({_few(trained)})")
     if kept:

@@ -15,11 +15,11 @@ from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned, tuned_cells
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
-from pipelines.store.provenance import made_here, timed
+from pipelines.store.provenance import git_commit, timed
 from pipelines.tasks import data_of, demand_of, description, identity, load_settings, task_of, tuned_editor
 
 SUMMARY = [*KEYS, "source", "count", "manner", "draws"]
@@ -43,8 +43,8 @@ def joint(
     todo = [cell for cell in cells if not is_made_of(_result(cell), found[cell], _result(cell).with_suffix(".csv"))]
     if len(todo) < len(cells):
         print(f"joint {benchmark}: {len(cells) - len(todo)} of {len(cells)} unchanged", flush=True)
-    made_here(settings.torch_device())  # looked up once, before there are workers
-    parallel_map(partial(_run, settings), todo, settings.processes, settings.torch_device())
+    git_commit()  # looked up once, before there are workers
+    share_out(settings, partial(_run, settings), todo)
     remove_others(
         layout.joint, {_result(one).with_suffix(end).name for one in cells for end in (".json", ".csv", TIMES)}
     )

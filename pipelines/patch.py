@@ -20,12 +20,11 @@ from baselines.model_files import DESCRIPTION, WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
 from benchmarks.patching import checkpoint_files, patches
-from pipelines import command
+from benchmarks.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
+from benchmarks.patching.own_models import Preprocessing, control_images, order_note
+from pipelines import command, own_models
 from pipelines.config.params import device_of
-from pipelines.patching import own_models
-from pipelines.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
-from pipelines.patching.own_models import Preprocessing, control_images, order_note
-from pipelines.patching.page import EditedImage, PatchReport, is_report, side_effects, write
+from pipelines.reporting.patches import EditedImage, PatchReport, is_report, side_effects, write
 
 
 def patch(

@@ -21,11 +21,12 @@ from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.ranking import FRONT, ON_FRONT
-from pipelines.reporting.tables import joint, other_stages, paper, results
+from pipelines.reporting.tables import joint, other_stages, paper, results, side_effects
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
 from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
+from pipelines.store.schemas import Description
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
 
@@ -53,6 +54,7 @@ def report(
         write_atomically(layout.results / "examples.md", page)
     other_stages.write_sequences(settings, layout)
     joint.write(settings, layout)
+    side_effects.write(layout, found, block.note)
     other_stages.write_trainings(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)
@@ -86,7 +88,7 @@ def _write_claims(
     names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
     claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
     measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
-    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured))
+    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured, judging.trade_offs(layout)))
     text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
     write_atomically(layout.results / "claims.md", text)
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
@@ -109,7 +111,7 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
     """
     name, task = layout.benchmark, task_of(settings, layout.benchmark)
     path, stages = layout.results / "run.json", provenance.read_stages(layout)
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = Description.read(path, "report again") if path.exists() else {}
     last = stages.get("evaluate", before)
     around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings()
     data = layout.data / task.data_file
@@ -154,10 +156,7 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
 
 
 def _read_times(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is broken ({error}): remove it, it holds wall times only") from error
+    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def study(
             for way in ways.split(","):
                 if way != "bisection" or not seed:  # it draws nothing
                     _run(settings, Cell(benchmark, training, editor, layers), way, seed)
-    _write_page(benchmark)
+                    _write_page(benchmark)
 
 
 def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
@@ -163,10 +163,11 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
 
 
 _EXPLAINED = """\
-Smallest drawdown at the required success on the tuning edits of {benchmark}: every way has the same edits, and the same
-success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that cell, in
-percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked at. Ways
-that are not nested spend what the nested search with a Gaussian process did.
+Made by `python -m pipelines.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs that are
+missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same edits, and
+the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that
+cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked
+at. Ways that are not nested spend what the nested search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
@@ -218,7 +219,7 @@ def _write_page(benchmark: str) -> None:
     lines = [
         "# Ways to search for hyperparameters",
         "",
-        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE),
+        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
         *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
         "",
         f"| {' | '.join([*columns, 'test drawdown', 'test success'])} |",

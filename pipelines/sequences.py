@@ -22,6 +22,7 @@ from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
 from pipelines.store.provenance import git_commit, timed
+from pipelines.store.schemas import SEQUENCE
 from pipelines.tasks import data_of, demand_of, description, identity, load_settings, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet
 
@@ -121,7 +122,8 @@ def _run(settings: Settings, row: _Row) -> None:
 
 
 def _summary(row: _Row) -> pd.DataFrame:
-    table = sequential.by_number(pd.read_csv(row.result.with_suffix(".csv")))
+    again = f"run `python -m pipelines.sequences {row.cell.benchmark}`"
+    table = sequential.by_number(SEQUENCE.read(row.result.with_suffix(".csv"), again))
     ordered = pd.DataFrame({**row.cell.names, **table})
     return ordered[[*SUMMARY, *(name for name in ordered if name not in SUMMARY)]]
 

@@ -13,6 +13,7 @@ import pandas as pd
 import typer
 
 import editors
+from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Measures
 from pipelines import command
@@ -126,6 +127,8 @@ def _search(
     def build(**values: Any) -> editors.Editor:
         return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
 
+    journal = cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal"
+    _check_journal(journal)
     table = search.search(
         build,
         space,
@@ -133,7 +136,7 @@ def _search(
         task.measures,
         block.editor(cell.editor).trials,
         asked,
-        cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal",
+        journal,
         (settings.seed, cell.benchmark, cell.training, cell.editor, cell.layers),
         progress,
         task.rescorable,
@@ -172,6 +175,23 @@ def _told(described: Mapping[str, Any], measures: Measures) -> str:
 def _keep_time(cell: Cell, seconds: float) -> None:
     folder = cell.layout.tuned(cell.editor)
     _write_times(folder, _read_times(folder) | {cell.file: round(seconds, 1)})
+
+
+def _check_journal(journal: Path) -> None:
+    """Let a study end with its last whole line: a full disk leaves half of one, which the next would continue.
+
+    :raises InputError: if another line is broken.
+    """
+    if not journal.exists():
+        return
+    *whole, torn = journal.read_bytes().split(b"\n")
+    try:
+        if not all(isinstance(json.loads(line), dict) for line in whole):
+            raise ValueError
+    except ValueError as error:
+        raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
+    if torn:
+        write_atomically(journal, b"".join(line + b"\n" for line in whole))
 
 
 def _write_times(folder: Path, times: Mapping[str, float | None]) -> None:

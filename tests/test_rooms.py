@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
 FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "stages")
 """Packages of pipelines/, the lowest first; the stages are the files at its top."""
-BESIDE = ("timing", "patching", "bundling")
+BESIDE = ("timing",)
 """On one floor with tracking, and imported by the stages alone."""
 FOREIGN = {"mlflow": "pipelines", "optuna": "pipelines", "dvc": "pipelines", "ray": "pipelines", "typer": "pipelines"}
 FOREIGN |= {"fairseq": "benchmarks/translation/toolkit.py"}

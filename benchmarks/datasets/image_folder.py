@@ -21,6 +21,7 @@ from benchmarks.data.split import hold_out
 from benchmarks.datasets import register
 from benchmarks.errors import InputError
 
+LARGEST_SIDE = 4096
 _SECONDS_BETWEEN_REPORTS = 5.0
 _log = logging.getLogger(__name__)
 
@@ -155,8 +156,8 @@ def _temporary_file() -> IO[bytes]:
 
 def _listings(folder: str | Path, image_size: int | None, train: str, test: str) -> tuple[Listing, Listing]:
     """The files of two trees, which must have the same classes, and the size that is asked for checked."""
-    if image_size is not None and (type(image_size) is not int or image_size < 1):
-        raise InputError(f"image_size must be an integer of at least 1, found {image_size!r}")
+    if image_size is not None and (type(image_size) is not int or not 1 <= image_size <= LARGEST_SIDE):
+        raise InputError(f"image_size must be a whole number from 1 to {LARGEST_SIDE}, not {image_size!r}")
     one, other = (list_images(Path(folder) / part) for part in (train, test))
     if list(one) != list(other):
         only = sorted(set(one) ^ set(other))
@@ -164,6 +165,8 @@ def _listings(folder: str | Path, image_size: int | None, train: str, test: str)
             f"{folder}: {train} has {len(one)} class folders and {test} has {len(other)}, "
             f"they must be the same; in only one of them: {', '.join(only[:5])}"
         )
+    if len(one) < 2:
+        raise InputError(f"{folder}/{train} holds images of {next(iter(one))} only: give two classes or more")
     return one, other
 
 

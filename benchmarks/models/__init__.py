@@ -57,13 +57,18 @@ def file_of(name: str) -> Path:
     return Path(inspect.getfile(_find(name)))
 
 
+_LARGEST_SIZE = 2**16
+
+
 def check_size(name: str, value: Any) -> None:
-    """Refuse an option that is not a positive whole number.
+    """Refuse an option that is not a positive whole number, or beyond all reason.
 
     :raises InputError: naming the option.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+    if value > _LARGEST_SIZE:
+        raise InputError(f"{name} must be at most {_LARGEST_SIZE}, not {value!r}")
 
 
 def _find(name: str) -> Callable[..., nn.Module]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from benchmarks.metrics import Column, Estimate, Measures, paired_change, share
-from benchmarks.scoring import sampling
+from benchmarks.scoring import sampling, side_effects
 
 
 def drawdown(records: pd.DataFrame) -> pd.Series:
@@ -72,6 +72,8 @@ IMAGES = Measures(
     signed="drawdown_signed",
     misleads=sampling.misleads,
     completed=with_control_images,
+    side_effects=side_effects.measured,
+    side_effect_columns=side_effects.MEASURED,
 )
 """One row of records per edit, columns as in :class:`benchmarks.scoring.scorer.EditRecord`."""
 

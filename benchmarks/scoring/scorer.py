@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from benchmarks.networks.model_split import activations
 from benchmarks.scoring.edited_part import EditedPart
 from benchmarks.scoring.ranks import ranks
 from benchmarks.scoring.requests import Demand, EditRequests
+from benchmarks.scoring.side_effects import CORRUPTED_SHARE, CORRUPTION, FIELDS, SideEffects, on_control
 from benchmarks.seeds import generator
 from editors.devices import finish, sent
 
@@ -29,8 +30,8 @@ _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # fetching those pages takes a third of the time.
 
 
-@dataclass(frozen=True)
-class EditRecord:
+@dataclass(frozen=True, kw_only=True)
+class EditOutcome:
     """The effects of one edit. Counts are kept as counts, so that every metric can be recomputed exactly.
 
     :ivar edit: number of the request.
@@ -43,6 +44,7 @@ class EditRecord:
     :ivar kl: mean KL(p(y|x,θ) ‖ p(y|x,θ̂)) over the control images, in nats.
     :ivar views: other pictures of the edited thing that were looked at (:data:`GENERALITY_COPIES`, or 0);
         ``views_before`` and ``views_after`` of them are assigned to the target.
+
     """
 
     edit: int
@@ -63,6 +65,11 @@ class EditRecord:
     views: int
     views_before: int
     views_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRecord(SideEffects, EditOutcome):
+    """The effects of one edit; where there are no views, as in tuning, there are no side effects either: they are 0."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Scorer(EditedPart):
         device = next(model.parameters()).device
         self.requests = requests
         self.control_size = control_size
-        self._apart = edited is not None
+        self._raw, self._apart = images, edited is not None
         edited = images if edited is None else edited
         self._images, self._true = edited.images, edited.labels
         features, largest = _look(self._front.prefix, dataset.inputs(images.images[:1].to(device)))
@@ -200,7 +207,8 @@ class Scorer(EditedPart):
 
         A GPU is waited for once, at the end.
 
-        :param generality: look at the other pictures as well; without, records have no ``views``, as in tuning.
+        :param generality: look at the other pictures as well, and at side effects; without, records have neither, as in
+            tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         size = len(self._labels) if every or self.control_size is None else min(self.control_size, len(self._labels))
@@ -220,21 +228,30 @@ class Scorer(EditedPart):
         none = labels.new_zeros(())
         views_before = views_after = (self._copies_before[row] == target).sum() if generality else none
         after, divergence = before, none
+        corrupted = corrupted_after = self._corrupted_before if generality else none
         if not edit.unchanged:
-            found = answers(self._predict_control(edit, chosen, self._copies[row] if generality else None))
-            after, viewed = _pick(found, slice(len(labels))), found.labels[len(labels) :]
+            more = torch.cat([self._copies[row], self._corrupted[0]]) if generality else None
+            found = answers(self._predict_control(edit, chosen, more))
+            after, others = _pick(found, slice(len(labels))), found.labels[len(labels) :]
             divergence = kl(before, after).mean()
-            views_after = (viewed == target).sum()
+            if generality:
+                views_after = (others[:GENERALITY_COPIES] == target).sum()
+                corrupted_after = (others[GENERALITY_COPIES:] != self._corrupted[1]).sum()
         wrong_before, wrong_after = (before.labels != labels).sum(), (after.labels != labels).sum()
         flips, loss = (after.labels != before.labels).sum(), edit.loss.detach().to(device)
         values = (self._predicted[row], loss, wrong_before, wrong_after, flips, divergence, views_before, views_after)
-        return torch.stack([value.double() for value in values])  # exact, also for counts
+        exact = torch.stack([value.double() for value in values])  # also for counts
+        if not generality:
+            return torch.cat([exact, exact.new_zeros(len(FIELDS))])
+        beside = on_control(before.log_probabilities, after.log_probabilities, labels)
+        sizes = torch.stack([labels.new_tensor(len(self._corrupted[1])), corrupted, corrupted_after]).double()
+        return torch.cat([exact, beside, sizes])
 
     def _record(
         self, row: int, edit: editors.Edit, size: int, generality: bool, predicted: float, loss: float, *counts: float
     ) -> EditRecord:
         image, target = int(self.requests.images[row]), int(self.requests.targets[row])
-        wrong_before, wrong_after, flips, divergence, views_before, views_after = counts
+        wrong_before, wrong_after, flips, divergence, views_before, views_after, *beside = counts
         return EditRecord(
             edit=row,
             image=image,
@@ -254,6 +271,10 @@ class Scorer(EditedPart):
             views=GENERALITY_COPIES if generality else 0,
             views_before=int(views_before),
             views_after=int(views_after),
+            **{
+                field.name: int(value) if field.type == "int" else value
+                for field, value in zip(fields(SideEffects), beside, strict=True)
+            },
         )
 
     @cached_property
@@ -264,6 +285,20 @@ class Scorer(EditedPart):
     @cached_property
     def _copies_before(self) -> Tensor:
         return answers(self._predict(self.model, self._copies.flatten(0, 1))).labels.view(-1, GENERALITY_COPIES)
+
+    @cached_property
+    def _corrupted(self) -> tuple[Tensor, Tensor]:
+        """Activations of corrupted copies of some images of the split ``(M, ...)``, and their true classes ``(M,)``."""
+        size = self.control_size or len(self._raw)
+        count = min(len(self._raw), max(1, round(CORRUPTED_SHARE * size)))
+        source = generator(self.requests.seeds[0], "corrupted")
+        some = self._raw.select(torch.randperm(len(self._raw), generator=source)[:count])
+        return self.inputs(CORRUPTION.apply(some.images, source)), some.labels.to(self._labels.device)
+
+    @cached_property
+    def _corrupted_before(self) -> Tensor:
+        """How many of them the unedited model gets wrong."""
+        return (answers(self._predict(self.model, self._corrupted[0])).labels != self._corrupted[1]).sum()
 
     def _predict_control(
         self, edited: nn.Module | editors.Edit, chosen: Tensor | None, more: Tensor | None = None

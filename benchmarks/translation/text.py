@@ -76,7 +76,11 @@ def learn_codes(lines: Iterable[str], merges: int) -> str:
     """Byte-pair codes of ``merges`` merges over tokenised lines of all languages together, as subword-nmt writes them.
 
     Source: Sennrich et al., ACL 2016
+
+    :raises InputError: for another number than a whole one >= 0.
     """
+    if type(merges) is not int or merges < 0:
+        raise InputError(f"merges must be a whole number >= 0, not {merges!r}")
     from subword_nmt.learn_bpe import learn_bpe
 
     codes = io.StringIO()

@@ -155,11 +155,15 @@ class EvaluationSettings(Strict):
 
 
 class AnalysisSettings(Strict):
-    """The cells whose trade-off curves are drawn, and the ``edits`` whose effect on every test example is kept."""
+    """The cells whose trade-off curves are drawn, and the ``edits`` whose effect on every test example is kept.
+
+    :ivar curves: further cells, of which the curve alone is made: claims compare rows that have one at equal success.
+    """
 
     edits: int = Field(default=2, ge=2)
     shard: int = Field(default=50, ge=1)
     cells: list[CellNames] = Field(default_factory=list)
+    curves: list[CellNames] = Field(default_factory=list)
 
 
 class SequenceSettings(Strict):
@@ -242,6 +246,7 @@ class Benchmark(Strict):
     def named_cells(self) -> Iterator[tuple[str, CellNames]]:
         """The cells that other stages than tuning and evaluation name, each with the path of the list it is in."""
         yield from (("analysis.cells", names) for names in self.analysis.cells)
+        yield from (("analysis.curves", names) for names in self.analysis.curves)
         yield from (("sequences.cells", names) for names in (self.sequences.cells if self.sequences else ()))
         yield from (("joint.cells", names) for names in (self.joint.cells if self.joint else ()))
 

@@ -51,9 +51,9 @@ class Settings(Strict):
     training_seeds: list[Seed] = Field(min_length=1)
     edit_seeds: list[Seed] = Field(min_length=1)
     device: str
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     engine: Literal["here", "cores", "gpus", "ray"] = "cores"
-    processes: int = Field(ge=1)
+    processes: int = Field(ge=1, le=1024)
     gpu_share: float = Field(default=1.0, gt=0, le=1)
     ray_address: str | None = Field(default=None, min_length=1)
     mixed_hardware: bool = False

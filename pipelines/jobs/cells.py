@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import InputError
 from pipelines.config.params import Settings
 from pipelines.store.layout import KEYS, Layout, cell, repeated
+from pipelines.store.schemas import Tuned
 
 PROTOCOL = 2
 """Version of how edits are drawn and scored; results of different versions are not comparable."""
@@ -157,15 +156,5 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
 
     :raises InputError: if the file is missing or does not hold them.
     """
-    path = cell.tuned
-    again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
-    try:
-        tuned = json.loads(path.read_text())
-        tuned = {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {again} first") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold tuned hyperparameters ({error!r}): remove it and {again}") from error
-    if not isinstance(tuned["hyperparameters"], dict):
-        raise InputError(f"{path} does not hold tuned hyperparameters by name: remove it and {again}")
-    return tuned
+    tuned = Tuned.read(cell.tuned, f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`")
+    return {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}

@@ -5,14 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import category
 
 import pandas as pd
 
-from benchmarks.errors import InputError
 from benchmarks.scoring.scorer import shards
 from pipelines.store.layout import write_csv
+from pipelines.store.schemas import ANYTHING
 
 _SECONDS_BETWEEN_LINES = 10.0
+_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
+
+
+def one_line(text: str) -> str:
+    """Text of anybody's as one line for a terminal: blanks in place of control characters, and of what is no text."""
+    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
 
 
 class Progress:
@@ -92,10 +100,4 @@ def write_records(path: Path, records: pd.DataFrame) -> None:
 
 def _read_shard(path: Path, edits: int) -> pd.DataFrame:
     """Records that were just written, or left by an interrupted evaluation."""
-    try:
-        records = pd.read_csv(path, keep_default_na=False, na_values=[""])  # a text may be "null"
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable shard of records: remove it and evaluate again") from error
-    if len(records) != edits:
-        raise InputError(f"{path} holds {len(records)} records, not {edits}: remove it and evaluate again")
-    return records
+    return ANYTHING.read(path, "evaluate again", edits, keep_default_na=False, na_values=[""])  # a text may be "null"

@@ -26,13 +26,14 @@ from pipelines.store.provenance import cpu
 
 TRIES = 3
 """How often a piece is started again after its worker or node was lost."""
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_DEDUP_LOGS": "0",  # lines of progress are alike
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_worker_niceness": "0",  # of a Ray that is started here; at its 15, whatever else runs would come first
 }
+"""What Ray reads when it is imported, where a person has not chosen otherwise."""
 _OBJECT_STORE = 200 * 2**20  # bytes: results are small, files are not shipped
 
 _TRACKING = "MLFLOW_TRACKING_URI"
@@ -99,7 +100,7 @@ def share_out(
 
 def _connected(settings: Settings) -> Any:
     """Ray, connected to the cluster that params.yaml names, or to one that is started on this machine."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # before it is imported
     try:
         import ray
@@ -209,7 +210,8 @@ def _marked(root: Path) -> Iterator[Path]:
 
 
 def _named(piece: Any) -> str:
-    return str(piece[0] if isinstance(piece, tuple) else getattr(piece, "cell", piece))
+    parts = piece if isinstance(piece, tuple) else (getattr(piece, "cell", piece),)
+    return " ".join(str(part) for part in parts if not callable(part))
 
 
 def _reason(error: Exception) -> str:

@@ -30,7 +30,7 @@ DEFAULT, BISECTION, SAMPLER = "default", "bisection", "sampler"
 """Who proposed a trial's values: all at their defaults, all but the strength, or the sampler all but the strength."""
 _RATIO = 1.03
 _STEPS = 256
-_ROUNDS = 5
+_ROUNDS = 12
 _RESCORED = "drawdowns of finalists on the whole split"
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]

@@ -22,10 +22,11 @@ from pipelines.jobs.cells import models_of
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting import ranking
 from pipelines.reporting.figures import bars, classes, curves, points, style
-from pipelines.reporting.tables import joint, other_stages
+from pipelines.reporting.tables import joint, other_stages, side_effects
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
+from pipelines.store.schemas import CURVES, EPOCHS, FIGURE2, TRIALS, Trained
 
 _Draw = partial[Figure]
 """A function of a module with its arguments, so that it can be sent to another process."""
@@ -57,11 +58,11 @@ def draw(
         drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
+            again = f"run `python -m pipelines.train {layout.benchmark}`"
             told = quantities.histories, quantities.judged, f"{folder.name} training"
-            kept = int(json.loads((folder / DESCRIPTION).read_text())["epoch"])
-            drawn[f"training-{folder.name}"] = partial(
-                curves.training_curves, pd.read_csv(folder / HISTORY), kept, *told
-            )
+            kept = Trained.read(folder / DESCRIPTION, again)["epoch"]
+            history = EPOCHS.read(folder / HISTORY, again)
+            drawn[f"training-{folder.name}"] = partial(curves.training_curves, history, kept, *told)
     write(drawn, layout.figures, layout.drawn, settings.processes)
 
 
@@ -149,7 +150,7 @@ def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> lis
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
-    if path.exists() and "generality" in (frame := pd.read_csv(path)):
+    if path.exists() and "generality" in (frame := CURVES.read(path, _analysed(layout))):
         found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
     return found
 
@@ -160,10 +161,11 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if (layout.results / RANKS).exists():
         drawn["ranks"] = partial(bars.rank_bars, pd.read_csv(layout.results / RANKS))
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
-    if analysed[0].exists() and not pd.read_csv(analysed[0]).empty:
-        drawn["figure2"] = partial(classes.figure2, *map(pd.read_csv, analysed))
+    frames = [FIGURE2.read(path, _analysed(layout)) for path in analysed] if analysed[0].exists() else []
+    if frames and not frames[0].empty:
+        drawn["figure2"] = partial(classes.figure2, *frames)
     path = layout.results / "curves.csv"
-    if path.exists() and not (frame := pd.read_csv(path)).empty:
+    if path.exists() and not (frame := CURVES.read(path, _analysed(layout))).empty:
         y, title = quantities.drawdown
         drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
     rows = other_stages.table(layout, "sequences")
@@ -173,7 +175,15 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if not together.empty:
         labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
         drawn["joint"] = partial(curves.joint_curves, together, joint.SOURCES, labels)
+    hurt = side_effects.read(layout)
+    if not hurt.empty:
+        told = quantities.drawdown[0], side_effects.DRAWN
+        drawn[side_effects.NAME] = partial(bars.side_effect_dots, hurt, *told)
     return drawn
+
+
+def _analysed(layout: Layout) -> str:
+    return f"run `python -m pipelines.analyse {layout.benchmark}`"
 
 
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
@@ -183,7 +193,8 @@ def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[d
         if not result.tuning:
             continue
         cell, required = result.cell, result.tuning.get("required", result.required)
-        trials = pd.read_csv(cell.tuned.with_suffix(".csv"))
+        again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
+        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), again)
         if len(trials) > 1:
             found.setdefault(cell.editor, ({}, required))[0][f"{cell.training}, {cell.layers}"] = trials
     return found

@@ -42,6 +42,7 @@ _FILES = (
     ("Drawdown against success over the learning rate", ("figures/curves.png",), "curves.csv"),
     ("Edits in a row", ("sequences.md", "figures/sequences.png"), "sequences.csv"),
     ("One record per edit in a row", (), "sequences/"),
+    ("Whom edits hurt", ("side-effects.md", "figures/side-effects.png"), "side-effects.csv"),
     ("Edits made together", ("joint.md", "figures/joint.png"), "joint.csv"),
     ("One record per request of many edits", (), "joint/"),
     ("Similar images", ("similar.md",), "similar.csv"),

@@ -92,7 +92,7 @@ class Table:
 _VIEWS = {f"{name}_{when}": "views" for name in ("views", "own", "similar") for when in ("before", "after")}
 _CONTROL = dict.fromkeys(("wrong_before", "wrong_after", "flips", "changed"), "control_size")
 RECORDS = Table(
-    needed=("edit", "trivial", "succeeded", "steps", "loss"),
+    needed=("edit", "trivial", "succeeded", "steps"),
     counts=(
         "edit",
         "image",
@@ -102,13 +102,14 @@ RECORDS = Table(
         "views",
         "rank",
         "tokens",
+        "control_images",
         "control_size",
         *_VIEWS,
         *_CONTROL,
     ),
     flags=("trivial", "succeeded"),
     numbers=("loss", "kl"),
-    within={**_VIEWS, **_CONTROL},
+    within={**_VIEWS, **_CONTROL, "control_size": "control_images"},
     told_apart=("edit",),
 )
 """One row per edit."""
@@ -122,9 +123,9 @@ TRIALS = Table(
     told_apart=("number",),
 )
 """One row per trial of a search."""
-HISTORY = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
+EPOCHS = Table(needed=("epoch",), counts=("epoch",), told_apart=("epoch",))
 """One row per epoch of a training."""
-CURVES = Table(needed=(*KEYS, "factor", "drawdown"), times=("factor",), percents=("success_rate",))
+CURVES = Table(needed=(*KEYS, "factor"), times=("factor",), percents=("success_rate",))
 SEQUENCE = Table(
     counts=("order", "edit", "image", "target", "steps", "control_size", "earlier_in_force", *_VIEWS, *_CONTROL),
     flags=("succeeded", "in_force_at_end", "same_class"),
@@ -133,6 +134,7 @@ SEQUENCE = Table(
 """One row per edit of a row of edits, or per edit and image like the edited one."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
 """Rows of several cells, by cell."""
+FIGURE2 = Table(needed=tuple(KEYS))
 ANYTHING = Table()
 
 
@@ -173,7 +175,7 @@ class Description(BaseModel):
 class Tuned(Description):
     """The values that a search chose for a cell."""
 
-    hyperparameters: dict[str, FiniteFloat | int]
+    hyperparameters: dict[str, FiniteFloat]
     max_steps: int = Field(ge=0)
     feasible: bool
     min_success: FiniteFloat = Field(ge=0, le=100)
@@ -186,7 +188,7 @@ class Measured(Description):
     training: str
     editor: str
     layers: str
-    hyperparameters: dict[str, FiniteFloat | int]
+    hyperparameters: dict[str, FiniteFloat]
     edits: int = Field(ge=0)
     dataset: str
     protocol: int
@@ -235,8 +237,8 @@ def kind_of(name: str) -> Table | type[Description]:
         if file == "":
             return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
         if folder == "models":
-            return HISTORY if name.endswith("/history.csv") else ANYTHING
-        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": Table(needed=tuple(KEYS))}.get(folder, ANYTHING)
+            return EPOCHS if name.endswith("/history.csv") else ANYTHING
+        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": FIGURE2}.get(folder, ANYTHING)
     if name == "run.json":
         return Run
     if name.endswith("/timing.json"):

@@ -145,6 +145,12 @@ def training_step(width: int, batch: int, k: int, goal: Goal, asked: Conditions,
     return Comparison(goal, seconds, ours, differences, limit, naively)
 
 
+def mixed_precision(width: int, batch: int, device: torch.device) -> Ways:
+    """A plain training step in bfloat16, channels last, as ``mixed_precision: true`` has it, and one in float32."""
+    ours, naively = (subjects.plain_step(width, batch, device, mixed) for mixed in (True, False))
+    return Ways(ours, naively, lambda one, other: {"loss (relative)": float(abs(one - other) / other)})
+
+
 def _measured(
     ways: Mapping[str, Callable[[], Any]], counted: Callable[[], Any], asked: Conditions
 ) -> tuple[dict[str, list[float]], Estimate]:
@@ -287,6 +293,9 @@ def loops() -> Mapping[str, Callable[[Conditions], Record]]:
         title = f"Editable Training, chain3, k = {k}, width {width}, batch {batch}{', compiled' * compiled}"
         step = partial(training_step, width, batch, k, Goal(title, *goals), compiled=compiled)
         table[f"training-w{width}-k{k}{'-compiled' * compiled}"] = step
+    for width, *goals in ((16, 1.8, 2.4), (32, 1.8, 2.2)):
+        goal = Goal(f"a plain training step in mixed precision, against float32, width {width}, batch 128", *goals)
+        table[f"mixed-w{width}"] = partial(compare, partial(mixed_precision, width, 128), goal)
     table["operations"] = dispatched
     some, one_edit = partial(edits, 16, "chain3"), partial(evaluation, 16, "chain3")
     table["growth-edits"] = partial(growth, some, "edits", [16, 64, 256, 1024], "Edits, width 16, chain 3")

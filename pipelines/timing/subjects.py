@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import naive
+from baselines import naive, precision
 from baselines.editable import EditableObjective, EditableTerms
 from baselines.objectives import CrossEntropy, Step
 from benchmarks import models
@@ -83,6 +83,25 @@ def _images(count: int) -> Tensor:
         patches = F.interpolate(torch.rand(100, 3, 4, 4, generator=source), size=SIZE, mode="bilinear")
         made.append((200 * patches + 55 * torch.rand(100, 3, SIZE, SIZE, generator=source)).to(torch.uint8))
     return torch.cat(made)[:count]
+
+
+def plain_step(width: int, batch: int, device: torch.device, mixed_precision: bool) -> Callable[[], Tensor]:
+    """A step of plain training on a copy, which hardly moves; called, it returns the loss."""
+    model = copy.deepcopy(network(width, device)).train().to(memory_format=precision.memory_format(mixed_precision))
+    data = dataset(batch)
+    inputs, labels = data.inputs(data.test.images.to(device)), data.test.labels.to(device)
+    inputs = inputs.to(memory_format=precision.memory_format(mixed_precision))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-9, fused=True)
+
+    def step() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with precision.mixed(device, mixed_precision):
+            loss = CrossEntropy()(model, Step(inputs, labels, 0)).total
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
 
 
 class Training:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
@@ -17,20 +16,14 @@ from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, RANKS, Layout, write_json
 from pipelines.store.provenance import git_commit
+from pipelines.store.schemas import EPOCHS, ROWS, Description
 from pipelines.tracking import RunRecord, Unreachable, rebuild, tracking_uri
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
-_PAGES = [
-    *(f"table{number}" for number in range(1, 7)),
-    "leaderboard",
-    "claims",
-    "sequences",
-    "joint",
-    "similar",
-    "examples",
-]
-_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", "sequences", "joint"]
+_BEYOND = ("sequences", "joint", "side-effects")
+_PAGES = [*(f"table{number}" for number in range(1, 7)), "leaderboard", "claims", "similar", "examples", *_BEYOND]
+_FIGURES = [*(f"table{number}" for number in range(1, 7)), "ranks", "steps-drawdown", *_BEYOND]
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
@@ -125,7 +118,7 @@ def _similar(layout: Layout, cell: Cell) -> dict[str, float]:
 
 def _of(cell: Cell, path: Path) -> pd.DataFrame:
     """A cell's rows of a table, none where there is no such table."""
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEYS)
+    table = ROWS.read(path, "run the stage that makes it again") if path.exists() else pd.DataFrame(columns=KEYS)
     return table[(table[KEYS] == list(cell.names.values())).all(axis=1)]
 
 
@@ -135,8 +128,8 @@ def _training_run(
     folder = layout.described(training, seed)
     model = folder.name
     path = folder / HISTORY  # a model made without training has none
-    history = pd.read_csv(path) if path.exists() else pd.DataFrame({_EPOCH: []})
-    cost = json.loads((folder / COST).read_text()) if (folder / COST).exists() else {}
+    history = EPOCHS.read(path, "train again") if path.exists() else pd.DataFrame({_EPOCH: []})
+    cost = Description.read(folder / COST, "train again") if (folder / COST).exists() else {}
     return RunRecord(
         key=f"training/{model}",
         parameters=settings,

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
+from pipelines.jobs.progress import one_line
 
 LOCK_SECONDS = 300
 _PROXIED = "mlflow-artifacts:/"
@@ -55,7 +56,7 @@ def failing_as_unreachable(target: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0][:200]).rstrip(".")
 
 
 def _database(target: str) -> Path | None:
@@ -107,12 +108,23 @@ def _reach(server: str):
     return client
 
 
+def _url(database: Path) -> str:
+    """The address of a database file: absolute, because MLflow keeps what it opened by it, where its path allows that.
+
+    :raises InputError: for a path that means something else in an address even relative to the working directory.
+    """
+    for path in map(str, (database.absolute(), os.path.relpath(database))):
+        if not set("?#%") & set(path):
+            return f"sqlite:///{path}"
+    raise InputError(f"MLflow cannot open {database}: its path holds ?, # or %; MLFLOW_TRACKING_URI may name another")
+
+
 def _open(database: Path):
     """A client of an SQLite file, which is made whole under another name if it does not exist."""
     mlflow = import_mlflow()
 
     def opened(path: Path):
-        client = mlflow.MlflowClient(f"sqlite:///{path.absolute()}")  # absolute: it is the name of a cache
+        client = mlflow.MlflowClient(_url(path))
         client.search_experiments(max_results=1)
         return client
 

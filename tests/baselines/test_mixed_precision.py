@@ -21,7 +21,13 @@ from editors.descent import DescentEditor
 from tests.baselines.conftest import assert_same
 
 EDITABLE = EditableTerms(
-    editor="rmsprop", layers="chain3", c_edit=0.1, c_loc=0.1, max_steps=2, hyperparameters={"lr": 0.01}
+    editor="rmsprop",
+    layers="chain3",
+    c_edit=0.1,
+    c_loc=0.1,
+    max_steps=2,
+    hyperparameters={"lr": 0.01},
+    edited_image="of_batch",  # with this seed an edit far from where another step would be taken
 )
 CNP = CnpTerms(c_edit=0.1, c_loc=0.1)
 
@@ -33,7 +39,8 @@ def network(architecture: str = "resnet18", number: int = 0) -> nn.Module:
 
 @pytest.fixture
 def step(generator: torch.Generator) -> Step:
-    inputs, apart = torch.randn(65, 3, 16, 16, generator=generator).split([64, 1])
+    inputs = torch.randn(64, 3, 16, 16, generator=generator)
+    apart = torch.randn(1, 3, 16, 16, generator=generator)
     return Step(inputs, torch.arange(64) % 4, 1, lambda count: apart)
 
 

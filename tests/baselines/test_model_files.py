@@ -68,6 +68,25 @@ def test_broken_description_is_named(make_resnet, tmp_path, text):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": "ten"},
+        {"classes": -1},
+        {"options": [1]},
+        {"epoch": 1.5},
+        {"architecture": {}},
+        {"tuning_error": "x"},
+    ],
+)
+def test_a_field_of_another_kind_is_named(make_resnet, tmp_path, change):
+    save_model(tmp_path, make_resnet(), TRAINED)
+    path = tmp_path / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=rf"model\.json does not describe a model \({next(iter(change))} is "):
+        load_model(tmp_path)
+
+
 def test_weights_of_another_width_name_the_first_tensor(make_resnet, tmp_path):
     save_model(tmp_path, make_resnet(width=3), replace(TRAINED, options={"width": 2}))
     with pytest.raises(

@@ -111,6 +111,18 @@ def test_trade_off_curves_are_the_evaluated_edits_with_other_learning_rates(anal
     assert tuned["generality"] == pytest.approx(20 * records["views_after"].mean(), rel=1e-4)
     assert tuned["success_rate"] == pytest.approx(100 * records["succeeded"].mean(), rel=1e-4)
     assert curves["success_rate"].iloc[0] <= curves["success_rate"].iloc[-1]
+    assert [int(one) for one in curves["edits_succeeded"][3].split()] == records["succeeded"].tolist()
+    assert np.array(curves["edits_drawdown"][3].split(), dtype=float) == pytest.approx(100 * change, rel=1e-4)
     kept = {path: path.stat().st_mtime_ns for path in (analysed.folder / "descriptors").rglob("*.json")}
     analysed.succeed("analyse", "digits")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_a_curve_alone_is_made_of_further_cells(analysed):
+    analysed.change(analysis__curves=[["plain", "gd", "chain4"]])
+    before = analysed.files("results/digits/figure2")
+    analysed.succeed("analyse", "digits")
+    curves = pd.read_csv(analysed.folder / "results/digits/curves.csv")
+    assert curves["editor"].unique().tolist() == ["rmsprop", "gd"]
+    assert curves.groupby("editor", sort=False).size().tolist() == [len(FACTORS), len(FACTORS)]
+    assert analysed.files("results/digits/figure2") == before

@@ -9,12 +9,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
+from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from pipelines import command
 from pipelines.bundle import bundle, merge
-from pipelines.bundling import results
+from pipelines.jobs import bundles
 from pipelines.jobs.cells import PROTOCOL
+from pipelines.store.layout import Layout
 
 BUNDLE = "digits.bundle.zip"
 RESULTS = Path("results/digits")
@@ -132,7 +136,7 @@ def test_a_merge_that_was_killed_goes_on_and_half_a_cell_is_not_taken_for_one(
         write_atomically(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(results, "write_atomically", killed)
+        patched.setattr(bundles, "write_atomically", killed)
         assert run("merge", BUNDLE)[0] != 0
     assert written == [f"{RESULTS}/edits/gd/plain-all.{kind}" for kind in ("csv", "timing.csv")]
     code, said, _ = run("merge", BUNDLE)
@@ -324,5 +328,23 @@ def test_what_does_not_fit_is_refused_in_a_sentence_and_nothing_is_written(case:
 
 def test_no_more_is_unpacked_than_all_files_together_may_have(run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("digits")
-    monkeypatch.setattr(results, "LARGEST_BUNDLE", 500)
+    monkeypatch.setattr(bundles, "LARGEST_BUNDLE", 500)
     refused(run("merge", BUNDLE), "its files have", "more than 500")
+
+
+@given(place=some.floats(0, 1), content=some.binary(min_size=1, max_size=40))
+def test_a_damaged_bundle_is_whole_or_refused_by_name(tmp_path_factory, place, content):
+    folder = tmp_path_factory.mktemp("damaged")
+    file = folder / BUNDLE
+    bundles.pack(Layout("digits"), file)
+    whole, at = file.read_bytes(), int(place * file.stat().st_size)
+    file.write_bytes(whole[:at] + content + whole[at + len(content) :])
+    try:
+        found = bundles.read(file).files
+    except InputError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert found.startswith(f"{file} is not a whole bundle")
+        assert "\n" not in found
+    else:  # what was hit is no content, such as a date
+        assert found == {name: Path(name).read_bytes() for name in found}

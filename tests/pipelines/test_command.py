@@ -109,14 +109,14 @@ def test_a_model_of_other_data_is_refused(trained):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "does not hold tuned hyperparameters"),
-        ("[]", "does not hold tuned hyperparameters"),
-        ("{}", "does not hold tuned hyperparameters"),
-        ({"hyperparameters": [1]}, "does not hold tuned hyperparameters by name"),
+        ("{", "plain-all.json cannot be read"),
+        ("[]", "plain-all.json says of it"),
+        ("{}", "plain-all.json says of hyperparameters: field required: remove it and run `python -m pipelines.tune"),
+        ({"hyperparameters": [1]}, "says of hyperparameters"),
         ({"hyperparameters": {"lr": -1.0}}, "lr must be a number > 0, not -1"),
-        ({"hyperparameters": {"lr": "big"}}, "lr must be a number > 0, not 'big'"),
+        ({"hyperparameters": {"lr": "big"}}, "says of hyperparameters.lr: input should be a valid number"),
         ({"hyperparameters": {"momentum": 0.9}}, "no hyperparameter 'momentum'"),
-        ({"max_steps": "ten"}, "max_steps must be a whole number >= 0, not 'ten'"),
+        ({"max_steps": "ten"}, "says of max_steps: input should be a valid integer"),
     ],
 )
 def test_tuned_values_that_were_spoilt_by_hand_are_refused(tuned, content, words):
@@ -207,3 +207,72 @@ def test_a_stage_is_a_module_of_its_own(tmp_path):
     assert ended.returncode == 2
     assert ended.stderr == "error: params.yaml does not exist; run this in the repository's root, or give --params\n"
     assert not list(tmp_path.iterdir())
+
+
+# What a stage says, and where
+
+STAGE = """
+import sys
+from pipelines import command
+def stage():
+    {body}
+command.run(stage)
+"""
+
+
+def stage(body, **surroundings):
+    """A stage of one line, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", STAGE.format(body=body)],
+        cwd=ROOT,
+        env={**os.environ, **surroundings},
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_written_another_way(encoding):
+    ended = stage("print('caf\\u00e9 \\u2192 \\udcff')", PYTHONIOENCODING=encoding)
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout.decode(encoding)
+    assert said.startswith("caf")
+    assert "\\udcff" in said
+    assert ("\\u2192" in said) == (encoding != "utf-8")
+
+
+def test_an_error_is_one_line_whatever_it_names():
+    raised = "from benchmarks.errors import InputError; raise InputError('a\\x1b[31m\\nb\\u202e is wrong')"
+    ended = stage(raised)
+    assert ended.returncode == 2
+    assert ended.stderr.decode().strip() == "error: a [31m b is wrong"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("import torch; torch.empty(2**46)", "when 281474976710656 bytes more were asked for"),
+        ("import numpy; numpy.zeros(2**50)", "when 8.00 PiB more were asked for"),
+        ("raise MemoryError", "the memory is full: take smaller images"),
+    ],
+)
+def test_memory_that_runs_out_is_one_sentence(raised, said):
+    ended = stage(raised)
+    assert ended.returncode == 2
+    assert said in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_mistakes_of_the_suites_own_keep_their_traceback():
+    ended = stage("raise RuntimeError('shapes differ')")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr.decode()
+
+
+def test_output_that_nobody_reads_any_more_is_no_error():
+    command = [sys.executable, "-c", STAGE.format(body="print('line\\n' * 100_000)")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert said == b""

@@ -101,8 +101,8 @@ def test_a_row_that_no_trial_made_feasible_says_so(reported):
     ("file", "sentence"),
     [
         ("edits/gd/plain-all.json", "edits/gd/plain-all.json is missing: run `python -m pipelines.evaluate digits gd`"),
-        ("tuned/gd/timing.json", "tuned/gd/timing.json is broken"),
-        ("models/plain/timing.json", "models/plain/timing.json is broken"),
+        ("tuned/gd/timing.json", "tuned/gd/timing.json cannot be read"),
+        ("models/plain/timing.json", "models/plain/timing.json cannot be read"),
         ("stages.json", "stages.json is broken"),
     ],
 )

@@ -107,6 +107,12 @@ def test_both_ways_of_a_loop_do_the_same(make):
     assert record.ratio.value == record.seconds["naive"][0] / record.seconds["ours"][0]
 
 
+def test_a_step_in_mixed_precision_has_the_loss_of_one_in_float32_up_to_bfloat16s_digits():
+    record = loops.compare(partial(loops.mixed_precision, 8, 16), Goal("a step", 1, 2), ASKED)
+    assert 0 < record.differences["loss (relative)"] < 0.03
+    assert {"mixed-w16", "mixed-w32"} <= loops.loops().keys()
+
+
 def test_the_edit_of_a_training_step_takes_all_inner_steps():
     training = subjects.Training(16, 4, 3, CPU)
     assert int(training.objective(training.model, training.step).parts["edit_steps"]) == 3

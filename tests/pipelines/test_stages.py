@@ -242,13 +242,9 @@ def group_lives(number: int) -> bool:
     return True
 
 
-def test_an_interruption_while_a_command_imports_shows_no_traceback(trained):
+def test_an_interruption_while_a_command_imports_shows_no_traceback():
     with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.evaluate", "digits"],
-        cwd=trained.folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-m", "pipelines.evaluate", "--help"], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
         until = time.monotonic() + DEADLINE
         while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():

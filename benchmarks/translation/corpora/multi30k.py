@@ -23,6 +23,8 @@ MD5 = {
     "test_2016_flickr.de.gz": "efd67d314d98489b716b145475101932",
     "test_2016_flickr.en.gz": "ff2c0fcb4893a13bd73414306bc250ae",
 }
+_LARGEST = 2**28
+"""Bytes of a file, unpacked; Multi30k's have a hundredth."""
 _FILES = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 
 
@@ -59,8 +61,12 @@ def _lines(folder: Path, name: str) -> list[str]:
     plain, packed = folder / name, folder / f"{name}.gz"
     path = packed if packed.exists() else plain
     try:
-        content = gzip.decompress(path.read_bytes()) if path is packed else path.read_bytes()
-        lines = content.decode("utf-8").split("\n")
+        with (gzip.open if path is packed else open)(path, "rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST} bytes")
+        # A carriage return inside a line would be taken for its end when the prepared text is read.
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", " ").split("\n")
     except FileNotFoundError as error:
         raise InputError(f"{plain} is missing (or {packed.name}): give Multi30k's task-1 files as `folder`") from error
     except (OSError, EOFError, ValueError) as error:

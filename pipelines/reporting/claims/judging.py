@@ -16,6 +16,7 @@ import pandas as pd
 from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
+from benchmarks.trade_off import TradeOff, at_success
 from pipelines.jobs.cells import KEYS
 from pipelines.reporting.claims.definitions import (
     BEST,
@@ -136,12 +137,14 @@ class Evidence:
     :ivar measures: what its records say.
     :ivar mistakes: results of the same cells on realistic mistakes.
     :ivar measured: other numbers by name, see :func:`measurements`.
+    :ivar curves: the evaluated edits at several strengths, by ``training/editor/layers``, see :func:`trade_offs`.
     """
 
     measures: Measures
     results: Sequence[CellResult]
     mistakes: Sequence[CellResult] = ()
     measured: Mapping[str, Estimate] = field(default_factory=dict)
+    curves: Mapping[str, TradeOff] = field(default_factory=dict)
 
     def cell(self, row: Row, metric: Metric) -> CellResult | None:
         """The result of a row, on the edits that a metric is about.
@@ -220,6 +223,21 @@ def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dic
         raise InputError(f"{path} is broken ({' '.join(str(error).split())}): {again}") from error
 
 
+def trade_offs(layout: Layout) -> dict[str, TradeOff]:
+    """The trade-off curves of a benchmark by ``training/editor/layers``, those with values of single edits.
+
+    :raises InputError: for a file that is there and cannot be read.
+    """
+    path = layout.results / "curves.csv"
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str)) if path.exists() else pd.DataFrame(columns=KEYS)
+        groups = {"/".join(names): TradeOff.read(rows) for names, rows in frame.groupby(KEYS, sort=False)}
+        return {name: curve for name, curve in groups.items() if curve is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        again = f"remove it and run `python -m pipelines.analyse {layout.benchmark}`"
+        raise InputError(f"{path} is broken ({' '.join(str(error).split())}): {again}") from error
+
+
 def _summary(path: Path) -> dict[str, Estimate]:
     frame = pd.read_csv(path, dtype=dict.fromkeys(KEYS, str))
     if frame.duplicated(KEYS).any():
@@ -268,6 +286,12 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     name = "/".join([condition.metric, *map(str, rows)])
     if metric.source == "quality":
         return Comparison(condition, metric, sides, (), *_of_quality(known, name))
+    if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
+        curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
+        if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
+            estimate, method = _at_equal_success(condition, known, curves, name)
+            if math.isfinite(estimate.low):
+                return Comparison(condition, metric, sides, (), estimate, method, _caveats(known))
     estimate, method, matched = _of_edits(condition, known, name)
     paid = _bought(condition, sides, estimate, matched)
     return Comparison(condition, metric, sides, (), estimate, method, (*_caveats(known), *paid), bool(paid))
@@ -328,6 +352,15 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
         found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
     return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
+
+
+def _at_equal_success(
+    condition: Condition, cells: Sequence[CellResult], curves: tuple[TradeOff, ...], name: str
+) -> tuple[Estimate, str]:
+    """The drawdowns where both rows just succeed as often as tuning asks, wherever each row's search ended."""
+    required, statistic = cells[0].required, np.divide if condition.scale == "ratio" else np.subtract
+    estimate = at_success(curves, required, name, statistic)
+    return estimate, f"at {required:g} % success, read from trade-off curves of the same {curves[0].edits} edits"
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ holds if all its comparisons do, and does not hold as soon as one of them does n
 - *Note*: smaller steps break less and fail more, whatever the editor. So where the row with the smaller drawdown failed
   more often, the verdict must be the same had as many of the other's costliest edits failed without harm; else it is
   undecided. A row clearly below the required success is named in any case."""
+_EQUAL = """\
+- *Read from trade-off curves*: both rows where they just reach that success, whatever tuning chose. Every resample of
+  edits finds that place anew, so that the interval also holds where a search may end; the note on failures goes."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
@@ -56,7 +59,7 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
         "## How to read the verdicts",
-        "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else [])]),
+        "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else []), *([_EQUAL] if _has_curves(judged) else [])]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -67,6 +70,10 @@ def _count(claims: Sequence[tuple[int, Judged]]) -> str:
 
 def _speaks_of_best(judged: Sequence[Judged]) -> bool:
     return any(side.best for claim in judged for comparison in claim.comparisons for side in comparison.sides)
+
+
+def _has_curves(judged: Sequence[Judged]) -> bool:
+    return any("trade-off" in comparison.method for claim in judged for comparison in claim.comparisons)
 
 
 def _overview(number: int, judged: Judged) -> str:

@@ -20,6 +20,7 @@ from pipelines.reporting.ranking import require
 from pipelines.reporting.tables import published
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, name_of, to_markdown
 from pipelines.store.layout import COST, KEYS, TIMING, Layout, write_csv
+from pipelines.store.schemas import ROWS
 
 TRAININGS = "trainings.csv"
 """The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""
@@ -166,7 +167,8 @@ def write_sequences(settings: Settings, layout: Layout) -> None:
 def table(layout: Layout, name: str) -> pd.DataFrame:
     """A table of the stage ``sequences``, empty where it was not run or had nothing to do."""
     path = layout.results / f"{name}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    again = f"run `python -m pipelines.sequences {layout.benchmark}`"
+    return ROWS.read(path, again) if path.exists() else pd.DataFrame()
 
 
 def sequences_markdown(frame: pd.DataFrame, edited: str, *, title: str, scale_note: str) -> str:

@@ -22,6 +22,7 @@ from pipelines.reporting.ranking import REQUIRED_SUCCESS
 from pipelines.reporting.tables.published import PAPERS_PARTS
 from pipelines.store.layout import LEARNED as LEARNED_RECORDS
 from pipelines.store.layout import ORIGIN
+from pipelines.store.schemas import RECORDS, TIMING, Measured
 
 if TYPE_CHECKING:
     from pipelines.reporting.tables.presentation import Presentation
@@ -126,22 +127,20 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     """One cell; see :func:`read`."""
     path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
     again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
+    description = Measured.read(path, again)
+    if (protocol := description["protocol"]) != PROTOCOL:
+        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
+    edits = description["edits"]
+    milliseconds = TIMING.read(path.with_suffix(".timing.csv"), again, edits)["milliseconds"]
     try:
-        description = json.loads(path.read_text())
-        records = _records(path.with_suffix(".csv"), told.measures, description)
-        milliseconds = pd.read_csv(path.with_suffix(".timing.csv"))["milliseconds"]
+        records = _records(path.with_suffix(".csv"), told.measures, description, again)
         learned = path.with_suffix(LEARNED_RECORDS) if description.get("learned") else None
-        learned = _records(learned, told.measures, description) if learned else None
-        protocol, edits, _ = description["protocol"], description["edits"], description["hyperparameters"]
+        learned = _records(learned, told.measures, description, again) if learned else None
         quality = told.quality(cell, description)
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing: {again} first") from error
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
-    if protocol != PROTOCOL:
-        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
-    if len(records) != edits:
-        raise InputError(f"{path} speaks of {edits} edits, its records are {len(records)}: remove it and {again}")
     return CellResult(
         *(cell, description, records, milliseconds, told.measures, quality),
         method=settings.benchmark(cell.benchmark).method(cell.editor),
@@ -161,12 +160,14 @@ def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
         return ""
 
 
-def _records(path: Path, measures: Measures, description: Mapping[str, Any]) -> pd.DataFrame:
-    if not measures.texts:
-        return measures.completed(pd.read_csv(path), description)
-    numbers = pd.read_csv(path, nrows=0).columns.difference(measures.texts)
-    absent = {name: [""] for name in numbers}
-    return pd.read_csv(path, keep_default_na=False, na_values=absent, dtype=dict.fromkeys(measures.texts, str))
+def _records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:
+    texts = dict.fromkeys(measures.texts, str)
+    # A text may be "null"; where numbers are told apart from texts, nothing but an empty cell is no number.
+    options = {"keep_default_na": False, "na_values": [""], "dtype": texts} if texts else {}
+    records = RECORDS.read(path, again, description["edits"], **options)
+    if texts:
+        return records.fillna(dict.fromkeys(texts, ""))
+    return RECORDS.check(measures.completed(records, description))
 
 
 def with_origins(results: Sequence[CellResult]) -> list[CellResult]:

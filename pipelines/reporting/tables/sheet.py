@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from string import Template
 from typing import Any
-from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.metrics import Column
+from pipelines.jobs.progress import one_line
 from pipelines.reporting.ranking import (
     BELOW,
     FRONT,
@@ -32,8 +32,6 @@ from pipelines.store.layout import KEYS
 NOTHING = "–"
 _PAGE = Path(__file__).with_name("leaderboard.html")
 """Its frame, style and script."""
-_TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that turn the direction of reading, so that a line shows other words than it holds."""
 _SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
 
 
@@ -223,19 +221,15 @@ def escape(text: str) -> str:
 
     HTML, links, emphasis, pipes and control characters lose their meaning; ``code`` between backticks stays code.
     """
-    pieces = re.split(r"(`[^`]+`)", _one_line(text))
+    pieces = re.split(r"(`[^`]+`)", one_line(text))
     line = "".join(code(one).replace("|", r"\|") if place % 2 else _literal(one) for place, one in enumerate(pieces))
     return re.sub(r"^(\d*)(#+\s|[+.)-]\s|[=-]+$)", r"\1\\\2", line)  # no heading, list or line below a heading
 
 
 def code(text: str) -> str:
     """A name of anybody's as code in Markdown."""
-    line = _one_line(text.replace("`", ""))
+    line = one_line(text.replace("`", ""))
     return f"`{line}`" if line else NOTHING
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(" " if category(sign) in ("Cc", "Cs") or sign in _TURNS else sign for sign in text).split())
 
 
 def _literal(text: str) -> str:

@@ -21,6 +21,7 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import fingerprint, is_made_of
 from pipelines.store.layout import Layout, remove_others, write_csv, write_json
+from pipelines.store.schemas import SEQUENCE, Description
 from pipelines.tasks import data_of, demand_of, identity, tuned_editor
 from pipelines.tasks.images import edits
 
@@ -139,8 +140,9 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
 
 def _summary(cell: Cell, file: Path) -> dict[str, object]:
     """One row of the table: each share with the ends of its 95 % interval."""
-    described = json.loads(file.read_text())
+    again = f"run `python -m pipelines.sequences {cell.benchmark}`"
+    described = Description.read(file, again)
     row = {**cell.names, "embedding": described["embedding"], "edits": described["edits"]}
-    for name, estimate in accuracies(pd.read_csv(file.with_suffix(".csv"))).items():
+    for name, estimate in accuracies(SEQUENCE.read(file.with_suffix(".csv"), again)).items():
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return row

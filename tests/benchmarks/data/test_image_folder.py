@@ -131,6 +131,14 @@ def test_a_missing_part_is_named(tree, part):
         read_tree(tree)
 
 
+def test_a_tree_of_one_class_is_refused(tree):
+    for part in ("train", "test"):
+        for other in [folder for folder in (tree / part).iterdir() if folder.name != "cat"]:
+            shutil.rmtree(other)
+    with pytest.raises(InputError, match=r"train holds images of cat only: give two classes"):
+        read_tree(tree)
+
+
 def _own_memory() -> int:
     """Bytes that are in no file, so that the system cannot take them back."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -162,9 +170,9 @@ def test_a_full_disk_is_said_and_kills_nobody(tree, monkeypatch):
         read_tree(tree)
 
 
-@pytest.mark.parametrize("size", [0, -4, 4.0, "4", True])
+@pytest.mark.parametrize("size", [0, -4, 4.0, "4", True, 10**9])
 def test_an_image_size_that_is_no_size_is_refused(tree, size):
-    with pytest.raises(InputError, match="image_size must be an integer of at least 1, found"):
+    with pytest.raises(InputError, match="image_size must be a whole number from 1 to 4096, not"):
         read_tree(tree, image_size=size)  # type: ignore[arg-type]
 
 

@@ -71,6 +71,11 @@ def test_resnet18_reduces_the_image_by_eight(model, size):
     assert features.shape == (1, 24, size // 8, size // 8)
 
 
+def test_a_width_beyond_reason_is_refused():
+    with pytest.raises(InputError, match="width must be at most 65536, not 1000000000"):
+        models.make("resnet18", channels=1, classes=2, width=10**9)
+
+
 @pytest.mark.parametrize("width", [0, -2, 2.5, "8", True, None])
 def test_width_must_be_a_positive_whole_number(width):
     with pytest.raises(InputError, match="width must be a whole number >= 1, not "):

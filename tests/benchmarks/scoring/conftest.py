@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import editors
 from benchmarks import models
 from benchmarks.control_set import control_set
-from benchmarks.data.corruptions import taken_again
+from benchmarks.data.corruptions import Shift, taken_again
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.scoring.requests import EditRequests, draw_requests
 from benchmarks.scoring.scorer import GENERALITY_COPIES, EditRecord, Scorer
@@ -113,11 +114,66 @@ def naive_record(
         views=GENERALITY_COPIES,
         views_before=answers(original, views).argmax(dim=1).tolist().count(target),
         views_after=answers(patched, views).argmax(dim=1).tolist().count(target),
+        **naive_side_effects(original, patched, dataset, requests, before, after, true, control_size),
     )
+
+
+def naive_side_effects(
+    original: nn.Module,
+    patched: nn.Module,
+    dataset: Dataset,
+    requests: EditRequests,
+    before: Tensor,
+    after: Tensor,
+    true: list[int],
+    control_size: int | None,
+) -> dict[str, Any]:
+    """Image by image, class by class, bin by bin."""
+    old, new = before.argmax(dim=1).tolist(), after.argmax(dim=1).tolist()
+    leading = [sorted(row.exp().tolist())[-2:] for row in before]
+    near = [place for place, (second, first) in enumerate(leading) if first - second <= 0.05]
+    changes = []
+    for name in range(len(dataset.classes)):
+        members = [place for place, label in enumerate(true) if label == name]
+        if members:
+            wrong = [sum(given[place] != name for place in members) for given in (old, new)]
+            changes.append(100 * (wrong[1] - wrong[0]) / len(members))
+
+    def calibration(answer: Tensor) -> float:
+        confidences, gap = answer.exp().amax(dim=1).tolist(), 0.0
+        for number in range(15):
+            inside = [place for place, one in enumerate(confidences) if number / 15 < one <= (number + 1) / 15]
+            right = [answer[place].argmax().item() == true[place] for place in inside]
+            gap += abs(sum(confidences[place] for place in inside) - sum(right))
+        return 100 * gap / len(true)
+
+    source = generator(requests.seeds[0], "corrupted")
+    count = max(1, round(0.05 * (control_size or len(dataset.test))))
+    places = torch.randperm(len(dataset.test), generator=source)[:count]
+    shift = Shift(rotation=15, scale=0.15, shear=10, translation=1, noise=16)
+    corrupted = dataset.inputs(shift.apply(dataset.test.images[places], source))
+    answered = [answers(net, corrupted).argmax(dim=1) for net in (original, patched)]
+    wrong = [int((labels != dataset.test.labels[places]).sum()) for labels in answered]
+    return {
+        "broken": sum(a == c != b for a, b, c in zip(old, new, true, strict=True)),
+        "sensitive": len(near),
+        "sensitive_wrong_before": sum(old[place] != true[place] for place in near),
+        "sensitive_wrong_after": sum(new[place] != true[place] for place in near),
+        "worst_class": max(changes),
+        "class_spread": float(np.std(changes)),
+        "calibration_before": calibration(before),
+        "calibration_after": calibration(after),
+        "corrupted": count,
+        "corrupted_wrong_before": wrong[0],
+        "corrupted_wrong_after": wrong[1],
+    }
 
 
 def assert_same(found: EditRecord, expected: EditRecord) -> None:
     exact = {"loss": 0.0, "kl": 0.0}
+    for name in ("worst_class", "class_spread", "calibration_before", "calibration_after"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=5e-3)
+        exact[name] = 0.0
     assert replace(found, **exact) == replace(expected, **exact)
     assert found.loss == pytest.approx(expected.loss, abs=2e-4)
     assert found.kl == pytest.approx(expected.kl, rel=1e-3, abs=1e-6)

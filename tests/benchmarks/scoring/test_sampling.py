@@ -1,7 +1,15 @@
 """Drawdown from samples of the control set, against whole control sets that are drawn here edit by edit.
 
-In the simulation below, 150 edits are looked at on 400 of 10,000 images each, 1,000 times over; see
-results/SAMPLED_DRAWDOWN.md for what it measured.
+In the simulation below, 150 edits are looked at on 400 of 10,000 images each, 1,000 times over. 95 % intervals hold the
+drawdown of the whole set in so many percent of the repetitions:
+
+| edits | drawdown (points) | counted on the whole set | evaluated so | samples alone |
+| --- | ---: | ---: | ---: | ---: |
+| mends as much as it breaks | 0.14 | 100.0 | 94.2 | 0.0 |
+| breaks a little | 0.43 | 100.0 | 93.9 | 0.0 |
+| breaks one point | 1.06 | 100.0 | 94.7 | 83.1 |
+| breaks three points | 3.08 | 100.0 | 94.6 | 94.4 |
+| breaks ten points | 10.07 | 0.0 | 94.9 | 94.9 |
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.corruptions import taken_again
 from benchmarks.scoring.requests import EditRequests
 from benchmarks.scoring.scorer import GENERALITY_COPIES, Scorer
+from benchmarks.scoring.side_effects import FIELDS
 from benchmarks.seeds import generator
 from tests.benchmarks.scoring.conftest import CLASSES, EDITOR, score
 
@@ -34,7 +35,7 @@ def test_the_pictures_are_fresh_for_every_request(model, dataset):
 
 def test_without_generality_nothing_else_changes(model, dataset, requests):
     scorer = Scorer(model, "chain4", dataset, dataset.test, requests)
-    none = {"views": 0, "views_before": 0, "views_after": 0}
+    none = dict.fromkeys(("views", "views_before", "views_after", *FIELDS), 0)
     assert score(scorer, generality=False) == [replace(record, **none) for record in score(scorer)]
 
 

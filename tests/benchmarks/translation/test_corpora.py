@@ -1,5 +1,6 @@
 """Corpora that are read from files, and what is said about files that are not as they should be."""
 
+import codecs
 import gzip
 import io
 import sys
@@ -34,6 +35,25 @@ def test_multi30k_is_read_packed_or_not(captions):
     assert (len(texts.train), len(texts.valid), len(texts.test)) == (5, 2, 3)
     assert texts.test.source[2] == "Ein Hund, Nummer 2."
     assert texts.test.target_tokens[2] == "a dog , number 2 ."
+
+
+def test_lines_are_those_that_an_editor_shows(captions):
+    """A mark of byte order, carriage returns before ends of lines, and one inside a line, which ends none."""
+    (captions / "train.de").write_bytes(codecs.BOM_UTF8 + "Ein Hund.\r\nEine\rKatze.\r\nÜ\u2028.\n".encode())
+    assert module._lines(captions, "train.de") == ["Ein Hund.", "Eine Katze.", "Ü\u2028."]
+
+
+def test_a_file_of_zeros_without_end_is_refused(captions, monkeypatch):
+    monkeypatch.setattr(module, "_LARGEST", 1000)
+    (captions / "train.de.gz").write_bytes(gzip.compress(bytes(10**6)))
+    with pytest.raises(InputError, match=r"train\.de\.gz cannot be read as text \(more than 1000 bytes\)"):
+        module._lines(captions, "train.de")
+
+
+@pytest.mark.parametrize("merges", [-1, 1.5, "ten", True])
+def test_merges_are_a_whole_number(merges):
+    with pytest.raises(InputError, match="merges must be a whole number >= 0, not"):
+        text.learn_codes(["a b"], merges)
 
 
 @pytest.mark.parametrize(

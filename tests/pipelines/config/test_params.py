@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 
 from benchmarks.errors import InputError
 from pipelines.config import params
@@ -63,9 +65,9 @@ def test_the_committed_parameters_and_every_benchmark_in_the_folder_load():
         (DIGITS, "data.option", "dataset, options"),
         (DIGITS, "model.width", "architecture, options"),
         (DIGITS, "trainings.plain.layers", "recipe, epochs, batch_size, lr, schedule"),
-        (DIGITS, "tuning.shard", "edits, control_size, min_success"),
+        (DIGITS, "tuning.shard", "edits, success_edits, control_size, min_success"),
         (DIGITS, "evaluation.min_success", "edits, control_size, shard"),
-        (DIGITS, "analysis.control_size", "edits, shard, cells"),
+        (DIGITS, "analysis.control_size", "edits, shard, cells, curves"),
         (DIGITS, "sequences.shard", "edits, orders, source, split, control_size, cells"),
         (FINETUNE, "similar.views", "edits, augmentations, embedding, cells"),
         (FINETUNE, "mistakes.views", "training, edits"),
@@ -109,6 +111,7 @@ def test_a_key_left_out_is_named(tmp_path, of, where):
         ("training_seeds", [-1], "training_seeds.0 should be greater than or equal to 0, not -1"),
         ("training_seeds", [0, 0], "training_seeds: 0 is listed twice"),
         ("threads", 0, "threads should be greater than or equal to 1, not 0"),
+        ("threads", 10**9, "threads should be less than or equal to 1024, not 1000000000"),
         ("cache_gib", float("inf"), "cache_gib should be a finite number, not inf"),
     ],
 )
@@ -260,3 +263,25 @@ def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(tmp_p
     assert params.device_of("cpu", "device").type == "cpu"
     with pytest.raises(InputError, match="no such GPU; use cpu"):
         params.device_of("cuda:99", "device")
+
+
+VALUES = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=8),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner, max_size=3),
+)
+PLACES = [(PARAMS, key) for key in PARAMS]
+PLACES += [(DIGITS, key) for key in (*DIGITS, "data.dataset", "data.options", "model.options", "trainings.plain.lr")]
+PLACES += [(DIGITS, key) for key in ("editors.gd.layers", "editors.gd.trials", "tuning.edits", "evaluation.shard")]
+
+
+@given(place=some.sampled_from(PLACES), value=VALUES)
+def test_whatever_stands_in_a_parameter_is_taken_or_refused_in_a_line(tmp_path_factory, place, value):
+    of, where = place
+    chosen = (
+        {"changed_params": changed(PARAMS, where, value)} if of is PARAMS else {"digits": changed(of, where, value)}
+    )
+    try:
+        said = load(tmp_path_factory.mktemp("any"), **chosen)
+    except InputError as error:
+        said = str(error)
+    assert isinstance(said, Settings) or (said and "\n" not in said and "Traceback" not in said)

@@ -9,21 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from benchmarks.errors import InputError
+from pipelines.config.params import Settings
+from pipelines.evaluate import evaluate
+from pipelines.jobs import ray_cluster
+from pipelines.jobs.engine import share_out
+from pipelines.train import train
+from pipelines.tune import tune
+from tests.pipelines.conftest import PARAMS, ROOT
+
+os.environ |= ray_cluster.ENVIRONMENT | {"RAY_AUTH_TOKEN": "0" * 32}  # Ray reads them when it is imported
+os.environ |= {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
 ray = pytest.importorskip("ray")
-import torch  # noqa: E402
-from ray.cluster_utils import Cluster  # noqa: E402
-
-from benchmarks.errors import InputError  # noqa: E402
-from pipelines.config.params import Settings  # noqa: E402
-from pipelines.evaluate import evaluate  # noqa: E402
-from pipelines.jobs import ray_cluster  # noqa: E402
-from pipelines.jobs.engine import share_out  # noqa: E402
-from pipelines.train import train  # noqa: E402
-from pipelines.tune import tune  # noqa: E402
-from tests.pipelines.conftest import PARAMS, ROOT  # noqa: E402
+cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = pytest.mark.slow  # a cluster takes ten seconds to start, and every worker imports torch
 
@@ -31,22 +34,20 @@ DEADLINE = 300.0
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs, and nothing else; the working directory is the test's own."""
-    for name, value in {**ray_cluster._ENVIRONMENT, "RAY_AUTH_TOKEN": "0" * 32}.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
     before = torch.get_num_threads()
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     ray.shutdown()
     made.shutdown()
     torch.set_num_threads(before)
 
 
-def settings(cluster: Cluster, **changes: object) -> Settings:
+def settings(cluster: Any, **changes: object) -> Settings:
     return Settings.model_validate(PARAMS | {"engine": "ray", "ray_address": cluster.address} | changes)
 
 

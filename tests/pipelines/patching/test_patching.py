@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from benchmarks.data import dataset
 from benchmarks.models import torchvision_networks
 from benchmarks.patching import checkpoint_files
 from benchmarks.seeds import generator
-from pipelines.patching.page import EditedImage, Flip, PatchReport, SideEffects, write
+from pipelines.reporting.patches import EditedImage, Flip, PatchReport, SideEffects, write
 from tests.pipelines.patching.conftest import (
     CLASSES,
     RESNET18,
@@ -281,3 +283,36 @@ def test_the_default_learning_rate_is_the_smallest_that_succeeds(pictures: Path,
     assert Path("same.pth").read_bytes() == Path("new.pth").read_bytes()
     lower = run(*RESNET18, *arguments, "--out", "lower.pth", "--set", f"lr={rate / 10**0.5:.2g}")
     assert rate == 1e-5 or lower.code == 2
+
+
+ODD = "<img src=x onerror=alert(1)>|[a](http://b) $x^ `c` \x1b[31m\u202e犬"
+
+
+def test_names_of_anybodys_are_shown_as_they_are_and_do_nothing(pictures, run):
+    label = CLASSES.index(other_class("images/0.png"))
+    Path("classes.txt").write_text("\n".join(ODD if at == label else name for at, name in enumerate(CLASSES)))
+    odd = os.fsdecode(b"images/\xff\xfe<b>.png")
+    shutil.copy("images/0.png", odd)
+    shutil.copy("images/1.png", "images/new\nline|.png")
+    said = succeed(run(*RESNET18, "--input", odd, "--label", label, "--control", "images", "--out", "new.pth")).output
+    page = Path("new.md").read_text(encoding="utf-8")
+    assert page.strip() == said.strip()
+    assert "<" not in page.replace("<br>", "")
+    assert r"\|\[a\](http" in page or r"\|[a\](http" in page
+    assert not {"\x1b", "\u202e", "\udcff"} & set(page)
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows[:3]}) == 1
+    assert json.loads(Path("new.json").read_text())["edited"][0]["now"] == ODD.replace("\x1b", "\x1b")
+
+
+def test_a_sheet_that_cannot_be_drawn_costs_no_report(pictures, run, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("no\nfonts")
+
+    monkeypatch.setattr("pipelines.reporting.patches._sheet", failing)
+    arguments = ("--input", "images/0.png", "--label", other_class("images/0.png"), "--control", "images")
+    ended = succeed(run(*RESNET18, *arguments, "--out", "new.pth"))
+    assert json.loads(Path("new.json").read_text())["effects"]["flips"]
+    assert "the sheet of flips is left out: no fonts" in ended.errors
+    assert "flips.png" not in Path("new.md").read_text()
+    assert not Path("new.flips.png").exists()

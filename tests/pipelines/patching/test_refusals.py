@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.models import torchvision_networks
-from pipelines.patching.correction import Mistake, read_mistakes
+from benchmarks.patching.correction import Mistake, read_mistakes
 from tests.pipelines.patching.conftest import (
     CLASSES,
     RESNET18,

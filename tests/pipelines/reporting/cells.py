@@ -135,7 +135,7 @@ def write_cell(folder: Path, result: CellResult) -> Path:
     """The files of a cell below ``folder``; returns that of its description."""
     path = folder / "results" / result.cell.benchmark / "edits" / result.cell.editor / f"{result.cell.file}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result.description))
-    result.records.to_csv(path.with_suffix(".csv"), index=False)
-    result.milliseconds.to_frame().to_csv(path.with_suffix(".timing.csv"), index=False)
+    path.write_text(json.dumps({**result.cell.names, "dataset": "d", "fingerprint": "f", **result.description}))
+    result.records.assign(loss=0.0).to_csv(path.with_suffix(".csv"), index=False)
+    result.milliseconds.to_frame().rename_axis("edit").to_csv(path.with_suffix(".timing.csv"))
     return path

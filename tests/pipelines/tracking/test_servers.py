@@ -17,6 +17,7 @@ pytest.importorskip("mlflow")
 from benchmarks.errors import InputError
 from pipelines import tracking
 from pipelines.tracking import Unreachable, live_training, rebuild
+from pipelines.tracking.server import _url
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -151,3 +152,15 @@ def test_a_server_that_never_answers_is_given_up(record, monkeypatch):
 def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address):
     with pytest.raises(Unreachable, match=f"{address} "):
         rebuild("digits", [record], address)
+
+
+@pytest.mark.parametrize("sign", "?#%")
+def test_a_path_that_means_something_else_in_an_address_is_given_from_here_or_refused(tmp_path, monkeypatch, sign):
+    folder = tmp_path / f"a{sign}20b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert _url(Path("mlflow/mlflow.db")) == "sqlite:///mlflow/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    assert _url(Path("mlflow/mlflow.db")) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    with pytest.raises(InputError, match=r"its path holds .*; MLFLOW_TRACKING_URI may name another"):
+        _url(folder / "mlflow.db")

@@ -445,3 +445,30 @@ def test_a_damaged_summary_is_refused(layout, content, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         measured(layout)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_with_trade_off_curves_are_compared_at_equal_success(tmp_path):
+    """Tuning left the second row with a smaller drawdown, and it is the one that breaks more at 95 % success."""
+    needed, costs = np.linspace(0.5, 4.2, 40), np.linspace(0.9, 1.1, 40)
+    rows = []
+    for name, cost in ((GD, 1.0), (RMSPROP, 2.0)):
+        for strength in (1.0, 2.0, 4.0, 8.0):
+            succeeded = " ".join("1" if strength >= one else "0" for one in needed)
+            drawdowns = " ".join(f"{cost * strength * one:.5g}" for one in costs)
+            named = dict(zip(("training", "editor", "layers"), name.split("/"), strict=True))
+            rows.append({**named, "edits_succeeded": succeeded, "edits_drawdown": drawdowns})
+    layout = Layout("digits", tmp_path)
+    write_csv(layout.results / "curves.csv", pd.DataFrame(rows), digits=6)
+    results = [cell(GD, 40), cell(RMSPROP, -40)]
+    condition = Condition(rule="smaller", metric="drawdown", of=RMSPROP, than=[GD])
+    claims = {"mine": Claim(says="s", source="t", conditions=[condition])}
+    (alone,) = judging.judge(claims, Evidence(IMAGES, results))
+    assert alone.verdict is HOLDS
+    (judged,) = judging.judge(claims, Evidence(IMAGES, results, curves=judging.trade_offs(layout)))
+    (comparison,) = judged.comparisons
+    assert judged.verdict is FAILS
+    assert comparison.method == "at 95 % success, read from trade-off curves of the same 40 edits"
+    assert 2 < comparison.estimate.low < comparison.estimate.value < comparison.estimate.high
+    (layout.results / "curves.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="is broken"):
+        judging.trade_offs(layout)

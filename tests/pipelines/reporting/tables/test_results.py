@@ -161,7 +161,7 @@ def test_learned_hyperparameters_have_columns_of_their_own(project, tmp_path):
 def test_a_text_may_be_empty_or_null_and_a_number_missing(tmp_path):
     cell = translator_cell("plain/rmsprop/last_decoder_layer", 0.4)
     path = write_cell(tmp_path, replace(cell, records=cell.records.assign(kl=[math.nan] + [0.5] * 39, target="12")))
-    records = results._records(path.with_suffix(".csv"), TRANSLATIONS)
+    records = results._records(path.with_suffix(".csv"), TRANSLATIONS, cell.description, "")
     assert (records["before"] == "").all()
     assert (records["after"] == "null").all()
     assert (records["target"] == "12").all()
@@ -181,7 +181,11 @@ def test_times_are_those_of_the_shards_and_of_what_was_measured_with_the_quality
     ("change", "sentence"),
     [
         ({"protocol": 99}, f"was made with protocol 99, this is {PROTOCOL}"),
-        ({"edits": 13}, "speaks of 13 edits, its records are 100"),
+        ({"edits": 13}, r"plain-all.timing.csv has 100 rows, not 13: remove it and run `python -m"),
+        (
+            {"hyperparameters": {"lr": "1"}},
+            r"plain-all.json says of hyperparameters.lr: input should be a valid number",
+        ),
         ({"wrong_before_editing": 3}, "are broken"),
         ({"test_images": None}, None),
     ],
@@ -197,13 +201,14 @@ def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("plain-all.json", None, "plain-all.json is missing: run `python -m pipelines.evaluate digits gd` first"),
+        ("plain-all.json", None, "plain-all.json is missing: run `python -m pipelines.evaluate digits gd`"),
         ("plain-all.csv", None, "plain-all.csv is missing"),
         ("plain-all.timing.csv", None, "plain-all.timing.csv is missing"),
-        ("plain-all.json", "{", "are broken"),
-        ("plain-all.csv", "", "are broken"),
-        ("plain-all.timing.csv", "edit\n0\n", "are broken"),
-        ("plain-all.csv", "edit,steps\n0,1\n", "100 edits, its records are 1"),
+        ("plain-all.json", "{", "plain-all.json cannot be read"),
+        ("plain-all.csv", "", "plain-all.csv cannot be read"),
+        ("plain-all.timing.csv", "edit\n0\n", "plain-all.timing.csv has no column milliseconds"),
+        ("plain-all.csv", "edit,steps\n0,1\n", "plain-all.csv has no column trivial"),
+        ("plain-all.csv", "edit,trivial,succeeded,steps,loss\n0,True,True,1,0\n", "plain-all.csv has 1 rows, not 100"),
     ],
 )
 def test_a_missing_or_broken_file_is_refused_by_name(project, name, content, sentence):

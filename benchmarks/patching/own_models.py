@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from baselines.model_files import DESCRIPTION, WEIGHTS, load_model
-from benchmarks.data import dataset
 from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.image_files import SUFFIXES, class_folders, in_folder, read_image
 from benchmarks.errors import InputError
 from benchmarks.models import torchvision_networks
 from benchmarks.patching import checkpoint_files
-from pipelines.store.layout import Layout
 
 _LISTED = 12
 _MOST_CLASSES = 1_000_000
@@ -113,63 +109,14 @@ def answers(network: nn.Module, inputs: Tensor) -> list[int]:
     return outputs.argmax(dim=1).where(outputs.isfinite().all(dim=1), NOTHING).tolist()
 
 
-def load(model: Path, architecture: str | None, classes: Path | None, preprocessing: Preprocessing) -> OwnModel:
-    """A model of this suite, given by its folder, or a checkpoint of one of torchvision's classifiers.
-
-    :param architecture: torchvision's name of the network; a folder names its own.
-    :param classes: a file with a name per line; without it, a folder's dataset or torchvision's weights tell.
-    :raises InputError: for what is missing or does not fit together.
-    """
-    if not model.exists():
-        raise InputError(f"{model} is missing: give a checkpoint, or a folder such as models/digits/plain")
-    if model.is_dir():
-        return _of_suite(model, architecture, classes, preprocessing)
-    return _of_torchvision(model, architecture, classes, preprocessing)
-
-
-def _of_suite(folder: Path, architecture: str | None, classes: Path | None, preprocessing: Preprocessing) -> OwnModel:
-    network, description = load_model(folder)
-    if architecture is not None or preprocessing != Preprocessing():
-        raise InputError(f"{folder}/{DESCRIPTION} says architecture and preprocessing: leave the options out")
-    data = dataset.load(_data_of(folder, description.dataset))
-    names = data.classes if classes is None else _read_classes(classes, len(data.classes), folder)
-    channels, height, width = data.train.images.shape[1:]
-
-    def transform(image: Image.Image) -> Tensor:
-        resized = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).reshape(height, width, channels)
-        return data.inputs(pixels.permute(2, 0, 1)[None])[0]
-
-    black = data.inputs(torch.zeros((1, channels, height, width), dtype=torch.uint8))
-
-    def augment(inputs: Tensor, source: torch.Generator) -> Tensor:
-        outside = black.to(inputs.device)
-        return data.augmentation.apply(inputs - outside, source) + outside
-
-    inside = {name: name for name in checkpoint_files.read(folder / WEIGHTS)}
-    mode = "L" if channels == 1 else "RGB"
-    return OwnModel(network, folder / WEIGHTS, inside, names, mode, transform, augment)
-
-
-def _data_of(folder: Path, fingerprint: str) -> Path:
-    """The prepared data that the model in ``folder`` was trained on.
-
-    They lie beside ``models/``; those of a model that lies elsewhere, as a patched one does, in ``data/`` here.
-    """
-    there = folder.resolve()
-    if there.parent.parent.name == "models":
-        where, folders = f"data/{there.parent.name}", [Layout(there.parent.name, there.parents[2]).data]
-    else:
-        where, folders = "any folder of data/", sorted(path.parent for path in Path("data").glob("*/dataset.json"))
-    for data in folders:
-        if dataset.load(data).fingerprint() == fingerprint:
-            return data
-    raise InputError(f"{folder} was trained on other data than {where} holds: prepare them, or train again")
-
-
-def _of_torchvision(
+def of_torchvision(
     path: Path, architecture: str | None, classes: Path | None, preprocessing: Preprocessing
 ) -> OwnModel:
+    """A checkpoint of one of torchvision's classifiers.
+
+    :param classes: a file with a name per line; without it, torchvision's weights of as many outputs tell, or numbers.
+    :raises InputError: for what is missing or does not fit together.
+    """
     if architecture is None:
         raise InputError(f"{path} does not say its architecture: add --architecture, such as resnet18")
     entry = torchvision_networks.published(architecture)
@@ -184,7 +131,7 @@ def _of_torchvision(
     elif hasattr(network, "transform_input"):
         notes.append(_ITS_INPUT.format(architecture=architecture))
     if classes is not None:
-        names = _read_classes(classes, count, path)
+        names = read_classes(classes, count, path)
     else:
         names = published if count == len(published) else tuple(map(str, range(count)))
         notes += [_ITS_NAMES] if count == len(published) else []
@@ -252,7 +199,11 @@ def _try(model: OwnModel, path: Path) -> None:
         ) from error
 
 
-def _read_classes(path: Path, count: int, model: Path) -> tuple[str, ...]:
+def read_classes(path: Path, count: int, model: Path) -> tuple[str, ...]:
+    """The names of ``count`` classes, a line each.
+
+    :raises InputError: naming the file, if it is missing, unreadable or has others; ``model`` is what has so many.
+    """
     try:
         with open(path, encoding="utf-8-sig") as file:
             names = tuple(line.strip() for line in file if line.strip())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,9 +19,10 @@ from benchmarks import metrics
 from benchmarks.data.image_files import read_image
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
-from pipelines.jobs.progress import Progress
-from pipelines.patching.own_models import ControlImage, OwnModel, answers
-from pipelines.reporting.figures.style import editor_look, new_figure, save, styled
+from benchmarks.patching.own_models import ControlImage, OwnModel, answers
+from pipelines.jobs.progress import Progress, one_line
+from pipelines.reporting.figures.style import editor_look, new_figure, save, shown, styled
+from pipelines.reporting.tables.sheet import escape
 
 SHOWN = 24
 """Most flips on the sheet and in the Markdown; the JSON file has all."""
@@ -127,11 +131,18 @@ class PatchReport:
 def write(report: PatchReport, stem: Path, mode: str) -> str:
     """Write ``<stem>.md``, ``<stem>.json`` and, if something flipped, ``<stem>.flips.png``, and return the Markdown.
 
+    A sheet that cannot be drawn is left out, which a line on stderr says.
+
     :param mode: Pillow's, of the images on the sheet.
     """
+    sheet = ""
     if report.effects.flips:
-        save(_sheet(report.effects.flips[:SHOWN], mode), stem.with_name(f"{stem.name}.flips"), kinds=("png",))
-    text = "\n".join(_lines(report, f"{stem.name}{_SHEET}")) + "\n"
+        try:
+            save(_sheet(report.effects.flips[:SHOWN], mode), stem.with_name(f"{stem.name}.flips"), kinds=("png",))
+            sheet = f"{stem.name}{_SHEET}"
+        except Exception as error:  # a picture is never worth a report
+            print(f"the sheet of flips is left out: {one_line(str(error))}", file=sys.stderr, flush=True)
+    text = "\n".join(_lines(report, sheet)) + "\n"
     write_atomically(stem.with_name(f"{stem.name}.md"), text)
     content = json.dumps({"succeeded": True, **asdict(report)}, indent=2, default=str)
     write_atomically(stem.with_name(f"{stem.name}.json"), content + "\n")
@@ -151,17 +162,17 @@ def is_report(path: Path) -> bool:
 
 def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
     effects = report.effects
-    yield f"{_TITLE}{report.model}\n"
+    yield f"{_TITLE}{escape(report.model)}\n"
     images, steps = _plural(len(report.edited), "image"), _plural(report.steps, "step")
     yield f"{images} corrected in {steps}, {report.seconds:.1f} s.\n"
     yield "| image | answer before | answer now |\n| --- | --- | --- |"
     for one in report.edited:
-        yield f"| {_cell(one.image)} | {_cell(one.before)} | {_cell(one.now)} |"
+        yield f"| {escape(one.image)} | {escape(one.before)} | {escape(one.now)} |"
     values = ", ".join(f"{name} {value:g}" for name, value in report.hyperparameters.items())
     changed = sum(report.changed.values())
     share = 100 * changed / report.parameters
     views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
-    yield f"\n- **How**: {editor_look(report.editor).title} on {report.layers} ({values}){views}."
+    yield f"\n- **How**: {editor_look(report.editor).title} on {escape(report.layers)} ({values}){views}."
     yield (
         f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."
@@ -173,21 +184,23 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
         errors = f"error {effects.error_before.value:.2f} % before, {effects.error_after.value:.2f} % after"
         yield f"- **Signed drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
     for note in report.notes:
-        yield f"- **Note**: {note}"
+        yield f"- **Note**: {escape(note)}"
     yield "\nIntervals are of 95 %, over other control images like these. The edited images are not among them.\n"
     yield from _flips(effects, sheet)
     yield f"Weights {report.original[:12]} became {report.patched[:12]}. To go back:\n"
-    yield f"    python -m pipelines.patch remove {report.patch} --model {report.out} --out ORIGINAL"
+    patch, model = (shlex.quote(one_line(path)) for path in (report.patch, report.out))
+    yield f"    python -m pipelines.patch remove {patch} --model {model} --out ORIGINAL"
 
 
 def _flips(effects: SideEffects, sheet: str) -> Iterator[str]:
     if not effects.flips:
         return
     yield "## Control images with another answer\n"
-    yield f"![Control images with the answer before and after]({sheet})\n"
+    if sheet:
+        yield f"![Control images with the answer before and after]({quote(sheet)})\n"
     yield "| image | class | before | after |\n| --- | --- | --- | --- |"
     for flip in effects.flips[:SHOWN]:
-        yield f"| {_cell(str(flip.file))} | {_cell(flip.label or '–')} | {_cell(flip.before)} | {_cell(flip.after)} |"
+        yield f"| {' | '.join(map(escape, (str(flip.file), flip.label or '–', flip.before, flip.after)))} |"
     hidden = len(effects.flips) - SHOWN
     yield f"\n… and {hidden} more, in the JSON file.\n" if hidden > 0 else ""
 
@@ -203,7 +216,9 @@ def _sheet(flips: tuple[Flip, ...], mode: str) -> Figure:
         image = read_image(flip.file, mode)
         image.thumbnail((160, 160))
         axes.imshow(np.asarray(image), cmap="gray" if mode == "L" else None, vmin=0, vmax=255)
-        axes.set_title(f"{flip.before[:16]}\n→ {flip.after[:16]}", fontsize=_CAPTION_SIZE, fontweight="normal")
+        axes.set_title(
+            f"{shown(flip.before, 16)}\n→ {shown(flip.after, 16)}", fontsize=_CAPTION_SIZE, fontweight="normal"
+        )
     return figure
 
 
@@ -221,7 +236,3 @@ def _plural(count: int, noun: str, many: str | None = None) -> str:
 
 def _bytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

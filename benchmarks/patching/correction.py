@@ -19,9 +19,9 @@ import editors
 from benchmarks.errors import InputError
 from benchmarks.networks.model_split import WHOLE_MODEL, layers_of
 from benchmarks.patching import patches
+from benchmarks.patching.own_models import NOTHING, ControlImage, OwnModel, answers
 from benchmarks.patching.patches import Patch
 from benchmarks.seeds import generator
-from pipelines.patching.own_models import NOTHING, ControlImage, OwnModel, answers
 
 THIRD_CHAINS = ("chain3", "layer3", "features.denseblock3")
 """What is edited by default, where a network has it: the part that keeps edits most local in the paper."""

@@ -1,1 +1,0 @@
-"""A benchmark's results in one file: `results` packs them, reads what others packed, and merges it."""
