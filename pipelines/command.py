@@ -61,11 +61,6 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
                 raise
             typer.echo(f"error: {one_line(said)}", err=True)
             raise typer.Exit(2) from None
-        except RuntimeError as error:
-            if _UNDETERMINED not in str(error):
-                raise
-            typer.echo(f"error: {str(error).partition(',')[0]} on a GPU; use device: cpu", err=True)
-            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("interrupted; run the same command again to go on", err=True)
             raise typer.Exit(130) from None
@@ -78,6 +73,8 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
 
 def _sentence(error: Exception) -> str | None:
     """What went wrong, for whoever runs the command; None for a mistake of the suite's own, which needs a traceback."""
+    if _UNDETERMINED in str(error):
+        return f"{str(error).partition(',')[0]} on a GPU; use device: cpu"
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}"
     if isinstance(error, SafetensorError):  # what it makes of a full disk
