@@ -23,6 +23,8 @@ from pipelines.config.params import PARAMS
 from pipelines.jobs.parallel_map import compute_reproducibly
 from pipelines.jobs.progress import one_line
 
+_UNDETERMINED = "does not have a deterministic implementation"  # in torch's words
+
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
 Editors = Annotated[
@@ -71,6 +73,8 @@ def run(stage: Callable[..., None], *others: Callable[..., None]) -> None:
 
 def _sentence(error: Exception) -> str | None:
     """What went wrong, for whoever runs the command; None for a mistake of the suite's own, which needs a traceback."""
+    if _UNDETERMINED in str(error):
+        return f"{str(error).partition(',')[0]} on a GPU; use device: cpu"
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}"
     if isinstance(error, SafetensorError):  # what it makes of a full disk

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from baselines.model_files import DESCRIPTION, WEIGHTS
@@ -64,6 +65,8 @@ def patch(
     own = own_models.load(model, architecture, classes, preprocessing)
     _check_out(model, out)
     own.network.to(device_of(device, "--device"))
+    if torch.are_deterministic_algorithms_enabled():  # a promise of the suite's own networks, which others may not keep
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if (mistakes is None) == (image is None) or (image is None) != (label is None):
         raise InputError("give either --input and --label, or --mistakes")
     wanted = read_mistakes(own, mistakes) if mistakes else [Mistake(image, own.label(label))]

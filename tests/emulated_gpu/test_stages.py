@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from baselines.model_files import load_model
 from benchmarks.data import dataset
+from pipelines import command
 from tests.pipelines.conftest import DIGITS, PARAMS, Project, write_project
 
 SHORT = {"epochs": 1, "batch_size": 256, "lr": 2e-3, "schedule": "cosine"}
@@ -50,6 +53,21 @@ def project(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPa
     for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"):
         made.succeed(stage, "digits")
     return made
+
+
+def test_what_a_gpu_cannot_do_reproducibly_is_refused_in_one_sentence(device, monkeypatch, capsys):
+    def stage() -> None:
+        torch.rand(8, device=device).cumsum(0)
+
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(SystemExit) as end:
+        command.run(stage)
+    torch.use_deterministic_algorithms(False)
+    assert end.value.code == 2
+    assert re.fullmatch(
+        r"error: \S*cumsum\S* does not have a deterministic implementation on a GPU; use device: cpu\n",
+        capsys.readouterr().err,
+    )
 
 
 def test_everything_is_made_and_says_where(project, device):
