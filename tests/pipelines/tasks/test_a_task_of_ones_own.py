@@ -101,7 +101,7 @@ def test_a_report_tells_it_without_a_paper_to_compare_with(project):
     assert "| covariance | 4 |" in (folder / "leaderboard.md").read_text()
     model = json.loads((folder / "models/plain/model.json").read_text())
     assert read("trainings")["rmse"].item() == pytest.approx(model["rmse"], rel=1e-4)
-    figures = ("generality-drawdown", "steps-drawdown", "sequences", "curves", "training-plain", "tuning-gd")
+    figures = ("generality-drawdown", "steps-drawdown", "sequences", "curves", "training-plain", "tuning-covariance")
     assert {f"{name}.png" for name in figures} <= {path.name for path in (folder / "figures").iterdir()}
     assert "[sine](sine/README.md)" in Path("results/README.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
