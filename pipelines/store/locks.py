@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from benchmarks.errors import InputError
 from pipelines.store.layout import Layout
 
 
@@ -28,6 +30,19 @@ def one_at_a_time(layout: Layout, stage: str) -> Iterator[None]:
     try:
         note.write_text(f"process {os.getpid()} on {os.uname().nodename}, begun {time.strftime('%Y-%m-%d %H:%M')}")
         yield
+    except InputError:
+        _leave_nothing(path, note)
+        raise
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _leave_nothing(*files: Path) -> None:
+    """Remove the lock of a stage that was refused before it did anything, as in a folder that is no repository."""
+    if {*files[0].parent.iterdir()} <= {*files}:
+        for path in files:
+            path.unlink(missing_ok=True)
+        for folder in (files[0].parent, files[0].parent.parent):
+            with suppress(OSError):  # something else lies there
+                folder.rmdir()
