@@ -160,7 +160,7 @@ def _row(frame: pd.DataFrame, file: str, names: str) -> pd.Series | None:
     for name in names.split(","):
         rows = frame
         for key, part in zip(keys, name.split("/"), strict=False):
-            rows = rows[rows[key].astype(str) == part]
+            rows = rows[rows[key].astype(str).str.removesuffix(".0") == part]
         if len(rows) > 1:
             raise LookupError(f"{file} has several rows {name!r}")
         if len(rows):
