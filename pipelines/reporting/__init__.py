@@ -14,9 +14,10 @@ The way through, as ``pipelines/report.py`` walks it:
    compete and which win says ``ranking.py``, to tables, pages and figures.
 3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is and which
    verdicts there are, ``judging.py`` finds its rows and compares them, ``page.py`` tells it.
-4. ``index.py`` writes results/README.md. Text of other people's passes through ``escape`` or ``code`` of
+4. ``prose.py`` fills the numbers of pages of prose, whose templates lie in ``results/pages``.
+5. ``index.py`` writes results/README.md. Text of other people's passes through ``escape`` or ``code`` of
    ``tables/sheet.py``.
-5. ``figures/`` draws frames; ``drawing.py`` decides which figures there are.
+6. ``figures/`` draws frames; ``drawing.py`` decides which figures there are.
 
 Nothing here knows a stage or a task. To show a further metric, add it to the task's ``Measures`` and name it in the
 ``columns`` of a table; to claim something about any row of any table, add an entry to ``results/claims.yaml``.

@@ -131,13 +131,13 @@ def _told(folder: Path, told: Sequence[Presentation]) -> tuple[tuple, str, str, 
 
 
 def _pages(results: Path) -> list[str]:
-    """Links to pages that were written by hand, by their headings."""
+    """Links to pages of prose, by their headings."""
     links = []
     for page in sorted(results.glob("*.md")):
-        heading = page.read_text(encoding="utf-8").partition("\n")[0]
-        if page.name != "README.md" and heading.startswith("# "):
-            links.append(f"- [{heading.removeprefix('# ')}]({page.name})")
-    return ["What we found out (also in runs by hand, of which the pages tell):", "\n".join(links)] if links else []
+        heading = re.search(r"^# (.+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        if page.name != "README.md" and heading:
+            links.append(f"- [{heading[1]}]({page.name})")
+    return ["What we found out:", "\n".join(links)] if links else []
 
 
 def _picture(results: Path, names: Sequence[str]) -> list[str]:

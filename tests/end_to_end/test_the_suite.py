@@ -72,7 +72,7 @@ class Copy:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """The copy after its first `dvc repro`; the tests of this file follow one another in it."""
     copy = Copy(tmp_path_factory.mktemp("end_to_end") / "project")
-    for room in (*ROOMS, "results/published"):
+    for room in (*ROOMS, "results/published", "results/pages"):
         shutil.copytree(ROOT / room, copy.folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "results/claims.yaml"):
         shutil.copy(ROOT / name, copy.folder / name)
