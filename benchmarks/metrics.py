@@ -158,6 +158,28 @@ def mean(values: np.ndarray, name: str = "mean") -> Estimate:
     return bootstrap([values], np.mean, seeded(name), resamples=_RESAMPLES)
 
 
+def mean_differences(first: np.ndarray, others: np.ndarray, name: str) -> np.ndarray:
+    """Mean of ``first`` ``(N,)`` minus each of ``others`` ``(R, N)``, with intervals that are paired over the N.
+
+    The same as :func:`mean` of each difference, for many at once; pairs that lack a value (``nan``) are left out.
+
+    :returns: value, low, high ``(R, 3)``; no interval (``nan``) for fewer than two pairs.
+    """
+    differences = (first - others).T
+    there = np.isfinite(differences)
+    differences, size = np.where(there, differences, 0.0), len(first)
+    drawn = seeded(name).integers(0, size, (_RESAMPLES, size)) + size * np.arange(_RESAMPLES)[:, None]
+    often = np.bincount(drawn.ravel(), minlength=_RESAMPLES * size).reshape(_RESAMPLES, size).astype(float)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a resample, or all of them, may have no pair with a value
+        ends = np.nanpercentile(
+            often @ differences / (often @ there), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0
+        )
+        found = np.stack([differences.sum(axis=0) / there.sum(axis=0), *ends], axis=1)
+    found[there.sum(axis=0) < 2, 1:] = math.nan
+    return found
+
+
 def bootstrap(
     samples: Sequence[np.ndarray],
     statistic: Callable[..., np.ndarray],

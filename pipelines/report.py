@@ -21,6 +21,7 @@ from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.ranking import FRONT, ON_FRONT
+from pipelines.reporting.site import write_site
 from pipelines.reporting.tables import joint, other_stages, paper, results, side_effects
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
@@ -38,7 +39,7 @@ def report(
     benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Write results/<benchmark> and results/README.md, and make MLflow's runs equal to them."""
+    """Write results/<benchmark>, results/README.md and results/leaderboard.html, and make MLflow's runs equal to them."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
@@ -64,7 +65,9 @@ def report(
     asked = {name: one.asked for name, one in block.editors.items()}
     warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
     write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
-    write_index(layout.root / "results", [kind.presentation for kind in kinds()], warning)
+    presentations = [kind.presentation for kind in kinds()]
+    write_index(layout.root / "results", presentations, warning)
+    write_site(layout.root / "results", presentations)
     count = int((board["standing"] == FRONT).sum())
     print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
 
