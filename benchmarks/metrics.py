@@ -158,25 +158,24 @@ def mean(values: np.ndarray, name: str = "mean") -> Estimate:
     return bootstrap([values], np.mean, seeded(name), resamples=_RESAMPLES)
 
 
-def mean_differences(first: np.ndarray, others: np.ndarray, name: str) -> np.ndarray:
-    """Mean of ``first`` ``(N,)`` minus each of ``others`` ``(R, N)``, with intervals that are paired over the N.
+def mean_differences(first: np.ndarray, second: np.ndarray, name: str) -> np.ndarray:
+    """Means of each of ``first`` ``(R, N)`` minus each of ``second`` ``(S, N)``, with intervals paired over the N.
 
-    The same as :func:`mean` of each difference, for many at once; pairs that lack a value (``nan``) are left out.
+    The same as :func:`mean` of every difference, for many at once.
 
-    :returns: value, low, high ``(R, 3)``; no interval (``nan``) for fewer than two pairs.
+    :returns: value, low, high ``(R, S, 3)``; no interval (``nan``) for fewer than two pairs.
     """
-    differences = (first - others).T
-    there = np.isfinite(differences)
-    differences, size = np.where(there, differences, 0.0), len(first)
-    drawn = seeded(name).integers(0, size, (_RESAMPLES, size)) + size * np.arange(_RESAMPLES)[:, None]
-    often = np.bincount(drawn.ravel(), minlength=_RESAMPLES * size).reshape(_RESAMPLES, size).astype(float)
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a resample, or all of them, may have no pair with a value
-        ends = np.nanpercentile(
-            often @ differences / (often @ there), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0
-        )
-        found = np.stack([differences.sum(axis=0) / there.sum(axis=0), *ends], axis=1)
-    found[there.sum(axis=0) < 2, 1:] = math.nan
+    size = first.shape[1]
+    found = np.full((len(first), len(second), 3), math.nan)
+    if size:
+        found[..., 0] = first.mean(axis=1)[:, None] - second.mean(axis=1)
+    if size > 1:
+        drawn = seeded(name).integers(0, size, (_RESAMPLES, size)) + size * np.arange(_RESAMPLES)[:, None]
+        often = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / size
+        means, others = often @ first.T, often @ second.T
+        percents = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
+        for row in range(len(first)):
+            found[row, :, 1:] = np.percentile(means[:, [row]] - others, percents, axis=0).T
     return found
 
 

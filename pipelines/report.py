@@ -39,7 +39,7 @@ def report(
     benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Write results/<benchmark>, results/README.md and results/leaderboard.html, and make MLflow's runs equal to them."""
+    """Write results/<benchmark>, the index and the site of all benchmarks, and make MLflow's runs equal to them."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)

@@ -1,4 +1,4 @@
-"""results/leaderboard.html: the rows of all benchmarks in one page, which sorts, filters and compares without a network.
+"""results/leaderboard.html: the rows of all benchmarks in one page that sorts, filters and compares, without a network.
 
 Like the index it is made from the files of the benchmarks' folders alone. The page holds its data as JSON; its script
 shows text as text only, so nothing that stands in a file is ever read as HTML.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,8 +34,6 @@ _PAGE = Path(__file__).with_name("site.html")
 _DATA = "{{data}}"
 _NOT_CHOSEN = ("trials", "proposed_by", "standing")
 """Columns among those of the chosen hyperparameters that are none."""
-_AT_FIRST = ("success_rate", "num_steps")
-"""Columns that are shown from the start, besides drawdown and generality."""
 _FIGURES = {"generality-drawdown": "drawdown against generality", "figure2": "Figure 2", "sequences": "edits in a row"}
 
 
@@ -58,13 +57,13 @@ def _benchmark(found: Found) -> dict[str, Any]:
     """All that the page shows of a benchmark."""
     board, measures = found.board, found.told.measures
     columns = found.told.columns(found.told.leaderboard.columns, board)
-    columns |= {name: measures.columns[name] for name in (measures.drawdown, "generality") if name in board}
+    first = (measures.drawdown, "generality", "success_rate", "num_steps")
+    columns |= {name: measures.columns[name] for name in first[:3] if name in board}
     chosen = [name for name in board.loc[:, "layers" : measures.quality].columns[1:-1] if name not in _NOT_CHOSEN]
     sheet = Sheet(found.name, board, columns, measures.drawdown, chosen=chosen)
     seeds = [found.run.get(name, [0])[0] for name in ("training_seeds", "edit_seeds")]
     files = [cell(name_of(row["training"]), name_of(row["layers"]), *seeds) for _, row in board.iterrows()]
     before = board["generality_before"].median() if "generality_before" in board else math.nan
-    first = (measures.drawdown, "generality", *_AT_FIRST)
     return {
         "name": found.name,
         "note": found.run.get("parameters", {}).get("benchmark", {}).get("note", ""),
@@ -75,7 +74,7 @@ def _benchmark(found: Found) -> dict[str, Any]:
             for name, one in columns.items()
         ],
         "rows": [_row(found, sheet, position, file) for position, file in enumerate(files)],
-        "pairs": _pairs(found, files, [name for name in columns if name in measures.names]),
+        "pairs": _pairs(found, files, [name for name in first[:3] if name in measures.names and name in columns]),
     }
 
 
@@ -139,19 +138,17 @@ def differences(
 ) -> dict[tuple[int, int], np.ndarray]:
     """For all pairs of rows that met the same edits, their difference in a metric with its interval ``(3,)``.
 
-    Where samples of the control set leave a drawdown open, the interval is as wide as that.
+    Where samples of the control set leave a drawdown open, the interval is as wide as that. Rows without values are
+    left out, and edits of which not all others have one.
     """
     values = np.stack([measures.per_edit(name, frame).to_numpy(dtype=float) for frame in records.values()])
-    least = values
+    there = ~np.isnan(values).all(axis=1)
+    edits = ~np.isnan(values[there]).any(axis=0)
+    positions, values = np.array(list(records))[there].tolist(), values[there][:, edits]
+    found = metrics.mean_differences(values, values, name)
     if name == measures.drawdown and any(measures.misleads(frame) for frame in records.values()):
-        least = np.stack([measures.least(frame).to_numpy(dtype=float) for frame in records.values()])
-    positions, found = list(records), {}
-    for place, position in enumerate(positions[:-1]):
-        others = slice(place + 1, None)
-        ends = metrics.mean_differences(values[place], values[others], f"{name} paired")
-        if least is not values:
-            low = metrics.mean_differences(least[place], values[others], f"{name} paired")[:, 1]
-            high = metrics.mean_differences(values[place], least[others], f"{name} paired")[:, 2]
-            ends[:, 1], ends[:, 2] = np.fmin(ends[:, 1], low), np.fmax(ends[:, 2], high)
-        found |= {(position, other): end for other, end in zip(positions[others], ends, strict=True)}
-    return found
+        least = np.stack([measures.least(frame).to_numpy(dtype=float) for frame in records.values()])[there][:, edits]
+        low, high = metrics.mean_differences(least, values, name), metrics.mean_differences(values, least, name)
+        found[..., 1], found[..., 2] = np.fmin(found[..., 1], low[..., 1]), np.fmax(found[..., 2], high[..., 2])
+    places = combinations(range(len(positions)), 2)
+    return {(positions[first], positions[other]): found[first, other] for first, other in places}
