@@ -105,7 +105,7 @@ def browse(page: Path, script: str, address: str = "") -> list:
     const seen = [], frame = id => document.getElementById(id), texts = place =>
       Array.from(document.querySelectorAll("#rows tbody tr[data-id]"), row => row.cells[place].textContent.trim());
     {script}
-    document.body.replaceChildren(Object.assign(document.createElement("p"), {{id: "seen", textContent: JSON.stringify(seen)}}));
+    document.body.replaceChildren(make("p", {{id: "seen"}}, JSON.stringify(seen)));
     </script></body>""")  # fmt: skip
     page.with_name("driven.html").write_text(text)
     command = [
