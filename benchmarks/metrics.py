@@ -158,6 +158,27 @@ def mean(values: np.ndarray, name: str = "mean") -> Estimate:
     return bootstrap([values], np.mean, seeded(name), resamples=_RESAMPLES)
 
 
+def mean_differences(first: np.ndarray, second: np.ndarray, name: str) -> np.ndarray:
+    """Means of each of ``first`` ``(R, N)`` minus each of ``second`` ``(S, N)``, with intervals paired over the N.
+
+    The same as :func:`mean` of every difference, for many at once.
+
+    :returns: value, low, high ``(R, S, 3)``; no interval (``nan``) for fewer than two pairs.
+    """
+    size = first.shape[1]
+    found = np.full((len(first), len(second), 3), math.nan)
+    if size:
+        found[..., 0] = first.mean(axis=1)[:, None] - second.mean(axis=1)
+    if size > 1:
+        drawn = seeded(name).integers(0, size, (_RESAMPLES, size)) + size * np.arange(_RESAMPLES)[:, None]
+        often = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / size
+        means, others = often @ first.T, often @ second.T
+        percents = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
+        for row in range(len(first)):
+            found[row, :, 1:] = np.percentile(means[:, [row]] - others, percents, axis=0).T
+    return found
+
+
 def bootstrap(
     samples: Sequence[np.ndarray],
     statistic: Callable[..., np.ndarray],

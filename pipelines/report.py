@@ -22,6 +22,7 @@ from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.prose import write_pages
 from pipelines.reporting.ranking import FRONT, ON_FRONT
+from pipelines.reporting.site import write_site
 from pipelines.reporting.tables import joint, other_stages, paper, results, side_effects
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
@@ -39,7 +40,7 @@ def report(
     benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
-    """Write results/<benchmark> and the pages in results, and make MLflow's runs equal to them."""
+    """Write results/<benchmark>, the pages and the site of all benchmarks, and make MLflow's runs equal to them."""
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
@@ -69,6 +70,7 @@ def report(
     for problem in write_pages(folder, all_told):
         print(f"report {benchmark}: {folder.name}/{problem}", flush=True)
     write_index(folder, all_told, warning)
+    write_site(folder, all_told)
     count = int((board["standing"] == FRONT).sum())
     print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -36,7 +38,7 @@ _PICTURES = {
 _FILES = (
     ("How far mistakes are off", ("figures/ranks.png",), "ranks.csv"),
     ("Edits to read", ("examples.md",), ""),
-    ("Leaderboard", ("leaderboard.md", "leaderboard.html"), "leaderboard.csv"),
+    ("Leaderboard", ("leaderboard.md",), "leaderboard.csv"),
     ("Figure 2: what edits change", ("figures/figure2.png",), "figure2/"),
     ("Drawdown against generality", ("figures/generality-drawdown.png",), ""),
     ("Drawdown against success over the learning rate", ("figures/curves.png",), "curves.csv"),
@@ -58,7 +60,7 @@ _FILES = (
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A benchmark's folder: what made it, its leaderboard, and how its kind of task is told."""
 
     folder: Path
@@ -67,7 +69,7 @@ class _Found:
     told: Presentation
 
     @classmethod
-    def read(cls, folder: Path, told: Sequence[Presentation]) -> _Found:
+    def read(cls, folder: Path, told: Sequence[Presentation]) -> Found:
         run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
         kind = next((one for one in told if one.measures.drawdown in board), None)
         if kind is None:
@@ -77,6 +79,22 @@ class _Found:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @classmethod
+    def all(cls, results: Path, told: Sequence[Presentation]) -> list[Found]:
+        """Every benchmark that a report is complete of, in the order in which people see them.
+
+        Those with the first table of the first kind of task come first; of these, those with most data.
+
+        :raises InputError: naming a folder whose files are not what a report writes.
+        """
+        found = []
+        for folder in sorted({path.parent for path in results.glob("*/leaderboard.csv")}):
+            if (folder / "run.json").exists():  # it is written last
+                with broken_results(folder):
+                    one = cls.read(folder, told)
+                    found.append((one.place(told), one))
+        return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
     def place(self, told: Sequence[Presentation]) -> tuple[int, int, int, int, str]:
         """By kind of task and main table; large training sets and long leaderboards before small and short ones."""
@@ -89,40 +107,43 @@ class _Found:
 def write_index(results: Path, told: Sequence[Presentation], warning: str = "") -> None:
     """Write the index of all benchmarks whose leaderboards lie in ``results``, and the front page of each.
 
-    Those with the first table of the first kind of task come first; of these, those with most data.
-
     :param told: how each kind of task is told that there is.
     :param warning: something that went wrong while reporting and that a reader should know.
     :raises InputError: naming a folder whose files are not what a report writes.
     """
-    folders = sorted({path.parent for path in results.glob("*/leaderboard.csv")})
-    whole = [folder for folder in folders if (folder / "run.json").exists()]  # it is written last
-    lines = []
-    for _, name, line, page in sorted(_told(folder, told) for folder in whole):
-        write_atomically(results / name / "README.md", page)
-        lines.append((name, line))
+    lines, names = [], []
+    for found in Found.all(results, told):
+        with broken_results(found.folder):
+            line, page = _line(found), "\n".join(_page(found))
+        write_atomically(found.folder / "README.md", page)
+        lines.append(line)
+        names.append(found.name)
     parts = [
         "# Results",
         "Made by `dvc repro`: every number of a benchmark's tables can be recomputed from the records in its folders "
         "`edits/` and `sequences/`. The paper's own tables, as data: [published/](published/README.md).",
+        "All rows of all benchmarks, to sort, filter and compare: open [leaderboard.html](leaderboard.html) in a "
+        "browser; it needs no network.",
         *([f"> **Warning:** {escape(warning)}"] if warning else []),
         *_pages(results),
         f"{READING} Best are the rows on the front, of the paper's rows and of all: drawdown (points) and generality. "
         "Rows that carry no further than the unedited network are never among them.",
-        "\n".join([*_HEAD, *(line for _, line in lines)]),
-        *_picture(results, [name for name, _ in lines]),
+        "\n".join([*_HEAD, *lines]),
+        *_picture(results, names),
     ]
     write_atomically(results / "README.md", "\n\n".join(parts) + "\n")
 
 
-def _told(folder: Path, told: Sequence[Presentation]) -> tuple[tuple, str, str, str]:
-    """The place of a benchmark among others, its name, its line in the index, and its page.
+@contextmanager
+def broken_results(folder: Path) -> Iterator[None]:
+    """What a benchmark's files lack, told in one sentence.
 
     :raises InputError: naming the folder, if one of its files is not what a report writes.
     """
     try:
-        found = _Found.read(folder, told)
-        return found.place(told), folder.name, _line(found), "\n".join(_page(found))
+        yield
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"the results in {folder} are broken ({error!r}): run `python -m pipelines.report {folder.name}`, "
@@ -147,7 +168,7 @@ def _picture(results: Path, names: Sequence[str]) -> list[str]:
     return [f"![{_PICTURES['generality-drawdown']}]({file})" for file in there[:1]]
 
 
-def _line(found: _Found) -> str:
+def _line(found: Found) -> str:
     """A benchmark's line in the index."""
     name, board, data, measures = found.name, found.board, found.run["data"], found.told.measures
     block = found.run.get("parameters", {}).get("benchmark", {})
@@ -170,7 +191,7 @@ def _line(found: _Found) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _front(found: _Found, rows: pd.DataFrame) -> str:
+def _front(found: Found, rows: pd.DataFrame) -> str:
     """The rows on the Pareto front of some, such as ``**0.86** at 69 %: `covariance` on chain3, plain``."""
     measures = found.told.measures
     drawdown, generality = (measures.columns[name] for name in (measures.drawdown, "generality"))
@@ -183,7 +204,7 @@ def _front(found: _Found, rows: pd.DataFrame) -> str:
     return "<br>".join([*told[:_MOST], *([f"{len(told) - _MOST} more"] if len(told) > _MOST else [])]) or NOTHING
 
 
-def _page(found: _Found) -> list[str]:
+def _page(found: Found) -> list[str]:
     """The lines of a benchmark's front page."""
     name, run, (commit, _, dirty) = found.name, found.run, found.run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
@@ -217,7 +238,7 @@ def _tried(folder: Path) -> str:
     return f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
 
 
-def _headline(found: _Found) -> list[str]:
+def _headline(found: Found) -> list[str]:
     """The Pareto front as a table, with what the unedited network reaches."""
     board, measures = found.board, found.told.measures
     front = board[on_front(board, measures.drawdown)]
@@ -247,14 +268,14 @@ def _judged(folder: Path) -> pd.DataFrame | None:
     return None if frame.empty else frame
 
 
-def _pictures(found: _Found) -> list[str]:
+def _pictures(found: Found) -> list[str]:
     """The figures that say most, as far as there are."""
     titles = _PICTURES | {table.name: table.picture for table in found.told.tables if table.picture}
     there = [name for name in titles if (found.folder / "figures" / f"{name}.png").exists()]
     return [line for name in there for line in (f"![{titles[name]}](figures/{name}.png)", "")]
 
 
-def _list_of_files(found: _Found) -> list[str]:
+def _list_of_files(found: Found) -> list[str]:
     """A table of links; what this benchmark does not have is left out."""
     lines = ["| what | page | data |", "| --- | --- | --- |"]
     if (judged := _judged(found.folder)) is not None:
@@ -267,4 +288,8 @@ def _list_of_files(found: _Found) -> list[str]:
         if all((found.folder / file).exists() for file in [*pages, data]):
             links = [f"[{file.removeprefix('figures/') or file}]({file})" for file in (*pages, data) if file]
             lines.append(f"| {what} | {', '.join(links[: len(pages)])} | {''.join(links[len(pages) :])} |")
-    return lines
+    site = f"../leaderboard.html#benchmark={quote(found.name)}"
+    return [
+        *lines,
+        f"| The leaderboards of all benchmarks, to sort, filter and compare | [leaderboard.html]({site}) |  |",
+    ]

@@ -59,7 +59,7 @@ def run_records(
     """
     rows = {tuple(row[key] for key in KEYS): row for row in table.to_dict("records")}
     tags = {"benchmark": layout.benchmark, "git_commit": git_commit(), "protocol": str(PROTOCOL)}
-    shared = [layout.results / f"{name}.md" for name in _PAGES] + [layout.results / "leaderboard.html"]
+    shared = [layout.results / f"{name}.md" for name in _PAGES]
     shared = _there(shared + [layout.figures / f"{name}.png" for name in _FIGURES])
     cells = []
     for result in results:

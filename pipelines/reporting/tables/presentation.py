@@ -15,7 +15,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell
 from pipelines.reporting.ranking import READING
 from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
-from pipelines.reporting.tables.sheet import Sheet, code, escape, leaderboard_html, to_markdown
+from pipelines.reporting.tables.sheet import Sheet, code, escape, to_markdown
 from pipelines.store.layout import Layout, write_csv
 
 _DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
@@ -153,9 +153,7 @@ def write_tables(
         else:
             _write(layout, table, told, tables[table.name], chosen, words, notes)
     ranked = replace(told.leaderboard, caption=f"{READING} {_ORDER}\n\n{told.leaderboard.caption}")
-    sheet = _write(layout, ranked, told, board, chosen, words, notes)
-    page = leaderboard_html(sheet, caption=ranked.caption.format(**words), scale_note=note)
-    write_atomically(layout.results / "leaderboard.html", page)
+    _write(layout, ranked, told, board, chosen, words, notes)
     write_csv(layout.results / "timings.csv", timings(results), digits=6)
     return board, tables
 
@@ -168,7 +166,7 @@ def _write(
     chosen: Sequence[str],
     words: dict[str, str],
     notes: Sequence[str],
-) -> Sheet:
+) -> None:
     write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
     drawdown = told.measures.drawdown
     if (
@@ -179,7 +177,6 @@ def _write(
     sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])
     text = to_markdown(sheet, caption=table.caption.format(**words), notes=notes)
     write_atomically(layout.results / f"{table.name}.md", text)
-    return sheet
 
 
 def _words(board: pd.DataFrame, mistakes: Sequence[CellResult]) -> dict[str, str]:

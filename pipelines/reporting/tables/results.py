@@ -133,9 +133,9 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
     edits = description["edits"]
     milliseconds = TIMING.read(path.with_suffix(".timing.csv"), again, edits)["milliseconds"]
     try:
-        records = _records(path.with_suffix(".csv"), told.measures, description, again)
+        records = read_records(path.with_suffix(".csv"), told.measures, description, again)
         learned = path.with_suffix(LEARNED_RECORDS) if description.get("learned") else None
-        learned = _records(learned, told.measures, description, again) if learned else None
+        learned = read_records(learned, told.measures, description, again) if learned else None
         quality = told.quality(cell, description)
     except InputError:
         raise
@@ -160,7 +160,11 @@ def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
         return ""
 
 
-def _records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:
+def read_records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:
+    """The records of a cell's edits, a row each, with what only their ``description`` says.
+
+    :raises InputError: for a missing or broken file; ``again`` says what makes it.
+    """
     texts = dict.fromkeys(measures.texts, str)
     # A text may be "null"; where numbers are told apart from texts, nothing but an empty cell is no number.
     options = {"keep_default_na": False, "na_values": [""], "dtype": texts} if texts else {}

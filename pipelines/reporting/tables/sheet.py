@@ -1,15 +1,12 @@
-"""Measured tables for people, as Markdown and as a page of HTML that sorts and filters; and text made safe for both."""
+"""Measured tables for people, as Markdown; and text made safe for it."""
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
@@ -17,12 +14,10 @@ import pandas as pd
 from benchmarks.metrics import Column
 from pipelines.jobs.progress import one_line
 from pipelines.reporting.ranking import (
-    BELOW,
     FRONT,
     MISSES,
     NO_FURTHER,
     ON_FRONT,
-    REQUIRED_SUCCESS,
     misses_success,
     require,
     standing,
@@ -30,8 +25,6 @@ from pipelines.reporting.ranking import (
 from pipelines.store.layout import KEYS
 
 NOTHING = "–"
-_PAGE = Path(__file__).with_name("leaderboard.html")
-"""Its frame, style and script."""
 _SYMBOLS = {"beta": "β", "beta1": "β1", "beta2": "β2", "eps": "ε", "mu": "μ"}
 
 
@@ -157,27 +150,6 @@ def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def leaderboard_html(sheet: Sheet, *, caption: str, scale_note: str) -> str:
-    """Write the leaderboard as a page that needs no other file and no network.
-
-    Rows stand in the sheet's order until a header is clicked; cells without a number sort last in both directions. Rows
-    that do not compete are greyed and say why.
-    """
-    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(sheet.title),
-        caption=_prose(caption).replace("\n\n", "</p>\n<p>"),
-        scale_note=_prose(scale_note),
-        legend=html.escape(sheet.legend()),
-        head="".join(
-            f'<th scope="col" class="{kind}" aria-sort="none"><button type="button">{html.escape(text)}</button></th>'
-            for text, kind in sheet.headings()
-        ),
-        body="\n".join(_html_rows(sheet)),
-        notes=_html_notes(sheet.footnotes),
-        count=len(sheet.frame),
-    )
-
-
 def value(number: float, column: Column) -> str:
     """A measured number, or a dash; percentages carry their sign, so that a cell can be quoted alone."""
     return f"{_digits(number, column)} %" if column.unit == "%" and not pd.isna(number) else _digits(number, column)
@@ -252,55 +224,3 @@ def _short(number: float) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _html_rows(sheet: Sheet) -> list[str]:
-    frame, rows = sheet.frame, []
-    for position, (_, row) in enumerate(frame.iterrows()):
-        below = sheet.standings[position] in (NO_FURTHER, BELOW)
-        cells = [f"<td>{html.escape(name_of(row[key]))}</td>" for key in sheet.keys]
-        cells[-1] = cells[-1].replace("</td>", f"{_note_mark(sheet.number_of_note(position))}</td>")
-        cells += [f'<td class="chosen">{html.escape(hyperparameters(row, sheet.chosen))}</td>'] if sheet.chosen else []
-        for name in sheet.columns:
-            cells.append(_html_value(sheet, position, row, name))
-            if name in sheet.published:
-                paper = row[f"published_{name}"]
-                cells.append(f'<td class="number paper" {_sortable(paper)}>{printed(paper)}</td>')
-        opening = '<tr class="below">' if below else "<tr>"
-        rows.append(f"{opening}{''.join(cells)}</tr>")
-    return rows
-
-
-def _html_value(sheet: Sheet, position: int, row: pd.Series, name: str) -> str:
-    column, standing = sheet.columns[name], sheet.standings[position]
-    text = html.escape(value(row[name], column))
-    if standing == FRONT and name in (sheet.drawdown, "generality"):
-        text = f'<strong title="{FRONT}">{text}</strong>'
-    if standing == NO_FURTHER and name == sheet.drawdown:
-        text = f'<span class="word" title="{NO_FURTHER}">no further</span> {text}'
-    if name == "success_rate" and sheet.misses[position]:
-        text = f'<span class="word">below {REQUIRED_SUCCESS:.0f} %</span> {text}'
-    if ends := interval(row, name, column):
-        text += f' <span class="interval">{ends}</span>'
-    return f'<td class="number" {_sortable(row[name])}>{text}</td>'
-
-
-def _sortable(number: float) -> str:
-    return f'data-value="{"" if pd.isna(number) else repr(float(number))}"'
-
-
-def _note_mark(number: int | None) -> str:
-    return f' <sup><a href="#note-{number}" aria-label="note {number}">{number}</a></sup>' if number else ""
-
-
-def _prose(text: str) -> str:
-    """Prose with its `names` set as code and its *words* emphasised, as Markdown shows them."""
-    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-    return re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", code)
-
-
-def _html_notes(texts: Sequence[str]) -> str:
-    if not texts:
-        return ""
-    items = "".join(f'<li id="note-{number}">{_prose(text)}</li>' for number, text in enumerate(texts, start=1))
-    return f"<h2>Notes</h2><ol>{items}</ol>"

@@ -162,7 +162,7 @@ def test_text_of_others_is_shown_as_it_is(tmp_path):
         tmp_path, "mine", ROWS.assign(training=hostile, note=hostile), table3=TABLE.assign(training=hostile), **changes
     )
     markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
-    for text, cells in ((index(tmp_path), 6), ((tmp_path / "mine/README.md").read_text(), 7 + 2 * 3)):
+    for text, cells in ((index(tmp_path), 6), ((tmp_path / "mine/README.md").read_text(), 7 + 3 * 3)):
         page = markdown.render(text)
         assert "<script>" not in page
         assert 'href="http' not in page
