@@ -1,6 +1,6 @@
 """Pages of prose whose numbers are looked up, so that none says what no table holds.
 
-A template in ``results/pages`` becomes the page of the same name in ``results``. It is Markdown with fields, whose files
+A template in ``results/pages`` becomes the page of the same name in ``results``. It is Markdown with fields; their files
 are tables in ``results``, named without their ending:
 
 - ``{{digits/leaderboard plain/rmsprop/chain3 drawdown}}`` is a number with its interval. A row is named by its
