@@ -1,7 +1,7 @@
 """Pages of prose whose numbers are looked up, so that none says what no table holds.
 
-A template in ``results/pages`` becomes the page of the same name in ``results``. It is Markdown with fields; their files
-are tables in ``results``, named without their ending:
+A template in ``results/pages`` becomes the page of the same name in ``results``. It is Markdown with fields, whose
+files are tables in ``results``, named without their ending:
 
 - ``{{digits/leaderboard plain/rmsprop/chain3 drawdown}}`` is a number with its interval. A row is named by its
   identifying columns, as many as it takes to tell it from others; of ``one,other`` the first that there is.
@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import pandas as pd
 
@@ -74,7 +75,8 @@ class _Filler:
             try:
                 return self._field(match[1].strip())
             except (LookupError, ValueError) as error:
-                missing.append((template.count("\n", 0, match.start()) + 1, str(error.args[0])))
+                line = template.count("\n", 0, match.start()) + 1
+                missing.append((line, f"{shorten(match[1], 60)}: {error.args[0]}"))
                 return _UNKNOWN
 
         return FIELD.sub(filled, template), missing
