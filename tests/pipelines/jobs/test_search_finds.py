@@ -57,7 +57,7 @@ KILLED_IN = {
     "tell": (optuna.Study, (1, 6)),
     "set_user_attr": (optuna.Trial, (1, 8, 17)),
     "edit": (Landscape, (3, 90)),
-    "record": (Landscape, (30, 200)),
+    "records": (Landscape, (2, 8)),
 }
 
 

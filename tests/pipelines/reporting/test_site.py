@@ -38,6 +38,7 @@ def records(flips: list[int], **more) -> pd.DataFrame:
             "succeeded": True,
             "steps": 2,
             "loss": 0.1,
+            "control_images": 100,
             "control_size": 100,
             "wrong_before": 10,
             "wrong_after": [10 + flip for flip in flips],
@@ -127,6 +128,7 @@ def test_a_browser_sorts_filters_opens_compares_and_remembers(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         records(flips).to_csv(f"{path}.csv", index=False)
         described = {"protocol": 2, "edits": 4, "hyperparameters": {}, "max_steps": 10, "feasible": True}
+        described |= {"training": training, "editor": editor, "layers": layers, "dataset": "d", "fingerprint": "f"}
         Path(f"{path}.json").write_text(json.dumps(described))
     report(tmp_path, "translated", TRANSLATED)
     site(tmp_path)

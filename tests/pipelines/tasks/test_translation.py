@@ -151,7 +151,7 @@ def test_pages_show_what_was_said_wanted_and_done(made):
     table, *_, index = texts = [path.read_text("utf-8") for path in (*pages, made.folder / RESULTS / "README.md")]
     assert "case:lc" in table
     assert "2 sentences near the edited one had to follow too" in texts[1]
-    assert "BLEU drawdown and generality" in index
+    assert "carries further than the unedited network" in index
     assert "](examples.md)" in index
     assert not any("nan" in text.lower().split() for text in texts)
 

@@ -161,7 +161,7 @@ def test_learned_hyperparameters_have_columns_of_their_own(project, tmp_path):
 def test_a_text_may_be_empty_or_null_and_a_number_missing(tmp_path):
     cell = translator_cell("plain/rmsprop/last_decoder_layer", 0.4)
     path = write_cell(tmp_path, replace(cell, records=cell.records.assign(kl=[math.nan] + [0.5] * 39, target="12")))
-    records = results._records(path.with_suffix(".csv"), TRANSLATIONS, cell.description, "")
+    records = results.read_records(path.with_suffix(".csv"), TRANSLATIONS, cell.description, "")
     assert (records["before"] == "").all()
     assert (records["after"] == "null").all()
     assert (records["target"] == "12").all()
