@@ -35,10 +35,14 @@ def observe(
         given.append(arguments[0])
         made.append(answer)
 
+    def run(own: Any, buffers: dict[str, Tensor]) -> Any:
+        given.clear()  # of a pass that only looked at what the model does, on detached copies
+        made.clear()
+        return call(model, {**buffers, **(parameters or {})}, own)
+
     hook = module.register_forward_hook(watch)
     try:
-        replaced = parameters or {}
-        outputs = untouched(model, lambda own, buffers: call(model, {**buffers, **replaced}, own), inputs)
+        outputs = untouched(model, run, inputs)
         return Observation(given, made, outputs)
     finally:
         hook.remove()

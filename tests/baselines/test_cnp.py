@@ -290,7 +290,7 @@ def with_places(images: Tensor, margin: float, **options: object) -> tuple[CnpTe
     terms = CnpTerms(c_edit=0.7, c_loc=1.3, margin=margin, edits=12, **options)
     labels = torch.arange(len(images)) % CLASSES
     others = torch.cat([-images, images.flip(2)])
-    return terms, Step(images, labels, 5, lambda count: others[:count])
+    return terms, Step(images, labels, 3, lambda count: others[:count])
 
 
 def naive_losses(model: nn.Sequential, terms: CnpTerms, step: Step) -> tuple[Tensor, Tensor, list[bool]]:
