@@ -121,6 +121,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium n
 TRAINING = "workflowType=machine_learning"
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_run_shows_its_parameters_metrics_and_figure(ui, tmp_path):
     experiment, run = identity(ui, "plain/rmsprop/chain3")
