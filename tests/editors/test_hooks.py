@@ -40,3 +40,14 @@ def test_nobody_watches_afterwards_not_even_when_the_model_fails():
     model(torch.ones(1, 3))
     assert len(seen.given) == 2
     assert not model.layer._forward_hooks
+
+
+def test_what_is_recorded_carries_the_graph_of_the_inputs_and_is_of_one_pass():
+    """The first pass of a model with such inputs only looks, on detached copies, whether it works in place."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    seen = observe(model, model[2], inputs)
+    assert (len(seen.given), len(seen.made)) == (1, 1)
+    (gradient,) = torch.autograd.grad(seen.given[0].sum(), inputs)
+    (expected,) = torch.autograd.grad(model[:2](inputs).sum(), inputs)
+    assert torch.equal(gradient, expected)
