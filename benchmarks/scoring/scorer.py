@@ -225,7 +225,7 @@ class Scorer(EditedPart):
         if chosen is not None:
             chosen = sent(chosen, device)
         before, labels = _pick(self._before, chosen), _at(self._labels, chosen)
-        none = labels.new_zeros(())
+        none = labels.new_zeros(())  # filled on the device, where a number from here would be waited for
         views_before = views_after = (self._copies_before[row] == target).sum() if generality else none
         after, divergence = before, none
         corrupted = corrupted_after = self._corrupted_before if generality else none
@@ -244,7 +244,7 @@ class Scorer(EditedPart):
         if not generality:
             return torch.cat([exact, exact.new_zeros(len(FIELDS))])
         beside = on_control(before.log_probabilities, after.log_probabilities, labels)
-        sizes = torch.stack([labels.new_tensor(len(self._corrupted[1])), corrupted, corrupted_after]).double()
+        sizes = torch.stack([torch.full_like(none, len(self._corrupted[1])), corrupted, corrupted_after]).double()
         return torch.cat([exact, beside, sizes])
 
     def _record(

@@ -18,7 +18,7 @@ from editors.constraints import predicts
 NAMES = [name for name in editors.available() if name not in ("condition_vector", "flip_labels")]
 """These two edit networks of their own, which the stages train."""
 DESCENDING = [name for name in NAMES if isinstance(editors.build(name), editors.DescentEditor)]
-LAYERS = {"rank_one": "head", "grace": "head"}
+LAYERS = dict.fromkeys(("rank_one", "grace", "minimal_repair"), "head")
 STEPS = 4
 SHORT = {name: {"longest": 1e-3} for name in ("polyak", "covariance", "fisher")}
 """Steps so short that none is the last, of editors that go as far as the constraint asks for."""

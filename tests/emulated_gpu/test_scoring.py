@@ -54,7 +54,7 @@ def test_records_of_a_shard_wait_once(control_size, scorer, device, counting):
         records = one.records(range(6), edits)
     assert found.counts.synchronised == 1, found.places
     assert sum(record.steps > 0 for record in records) > 2
-    assert found.counts.launched < 110 * len(records)
+    assert found.counts.launched < 180 * len(records)  # about 60 of them for side effects
 
 
 def test_edits_of_a_shard_wait_once_a_step(scorer, device, counting):
