@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from baselines import dknn
+from baselines import dknn, streaming
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
@@ -62,6 +62,8 @@ class ImageTask(Task):
         chosen = settings.benchmark(key.benchmark).training(key.training)
         if getattr(chosen, "mixed_precision", False):
             recipes.check_precision(key, settings.torch_device())
+        if hasattr(chosen, "epochs"):
+            data = streaming.within_memory(data, settings.torch_device())
         return recipes.RECIPES[chosen.recipe].make(settings, key, data, on_epoch)
 
     def made_from(self, settings: Settings, key: ModelKey) -> tuple[list[Any], Sequence[str | Path]]:
