@@ -21,7 +21,8 @@ from pipelines.jobs.cells import Cell, cells_of_run, read_tuned, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
-from pipelines.store.provenance import git_commit, timed
+from pipelines.store.provenance import git_commit, kind_of, timed
+from pipelines.store.schemas import Description
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
 
@@ -51,13 +52,26 @@ def evaluate(
             lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
-    share_out(settings, partial(_evaluate, settings), todo)
+    share_out(settings, partial(_evaluate, settings), todo, beside=lambda: _computed_with(layout, todo))
     kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
         remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})
         shutil.rmtree(layout.unfinished("shards", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "edits", set(cells))
+
+
+def _computed_with(layout: Layout, todo: Sequence[tuple[Cell, str]]) -> set[str]:
+    """The kinds of processor that made the records which stay, where these say so."""
+    replaced = {_result(cell, source) for cell, source in todo}
+    stay = [path for path in (layout.results / "edits").glob("*/*.json") if path not in replaced]
+    made = [Description.read(path, f"run `evaluate {layout.benchmark}`").get("made", {}) for path in stay]
+    return {kind_of(one["machine"]) for one in made if "machine" in one}
+
+
+def _result(cell: Cell, source: str) -> Path:
+    """The description of a cell's records, which lie beside it."""
+    return cell.layout.edits(cell.editor) / f"{cell.file}{_infix(source)}.json"
 
 
 def _infix(source: str) -> str:
@@ -80,8 +94,8 @@ class _Asked:
 
     @property
     def result(self) -> Path:
-        """The description of the records, which lie beside it."""
-        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}{_infix(self.edits.source)}.json"
+        """See :func:`_result`."""
+        return _result(self.cell, self.edits.source)
 
     @classmethod
     def of(cls, settings: Settings, cell: Cell, source: str) -> _Asked:

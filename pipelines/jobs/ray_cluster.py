@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,7 @@ def share_out(
     pieces: Sequence[_Piece],
     finished: Callable[[_Piece, _Result], None],
     threads: int,
+    beside: Callable[[], Collection[str]] = tuple,
 ) -> list[_Result]:
     """See :func:`pipelines.jobs.engine.share_out`; each piece takes ``threads`` CPUs and its share of a GPU.
 
@@ -89,7 +90,7 @@ def share_out(
             return asked.remote(place, _do, work, piece, gpu)
 
         kinds = {kind for _, kind in _each(ray, ask, nodes, [f"node {node['NodeManagerHostname']}" for node in nodes])}
-        _check_alike(settings, kinds)
+        _check_alike(settings, kinds := kinds.union(beside()))
         results: dict[int, _Result] = {}
         for number, (kind, result) in _each(ray, start, pieces, [_named(piece) for piece in pieces]):
             _check_alike(settings, kinds := kinds | {kind})  # of nodes that came later
@@ -184,8 +185,8 @@ def _check_alike(settings: Settings, kinds: Iterable[str]) -> None:
     named = sorted(kinds)
     if len(named) > 1 and not settings.mixed_hardware:
         raise InputError(
-            f"mixed_hardware: nodes compute with {' and with '.join(named)}, whose results differ in last digits: "
-            f"choose nodes of one kind, or set it to true"
+            f"mixed_hardware: one benchmark would be computed with {' and with '.join(named)}, whose results differ "
+            f"in last digits: choose nodes of one kind, that of the results which stay, or set it to true"
         )
 
 

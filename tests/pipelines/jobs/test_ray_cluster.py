@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -108,9 +109,13 @@ def test_what_a_cluster_must_have_is_said_at_the_start(cluster, tmp_path, monkey
         share_out(settings(cluster), cube, [1], threads=2)
     with pytest.raises(InputError, match="device 'cuda' was asked for, but no node"):
         share_out(settings(cluster, device="cuda"), cube, [1])
-    with pytest.raises(InputError, match="mixed_hardware: nodes compute with A and with B"):
-        ray_cluster._check_alike(settings(cluster), {"B", "A"})
-    ray_cluster._check_alike(settings(cluster, mixed_hardware=True), {"B", "A"})
+
+    def mixed() -> set[str]:
+        return {"another processor", "B"}
+
+    with pytest.raises(InputError, match=r"mixed_hardware: .* computed with .*B and with .*another processor, whose"):
+        share_out(settings(cluster), cube, [1], beside=mixed)
+    assert share_out(settings(cluster, mixed_hardware=True), cube, [1], beside=mixed) == [(1, 1, "")]
     elsewhere = tmp_path / "elsewhere" / "unfinished" / "marker"  # as on a machine that does not share the folder
     monkeypatch.setattr(ray_cluster, "_marked", lambda root: nullcontext(elsewhere))
     with pytest.raises(InputError, match=r"does not see .*elsewhere: the repository, .* a folder that all nodes share"):
@@ -141,6 +146,24 @@ def when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
+
+
+def test_records_of_another_processor_are_not_added_to_unless_told_to(cluster, tuned, monkeypatch):
+    cluster.add_node(num_cpus=1)
+    monkeypatch.chdir(tuned.folder)
+    stay, again = ([*(tuned.folder / "results/digits/edits" / name).glob("*.json")] for name in ("gd", "rmsprop"))
+    for path in stay:
+        described = json.loads(path.read_text())
+        path.write_text(json.dumps(described | {"made": described["made"] | {"machine": "Abacus, 9 cores"}}))
+    for path in again:
+        path.unlink()
+    tuned.choose(engine="ray", ray_address=cluster.address)
+    with pytest.raises(InputError, match="mixed_hardware: .* with Abacus"):
+        evaluate("digits", ["rmsprop"], Path("params.yaml"))
+    assert not any(path.exists() for path in again)
+    tuned.choose(mixed_hardware=True)
+    evaluate("digits", ["rmsprop"], Path("params.yaml"))
+    assert all(path.exists() for path in again)
 
 
 @pytest.mark.parametrize("stage", ["train", "tune", "evaluate"])
