@@ -34,9 +34,7 @@ def test_two_processes_make_the_model_that_one_makes(project, tmp_path):
     ended = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("kept epoch 1 of 1") == 1
-    start, found, expected = (
-        one.weights(name) for one, name in zip((project, project, alone), ("plain", "editable", "editable"))
-    )
+    start, found, expected = project.weights("plain"), project.weights("editable"), alone.weights("editable")
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)
     assert not all(value.equal(expected[key]) for key, value in start.items())
