@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def test_records_of_another_processor_are_not_added_to_unless_told_to(cluster, t
 
 
 @pytest.mark.parametrize("stage", ["train", "tune", "evaluate"])
-def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monkeypatch, stage):
+def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monkeypatch, capsys, stage):
     """The only node begins; as soon as it has kept something, another one comes and it is removed."""
     tuned.change(trainings__plain__epochs=6, editors__rmsprop={"trials": 8, "layers": {"plain": ["all"]}})
     tuned.change(evaluation={"edits": 40, "shard": 4})
@@ -189,15 +190,17 @@ def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monke
     before = {name: tuned.files(name) for name in below}
     monkeypatch.chdir(tuned.folder)
     first = cluster.add_node(num_cpus=1)
-
-    def lose() -> None:
+    unfinished = tuned.folder / "unfinished" / "digits"
+    with ThreadPoolExecutor(1) as other:  # nodes come and go in the main thread only
+        ended = other.submit(run, "digits", ["plain"] if stage == "train" else ["rmsprop"], Path("params.yaml"))
+        until = time.monotonic() + DEADLINE
+        while not any(path.stat().st_size for path in unfinished.glob(kept)):
+            assert not ended.done() and time.monotonic() < until
+            time.sleep(0.01)
         cluster.add_node(num_cpus=1)
         cluster.remove_node(first, allow_graceful=False)
-
-    unfinished = tuned.folder / "unfinished" / "digits"
-    lost = when(lambda: any(path.stat().st_size for path in unfinished.glob(kept)), lose)
-    run("digits", ["plain"] if stage == "train" else ["rmsprop"], Path("params.yaml"))
-    lost.join()
+        ended.result()
+    assert "was lost with its worker or node" in capsys.readouterr().err
     for name in below:
         assert tuned.files(name) == here.files(name) != before[name]
     assert not tuned.files("unfinished")
