@@ -29,8 +29,6 @@ from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
 
-"""Where the model was made; not part of its description, which is the same wherever it is made."""
-
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(

@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
-FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "stages")
+FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "studies", "stages")
 """Packages of pipelines/, the lowest first; the stages are the files at its top."""
 BESIDE = ("timing",)
 """On one floor with tracking, and imported by the stages alone."""
