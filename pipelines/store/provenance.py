@@ -53,6 +53,11 @@ def machine(device: torch.device) -> str:
     return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
 
 
+def kind_of(machine: str) -> str:
+    """The kind of processor or GPU of a :func:`machine`, which decides last digits: however many cores it has."""
+    return re.sub(r", \d+ cores$", "", machine)
+
+
 @functools.cache
 def cpu() -> str:
     """The processor's name."""
