@@ -19,6 +19,8 @@ def metric_of_row(column: str) -> str:
     """The name of a number of the leaderboard: ``drawdown`` is ``test/drawdown``, its ends are ``interval/...``."""
     if column.startswith("published_"):
         return f"published/{column.removeprefix('published_')}"
+    if column in ("seeds", "edit_seeds"):
+        return f"{column}/count"
     if column == "trials":
         return "tuning/trials"
     name = column.removeprefix("test_")
