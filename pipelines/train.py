@@ -24,10 +24,11 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
-from pipelines.store.provenance import made_here, timed
+from pipelines.store.provenance import git_commit, made_here, now, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
+from pipelines.tracking.names import metric_of_training, source_tags
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
@@ -95,6 +96,7 @@ def make(settings: Settings, key: ModelKey) -> None:
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
+    tags |= source_tags("train", git_commit())
     # Nodes of a cluster must not all write into one database file; a server takes what they say.
     seen = epochs and (settings.engine != "ray" or "MLFLOW_TRACKING_URI" in os.environ)
     live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if seen else nullcontext(lambda *_: None)
@@ -102,7 +104,8 @@ def make(settings: Settings, key: ModelKey) -> None:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:
             progress.advance(detail=_said(numbers))
-            log(numbers, int(numbers["epoch"]))
+            shown = {metric_of_training(name): value for name, value in numbers.items() if name != "epoch"}
+            log(shown, int(numbers["epoch"]))
 
         drop_unless_made_of(key.checkpoints, identity)
         made = task.make(settings, key, data, on_epoch)
@@ -134,7 +137,7 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     shutil.rmtree(key.described, ignore_errors=True)
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
-    write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
+    write_json(key.described / TIMING, {"seconds": round(made.seconds, 1), "ended": now()})
     write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):
