@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = self._resumed = 0
+        self.done = self._resumed = 0
         self._began = self._said = time.monotonic()
 
     @property
@@ -43,23 +43,22 @@ class Progress:
 
     def resume(self, count: int) -> None:
         """An earlier run finished ``count`` pieces: they say nothing of how long the others will take."""
-        self._done += count
+        self.done += count
         self._resumed += count
 
-    def advance(self, count: int = 1, detail: str = "", quiet: bool = False) -> None:
+    def advance(self, count: int = 1, detail: str = "") -> None:
         """``count`` more pieces are finished.
 
         :param detail: what else is worth saying, such as the errors so far.
-        :param quiet: something else shows the progress.
         """
-        self._done += count
+        self.done += count
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES and self._resumed < self._done < self._total and not quiet:
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._resumed < self.done < self._total:
             self._said = now
-            rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
+            rate = (self.done - self._resumed) / max(now - self._began, 1e-9)
+            left = (self._total - self.done) / max(rate, 1e-9)
             print(
-                f"{self._label}: {self._done} of {self._total} {self._unit}, "
+                f"{self._label}: {self.done} of {self._total} {self._unit}, "
                 f"{rate:.3g} {self._unit}/s, {_duration(left)} left" + (f"; {detail}" if detail else ""),
                 flush=True,
             )
