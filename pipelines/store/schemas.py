@@ -132,6 +132,14 @@ SEQUENCE = Table(
     within={**_VIEWS, **_CONTROL},
 )
 """One row per edit of a row of edits, or per edit and image like the edited one."""
+JOINT = Table(
+    needed=("source", "draw", "count", "manner", "fixed", "control_size", "wrong_before", "wrong_after"),
+    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", "views", *_VIEWS, *_CONTROL),
+    flags=("succeeded",),
+    within={**_VIEWS, **_CONTROL, "fixed": "count", "alike_after": "alike"},
+    told_apart=("source", "draw", "count", "manner"),
+)
+"""One row per draw of edits that are made together."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
 """Rows of several cells, by cell."""
 FIGURE2 = Table(needed=tuple(KEYS))
@@ -234,8 +242,12 @@ def kind_of(name: str) -> Table | type[Description]:
     if name.endswith(".csv"):
         if folder == "edits":
             return TIMING if name.endswith(".timing.csv") else RECORDS
+        if folder == "joint":
+            return ANYTHING if name.endswith(".timing.csv") else JOINT
         if file == "":
-            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
+            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS, "joint.csv": ROWS}.get(
+                name, ANYTHING
+            )
         if folder == "models":
             return EPOCHS if name.endswith("/history.csv") else ANYTHING
         return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": FIGURE2}.get(folder, ANYTHING)

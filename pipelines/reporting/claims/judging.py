@@ -18,10 +18,12 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
 from benchmarks.trade_off import TradeOff, at_success
 from pipelines.jobs.cells import KEYS
+from pipelines.reporting.claims import together
 from pipelines.reporting.claims.definitions import (
     BEST,
     MEASURED,
     MISTAKES,
+    TOGETHER,
     Z_POWER,
     Claim,
     Condition,
@@ -137,6 +139,8 @@ class Evidence:
     :ivar measures: what its records say.
     :ivar mistakes: results of the same cells on realistic mistakes.
     :ivar measured: other numbers by name, see :func:`measurements`.
+    :ivar together: records of many edits of one network by ``training/editor/layers``, see
+        :func:`pipelines.reporting.claims.together.read`.
     :ivar curves: the evaluated edits at several strengths, by ``training/editor/layers``, see :func:`trade_offs`.
     """
 
@@ -145,6 +149,7 @@ class Evidence:
     mistakes: Sequence[CellResult] = ()
     measured: Mapping[str, Estimate] = field(default_factory=dict)
     curves: Mapping[str, TradeOff] = field(default_factory=dict)
+    together: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def cell(self, row: Row, metric: Metric) -> CellResult | None:
         """The result of a row, on the edits that a metric is about.
@@ -256,7 +261,7 @@ def _summary(path: Path) -> dict[str, Estimate]:
 def _compare(condition: Condition, metric: Metric, evidence: Evidence) -> list[Comparison]:
     """The row that is spoken of with each of the others, or alone."""
     first, *others = condition.rows
-    compare = _numbers if metric.source == "measurement" else _cells
+    compare = {"measurement": _numbers, "joint": _together}.get(metric.source, _cells)
     return [compare(condition, metric, rows, evidence) for rows in ([(first, one) for one in others] or [(first,)])]
 
 
@@ -275,6 +280,27 @@ def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence
     if len(found) == 1:
         return Comparison(condition, metric, sides, (), found[0], "as measured", caveats)
     return Comparison(condition, metric, sides, (), independent_difference(*found), "not paired", caveats)
+
+
+def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
+    """Of many edits of one network; beside each row stands the share of them that hold."""
+    found, held = (
+        [
+            together.by_draw(evidence.together[row.cell], row, name)
+            if row.cell in evidence.together
+            else pd.Series(dtype=float)
+            for row in rows
+        ]
+        for name in (condition.metric, f"{TOGETHER}fixed")
+    )
+    shares = held if condition.metric != f"{TOGETHER}fixed" else [pd.Series(dtype=float)] * len(rows)
+    sides = tuple(
+        Side(row, False, math.nan, values.mean(), share.mean())
+        for row, values, share in zip(rows, found, shares, strict=True)
+    )
+    if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.empty):
+        return Comparison(condition, metric, sides, missing)
+    return Comparison(condition, metric, sides, (), *together.compare(list(rows), found))
 
 
 def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
