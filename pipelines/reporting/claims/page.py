@@ -173,7 +173,8 @@ def _row(comparison: Comparison) -> str:
 def _measured_values(comparison: Comparison) -> str:
     metric = comparison.metric
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or not any(math.isfinite(side.success) for side in comparison.sides):
+    known = any(math.isfinite(side.success) for side in comparison.sides)
+    if comparison.missing or not known or metric.source in ("quality", "measurement"):
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 
