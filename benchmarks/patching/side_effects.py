@@ -18,6 +18,7 @@ from benchmarks.metrics import Estimate
 from benchmarks.patching.own_models import ControlImage, OwnModel, classes_of, log_probabilities
 from benchmarks.scoring.side_effects import CORRUPTION, NEAR, calibration_error
 from benchmarks.seeds import generator
+from editors.base import spread
 
 _CHUNK = 64
 _MOST_CORRUPTED = 1000
@@ -102,7 +103,8 @@ def side_effects(
     :param on_images: called with how many more were looked at.
     """
     labelled = images[0].label is not None
-    copied = np.linspace(0, len(images) - 1, min(len(images), _MOST_CORRUPTED) if labelled else 0).round().astype(int)
+    copied = spread(len(images), _MOST_CORRUPTED if labelled else 0).tolist()
+    chosen = set(copied)
     source = generator("patch", "corrupted copies")
     pairs: list[tuple[Tensor, Tensor]] = []
     of_copies: list[tuple[Tensor, Tensor]] = []
@@ -111,7 +113,7 @@ def side_effects(
         for place, image in enumerate(images[start : start + _CHUNK], start):
             opened = read_image(image.file, model.mode)
             inputs.append(model.transform(opened))
-            if place in copied:
+            if place in chosen:
                 copies.append(model.transform(_corrupted(opened, _SHRUNK * max(inputs[0].shape[1:]), source)))
         pairs.append(_both(model, patched, inputs))
         of_copies += [_both(model, patched, copies)] if copies else []
