@@ -117,7 +117,9 @@ def patch(
             beside[".flips.png"].unlink(missing_ok=True)  # of an earlier patch
     print(text)
     if missed := correction.held.count(False):
-        typer.echo(f"{missed} of {len(wanted)} images are not corrected: {out} is written without them", err=True)
+        typer.echo(
+            f"{missed} of {len(wanted)} images do not get the class that they should; {out} is written", err=True
+        )
         raise typer.Exit(1)
 
 

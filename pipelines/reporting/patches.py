@@ -149,9 +149,12 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
 def _edited(report: PatchReport) -> Iterator[str]:
     """The images that could not be corrected, and then those that could."""
     missed, done = report.missed, [one for one in report.edited if one.corrected]
+    kinds = {"Not corrected": False, "Right before, and wrong now": True}
+    for kind, was_right in kinds.items():
+        names = [one.image for one in missed if (one.before == one.wanted) is was_right]
+        if names:
+            yield f"**{kind}:** {', '.join(map(escape, names[:SHOWN]))}{' …' if len(names) > SHOWN else '.'}\n"
     if missed:
-        names = [one.image for one in missed[:SHOWN]] + ["…"] * (len(missed) > SHOWN)
-        yield f"**Not corrected:** {', '.join(map(escape, names))}.\n"
         yield "More `--max-steps`, other `--layers`, or `--editor covariance --training FOLDER` may correct more.\n"
     yield "| image | should be | answer before | answer now |\n| --- | --- | --- | --- |"
     for one in [*missed[:SHOWN], *done[:SHOWN]]:

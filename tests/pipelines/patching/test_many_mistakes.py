@@ -64,7 +64,7 @@ def test_what_cannot_be_corrected_is_named_and_the_others_are(order: tuple[str, 
     (missed,) = (name for name in wanted if found[name] != wanted[name])  # one picture cannot have two classes
     assert missed != "3"
     assert ended.code == 1
-    assert "1 of 3 images are not corrected" in ended.errors
+    assert "1 of 3 images do not get the class that they should; new.pth is written" in ended.errors
     assert "2 of 3 mistakes corrected in" in ended.output
     assert f"**Not corrected:** images/{missed}.png." in ended.output
     said = report()
