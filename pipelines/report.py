@@ -17,7 +17,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
 from pipelines.reporting.claims import definitions, judging, together
-from pipelines.reporting.claims.judging import Evidence
+from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.prose import write_pages
@@ -64,8 +64,11 @@ def report(
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
     chosen = {name: one.model_dump() for name, one in block.trainings.items()}
     asked = {name: one.asked for name, one in block.editors.items()}
-    warning = fill(benchmark, run_records(layout, found, board, chosen, settings.training_seeds, asked))
-    write_json(layout.results / "run.json", _run(settings, layout, found), allow_nan=False)
+    made_of = {name: block.sources_of(name) for name in chosen}
+    about = _run(settings, layout, found)
+    seeds = settings.training_seeds
+    warning = fill(benchmark, run_records(layout, found, board, chosen, made_of, seeds, asked, about["data"]))
+    write_json(layout.results / "run.json", about, allow_nan=False)
     folder, all_told = layout.root / "results", [kind.presentation for kind in kinds()]
     for problem in write_pages(folder, all_told):
         print(f"report {benchmark}: {folder.name}/{problem}", flush=True)
@@ -158,8 +161,7 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
     pieces = {name: _read_times(path) for name, path in files.items()}
-    of_tables = provenance.of_tables(spent | {"report": {"seconds": 0.0}})
-    return {"stages": spent, "tables_and_figure_2": of_tables, **pieces}
+    return {"stages": spent, "tables_and_figure_2": provenance.of_tables(spent), **pieces}
 
 
 def _read_times(path: Path) -> Any:

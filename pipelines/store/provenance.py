@@ -11,6 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +23,8 @@ from pipelines.store.locks import one_at_a_time
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
-OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
-"""The stages that the paper's tables and Figure 2 need; ``sequences`` makes what goes beyond them."""
+OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse")
+"""The stages that the paper's tables and Figure 2 need, before their report; ``sequences`` makes what goes beyond."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "optuna", "mlflow", "dvc", "matplotlib")
 PACKAGES += ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
@@ -51,6 +52,11 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def kind_of(machine: str) -> str:
+    """The kind of processor or GPU of a :func:`machine`, which decides last digits: however many cores it has."""
+    return re.sub(r", \d+ cores$", "", machine)
 
 
 @functools.cache
@@ -82,6 +88,11 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601 writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _Stage]:
     """A decorator for a stage: it is run once at a time for each benchmark, and its wall time and surroundings are
     written down if it made at least one of its results.
@@ -101,7 +112,8 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
                 after = _stamps(results(layout))
                 made = sum(before.get(path) != stamp for path, stamp in after.items())
                 if made:
-                    spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
+                    spent = {"seconds": round(time.perf_counter() - began, 1), "ended": now()}
+                    spent |= {"made": made, "of": len(after)}
                     known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
                     write_json(layout.stages, known)
 
@@ -111,8 +123,9 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
 
 
 def read_stages(layout: Layout, tolerant: bool = False) -> dict[str, dict[str, Any]]:
-    """By stage: wall ``seconds`` of its last run that made something, how many results that run ``made``, ``of`` how
-    many that were there then (fewer: an earlier run made the others), and the :func:`surroundings` of that run.
+    """By stage: wall ``seconds`` of its last run that made something, when that ``ended`` (not in older files), how
+    many results that run ``made``, ``of`` how many that were there then (fewer: an earlier run made the others), and
+    the :func:`surroundings` of that run.
 
     :param tolerant: a broken file counts as none.
     :raises InputError: for a file that is broken.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,15 +28,17 @@ def read(layout: Layout) -> dict[str, pd.DataFrame]:
     return found
 
 
-def by_draw(records: pd.DataFrame, row: Row, metric: str) -> pd.Series:
+def by_draw(records: pd.DataFrame | None, row: Row, metric: str) -> pd.Series:
     """A metric of a row for each draw, in their order; empty where such edits were not made."""
+    if records is None:
+        return pd.Series(dtype=float)
     source, count, manner = row.edits.split("/")
     asked = (records["source"] == source) & (records["count"].astype(str) == count) & (records["manner"] == manner)
     rows = records[asked].set_index("draw").sort_index()
     return measured(rows)[metric.removeprefix(TOGETHER)].dropna()
 
 
-def compare(rows: list[Row], values: list[pd.Series]) -> tuple[Estimate, str]:
+def compare(rows: Sequence[Row], values: Sequence[pd.Series]) -> tuple[Estimate, str]:
     """The mean over draws of one row, or of its difference from another, with Student's interval; and how it was made.
 
     :raises InputError: if both rows did not meet the same edits.

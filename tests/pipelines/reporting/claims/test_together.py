@@ -12,8 +12,8 @@ from scipy import stats
 from benchmarks.errors import InputError
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import judging, together
+from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, Verdict
-from pipelines.reporting.claims.judging import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.store.layout import Layout
 
