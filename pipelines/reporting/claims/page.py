@@ -36,6 +36,9 @@ holds if all its comparisons do, and does not hold as soon as one of them does n
 _EQUAL = """\
 - *Read from trade-off curves*: both rows where they just reach that success, whatever tuning chose. Every resample of
   edits finds that place anew, so that the interval also holds where a search may end; the note on failures goes."""
+_DRAWS = """\
+- *Draws*: many edits of one network are one number for each draw of images; both rows met the same draws, and the
+  interval is Student's over them."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
@@ -60,7 +63,14 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
         "## How to read the verdicts",
-        "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else []), *([_EQUAL] if _has_curves(judged) else [])]),
+        "\n".join(
+            [
+                _HOW,
+                *([_BEST] if _speaks_of_best(judged) else []),
+                *([_EQUAL] if _has_curves(judged) else []),
+                *([_DRAWS] if _has_draws(judged) else []),
+            ]
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -75,6 +85,10 @@ def _speaks_of_best(judged: Sequence[Judged]) -> bool:
 
 def _has_curves(judged: Sequence[Judged]) -> bool:
     return any("trade-off" in comparison.method for claim in judged for comparison in claim.comparisons)
+
+
+def _has_draws(judged: Sequence[Judged]) -> bool:
+    return any(one.metric.source == "joint" and not one.missing for claim in judged for one in claim.comparisons)
 
 
 def _overview(number: int, judged: Judged) -> str:
@@ -160,7 +174,8 @@ def _row(comparison: Comparison) -> str:
 def _measured_values(comparison: Comparison) -> str:
     metric = comparison.metric
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or not metric.of_edits:
+    known = any(math.isfinite(side.success) for side in comparison.sides)
+    if comparison.missing or not known or metric.source in ("quality", "measurement"):
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 
