@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated
 
 import pandas as pd
@@ -14,16 +12,14 @@ from benchmarks.scoring import joint as scoring
 from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
 from pipelines import command
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS, Cell, read_tuned, tuned_cells
-from pipelines.jobs.engine import share_out
+from pipelines.jobs.cells import Cell, tuned_cells
 from pipelines.jobs.progress import Progress, in_shards, write_records
-from pipelines.store.fingerprint import is_made_of
-from pipelines.store.layout import Layout, remove_others, write_csv, write_json
-from pipelines.store.provenance import git_commit, timed
-from pipelines.tasks import data_of, demand_of, description, identity, load_settings, task_of, tuned_editor
+from pipelines.store.layout import Layout, write_json
+from pipelines.store.provenance import timed
+from pipelines.store.schemas import JOINT
+from pipelines.tasks import data_of, demand_of, description, load_settings, named_cells, task_of, tuned_editor
+from pipelines.tasks.named_cells import CellRecords
 
-SUMMARY = [*KEYS, "source", "count", "manner", "draws"]
-"""The columns that the table of joint edits starts with."""
 SECONDS, TIMES = "seconds", ".timing.csv"
 """How long each request took, beside the records: not the same in every run."""
 
@@ -39,54 +35,26 @@ def joint(
     if asked is None:
         print(f"joint {benchmark}: nothing to do, its configuration has no block `joint`")
     cells = tuned_cells(settings, benchmark, "joint", asked.cells if asked else [])
-    found = {cell: _identity(settings, cell) for cell in cells}
-    todo = [cell for cell in cells if not is_made_of(_result(cell), found[cell], _result(cell).with_suffix(".csv"))]
-    if len(todo) < len(cells):
-        print(f"joint {benchmark}: {len(cells) - len(todo)} of {len(cells)} unchanged", flush=True)
-    git_commit()  # looked up once, before there are workers
-    share_out(settings, partial(_run, settings), todo)
-    remove_others(
-        layout.joint, {_result(one).with_suffix(end).name for one in cells for end in (".json", ".csv", TIMES)}
-    )
-    remove_others(layout.unfinished("joint"), ())
-    tables = {"joint.csv": _summary, "timings-joint.csv": _times}
-    for name, made in tables.items():
-        if cells:
-            write_csv(layout.results / name, pd.concat(map(made, cells), ignore_index=True), digits=6)
-        else:
-            (layout.results / name).unlink(missing_ok=True)
+    found = [_asked(settings, cell) for cell in cells]
+    named_cells.make(settings, layout, layout.joint, found, _run, endings=(".json", ".csv", TIMES))
+    named_cells.write_table(layout.results / "joint.csv", found, _summary)
+    named_cells.write_table(layout.results / "timings-joint.csv", found, _times)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """What is made at a time: one draw of so many edits, in one manner."""
-
-    source: str
-    count: int
-    draw: int
-    manner: str
-
-
-def _result(cell: Cell) -> Path:
-    """The description of a cell's records, which lie beside it."""
-    return cell.layout.joint / f"{cell.full_name}.json"
-
-
-def _identity(settings: Settings, cell: Cell) -> str:
-    tuned = read_tuned(cell)
+def _asked(settings: Settings, cell: Cell) -> CellRecords:
     decides = [settings.benchmark(cell.benchmark).joint.model_dump(exclude={"cells"})]
-    decides += [tuned["hyperparameters"], tuned["max_steps"]]
-    return identity(settings, cell, decides, scoring.__file__)
+    return CellRecords.of(settings, cell, cell.layout.joint, decides, scoring.__file__)
 
 
-def _run(settings: Settings, cell: Cell) -> None:
-    asked, tuned, found = settings.benchmark(cell.benchmark).joint, read_tuned(cell), _identity(settings, cell)
+def _run(settings: Settings, found: CellRecords) -> None:
+    """The draws of one cell: each number of edits, in each manner."""
+    cell, asked = found.cell, settings.benchmark(found.cell.benchmark).joint
     data, task = data_of(settings, cell.benchmark, cell.layout.data), task_of(settings, cell.benchmark)
     scorer = task.joint_scorer(settings, cell, data, **demand_of(settings, cell))
-    tuned = tuned | {"max_steps": asked.max_steps or tuned["max_steps"]}
+    tuned = {**found.tuned, "max_steps": asked.max_steps or found.tuned["max_steps"]}
     editor = tuned_editor(settings, cell, scorer, tuned)
     pieces = [
-        _Piece(source, count, draw, manner)
+        (source, count, draw, manner)
         for source in asked.sources
         for count in asked.counts
         if count <= scorer.most(source)
@@ -96,35 +64,32 @@ def _run(settings: Settings, cell: Cell) -> None:
     progress = Progress(f"joint {cell}", len(pieces), "requests")
 
     def one(numbers: range) -> pd.DataFrame:
-        piece = pieces[numbers.start]
-        record, seconds = scorer.run(editor, piece.source, piece.count, piece.draw, piece.manner)
-        return pd.DataFrame([{"source": piece.source, **asdict(record), SECONDS: seconds}])
+        source, *piece = pieces[numbers.start]
+        record, seconds = scorer.run(editor, source, *piece)
+        return pd.DataFrame([{"source": source, **asdict(record), SECONDS: seconds}])
 
-    shards = cell.layout.unfinished("joint", f"{cell.full_name}-{found[:12]}")
-    records = in_shards(shards, len(pieces), 1, one, progress)
+    records = in_shards(found.shards, len(pieces), 1, one, progress)
     told = {"feasible": tuned["feasible"], "draws": asked.draws, **scorer.described()}
-    write_records(_result(cell).with_suffix(".csv"), records.drop(columns=SECONDS))
-    write_records(_result(cell).with_suffix(TIMES), records[[SECONDS]])
-    write_json(_result(cell), description(settings, cell, tuned, told, found))
+    write_records(found.file(), records.drop(columns=SECONDS))
+    write_records(found.file(TIMES), records[[SECONDS]])
+    write_json(found.file(".json"), description(settings, cell, tuned, told, found.identity))
     last = by_count(records[records["manner"] == JOINTLY]).iloc[-1]
     progress.finish(f"of {last['count']:.0f} edits together {last['fixed']:.0f} % hold")
 
 
-def _summary(cell: Cell) -> pd.DataFrame:
-    records = pd.read_csv(_result(cell).with_suffix(".csv"))
-    tables = [
-        by_count(rows).assign(source=source, **cell.names) for source, rows in records.groupby("source", sort=False)
-    ]
-    table = pd.concat(tables, ignore_index=True)
-    return table[[*SUMMARY, *(name for name in table if name not in SUMMARY)]]
+def _records(found: CellRecords) -> pd.DataFrame:
+    return JOINT.read(found.file(), f"run `python -m pipelines.joint {found.cell.benchmark}`")
 
 
-def _times(cell: Cell) -> pd.DataFrame:
+def _summary(found: CellRecords) -> pd.DataFrame:
+    groups = _records(found).groupby("source", sort=False)
+    return pd.concat([pd.DataFrame({"source": source, **by_count(rows)}) for source, rows in groups], ignore_index=True)
+
+
+def _times(found: CellRecords) -> pd.DataFrame:
     """Mean seconds of a request over draws."""
-    records = pd.read_csv(_result(cell).with_suffix(".csv"))
-    records[SECONDS] = pd.read_csv(_result(cell).with_suffix(TIMES))[SECONDS]
-    table = records.groupby(["source", "count", "manner"], sort=False)[SECONDS].mean().reset_index()
-    return table.assign(**cell.names)[[*KEYS, *table]]
+    records = _records(found).assign(**{SECONDS: pd.read_csv(found.file(TIMES))[SECONDS]})
+    return records.groupby(["source", "count", "manner"], sort=False)[SECONDS].mean().reset_index()
 
 
 if __name__ == "__main__":

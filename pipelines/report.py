@@ -17,7 +17,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
 from pipelines.reporting.claims import definitions, judging
-from pipelines.reporting.claims.judging import Evidence
+from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
 from pipelines.reporting.prose import write_pages
@@ -160,8 +160,7 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
     pieces = {name: _read_times(path) for name, path in files.items()}
-    of_tables = provenance.of_tables(spent | {"report": {"seconds": 0.0}})
-    return {"stages": spent, "tables_and_figure_2": of_tables, **pieces}
+    return {"stages": spent, "tables_and_figure_2": provenance.of_tables(spent), **pieces}
 
 
 def _read_times(path: Path) -> Any:

@@ -30,8 +30,6 @@ from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
 from pipelines.tracking.names import metric_of_training, source_tags
 
-"""Where the model was made; not part of its description, which is the same wherever it is made."""
-
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(
@@ -49,7 +47,7 @@ def train(
         # Those that edit in every step take longest: first, so that no worker ends alone.
         wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
-        share_out(settings, partial(_make, settings), keys, threads=settings.threads)
+        share_out(settings, partial(make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -80,15 +78,21 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
         waiting = [name for name in waiting if name not in ready]
 
 
-def _make(settings: Settings, key: ModelKey) -> None:
+def is_made(settings: Settings, key: ModelKey) -> bool:
+    """Whether the model is there already, made of what it would be made of now."""
+    identity = _identity(settings, key)
+    return is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION)
+
+
+def make(settings: Settings, key: ModelKey) -> None:
     """Make one model unless it is there already."""
     chosen, task = settings.benchmark(key.benchmark).training(key.training), task_of(settings, key.benchmark)
     epochs = getattr(chosen, "epochs", 0)
-    identity = _identity(settings, key)
     progress = Progress(f"train {key}", epochs, "epochs")
-    if is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION):
+    if is_made(settings, key):
         progress.finish("unchanged")
         return
+    identity = _identity(settings, key)
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}

@@ -19,16 +19,15 @@ from benchmarks.metrics import Measures
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs import search, trials, weakest
-from pipelines.jobs.cells import Cell, cells_of_run, unfinished
+from pipelines.jobs.cells import Cell, cells_of_run, read_times, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
 from pipelines.jobs.trials import Asked
 from pipelines.store.fingerprint import is_made_of
-from pipelines.store.layout import TIMING, Layout, remove_others
+from pipelines.store.layout import TIMING, Layout, remove_others, write_json
 from pipelines.store.provenance import timed
-from pipelines.tasks import identity, informed, load_settings, scorer_of, task_of
-from pipelines.tasks.base import EditSet
+from pipelines.tasks import editor_of, edits_of, identity, load_settings, scorer_of, task_of
 
 
 @timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))
@@ -39,15 +38,16 @@ def tune(
 ) -> None:
     """Tune editors on every part of every model they edit: smallest drawdown at the required success rate."""
     settings, layout = load_settings(params), Layout(benchmark)
+    block, task = settings.benchmark(benchmark), task_of(settings, benchmark)
     cells = cells_of_run(settings, benchmark, names)
-    if any(settings.benchmark(benchmark).editor(name).trials for name in cells):
-        task_of(settings, benchmark).draw(settings, benchmark, _edits(settings, benchmark))
+    if any(block.editor(name).trials for name in cells):
+        task.draw(settings, benchmark, task.edit_set(block, "tuning"))
     todo = unfinished("tune", cells, partial(_is_tuned, settings))
     share_out(settings, partial(_tune, settings), todo, _keep_time)
     for name, of_editor in cells.items():
         folder = layout.tuned(name)
-        times = _read_times(folder)
-        _write_times(folder, {cell.file: times.get(cell.file) for cell in of_editor})
+        times = read_times(folder)
+        write_json(folder / TIMING, {cell.file: times.get(cell.file) for cell in of_editor})
         wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
         remove_others(folder, wanted)
         shutil.rmtree(layout.studies(name), ignore_errors=True)
@@ -55,22 +55,12 @@ def tune(
         remove_others(layout.results / "tuned", set(cells))
 
 
-def _edits(settings: Settings, benchmark: str) -> EditSet:
-    return task_of(settings, benchmark).edit_set(settings.benchmark(benchmark), "tuning")
-
-
-def _edits_of(settings: Settings, cell: Cell) -> EditSet:
-    """The edits of the tuning split, fewer for an editor that takes long."""
-    asked, most = _edits(settings, cell.benchmark), settings.benchmark(cell.benchmark).editor(cell.editor).max_edits
-    return EditSet(asked.split, min(asked.count, most or asked.count))
-
-
 def _identity(settings: Settings, cell: Cell) -> str:
     block = settings.benchmark(cell.benchmark)
     chosen = block.editor(cell.editor).model_dump(exclude={"layers"})
     if not chosen["trials"]:
         return identity(settings, cell, [chosen])
-    edits = task_of(settings, cell.benchmark).edits_from(settings, cell, _edits_of(settings, cell))
+    edits = task_of(settings, cell.benchmark).edits_from(settings, cell, edits_of(settings, cell, "tuning"))
     code = [one.__file__ for one in (search, trials, weakest)]
     return identity(settings, cell, [block.tuning.model_dump(), chosen, *edits], *code)
 
@@ -87,9 +77,7 @@ def _tune(settings: Settings, cell: Cell) -> float:
     progress = Progress(f"tune {cell}", chosen.trials, "trials")
     known = editors.describe(block.method(cell.editor)).hyperparameters
     if chosen.trials:
-        space = Space(
-            known, {name: (low, high) for name, (low, high) in chosen.ranges.items()}, chosen.fixed, chosen.max_steps
-        )
+        space = Space(known, dict(chosen.ranges), chosen.fixed, chosen.max_steps)
         table, asked, share = _search(settings, cell, space, found, progress)
         best = table[table["chosen"]].iloc[0]
         values = {parameter.name: float(best[parameter.name]) for parameter in known}
@@ -107,7 +95,7 @@ def _tune(settings: Settings, cell: Cell) -> float:
         **content,
         "fingerprint": found,
     }
-    write_atomically(cell.tuned, json.dumps(described, indent=2) + "\n")
+    write_json(cell.tuned, described)
     progress.finish(_told(described, task_of(settings, cell.benchmark).measures))
     return progress.seconds
 
@@ -119,18 +107,14 @@ def _search(
     that they looked at.
     """
     block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
-    edits, tuning = _edits_of(settings, cell), block.tuning
+    edits, tuning = edits_of(settings, cell, "tuning"), block.tuning
     scorer = scorer_of(settings, cell, edits, tuning.control_size)
     allowed = trials.allowed_failures(edits.count, tuning.min_success, tuning.confidence)
     asked = Asked(edits.count, allowed, min(tuning.edits, edits.count))
-
-    def build(**values: Any) -> editors.Editor:
-        return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
-
     journal = cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal"
     _check_journal(journal)
     table = search.search(
-        build,
+        partial(editor_of, settings, cell, scorer),
         space,
         scorer,
         task.measures,
@@ -174,7 +158,7 @@ def _told(described: Mapping[str, Any], measures: Measures) -> str:
 
 def _keep_time(cell: Cell, seconds: float) -> None:
     folder = cell.layout.tuned(cell.editor)
-    _write_times(folder, _read_times(folder) | {cell.file: round(seconds, 1)})
+    write_json(folder / TIMING, read_times(folder) | {cell.file: round(seconds, 1)})
 
 
 def _check_journal(journal: Path) -> None:
@@ -192,18 +176,6 @@ def _check_journal(journal: Path) -> None:
         raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
     if torn:
         write_atomically(journal, b"".join(line + b"\n" for line in whole))
-
-
-def _write_times(folder: Path, times: Mapping[str, float | None]) -> None:
-    write_atomically(folder / TIMING, json.dumps(times, indent=2) + "\n")
-
-
-def _read_times(folder: Path) -> dict[str, float | None]:
-    """Seconds by cell, those of an earlier run among them: what is unchanged keeps its time."""
-    try:
-        return dict(json.loads((folder / TIMING).read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = self._resumed = 0
+        self.done = self._resumed = 0
         self._began = self._said = time.monotonic()
 
     @property
@@ -43,23 +43,22 @@ class Progress:
 
     def resume(self, count: int) -> None:
         """An earlier run finished ``count`` pieces: they say nothing of how long the others will take."""
-        self._done += count
+        self.done += count
         self._resumed += count
 
-    def advance(self, count: int = 1, detail: str = "", quiet: bool = False) -> None:
+    def advance(self, count: int = 1, detail: str = "") -> None:
         """``count`` more pieces are finished.
 
         :param detail: what else is worth saying, such as the errors so far.
-        :param quiet: something else shows the progress.
         """
-        self._done += count
+        self.done += count
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES and self._resumed < self._done < self._total and not quiet:
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._resumed < self.done < self._total:
             self._said = now
-            rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
+            rate = (self.done - self._resumed) / max(now - self._began, 1e-9)
+            left = (self._total - self.done) / max(rate, 1e-9)
             print(
-                f"{self._label}: {self._done} of {self._total} {self._unit}, "
+                f"{self._label}: {self.done} of {self._total} {self._unit}, "
                 f"{rate:.3g} {self._unit}/s, {_duration(left)} left" + (f"; {detail}" if detail else ""),
                 flush=True,
             )
@@ -76,21 +75,27 @@ def _duration(seconds: float) -> str:
 
 
 def in_shards(
-    folder: Path, count: int, size: int, run: Callable[[range], pd.DataFrame], progress: Progress
+    folder: Path,
+    count: int,
+    size: int,
+    run: Callable[[range], pd.DataFrame],
+    progress: Progress,
+    block: slice = slice(None),
 ) -> pd.DataFrame:
     """Records of ``count`` edits, made by ``run`` ``size`` at a time; shards that lie in ``folder`` are not made again.
 
+    :param block: which of the shards, if not all of them.
     :raises InputError: for a shard that cannot be read or is not whole.
     """
     tables = []
-    for number, rows in enumerate(shards(count, size)):
+    for number, rows in list(enumerate(shards(count, size)))[block]:
         path = folder / f"{number:05d}.csv"
         finished = path.exists()
         if not finished:
             write_records(path, run(rows))
         tables.append(_read_shard(path, len(rows)))
         (progress.resume if finished else progress.advance)(len(rows))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def write_records(path: Path, records: pd.DataFrame) -> None:

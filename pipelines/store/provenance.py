@@ -23,8 +23,8 @@ from pipelines.store.locks import one_at_a_time
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
-OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
-"""The stages that the paper's tables and Figure 2 need; ``sequences`` makes what goes beyond them."""
+OF_TABLES = ("prepare", "train", "tune", "evaluate", "analyse")
+"""The stages that the paper's tables and Figure 2 need, before their report; ``sequences`` makes what goes beyond."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "optuna", "mlflow", "dvc", "matplotlib")
 PACKAGES += ("fairseq-fixed", "sacrebleu", "sacremoses", "subword-nmt")
 
@@ -52,6 +52,11 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def kind_of(machine: str) -> str:
+    """The kind of processor or GPU of a :func:`machine`, which decides last digits: however many cores it has."""
+    return re.sub(r", \d+ cores$", "", machine)
 
 
 @functools.cache

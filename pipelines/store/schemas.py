@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmarks.errors import InputError
 from pipelines.store.layout import KEYS
 
-FINGERPRINTED = False  # decides no number
+VARIANCES = (50, 80, 90, 95)
+"""Percent of the variance of edits, of which a table says how many components hold it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +25,8 @@ class Table:
     """What the columns of one kind of CSV hold; others may be there, and hold anything.
 
     :ivar needed: columns that must be there; of the following, those count that are.
-    :ivar counts: hold whole numbers >= 0, ``flags`` True or False, ``numbers`` any numbers, ``percents`` those from 0
-        to 100 or nothing, ``times`` finite ones >= 0.
+    :ivar counts: hold whole numbers >= 0, ``flags`` True or False, ``numbers`` any numbers or nothing, ``finite`` those
+        that are, ``percents`` those from 0 to 100 or nothing, ``times`` finite ones >= 0.
     :ivar within: columns that are at most what others are.
     :ivar told_apart: the columns that tell rows apart; none, if there may be equal ones.
     """
@@ -33,6 +35,7 @@ class Table:
     counts: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    finite: tuple[str, ...] = ()
     percents: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
     within: Mapping[str, str] = field(default_factory=dict)
@@ -51,13 +54,14 @@ class Table:
         kinds = {
             "a whole number >= 0": (self.counts, lambda value: (value >= 0) & (value < 2**53) & (value % 1 == 0)),
             "a number": (self.numbers, lambda value: value.notna()),
+            "a finite number": (self.finite, lambda value: value.abs() < np.inf),
             "a percentage": (self.percents, lambda value: (value >= 0) & (value <= 100)),
             "a finite number >= 0": (self.times, lambda value: (value >= 0) & (value < np.inf)),
         }
         for kind, (names, fits) in kinds.items():
             for name in [name for name in names if name in frame]:
                 value = pd.to_numeric(frame[name], errors="coerce")
-                empty = frame[name].isna() if names in (self.percents, self.numbers) else False
+                empty = frame[name].isna() if names in (self.percents, self.numbers, self.finite) else False
                 self._refuse(frame, name, ~(fits(value) | empty), kind)
         for name in [name for name in self.flags if name in frame]:
             self._refuse(frame, name, ~frame[name].astype(str).isin(["True", "False"]), "True or False")
@@ -132,9 +136,24 @@ SEQUENCE = Table(
     within={**_VIEWS, **_CONTROL},
 )
 """One row per edit of a row of edits, or per edit and image like the edited one."""
+JOINT = Table(
+    needed=("source", "draw", "count", "manner"),
+    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", *_VIEWS, *_CONTROL),
+    flags=("succeeded",),
+    within={**_VIEWS, **_CONTROL, "fixed": "count", "alike_after": "alike"},
+)
+"""One row per request of many edits."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
 """Rows of several cells, by cell."""
 FIGURE2 = Table(needed=tuple(KEYS))
+_MEASURED = ("own_excess", *(f"components_{percent}" for percent in VARIANCES))
+MODELS = Table(
+    needed=tuple(KEYS),
+    finite=_MEASURED,
+    within={f"{name}_low": name for name in _MEASURED} | {name: f"{name}_high" for name in _MEASURED},
+    told_apart=tuple(KEYS),
+)
+"""One row of Figure 2's numbers per analysed cell, each with the ends of its interval."""
 ANYTHING = Table()
 
 
@@ -203,6 +222,20 @@ class Trained(Description):
     epochs: int = Field(ge=0)
 
 
+class Cost(Description):
+    """What a training step costs, in steps of plain training, with its interval."""
+
+    cost_ratio: FiniteFloat
+    cost_ratio_low: float = math.nan
+    cost_ratio_high: float = math.nan
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Cost:
+        if self.cost_ratio_low > self.cost_ratio_high:
+            raise ValueError(f"cost_ratio_low, {self.cost_ratio_low:g}, is above cost_ratio_high")
+        return self
+
+
 class Seconds(Description):
     """Wall time."""
 
@@ -238,13 +271,17 @@ def kind_of(name: str) -> Table | type[Description]:
             return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
         if folder == "models":
             return EPOCHS if name.endswith("/history.csv") else ANYTHING
-        return {"tuned": TRIALS, "sequences": SEQUENCE, "figure2": FIGURE2}.get(folder, ANYTHING)
+        if name.endswith(".timing.csv"):
+            return ANYTHING
+        if name == "figure2/summary.csv":
+            return MODELS
+        return {"tuned": TRIALS, "sequences": SEQUENCE, "joint": JOINT, "figure2": FIGURE2}.get(folder, ANYTHING)
     if name == "run.json":
         return Run
     if name.endswith("/timing.json"):
         return Description
     if folder == "models":
-        return Trained if name.endswith("/model.json") else Description
+        return {"model.json": Trained, "cost.json": Cost}.get(name.rpartition("/")[2], Description)
     return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
 
 

@@ -146,15 +146,15 @@ def demand_of(settings: Settings, cell: Cell) -> dict[str, Hashable]:
 
 
 def tuned_editor(settings: Settings, cell: Cell, scorer: Any, values: Mapping[str, Any]) -> editors.Editor:
-    """The cell's editor with the ``hyperparameters`` and ``max_steps`` among ``values``, and what it must know of the
-    training data.
+    """The cell's editor with the ``hyperparameters`` and ``max_steps`` among ``values``; see :func:`editor_of`."""
+    return editor_of(settings, cell, scorer, **values["hyperparameters"], max_steps=values["max_steps"])
+
+
+def editor_of(settings: Settings, cell: Cell, scorer: Any, **values: Any) -> editors.Editor:
+    """The cell's editor with these hyperparameters, and with what it must know of the training data, which is computed
+    once per part of a model and method.
     """
-    built = settings.build(cell.benchmark, cell.editor, **values["hyperparameters"], max_steps=values["max_steps"])
-    return informed(settings, cell, scorer, built)
-
-
-def informed(settings: Settings, cell: Cell, scorer: Any, editor: editors.Editor) -> editors.Editor:
-    """The editor with what it must know of the training data, computed once per part of a model and method."""
+    editor = settings.build(cell.benchmark, cell.editor, **values)
     if not editor.needs_statistics:
         return editor
     known = _statistics.of(_part(settings, cell), dict)

@@ -60,7 +60,8 @@ for line in sys.stdin:
         sys.argv = [f"pipelines.{asked['stage']}", *asked["arguments"]]
         code = 0
         try:
-            command.run(getattr(importlib.import_module(f"pipelines.{asked['stage']}"), asked["stage"]))
+            stage = importlib.import_module(f"pipelines.{asked['stage']}")
+            command.run(getattr(stage, asked["stage"].rpartition(".")[2]))
         except SystemExit as end:
             code = end.code or 0
         except BaseException:

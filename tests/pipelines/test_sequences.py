@@ -81,7 +81,7 @@ def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
     tuned.change(sequences__orders=12)
     unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
     unbroken.succeed("sequences", "digits", "--params", "params.yaml")
-    shards = tuned.folder / "unfinished/digits/rows"
+    shards = tuned.folder / "unfinished/digits/sequences"
     ended = tuned.start("sequences", "digits").stop(lambda: len(list(shards.rglob("[0-9]*.csv"))) >= 3)
     assert ended.code == -signal.SIGKILL
     assert not (tuned.folder / "results/digits/sequences.csv").exists()

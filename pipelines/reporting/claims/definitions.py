@@ -23,6 +23,7 @@ from benchmarks.metrics import Estimate, Measures
 from pipelines.config import params
 from pipelines.config.blocks import Name, Strict
 from pipelines.reporting.tables import published
+from pipelines.store.schemas import VARIANCES
 
 OURS = published.DIRECTORY.parent / "claims.yaml"
 """Claims that this suite makes, of which the paper knows nothing."""
@@ -111,7 +112,7 @@ MEASURED = {
     "own_excess": Metric("drawdown on the edited image's class minus that on others", "points", 2, "measurement"),
     **{
         f"components_{share}": Metric(f"SVD components for {share} % of variance", "components", 1, "measurement")
-        for share in (50, 80, 90, 95)
+        for share in VARIANCES
     },
 }
 """What is measured besides edits."""

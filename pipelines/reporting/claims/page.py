@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pipelines.reporting.claims.comparing import Comparison
 from pipelines.reporting.claims.definitions import Condition, Verdict
-from pipelines.reporting.claims.judging import Comparison, Judged, count
+from pipelines.reporting.claims.judging import Judged, count
 from pipelines.reporting.tables.sheet import NOTHING, code, escape, printed
 
 _SIGNS = {"smaller": "<", "larger": ">", "not_larger": "≲", "equivalent": "≈"}

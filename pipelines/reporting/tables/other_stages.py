@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from baselines.model_files import DESCRIPTION
-from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column
 from pipelines.config.blocks import Training
@@ -20,7 +18,7 @@ from pipelines.reporting.ranking import require
 from pipelines.reporting.tables import published
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, name_of, to_markdown
 from pipelines.store.layout import COST, KEYS, TIMING, Layout, write_csv
-from pipelines.store.schemas import ROWS
+from pipelines.store.schemas import ROWS, Cost, Description, Seconds, Trained
 
 TRAININGS = "trainings.csv"
 """The same in every run: ``training, seed, recipe``, the epoch ``kept`` of ``epochs``, and what it was chosen by."""
@@ -70,11 +68,10 @@ def write_trainings(settings: Settings, layout: Layout, chosen_by: str) -> None:
     for name, block in settings.benchmark(layout.benchmark).trainings.items():
         for seed in settings.training_seeds:
             folder, names = layout.described(name, seed), {"training": name, "seed": seed}
-            if (folder / DESCRIPTION).exists():
-                described = _read(folder / DESCRIPTION, "epoch", "epochs", chosen_by)
+            about = partial(_about, folder, _again(layout, name))
+            if described := about(DESCRIPTION, Trained):
                 made.append(described | names | {"recipe": block.recipe, "kept": described["epoch"]})
-                timing = _read(folder / TIMING, "seconds") if (folder / TIMING).exists() else {"seconds": math.nan}
-                timed.append(names | {"seconds": timing["seconds"]} | _cost(folder / COST))
+                timed.append(names | about(TIMING, Seconds) | about(COST, Cost))
     columns = ["training", "seed", "recipe", "kept", "epochs", chosen_by]
     write_csv(layout.results / TRAININGS, pd.DataFrame(made, columns=columns), digits=6)
     columns = ["training", "seed", "seconds", *_COST, *_WHERE]
@@ -87,7 +84,7 @@ def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict
 
     :raises InputError: for a file that cannot be read.
     """
-    found = {training: _cost(layout.described(training, seed) / COST) for training in trainings}
+    found = {name: _about(layout.described(name, seed), _again(layout, name), COST, Cost) for name in trainings}
     return {training: cost for training, cost in found.items() if cost}
 
 
@@ -100,24 +97,13 @@ def note(name: str, training: Training) -> str:
     return f"trained with {', '.join(terms)}" if terms else ""
 
 
-def _read(path: Path, *keys: str) -> dict[str, Any]:
-    """What a file about a model says, with at least these keys."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content | {key: content[key] for key in keys}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is broken ({error!r}): remove it and train again") from error
+def _about(folder: Path, again: str, file: str, kind: type[Description]) -> dict[str, Any]:
+    """What a file about a model says, empty where there is none."""
+    return kind.read(folder / file, again) if (folder / file).exists() else {}
 
 
-def _cost(path: Path) -> dict[str, Any]:
-    """That of a step, empty where it was not measured."""
-    if not path.exists():
-        return {}
-    content = _read(path, "cost_ratio")
-    value, low, high = (float(pd.to_numeric(content.get(name), errors="coerce")) for name in _COST[:3])
-    if not math.isfinite(value) or low > high:
-        raise InputError(f"{path} is broken (cost_ratio {value:g} in [{low:g}, {high:g}]): remove it and train again")
-    return content | {"cost_ratio": value, "cost_ratio_low": low, "cost_ratio_high": high}
+def _again(layout: Layout, training: str) -> str:
+    return f"run `python -m pipelines.train {layout.benchmark} {training}`"
 
 
 def _weights(name: str, training: Training) -> Iterator[str]:

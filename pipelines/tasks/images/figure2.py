@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,10 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned
 from pipelines.jobs.progress import Progress
 from pipelines.store.layout import cell as file_name
+from pipelines.store.schemas import VARIANCES
 from pipelines.tasks import data_of, identity, scorer_of, tuned_editor
 from pipelines.tasks.base import EditSet
 
-SHARES = (50, 80, 90, 95)
-"""Percent of the variance whose number of components is given in ``summary.csv``."""
 TABLES = {
     "confusion": [*KEYS, "edited_class", "class", "drawdown_signed", "edits"],
     "tsne": [*KEYS, "edit", "edited_class", "predicted", "target", "x", "y"],
@@ -124,12 +122,11 @@ def _summary(
     estimates: dict[str, Estimate] = {
         **edit_space.own_class(edits, sizes),
         **dict(zip(("neighbours_same_class", "neighbours_same_target"), near, strict=True)),
-        **{f"components_{percent}": decomposition.components(percent) for percent in SHARES},
+        **{f"components_{percent}": decomposition.components(percent) for percent in VARIANCES},
     }
     row: dict[str, float] = {"edits": len(edits), "descriptors": int(moved.sum())}
     for name, estimate in estimates.items():
-        value, low, high = asdict(estimate).values()
-        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return pd.DataFrame([row])
 
 

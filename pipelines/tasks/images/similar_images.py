@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
@@ -16,17 +15,16 @@ from benchmarks.scoring import similar as scoring
 from benchmarks.scoring.requests import Demand
 from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS, PROTOCOL, Cell, read_tuned, tuned_cells
+from pipelines.jobs.cells import PROTOCOL, Cell, tuned_cells
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
-from pipelines.store.fingerprint import fingerprint, is_made_of
-from pipelines.store.layout import Layout, remove_others, write_csv, write_json
+from pipelines.store.fingerprint import fingerprint
+from pipelines.store.layout import Layout, write_json
 from pipelines.store.schemas import SEQUENCE, Description
-from pipelines.tasks import data_of, demand_of, identity, tuned_editor
+from pipelines.tasks import data_of, demand_of, named_cells, tuned_editor
 from pipelines.tasks.images import edits
+from pipelines.tasks.named_cells import CellRecords
 
-SUMMARY = [*KEYS, "embedding", "edits"]
-"""The columns that the table starts with."""
 _NEIGHBOURS = "neighbours.json"
 _IMAGES_IN_A_SHARD = 10
 
@@ -35,23 +33,15 @@ def measure(settings: Settings, benchmark: str) -> None:
     """Edit augmentations of mistakes and look at the images most like them, for the cells of the block ``similar``."""
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
     cells = tuned_cells(settings, benchmark, "similar", asked.cells) if asked else []
-    files = [layout.similar / f"{cell.full_name}.json" for cell in cells]
+    similar: list[CellRecords] = []
     if cells:
         (found,) = share_out(settings, partial(_neighbours, settings), [benchmark])
-        todo = [cell for cell, file in zip(cells, files, strict=True) if not _is_done(settings, cell, found, file)]
-        share_out(settings, partial(_measure_cell, settings, found), todo)
-    wanted = {file.with_suffix(suffix).name for file in files for suffix in (".json", ".csv")} | {_NEIGHBOURS}
-    if cells:
-        remove_others(layout.similar, wanted)
+        similar = [_asked(settings, cell, found) for cell in cells]
+        work = partial(_measure_cell, found)
+        named_cells.make(settings, layout, layout.similar, similar, work, keep=[_NEIGHBOURS])
     else:
         shutil.rmtree(layout.similar, ignore_errors=True)
-    for shards in layout.unfinished("rows").glob("similar-*"):
-        shutil.rmtree(shards)
-    if asked is None:
-        (layout.results / "similar.csv").unlink(missing_ok=True)
-        return
-    rows = [_summary(cell, file) for cell, file in zip(cells, files, strict=True)]
-    write_csv(layout.results / "similar.csv", pd.DataFrame(rows, columns=None if rows else SUMMARY), digits=6)
+    named_cells.write_table(layout.results / "similar.csv", similar, _summary)
 
 
 @dataclass(frozen=True)
@@ -91,19 +81,13 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     return _Neighbours(tuple(positions), name, wanted)
 
 
-def _identity(settings: Settings, cell: Cell, found: _Neighbours) -> str:
-    tuned, asked = read_tuned(cell), settings.benchmark(cell.benchmark).similar
-    decides = [found.identity, asked.augmentations, tuned["hyperparameters"], tuned["max_steps"]]
-    return identity(settings, cell, decides, scoring.__file__)
+def _asked(settings: Settings, cell: Cell, found: _Neighbours) -> CellRecords:
+    decides = [found.identity, settings.benchmark(cell.benchmark).similar.augmentations]
+    return CellRecords.of(settings, cell, cell.layout.similar, decides, scoring.__file__)
 
 
-def _is_done(settings: Settings, cell: Cell, found: _Neighbours, file: Path) -> bool:
-    return is_made_of(file, _identity(settings, cell, found), file.with_suffix(".csv"))
-
-
-def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
-    asked, tuned = settings.benchmark(cell.benchmark).similar, read_tuned(cell)
-    wanted, file = _identity(settings, cell, found), cell.layout.similar / f"{cell.full_name}.json"
+def _measure_cell(found: _Neighbours, settings: Settings, similar: CellRecords) -> None:
+    cell, asked = similar.cell, settings.benchmark(similar.cell.benchmark).similar
     data = data_of(settings, cell.benchmark, cell.layout.data)
     model = edits.load_network(settings, cell, data)
     edited = edits.to_true_labels(settings, cell.benchmark, data, asked.edits)
@@ -120,17 +104,16 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
         asked.augmentations,
         Demand(**demand_of(settings, cell)),
     )
-    editor = tuned_editor(settings, cell, images, tuned)
+    editor = tuned_editor(settings, cell, images, similar.tuned)
 
     def some(rows: range) -> pd.DataFrame:
         places = range(rows.start // asked.augmentations, rows.stop // asked.augmentations)
         return pd.DataFrame([asdict(record) for place in places for record in images.run(editor, place)])
 
-    folder = cell.layout.unfinished("rows", f"similar-{cell.full_name}-{wanted[:12]}")
-    records = in_shards(folder, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
-    write_records(file.with_suffix(".csv"), records)
-    description = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": wanted}
-    write_json(file, description)
+    records = in_shards(similar.shards, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
+    write_records(similar.file(), records)
+    described = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": similar.identity}
+    write_json(similar.file(".json"), described)
     shares = accuracies(records)
     progress.finish(
         f"{shares['similar_accuracy'].value:.1f} % of similar images follow, {shares['own_accuracy'].value:.1f} % of "
@@ -138,11 +121,11 @@ def _measure_cell(settings: Settings, found: _Neighbours, cell: Cell) -> None:
     )
 
 
-def _summary(cell: Cell, file: Path) -> dict[str, object]:
+def _summary(similar: CellRecords) -> pd.DataFrame:
     """One row of the table: each share with the ends of its 95 % interval."""
-    again = f"run `python -m pipelines.sequences {cell.benchmark}`"
-    described = Description.read(file, again)
-    row = {**cell.names, "embedding": described["embedding"], "edits": described["edits"]}
-    for name, estimate in accuracies(SEQUENCE.read(file.with_suffix(".csv"), again)).items():
+    again = f"run `python -m pipelines.sequences {similar.cell.benchmark}`"
+    described = Description.read(similar.file(".json"), again)
+    row = {"embedding": described["embedding"], "edits": described["edits"]}
+    for name, estimate in accuracies(SEQUENCE.read(similar.file(), again)).items():
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return row
+    return pd.DataFrame([row])

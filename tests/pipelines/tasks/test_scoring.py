@@ -6,7 +6,7 @@ import torch
 from benchmarks.scoring.scorer import Scorer
 from editors.methods.covariance import Covariance
 from pipelines.jobs.cells import Cell, unfinished
-from pipelines.tasks import identity, informed, load_settings, scorer_of
+from pipelines.tasks import editor_of, identity, load_settings, scorer_of
 from pipelines.tasks.base import EditSet
 from pipelines.tasks.images import edits
 
@@ -62,7 +62,7 @@ def test_statistics_are_collected_once_for_all_editors_of_a_method(here, monkeyp
 
     def told(editor: str, layers: str, split: str) -> object:
         cell = _cell(editor, layers)
-        return informed(settings, cell, _scorer(cell, split), settings.build("digits", editor))
+        return editor_of(settings, cell, _scorer(cell, split))
 
     editors = [
         told("covariance", "chain3", "tuning"),
@@ -73,8 +73,7 @@ def test_statistics_are_collected_once_for_all_editors_of_a_method(here, monkeyp
     assert len(collected) == 1
     told("again", "chain4", "test")
     assert len(collected) == 2
-    plain = settings.build("digits", "gd")
-    assert informed(settings, _cell("gd"), None, plain) is plain
+    assert editor_of(settings, _cell("gd"), None).name == "gd"  # without a scorer, which is not asked
 
 
 def test_statistics_look_at_as_many_training_images_as_the_method_asks_for(here, monkeypatch):

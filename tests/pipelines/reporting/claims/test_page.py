@@ -8,8 +8,9 @@ from dataclasses import replace
 from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
+from pipelines.reporting.claims.comparing import Comparison, Evidence, Side
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
-from pipelines.reporting.claims.judging import Comparison, Evidence, Judged, Side, holm, judge
+from pipelines.reporting.claims.judging import Judged, holm, judge
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.tables.paper import CLASSIFIERS
 

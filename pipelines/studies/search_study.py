@@ -27,7 +27,7 @@ from pipelines.jobs import search, trials
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
 from pipelines.store.layout import write_csv
-from pipelines.tasks import informed, load_settings, scorer_of, task_of
+from pipelines.tasks import editor_of, load_settings, scorer_of, task_of
 from pipelines.tasks.base import EditSet
 
 RESULTS = Path("results/search_study")
@@ -88,14 +88,7 @@ class _Meter:
         return self._scorer.records(rows, edits, **options)
 
 
-class _Counted(Progress):
-    done = 0
-
-    def advance(self, count: int = 1, detail: str = "", quiet: bool = True) -> None:
-        self.done += count
-
-
-def study(
+def search_study(
     benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
     cells: Annotated[list[str], typer.Argument(metavar="cell", help="training/editor/layers.")],
     ways: Annotated[str, typer.Option(help="Of the ways to search, with commas.")] = ",".join(WAYS),
@@ -124,24 +117,20 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
         return
     block, task = settings.benchmark(cell.benchmark), task_of(settings, cell.benchmark)
     chosen, tuning = block.editor(cell.editor), block.tuning
-    asked = trials.Asked(
-        tuning.drawn, trials.allowed_failures(tuning.drawn, tuning.min_success, tuning.confidence), tuning.edits
-    )
+    allowed = trials.allowed_failures(tuning.drawn, tuning.min_success, tuning.confidence)
+    asked = trials.Asked(tuning.drawn, allowed, tuning.edits)
     parameters = editors.describe(block.method(cell.editor)).hyperparameters
     if not WAYS[way].nested:
         parameters = tuple(replace(one, stronger=None) for one in parameters)
     space = search.Space(parameters, dict(chosen.ranges), chosen.fixed, chosen.max_steps)
     count = {"bisection": 1, "nested_random": 4 * chosen.trials}.get(way, chosen.trials if WAYS[way].nested else _MOST)
     meter = _Meter(scorer_of(settings, cell, EditSet("tuning", tuning.drawn), tuning.control_size), _budget(key, known))
-
-    def build(scorer: Any, **values: Any) -> editors.Editor:
-        return informed(settings, cell, scorer, settings.build(cell.benchmark, cell.editor, **values))
-
+    build = partial(editor_of, settings, cell)
     with tempfile.TemporaryDirectory() as folder:
         journal, axes = Path(folder, "a.journal"), (seed, "study", *key[:4])
         look = partial(search.search, partial(build, meter), space, meter, task.measures, asked=asked, journal=journal)
         look = partial(look, axes=axes, rescorable=task.rescorable, sampler=WAYS[way].sampler)
-        progress = _Counted(f"study {cell} {way} {seed}", count, "trials")
+        progress = Progress(f"study {cell} {way} {seed}", count, "trials")
         try:
             table = look(trials=count, progress=progress)
         except _SpentError:
@@ -163,11 +152,11 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
 
 
 _EXPLAINED = """\
-Made by `python -m pipelines.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs that are
-missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same edits, and
-the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run found in that
-cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus edits looked
-at. Ways that are not nested spend what the nested search with a Gaussian process did.
+Made by `python -m pipelines.studies.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs
+that are missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same
+edits, and the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run
+found in that cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus
+edits looked at. Ways that are not nested spend what the nested search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
@@ -203,19 +192,7 @@ def _write_page(benchmark: str) -> None:
     runs = runs.merge(best, left_on=_RUN[:3], right_index=True)
     runs["regret"] = (runs["drawdown"] - runs["best"]).where(runs["feasible"].astype(bool))
     runs["cost"] = runs["edits"] + runs["looks"]
-    columns = [
-        "training",
-        "editor",
-        "layers",
-        "way",
-        "runs",
-        "cost",
-        "feasible",
-        "drawdown",
-        "regret",
-        "largest",
-        "close",
-    ]
+    columns = [*_RUN[:4], "runs", "cost", "feasible", "drawdown", "regret", "largest", "close"]
     lines = [
         "# Ways to search for hyperparameters",
         "",
@@ -226,18 +203,13 @@ def _write_page(benchmark: str) -> None:
         "| --- " * (len(columns) + 2) + "|",
     ]
     for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
-        shown = [
-            *map(str, (*cell, f"`{way}`", len(rows), round(rows["cost"].mean()))),
-            f"{int(rows['feasible'].astype(bool).sum())}",
-            *(f"{rows[name].mean():.2f}" for name in ("drawdown", "regret")),
-            f"{rows['regret'].max():.2f}",
-            f"{int((rows['regret'] <= _CLOSE).sum())}",
-            f"{rows['test_drawdown'].mean():.2f}",
-            f"{rows['test_success_rate'].mean():.1f}",
-        ]
-        lines.append(f"| {' | '.join(shown)} |")
+        feasible, means, regret = rows["feasible"].astype(bool).sum(), rows.mean(numeric_only=True), rows["regret"]
+        shown = [*cell, f"`{way}`", len(rows), round(means["cost"]), feasible, f"{means['drawdown']:.2f}"]
+        shown += [f"{regret.mean():.2f}", f"{regret.max():.2f}", (regret <= _CLOSE).sum()]
+        shown += [f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
+        lines.append(f"| {' | '.join(map(str, shown))} |")
     write_atomically(RESULTS / "search.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    command.run(study)
+    command.run(search_study)

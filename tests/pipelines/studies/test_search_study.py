@@ -13,7 +13,7 @@ STUDY = Path("results/search_study")
 @pytest.mark.slow
 def test_ways_are_compared_at_equal_cost_and_a_second_call_adds_what_is_missing(trained):
     trained.change(editors__rmsprop__trials=4)
-    asked = ("search_study", "digits", "plain/rmsprop/chain4", "--seeds", "1", "--ways")
+    asked = ("studies.search_study", "digits", "plain/rmsprop/chain4", "--seeds", "1", "--ways")
     trained.succeed(*asked, "bisection,nested_gp,tpe")
     runs = pd.read_csv(trained.folder / STUDY / "runs.csv").set_index("way")
     assert list(runs.index) == ["bisection", "nested_gp", "tpe"]
