@@ -27,6 +27,7 @@ from pipelines import command, own_models
 from pipelines.config.params import device_of
 from pipelines.jobs.progress import Progress
 from pipelines.reporting.patches import EditedImage, PatchReport, is_report, write
+from pipelines.tracking import registry
 
 
 def patch(
@@ -60,12 +61,17 @@ def patch(
     mean: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1, such as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    register: Annotated[
+        str | None, typer.Option(help="Also make it the next version of the model of this name in MLflow.")
+    ] = None,
 ) -> None:
     """Edit a classifier until it gives the wanted answers, and say what else changed.
 
     Exit code 1: a patch is written, but it does not correct all; the report names the others. Exit code 2: nothing is
     written. `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
     """
+    if register is not None:
+        registry.check_name(register)
     chosen = _hyperparameters(values or [])
     preprocessing = Preprocessing(size, _numbers("--mean", mean, -1000, 1000), _numbers("--std", std, 1e-6, 1000))
     own = own_models.load(model, architecture, classes, preprocessing)
@@ -116,6 +122,8 @@ def patch(
         if not effects.flips:
             beside[".flips.png"].unlink(missing_ok=True)  # of an earlier patch
     print(text)
+    if register is not None:
+        print(registry.register(register, beside[".json"]))
     if missed := correction.held.count(False):
         typer.echo(
             f"{missed} of {len(wanted)} images do not get the class that they should; {out} is written", err=True
