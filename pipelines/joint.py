@@ -78,7 +78,7 @@ def _run(settings: Settings, found: CellRecords) -> None:
 
 
 def _records(found: CellRecords) -> pd.DataFrame:
-    return JOINT.read(found.file(), f"run `python -m pipelines.joint {found.cell.benchmark}`")
+    return JOINT.read(found.file(), found.cell.layout.again("joint"))
 
 
 def _summary(found: CellRecords) -> pd.DataFrame:

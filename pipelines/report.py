@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -156,12 +155,8 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
-    pieces = {name: _read_times(path) for name, path in files.items()}
+    pieces = {name: Description.read(path, "report again, it holds wall times only") for name, path in files.items()}
     return {"stages": spent, "tables_and_figure_2": provenance.of_tables(spent), **pieces}
-
-
-def _read_times(path: Path) -> Any:
-    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 import pandas as pd
@@ -67,14 +68,15 @@ def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> l
 
 def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
     """Names in groups that can be made side by side: what is made of another model comes after it."""
-    waiting = list(names)
-    while waiting:
-        sources = {name: settings.benchmark(benchmark).sources_of(name) for name in waiting}
-        ready = [name for name in waiting if not set(sources[name]).intersection(waiting)]
-        if not ready:
-            raise InputError(f"{benchmark}: trainings: {', '.join(waiting)} are made of each other")
-        yield ready
-        waiting = [name for name in waiting if name not in ready]
+    order = TopologicalSorter({name: settings.benchmark(benchmark).sources_of(name) for name in names})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = ", ".join(dict.fromkeys(error.args[1]))
+        raise InputError(f"{benchmark}: trainings: {circle} are made of each other") from error
+    while ready := order.get_ready():
+        yield list(ready)
+        order.done(*ready)
 
 
 def _make(settings: Settings, key: ModelKey) -> None:

@@ -50,7 +50,7 @@ def tune(
         write_json(folder / TIMING, {cell.file: times.get(cell.file) for cell in of_editor})
         wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
         remove_others(folder, wanted)
-        shutil.rmtree(layout.studies(name), ignore_errors=True)
+        shutil.rmtree(layout.unfinished("studies", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "tuned", set(cells))
 
@@ -111,7 +111,7 @@ def _search(
     scorer = scorer_of(settings, cell, edits, tuning.control_size)
     allowed = trials.allowed_failures(edits.count, tuning.min_success, tuning.confidence)
     asked = Asked(edits.count, allowed, min(tuning.edits, edits.count))
-    journal = cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal"
+    journal = cell.layout.unfinished("studies", cell.editor) / f"{cell.file}-{found[:12]}.journal"
     _check_journal(journal)
     table = search.search(
         partial(editor_of, settings, cell, scorer),

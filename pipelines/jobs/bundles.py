@@ -24,6 +24,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, write_atomically
 from pipelines.jobs.cells import KEYS, PROTOCOL
 from pipelines.store.layout import Layout
+from pipelines.store.provenance import machine_of
 from pipelines.store.schemas import kind_of, reason
 
 TABLES = ("curves.csv", "sequences.csv", "similar.csv")
@@ -54,7 +55,7 @@ def pack(layout: Layout, target: Path) -> int:
     :raises InputError: if there was no report, or a result is broken.
     """
     if not (path := layout.results / _RUN).exists():
-        raise InputError(f"{path} is missing: run `python -m pipelines.report {layout.benchmark}` first")
+        raise InputError(f"{path} is missing: {layout.again('report')} first")
     paths = [one for one in sorted(layout.results.rglob("*")) if _is_ours(one.as_posix(), layout.benchmark)]
     files = {one.as_posix(): one.read_bytes() for one in paths if one.is_file()}
     try:
@@ -142,7 +143,7 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
     """
     parsed = {name: _parsed(name, content) for name, content in files.items()}
     run = parsed[f"results/{benchmark}/{_RUN}"]
-    data, machine, commit = run["data"]["fingerprint"], _machine(run["hardware"]), run["git_commit"]
+    data, machine, commit = run["data"]["fingerprint"], machine_of(run["hardware"]), run["git_commit"]
     for name, found in parsed.items():
         if _is_table(name) and not set(KEYS) <= set(found):
             raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
@@ -255,8 +256,3 @@ def _joined(mine: bytes, theirs: bytes, replace: bool) -> tuple[bytes, bool]:
     first, second = tables if replace else reversed(tables)
     others = second[~second.set_index(KEYS).index.isin(first.set_index(KEYS).index)]
     return pd.concat([first, others]).to_csv(index=False, lineterminator="\n").encode(), differ
-
-
-def _machine(hardware: Mapping[str, Any]) -> str:
-    """The machine, in the words of :func:`pipelines.store.provenance.machine`."""
-    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
