@@ -175,7 +175,7 @@ def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
         assert outputs(trained).keys() - before.keys() == set(trained.files("unfinished"))
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"])
 def test_help_says_what_the_stage_does_and_takes(trained, stage):
     ended = trained.run(stage, "--help")
     assert ended.code == 0
