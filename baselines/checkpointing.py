@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.errors import InputError
@@ -70,6 +71,8 @@ class Checkpoints:
         return f"{self._folder / CHECKPOINT} keeps epoch {epochs}" if epochs else "no epoch was completed"
 
     def _save(self, name: str, state: Mapping[str, Any]) -> None:
+        if dist.is_available() and dist.is_initialized() and dist.get_rank():
+            return  # the first of several processes writes for all
         parts = {part: value.state_dict() for part, value in self._parts.items()}
         save_state(self._folder / name, {"identity": self._identity, "seconds": self.seconds, **state, **parts})
         self._looked = time.perf_counter()

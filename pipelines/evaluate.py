@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,15 +17,17 @@ import typer
 import editors
 from pipelines import command
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import Cell, cells_of_run, read_tuned, unfinished
+from pipelines.jobs.cells import Cell, cells_of_run, read_times, read_tuned, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
-from pipelines.store.provenance import git_commit, timed
-from pipelines.store.schemas import Learned
+from pipelines.store.provenance import git_commit, kind_of, timed
+from pipelines.store.schemas import Description, Learned
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
 
+_WORTH_A_PIECE = 60.0
+"""Seconds: work that takes less is not divided among nodes, as each part begins by loading model and data."""
 _OF_TUNING = ("feasible", "min_success", "tuning")
 """What a cell's description says of its tuning beside the hyperparameters, which alone decide the records."""
 
@@ -51,13 +54,30 @@ def evaluate(
             lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
-    share_out(settings, partial(_evaluate, settings), todo)
+    beside = partial(_computed_with, layout, todo)
+    if settings.engine == "ray":
+        blocks = [(*piece, block) for piece in todo for block in _blocks(settings, *piece)]
+        share_out(settings, partial(_make_block, settings), blocks, beside=beside)
+    share_out(settings, partial(_evaluate, settings), todo, beside=beside)
     kinds = [f"{_infix(source)}{kind}" for source in task.sources(block) for kind in (".json", ".csv", ".timing.csv")]
     for name, of_editor in cells.items():
         remove_others(layout.edits(name), {f"{cell.file}{kind}" for cell in of_editor for kind in (*kinds, LEARNED)})
         shutil.rmtree(layout.unfinished("shards", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "edits", set(cells))
+
+
+def _computed_with(layout: Layout, todo: Sequence[tuple[Cell, str]]) -> set[str]:
+    """The kinds of processor that made the records which stay, where these say so."""
+    replaced = {_result(cell, source) for cell, source in todo}
+    stay = [path for path in (layout.results / "edits").glob("*/*.json") if path not in replaced]
+    made = [Description.read(path, f"run `evaluate {layout.benchmark}`").get("made", {}) for path in stay]
+    return {kind_of(one["machine"]) for one in made if "machine" in one}
+
+
+def _result(cell: Cell, source: str) -> Path:
+    """The description of a cell's records, which lie beside it."""
+    return cell.layout.edits(cell.editor) / f"{cell.file}{_infix(source)}.json"
 
 
 def _infix(source: str) -> str:
@@ -80,8 +100,13 @@ class _Asked:
 
     @property
     def result(self) -> Path:
-        """The description of the records, which lie beside it."""
-        return self.cell.layout.edits(self.cell.editor) / f"{self.cell.file}{_infix(self.edits.source)}.json"
+        """See :func:`_result`."""
+        return _result(self.cell, self.edits.source)
+
+    def shards(self, size: int) -> Path:
+        """The folder of records that are not complete, ``size`` in a file."""
+        file = f"{self.cell.file}-{self.identity[:12]}-{size}"
+        return self.cell.layout.unfinished("shards", self.cell.editor, file)
 
     @classmethod
     def of(cls, settings: Settings, cell: Cell, source: str) -> _Asked:
@@ -102,7 +127,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
     progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
     scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
-    folder = cell.layout.unfinished("shards", cell.editor, f"{cell.file}-{asked.identity[:12]}-{chosen.shard}")
+    folder = asked.shards(chosen.shard)
 
     def records_with(values: Mapping[str, Any], folder: Path) -> pd.DataFrame:
         editor, count = tuned_editor(settings, cell, scorer, values), len(scorer.requests)
@@ -132,6 +157,26 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     write_json(result, description(settings, cell, tuned, told, asked.identity))
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
+
+
+def _blocks(settings: Settings, cell: Cell, source: str) -> list[slice]:
+    """A cell's shards in pieces of a minute or more, if it takes as long as its study did; none if that is one."""
+    size = settings.benchmark(cell.benchmark).evaluation.shard
+    count = math.ceil(edits_of(settings, cell, "test", source).count / size)
+    times = read_times(cell.tuned.parent)
+    pieces = min(count, int((times.get(cell.tuned.stem) or 0.0) / _WORTH_A_PIECE))
+    return [slice(first, None, pieces) for first in range(pieces)] if pieces > 1 else []
+
+
+def _make_block(settings: Settings, piece: tuple[Cell, str, slice]) -> None:
+    """Make some of a cell's shards, which :func:`_evaluate` then finds."""
+    cell, source, block = piece
+    chosen, asked = settings.benchmark(cell.benchmark).evaluation, _Asked.of(settings, cell, source)
+    scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
+    editor, count = tuned_editor(settings, cell, scorer, asked.tuned), len(scorer.requests)
+    progress = Progress(f"evaluate {cell}, every {block.step}th shard from {block.start + 1}", count, "edits")
+    folder = asked.shards(chosen.shard)
+    in_shards(folder, count, chosen.shard, lambda rows: _shard(scorer, editor, rows), progress, block)
 
 
 def _read_learned(cell: Cell) -> dict[str, Any] | None:

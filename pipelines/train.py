@@ -25,10 +25,11 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
-from pipelines.store.provenance import made_here, timed
+from pipelines.store.provenance import git_commit, made_here, now, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
+from pipelines.tracking.names import metric_of_training, source_tags
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
@@ -47,7 +48,7 @@ def train(
         # Those that edit in every step take longest: first, so that no worker ends alone.
         wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
-        share_out(settings, partial(_make, settings), keys, threads=settings.threads)
+        share_out(settings, partial(make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -79,18 +80,25 @@ def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator
         order.done(*ready)
 
 
-def _make(settings: Settings, key: ModelKey) -> None:
+def is_made(settings: Settings, key: ModelKey) -> bool:
+    """Whether the model is there already, made of what it would be made of now."""
+    identity = _identity(settings, key)
+    return is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION)
+
+
+def make(settings: Settings, key: ModelKey) -> None:
     """Make one model unless it is there already."""
     chosen, task = settings.benchmark(key.benchmark).training(key.training), task_of(settings, key.benchmark)
     epochs = getattr(chosen, "epochs", 0)
-    identity = _identity(settings, key)
     progress = Progress(f"train {key}", epochs, "epochs")
-    if is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION):
+    if is_made(settings, key):
         progress.finish("unchanged")
         return
+    identity = _identity(settings, key)
     data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
     torch.set_num_threads(settings.threads)
     tags = {"benchmark": key.benchmark, "training": key.training, "seed": str(key.seed)}
+    tags |= source_tags("train", git_commit())
     # Nodes of a cluster must not all write into one database file; a server takes what they say.
     seen = epochs and (settings.engine != "ray" or "MLFLOW_TRACKING_URI" in os.environ)
     live = live_training(key.benchmark, key.name, chosen.model_dump(), tags) if seen else nullcontext(lambda *_: None)
@@ -98,7 +106,8 @@ def _make(settings: Settings, key: ModelKey) -> None:
 
         def on_epoch(numbers: Mapping[str, float]) -> None:
             progress.advance(detail=_said(numbers))
-            log(numbers, int(numbers["epoch"]))
+            shown = {metric_of_training(name): value for name, value in numbers.items() if name != "epoch"}
+            log(shown, int(numbers["epoch"]))
 
         drop_unless_made_of(key.checkpoints, identity)
         made = task.make(settings, key, data, on_epoch)
@@ -130,7 +139,7 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
     shutil.rmtree(key.described, ignore_errors=True)
     if made.history:
         write_csv(key.described / HISTORY, pd.DataFrame(made.history), digits=6)
-    write_json(key.described / TIMING, {"seconds": round(made.seconds, 1)})
+    write_json(key.described / TIMING, {"seconds": round(made.seconds, 1), "ended": now()})
     write_json(key.described / ORIGIN, where)
     for name, content in made.files.items():
         if isinstance(content, pd.DataFrame):

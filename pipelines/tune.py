@@ -19,7 +19,7 @@ from benchmarks.metrics import Measures
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs import search, trials, weakest
-from pipelines.jobs.cells import Cell, cells_of_run, unfinished
+from pipelines.jobs.cells import Cell, cells_of_run, read_times, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
@@ -46,7 +46,7 @@ def tune(
     share_out(settings, partial(_tune, settings), todo, _keep_time)
     for name, of_editor in cells.items():
         folder = layout.tuned(name)
-        times = _read_times(folder)
+        times = read_times(folder)
         write_json(folder / TIMING, {cell.file: times.get(cell.file) for cell in of_editor})
         wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
         remove_others(folder, wanted)
@@ -158,7 +158,7 @@ def _told(described: Mapping[str, Any], measures: Measures) -> str:
 
 def _keep_time(cell: Cell, seconds: float) -> None:
     folder = cell.layout.tuned(cell.editor)
-    write_json(folder / TIMING, _read_times(folder) | {cell.file: round(seconds, 1)})
+    write_json(folder / TIMING, read_times(folder) | {cell.file: round(seconds, 1)})
 
 
 def _check_journal(journal: Path) -> None:
@@ -176,14 +176,6 @@ def _check_journal(journal: Path) -> None:
         raise InputError(f"{journal} is not a readable study: remove it to tune from the start") from error
     if torn:
         write_atomically(journal, b"".join(line + b"\n" for line in whole))
-
-
-def _read_times(folder: Path) -> dict[str, float | None]:
-    """Seconds by cell, those of an earlier run among them: what is unchanged keeps its time."""
-    try:
-        return dict(json.loads((folder / TIMING).read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 if __name__ == "__main__":

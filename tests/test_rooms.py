@@ -13,8 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("editors", "benchmarks", "baselines", "pipelines")
-FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "studies", "stages")
-"""Packages of pipelines/, the lowest first; the stages are the files at its top."""
+FLOORS = ("config", "store", "jobs", "reporting", "tracking", "tasks", "stages", "studies")
+"""Packages of pipelines/, the lowest first; the stages are the files at its top, over which studies by hand stand."""
 BESIDE = ("timing",)
 """On one floor with tracking, and imported by the stages alone."""
 FOREIGN = {"mlflow": "pipelines", "optuna": "pipelines", "dvc": "pipelines", "ray": "pipelines", "typer": "pipelines"}

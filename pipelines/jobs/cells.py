@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.config.params import Settings
-from pipelines.store.layout import KEYS, Layout, cell, repeated
+from pipelines.store.layout import KEYS, TIMING, Layout, cell, repeated
 from pipelines.store.schemas import Tuned
 
 PROTOCOL = 2
@@ -158,3 +159,11 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
     """
     tuned = Tuned.read(cell.tuned, cell.layout.again("tune", cell.editor))
     return {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
+
+
+def read_times(folder: Path) -> dict[str, float | None]:
+    """Seconds of the studies in a folder by cell, also of an earlier run: what is unchanged keeps its time."""
+    try:
+        return dict(json.loads((folder / TIMING).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}

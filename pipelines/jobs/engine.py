@@ -7,7 +7,7 @@ threads wherever it runs, and writes its files itself, atomically.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -26,18 +26,21 @@ def share_out(
     pieces: Sequence[_Piece],
     finished: Callable[[_Piece, _Result], None] = lambda piece, result: None,
     threads: int = 1,
+    beside: Callable[[], Collection[str]] = tuple,
 ) -> list[_Result]:
     """``[work(piece) for piece in pieces]``, by the engine that params.yaml names.
 
     :param work: a function of a module with the settings, so that it can be sent to another process.
     :param finished: called in this process as soon as a piece is done.
     :param threads: with which each piece computes on a CPU.
-    :raises InputError: for an engine that is not there, or a piece that is lost; whatever ``work`` raises.
+    :param beside: asked on a cluster: the kinds of processor that made the results among which the new ones will stand.
+    :raises InputError: for an engine that is not there, a cluster of other processors than those, or a piece that is
+        lost; whatever ``work`` raises.
     """
     if settings.engine == "ray":
         from pipelines.jobs import ray_cluster  # Ray is an extra, imported only when asked for
 
-        return ray_cluster.share_out(settings, work, pieces, finished, threads)
+        return ray_cluster.share_out(settings, work, pieces, finished, threads, beside)
     device = settings.torch_device()
     visible = gpus(device, settings.gpu_share) if settings.engine == "gpus" else ()
     # Threads of their own are for pieces that run alone: a process that has started them must not be forked.

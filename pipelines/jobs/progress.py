@@ -75,14 +75,20 @@ def _duration(seconds: float) -> str:
 
 
 def in_shards(
-    folder: Path, count: int, size: int, run: Callable[[range], pd.DataFrame], progress: Progress
+    folder: Path,
+    count: int,
+    size: int,
+    run: Callable[[range], pd.DataFrame],
+    progress: Progress,
+    block: slice = slice(None),
 ) -> pd.DataFrame:
     """Records of ``count`` edits, made by ``run`` ``size`` at a time; shards that lie in ``folder`` are not made again.
 
+    :param block: which of the shards, if not all of them.
     :raises InputError: for a shard that cannot be read or is not whole.
     """
     tables = []
-    for number, rows in enumerate(shards(count, size)):
+    for number, rows in list(enumerate(shards(count, size)))[block]:
         path = folder / f"{number:05d}.csv"
         finished = path.exists()
         if not finished:
@@ -90,7 +96,7 @@ def in_shards(
         texts = {"keep_default_na": False, "na_values": [""]}  # one may be "null"
         tables.append(ANYTHING.read(path, "evaluate again", len(rows), **texts))
         (progress.resume if finished else progress.advance)(len(rows))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def write_records(path: Path, records: pd.DataFrame) -> None:

@@ -11,9 +11,10 @@ import os
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ ENVIRONMENT = {
 """What Ray reads when it is imported, where a person has not chosen otherwise."""
 _OBJECT_STORE = 200 * 2**20  # bytes: results are small, files are not shipped
 
+_ASKED_FOR = 5000
+"""Pieces that the cluster knows of at a time: to wait for one of them takes as long as there are pieces."""
 _TRACKING = "MLFLOW_TRACKING_URI"
 
 _Piece = TypeVar("_Piece")
@@ -62,6 +65,7 @@ def share_out(
     pieces: Sequence[_Piece],
     finished: Callable[[_Piece, _Result], None],
     threads: int,
+    beside: Callable[[], Collection[str]] = tuple,
 ) -> list[_Result]:
     """See :func:`pipelines.jobs.engine.share_out`; each piece takes ``threads`` CPUs and its share of a GPU.
 
@@ -89,7 +93,7 @@ def share_out(
             return asked.remote(place, _do, work, piece, gpu)
 
         kinds = {kind for _, kind in _each(ray, ask, nodes, [f"node {node['NodeManagerHostname']}" for node in nodes])}
-        _check_alike(settings, kinds)
+        _check_alike(settings, kinds := kinds.union(beside()))
         results: dict[int, _Result] = {}
         for number, (kind, result) in _each(ray, start, pieces, [_named(piece) for piece in pieces]):
             _check_alike(settings, kinds := kinds | {kind})  # of nodes that came later
@@ -127,7 +131,8 @@ def _each(
 ) -> Iterator[tuple[int, Any]]:
     """The results as they come, each with its number; what still runs is cancelled if that is not the end."""
     lost: Counter[int] = Counter()
-    running = {start(piece): number for number, piece in enumerate(pieces)}
+    waiting = iter(range(len(pieces)))
+    running = {start(pieces[number]): number for number in islice(waiting, _ASKED_FOR)}
     try:
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
@@ -144,6 +149,7 @@ def _each(
                 print(f"{what}: it goes on elsewhere", file=sys.stderr, flush=True)
                 running[start(pieces[number])] = number
             else:
+                running |= {start(pieces[following]): following for following in islice(waiting, 1)}
                 yield number, result
     finally:
         for task in running:
@@ -184,8 +190,8 @@ def _check_alike(settings: Settings, kinds: Iterable[str]) -> None:
     named = sorted(kinds)
     if len(named) > 1 and not settings.mixed_hardware:
         raise InputError(
-            f"mixed_hardware: nodes compute with {' and with '.join(named)}, whose results differ in last digits: "
-            f"choose nodes of one kind, or set it to true"
+            f"mixed_hardware: one benchmark would be computed with {' and with '.join(named)}, whose results differ "
+            f"in last digits: choose nodes of one kind, that of the results which stay, or set it to true"
         )
 
 
@@ -211,7 +217,7 @@ def _marked(root: Path) -> Iterator[Path]:
 
 def _named(piece: Any) -> str:
     parts = piece if isinstance(piece, tuple) else (getattr(piece, "cell", piece),)
-    return " ".join(str(part) for part in parts if not callable(part))
+    return " ".join(str(part) for part in parts if not callable(part) and not isinstance(part, slice))
 
 
 def _reason(error: Exception) -> str:

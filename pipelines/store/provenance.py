@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,11 @@ def machine_of(hardware: Mapping[str, Any]) -> str:
     return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
 
 
+def kind_of(machine: str) -> str:
+    """The kind of processor or GPU of a :func:`machine`, which decides last digits: however many cores it has."""
+    return re.sub(r", \d+ cores$", "", machine)
+
+
 @functools.cache
 def cpu() -> str:
     """The processor's name."""
@@ -88,6 +94,11 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601 writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _Stage]:
     """A decorator for a stage: it is run once at a time for each benchmark, and its wall time and surroundings are
     written down if it made at least one of its results.
@@ -107,7 +118,8 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
                 after = _stamps(results(layout))
                 made = sum(before.get(path) != stamp for path, stamp in after.items())
                 if made:
-                    spent = {"seconds": round(time.perf_counter() - began, 1), "made": made, "of": len(after)}
+                    spent = {"seconds": round(time.perf_counter() - began, 1), "ended": now()}
+                    spent |= {"made": made, "of": len(after)}
                     known: dict[str, Any] = {}
                     with suppress(InputError):  # a broken file counts as none
                         known = read_stages(layout)
@@ -119,8 +131,9 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
 
 
 def read_stages(layout: Layout) -> dict[str, dict[str, Any]]:
-    """By stage: wall ``seconds`` of its last run that made something, how many results that run ``made``, ``of`` how
-    many that were there then (fewer: an earlier run made the others), and the :func:`surroundings` of that run.
+    """By stage: wall ``seconds`` of its last run that made something, when that ``ended`` (not in older files), how
+    many results that run ``made``, ``of`` how many that were there then (fewer: an earlier run made the others), and
+    the :func:`surroundings` of that run.
 
     :raises InputError: for a file that is broken.
     """

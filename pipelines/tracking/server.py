@@ -22,6 +22,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path
 from pipelines.jobs.progress import one_line
 
+DEFAULT_URI = "sqlite:///mlflow/mlflow.db"  # from the working directory; artifacts beside it, in mlflow/artifacts
 LOCK_SECONDS = 300
 _PROXIED = "mlflow-artifacts:/"
 
@@ -30,13 +31,27 @@ class Unreachable(Exception):
     """The tracking server does not answer, or fails on the way; one sentence that names its URI."""
 
 
+def tracking_uri() -> str:
+    """The address where runs are tracked: the environment's MLFLOW_TRACKING_URI, else :data:`DEFAULT_URI`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
 def import_mlflow():
     """MLflow, imported when needed (it takes seconds), without usage reports and printed links."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
+    import sqlalchemy
 
+    if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _write_without_waiting):
+        sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _write_without_waiting)
     return mlflow
+
+
+def _write_without_waiting(connection: Any, _: Any) -> None:
+    """Let SQLite not wait for the disk, which takes most of a rebuild's time: what a power cut spoils is made anew."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @contextmanager

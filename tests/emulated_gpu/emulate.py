@@ -26,6 +26,7 @@ def main() -> None:
     if not arguments:
         sys.exit(__doc__)
     environment["EMULATED_GPU"] = "1"
+    environment.setdefault("OMP_NUM_THREADS", "1")  # kernels are small here: more threads only spin
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER), environment.get("PYTHONPATH")]))
     sys.path.insert(0, str(FOLDER))
     os.environ["EMULATED_GPU"] = "0"

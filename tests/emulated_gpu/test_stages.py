@@ -91,7 +91,7 @@ def test_a_second_run_makes_nothing_again(project):
 
 def test_an_evaluation_that_is_killed_ends_with_the_same_bytes(project, tmp_path):
     broken = project.copy(tmp_path / "broken")
-    broken.change(evaluation={"edits": 40, "shard": 4}, editors__rmsprop__layers={"plain": ["chain4"]})
+    broken.change(evaluation={"edits": 24, "shard": 4}, editors__rmsprop__layers={"plain": ["chain4"]})
     unbroken = broken.copy(tmp_path / "unbroken")
     unbroken.succeed("evaluate", "digits", "rmsprop")
     shards = broken.folder / "unfinished/digits/shards/rmsprop"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from baselines import checkpointing
+from baselines import checkpointing, streaming
 from baselines.cnp import CnpObjective, CnpTerms
 from baselines.edit_targets import MatchedRanks
 from baselines.editable import EditableObjective, EditableTerms
@@ -42,7 +42,7 @@ def run(network, device, tmp_path):
     numbers = itertools.count()
 
     def trained(
-        name, folder=None, *, where=device, killed_at=None, watch=lambda done: None, epochs=2, **plan
+        name, folder=None, *, where=device, killed_at=None, watch=lambda done: None, epochs=2, streams=False, **plan
     ) -> Trained:
         steps = itertools.count(1)
 
@@ -57,7 +57,8 @@ def run(network, device, tmp_path):
             model = models.make(architecture, channels=3, classes=10, width=4).to(where)
         chosen = ImagePlan(**{"epochs": epochs, "batch_size": BATCH, "lr": 1e-3, "clip_norm": 10.0} | plan)
         folder = folder or tmp_path / f"{name}-{next(numbers)}"
-        source = ImageBatches(subjects.dataset(IMAGES), where)
+        data = subjects.dataset(IMAGES)
+        source = ImageBatches(streaming.within_memory(data, where) if streams else data, where)
         return train(model, OBJECTIVES[name](network), source, chosen, folder, ("test", name), on_step=on_step)
 
     return trained
@@ -108,6 +109,25 @@ def test_a_step_waits_for_the_constraint_alone(name, launches, waits, run, emula
     assert (seen[-1][1] - seen[0][1]) / steps <= waits
     assert seen[-1][2] == {}
     assert "fill of uninitialised memory" not in seen[-1][3]
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("name", ["plain", "editable"])
+def test_images_that_do_not_fit_are_streamed_to_the_same_end_without_a_wait(name, run, device, emulation, monkeypatch):
+    monkeypatch.setattr(streaming, "LARGEST_SHARE", 0.0)
+    before = torch.cuda.memory_allocated(device)
+    ImageBatches(streaming.within_memory(subjects.dataset(IMAGES), device), device)
+    assert torch.cuda.memory_allocated(device) == before
+    ends, waits = [], []
+    for streams in (False, True):
+        seen = []
+        ends.append(run(name, epochs=1, streams=streams, watch=lambda _: seen.append(emulation.counts().synchronised)))  # noqa: B023
+        waits.append(seen[-1] - seen[0])
+    assert waits[0] == waits[1]
+    whole, streamed = ends
+    assert [epoch.numbers for epoch in streamed.history] == [epoch.numbers for epoch in whole.history]
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, streamed.model.state_dict()[key])
 
 
 def test_a_loss_that_is_no_number_names_its_step_though_it_is_read_later(run):

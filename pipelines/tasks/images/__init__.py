@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines import dknn
+from baselines import dknn, ranks, streaming
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
+from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 from pipelines.reporting.tables.paper import CLASSIFIERS
@@ -17,6 +18,16 @@ from pipelines.tasks import register
 from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, Made, OnEpoch, Task
 from pipelines.tasks.images import edits, figure2, recipes, similar_images
 from pipelines.tasks.images.settings import ImageBenchmark, targets_of
+
+_OF_SHARES = {
+    "distilled": recipes._trained_with(lambda one, base, *more: ranks.SharedDistillation(base.teacher).on(one.ranks)),
+    "editable": recipes._trained_with(lambda one, *given: ranks.SharedEditable(one.terms, *given).on(one.ranks)),
+}
+"""Recipes whose batches are shared out, see :mod:`baselines.ranks`."""
+
+
+def _is_shared(chosen: Training) -> bool:
+    return getattr(chosen, "ranks", 1) > 1
 
 
 @register
@@ -62,7 +73,10 @@ class ImageTask(Task):
         chosen = settings.benchmark(key.benchmark).training(key.training)
         if getattr(chosen, "mixed_precision", False):
             recipes.check_precision(key, settings.torch_device())
-        return recipes.RECIPES[chosen.recipe].make(settings, key, data, on_epoch)
+        if hasattr(chosen, "epochs"):
+            data = streaming.within_memory(data, settings.torch_device())
+        recipe = _OF_SHARES[chosen.recipe] if _is_shared(chosen) else recipes.RECIPES[chosen.recipe].make
+        return recipe(settings, key, data, on_epoch)
 
     def made_from(self, settings: Settings, key: ModelKey) -> tuple[list[Any], Sequence[str | Path]]:
         block = settings.benchmark(key.benchmark)
@@ -71,7 +85,7 @@ class ImageTask(Task):
         decides += ["compiled"] if settings.compile and recipes.RECIPES[chosen.recipe].compiles else []
         if targets_of(chosen) != RANDOM:
             decides.append(edits.identity(settings, key.benchmark, key.seed))
-        return decides, recipes.code_of(settings, key)
+        return decides, recipes.code_of(settings, key) + ([ranks.__file__] if _is_shared(chosen) else [])
 
     def sources(self, chosen: ImageBenchmark) -> tuple[str, ...]:
         return (RANDOM, MISTAKES) if chosen.mistakes else (RANDOM,)

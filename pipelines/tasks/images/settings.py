@@ -115,13 +115,28 @@ class _Trained(Training):
         return ImagePlan(**{field.name: getattr(self, field.name) for field in fields(ImagePlan)})
 
 
+class _SharedTraining(_Trained):
+    """What trainings have that several GPUs can share.
+
+    :ivar ranks: the shares of each batch, see :mod:`baselines.ranks`; 1 for whole batches.
+    """
+
+    ranks: int = Field(default=1, ge=1, exclude_if=lambda ranks: ranks == 1)
+
+    @model_validator(mode="after")
+    def _shareable(self) -> Self:
+        if self.batch_size < 2 * self.ranks:
+            raise InputError(f"batch_size must be at least 2 for each of {self.ranks} ranks, not {self.batch_size}")
+        return self
+
+
 class PlainTraining(_Trained):
     """The base loss alone."""
 
     recipe: Literal["plain"]
 
 
-class DistilledTraining(_Trained):
+class DistilledTraining(_SharedTraining):
     """The answers of the training that ``teacher`` names, learned without labels (section 4.3)."""
 
     recipe: Literal["distilled"]
@@ -183,7 +198,7 @@ class CnpTraining(_EditingTraining):
         return EDITOR, PART
 
 
-class EditableTraining(_EditingTraining):
+class EditableTraining(_EditingTraining, _SharedTraining):
     """Editable Training: see :class:`baselines.editable.EditableTerms`.
 
     With a ``teacher``, the base loss is that of ``distilled``. ``targets`` says which edits training makes, see

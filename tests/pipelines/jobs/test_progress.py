@@ -61,3 +61,19 @@ def test_shards_that_lie_there_are_not_made_again_and_must_be_whole(tmp_path):
     (tmp_path / "00000.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(InputError, match=r"00000\.csv has 2 rows, not 3: remove it and evaluate again"):
         _made(tmp_path, 3)
+
+
+def test_blocks_of_shards_together_are_all_shards(tmp_path):
+    def made(folder: Path, block: slice) -> pd.DataFrame:
+        def run(rows: range) -> pd.DataFrame:
+            asked.append(rows)
+            return pd.DataFrame([asdict(_record(row)) for row in rows])
+
+        return in_shards(folder, len(SUCCEEDED), 1, run, Progress("edit", len(SUCCEEDED), "edits"), block)
+
+    asked: list[range] = []
+    assert made(tmp_path, slice(1, None, 3))["edit"].tolist() == [1]
+    assert made(tmp_path, slice(0, None, 3))["edit"].tolist() == [0, 3]
+    assert made(tmp_path, slice(7, None, 3)).empty
+    assert made(tmp_path, slice(None)).equals(_made(tmp_path / "whole", 1))
+    assert sorted(row for rows in asked for row in rows) == [0, 1, 2, 3]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -108,9 +110,13 @@ def test_what_a_cluster_must_have_is_said_at_the_start(cluster, tmp_path, monkey
         share_out(settings(cluster), cube, [1], threads=2)
     with pytest.raises(InputError, match="device 'cuda' was asked for, but no node"):
         share_out(settings(cluster, device="cuda"), cube, [1])
-    with pytest.raises(InputError, match="mixed_hardware: nodes compute with A and with B"):
-        ray_cluster._check_alike(settings(cluster), {"B", "A"})
-    ray_cluster._check_alike(settings(cluster, mixed_hardware=True), {"B", "A"})
+
+    def mixed() -> set[str]:
+        return {"another processor", "B"}
+
+    with pytest.raises(InputError, match=r"mixed_hardware: .* computed with .*B and with .*another processor, whose"):
+        share_out(settings(cluster), cube, [1], beside=mixed)
+    assert share_out(settings(cluster, mixed_hardware=True), cube, [1], beside=mixed) == [(1, 1, "")]
     elsewhere = tmp_path / "elsewhere" / "unfinished" / "marker"  # as on a machine that does not share the folder
     monkeypatch.setattr(ray_cluster, "_marked", lambda root: nullcontext(elsewhere))
     with pytest.raises(InputError, match=r"does not see .*elsewhere: the repository, .* a folder that all nodes share"):
@@ -143,8 +149,26 @@ def when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.
     return thread
 
 
+def test_records_of_another_processor_are_not_added_to_unless_told_to(cluster, tuned, monkeypatch):
+    cluster.add_node(num_cpus=1)
+    monkeypatch.chdir(tuned.folder)
+    stay, again = ([*(tuned.folder / "results/digits/edits" / name).glob("*.json")] for name in ("gd", "rmsprop"))
+    for path in stay:
+        described = json.loads(path.read_text())
+        path.write_text(json.dumps(described | {"made": described["made"] | {"machine": "Abacus, 9 cores"}}))
+    for path in again:
+        path.unlink()
+    tuned.choose(engine="ray", ray_address=cluster.address)
+    with pytest.raises(InputError, match="mixed_hardware: .* with Abacus"):
+        evaluate("digits", ["rmsprop"], Path("params.yaml"))
+    assert not any(path.exists() for path in again)
+    tuned.choose(mixed_hardware=True)
+    evaluate("digits", ["rmsprop"], Path("params.yaml"))
+    assert all(path.exists() for path in again)
+
+
 @pytest.mark.parametrize("stage", ["train", "tune", "evaluate"])
-def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monkeypatch, stage):
+def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monkeypatch, capsys, stage):
     """The only node begins; as soon as it has kept something, another one comes and it is removed."""
     tuned.change(trainings__plain__epochs=6, editors__rmsprop={"trials": 8, "layers": {"plain": ["all"]}})
     tuned.change(evaluation={"edits": 40, "shard": 4})
@@ -152,6 +176,8 @@ def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monke
         tuned.succeed("train", "digits", "plain")
     if stage == "evaluate":
         tuned.succeed("tune", "digits", "rmsprop")
+        times = tuned.folder / "results/digits/tuned/rmsprop/timing.json"
+        times.write_text(json.dumps({"plain-all": 180.0}))  # so that its shards are three pieces
     here = tuned.copy(tuned.folder.with_name("here"))
     here.choose(engine="here")
     here.succeed(stage, "digits", "plain" if stage == "train" else "rmsprop")
@@ -164,15 +190,18 @@ def test_a_node_that_is_lost_in_the_middle_changes_no_byte(cluster, tuned, monke
     before = {name: tuned.files(name) for name in below}
     monkeypatch.chdir(tuned.folder)
     first = cluster.add_node(num_cpus=1)
-
-    def lose() -> None:
+    unfinished = tuned.folder / "unfinished" / "digits"
+    with ThreadPoolExecutor(1) as other:  # nodes come and go in the main thread only
+        ended = other.submit(run, "digits", ["plain"] if stage == "train" else ["rmsprop"], Path("params.yaml"))
+        until = time.monotonic() + DEADLINE
+        while not any(path.stat().st_size for path in unfinished.glob(kept)):
+            assert not ended.done()
+            assert time.monotonic() < until
+            time.sleep(0.01)
         cluster.add_node(num_cpus=1)
         cluster.remove_node(first, allow_graceful=False)
-
-    unfinished = tuned.folder / "unfinished" / "digits"
-    lost = when(lambda: any(path.stat().st_size for path in unfinished.glob(kept)), lose)
-    run("digits", ["plain"] if stage == "train" else ["rmsprop"], Path("params.yaml"))
-    lost.join()
+        ended.result()
+    assert "was lost with its worker or node" in capsys.readouterr().err
     for name in below:
         assert tuned.files(name) == here.files(name) != before[name]
     assert not tuned.files("unfinished")

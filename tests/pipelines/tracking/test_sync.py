@@ -3,22 +3,56 @@
 import math
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import rebuild
+from pipelines.tracking import DataRecord, NetworkRecord, RunRecord, rebuild
+from pipelines.tracking.runs import suite_networks, suite_runs
 from tests.pipelines.conftest import artifacts, client, curve, histories, runs
+
+DATA = {
+    name: DataRecord(f"digits {name}", "5f6215f0635c", "data/digits", "Handwritten digits.", rows)
+    for name, rows in (("training", 1097), ("tuning", 300), ("test", 400))
+}
+NETWORK = NetworkRecord("plain-0_1", "resnet18", 2, {"lr": 0.01}, {"weights": "models/digits/plain"})
+BEGAN, ENDED = datetime(2026, 11, 30, 12, 0, tzinfo=UTC), datetime(2026, 11, 30, 12, 5, 30, tzinfo=UTC)
 
 
 def everything(experiment="digits") -> list[str]:
     """All that MLflow holds of an experiment's active runs, run ids and timestamps included."""
-    return sorted(
+    models = [str(model.to_dictionary()) for model in networks(experiment)]
+    return models + sorted(
         f"{run.to_dictionary()} {histories(run)} {sorted(artifacts(run).rglob('*'))}" for run in runs(experiment)
+    )
+
+
+def networks(experiment="digits") -> list:
+    return suite_networks(client(), client().get_experiment_by_name(experiment).experiment_id)
+
+
+@pytest.fixture
+def training(record) -> RunRecord:
+    """The record of a training, whose network :func:`edited` takes."""
+    series = {"training/loss": [(1, 0.5), (2, 0.25), (3, 0.125)], "edit/loss": [(1, 1.0), (2, 2.0), (3, 3.0)]}
+    metrics = {"test/error": 2.5}
+    return replace(
+        record, key="training/plain", metrics=metrics, series=series, data=DATA, network=NETWORK, artifacts=[]
+    )
+
+
+@pytest.fixture
+def edited(record) -> RunRecord:
+    table = pd.DataFrame({"edit": [0, 1], "flips": [3, None], "text": ["a", "b"]})
+    test = {"test": DATA["test"]}
+    return replace(
+        record, tables={"edits.json": table}, data=test, takes=["training/plain"], span=(BEGAN, ENDED), artifacts=[]
     )
 
 
@@ -93,14 +127,81 @@ def test_records_that_contradict_each_other_are_refused(repository, record):
         rebuild("digits", [replace(record, artifacts=[record.artifacts[0]] * 2)])
 
 
+def test_data_are_inputs_with_their_digest_and_context(repository, training):
+    rebuild("digits", [training])
+    (run,) = runs()
+    found = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert {one.tags[0].key for one in run.inputs.dataset_inputs} == {"mlflow.data.context"}
+    assert {context: (one.name, one.digest) for context, one in found.items()} == {
+        context: (f"digits {context}", "5f6215f0635c") for context in DATA
+    }
+    assert found["test"].profile == '{"num_rows": 400}'
+    assert "Handwritten digits." in found["test"].source
+
+
+def test_a_network_is_a_model_with_the_numbers_of_the_epoch_that_was_kept(repository, training):
+    rebuild("digits", [training])
+    (run,), (model,) = runs(), networks()
+    assert (model.name, model.model_type, model.source_run_id) == ("plain-0_1", "resnet18", run.info.run_id)
+    assert (model.params, model.tags["weights"]) == ({"lr": "0.01"}, "models/digits/plain")
+    linked = {(one.key, one.step): (one.value, one.dataset_name) for one in model.metrics}
+    assert linked == {
+        ("test/error", 0): (2.5, "digits test"),
+        ("training/loss", 2): (0.25, "digits training"),
+        ("edit/loss", 2): (2.0, None),
+    }
+    outputs = client().get_run(run.info.run_id).outputs.model_outputs
+    assert [(one.model_id, one.step) for one in outputs] == [(model.model_id, 2)]
+    assert curve(run, "training/loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
+
+
+def test_a_run_takes_the_network_that_another_made_and_follows_it(repository, training, edited):
+    rebuild("digits", [edited, training])
+
+    def taken() -> list[str]:
+        (run,) = [run for run in runs() if run.info.run_name == edited.key]
+        return [one.model_id for one in client().get_run(run.info.run_id).inputs.model_inputs]
+
+    (first,) = networks()
+    assert taken() == [first.model_id]
+    assert rebuild("digits", [training, edited]) == tracking.Rebuilt(created=0, kept=2, removed=0)
+    changed = replace(training, metrics={"test/error": 3.0})
+    assert rebuild("digits", [changed, edited]) == tracking.Rebuilt(created=2, kept=0, removed=2)
+    (second,) = networks()
+    assert taken() == [second.model_id] != [first.model_id]
+    client().delete_logged_model(second.model_id)
+    assert rebuild("digits", [changed, edited]).created == 2
+    assert taken() == [networks()[0].model_id]
+
+
+def test_a_network_that_nobody_makes_is_refused(repository, edited):
+    with pytest.raises(ValueError, match="plain/rmsprop/chain3: takes networks that no other run makes first"):
+        rebuild("digits", [edited])
+
+
+def test_tables_are_those_of_log_table(repository, training, edited):
+    rebuild("digits", [training, edited])
+    (run,) = [run for run in runs() if run.info.run_name == edited.key]
+    assert run.data.tags["mlflow.loggedArtifacts"] == '[{"path": "edits.json", "type": "table"}]'
+    text = (artifacts(run) / "edits.json").read_text()
+    assert text == '{"columns":["edit","flips","text"],"data":[[0,3.0,"a"],[1,null,"b"]]}'
+
+
+def test_times_are_those_of_the_work(repository, training, edited):
+    rebuild("digits", [training, edited])
+    (run,) = [run for run in runs() if run.info.run_name == edited.key]
+    assert (run.info.start_time, run.info.end_time) == (1796040000000, 1796040330000)
+    assert {at for points in histories(run).values() for _, _, at in points} == {1796040330000}
+
+
 # Doing it again
 
 
-def test_a_second_rebuild_changes_nothing(repository, record):
-    records = [record, replace(record, key="plain/adam/chain3")]
+def test_a_second_rebuild_changes_nothing(repository, record, training, edited):
+    records = [edited, training, replace(record, key="plain/adam/chain3")]
     rebuild("digits", records)
     before = everything()
-    assert rebuild("digits", records) == tracking.Rebuilt(created=0, kept=2, removed=0)
+    assert rebuild("digits", records) == tracking.Rebuilt(created=0, kept=3, removed=0)
     assert everything() == before
 
 
@@ -116,11 +217,20 @@ def test_only_the_changed_run_is_written_anew(repository, record):
     assert after[record.key] != before[record.key]
 
 
-@pytest.mark.parametrize("field", ["parameters", "metrics", "series", "tags", "artifacts", "artifact bytes"])
+FIELDS = ["parameters", "metrics", "series", "tags", "artifacts", "artifact bytes", "tables", "data", "network", "span"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
 def test_a_change_of_any_part_of_a_record_is_noticed(repository, record, field):
+    table = {"edits.json": pd.DataFrame({"edit": [0]})}
+    record = replace(record, tables=table, data=DATA, network=NETWORK, span=(BEGAN, ENDED))
     rebuild("digits", [record])
     if field == "artifact bytes":
         record.artifacts[0].write_bytes(b"another picture")
+    elif field == "tables":
+        record = replace(record, tables={"edits.json": pd.DataFrame({"edit": [1]})})
+    elif field in ("network", "span"):
+        record = replace(record, **{field: None})
     else:
         part = getattr(record, field)
         smaller = part[:-1] if field == "artifacts" else dict(list(part.items())[:-1])
@@ -170,4 +280,4 @@ def test_more_runs_than_one_page_of_a_search_are_all_seen(repository, record):
     paged = client()
     whole = paged.search_runs
     paged.search_runs = lambda *arguments, **options: whole(*arguments, **options, max_results=2)
-    assert len(tracking._suite_runs(paged, experiment_id)) == 3
+    assert len(suite_runs(paged, experiment_id)) == 3

@@ -1,0 +1,166 @@
+"""Runs and networks of the suite in MLflow: found by their tags, and written from records."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipelines.tracking.records import (
+    FINGERPRINT,
+    KEY,
+    LONGEST_PARAMETER,
+    LONGEST_TAG,
+    TAKES,
+    DataRecord,
+    NetworkRecord,
+    Parameters,
+    RunRecord,
+    clipped,
+)
+from pipelines.tracking.server import artifact_folder
+
+PARAMETERS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits
+
+
+def suite_runs(client, experiment_id: str) -> list:
+    """The active runs that carry the suite's tag, with their inputs."""
+    return _all_pages(lambda token: client.search_runs([experiment_id], f"tags.`{KEY}` LIKE '%'", page_token=token))
+
+
+def suite_networks(client, experiment_id: str) -> list:
+    """The active models that carry the suite's tag."""
+    return _all_pages(
+        lambda token: client.search_logged_models([experiment_id], f"tags.`{KEY}` LIKE '%'", page_token=token)
+    )
+
+
+def _all_pages(search: Callable[[str | None], Any]) -> list:
+    page = search(None)
+    found = list(page)
+    while page.token:
+        page = search(page.token)
+        found += page
+    return found
+
+
+def begin_run(client, experiment_id: str, key: str, tags: Mapping[str, str], began: int | None = None) -> str:
+    """The id of a new run that is called by its key.
+
+    :param began: in milliseconds; now, if None.
+    """
+    texts = {name: clipped(value, LONGEST_TAG) for name, value in tags.items()}
+    return client.create_run(experiment_id, began, {**texts, KEY: key}, key).info.run_id
+
+
+def log_batches(
+    client,
+    run_id: str,
+    parameters: Parameters | None = None,
+    points: Sequence[tuple[str, int, float]] = (),
+    at: int | None = None,
+    network: tuple[str, int] | None = None,
+    data: Mapping[str, DataRecord] | None = None,
+) -> None:
+    """Log parameters and points (name, step, value) in as few requests as MLflow allows.
+
+    :param at: when, in milliseconds; now, if None.
+    :param network: the id of the model that the numbers are of, and the epoch of it that was kept.
+    :param data: by context, see :class:`RunRecord`.
+    """
+    from mlflow.entities import Metric, Param
+
+    def metric(name: str, step: int, value: float) -> Metric:
+        if network is None or step not in (0, network[1]):
+            return Metric(name, value, at, step)
+        found = (data or {}).get(name.partition("/")[0])
+        of = {"dataset_name": found.name, "dataset_digest": found.digest} if found else {}
+        return Metric(name, value, at, step, model_id=network[0], **of)
+
+    at = int(time.time() * 1000) if at is None else at
+    entries = [Param(name, clipped(value, LONGEST_PARAMETER)) for name, value in (parameters or {}).items()]
+    metrics = [metric(*point) for point in points]
+    while entries or metrics:
+        now, entries = entries[:PARAMETERS_AT_ONCE], entries[PARAMETERS_AT_ONCE:]
+        room = METRICS_AT_ONCE - len(now)
+        client.log_batch(run_id, params=now, metrics=metrics[:room])
+        metrics = metrics[room:]
+
+
+def write_run(
+    target: str, client, experiment_id: str, record: RunRecord, fingerprint: str, taken: Sequence[str]
+) -> str | None:
+    """Write a run, finished, its fingerprint last; returns the id of the model that it made, if it made one.
+
+    :param taken: the ids of the models that it takes.
+    """
+    from mlflow.entities import LoggedModelInput, LoggedModelOutput
+
+    began, ended = (int(moment.timestamp() * 1000) for moment in record.span) if record.span else (None, None)
+    tags = dict(record.tags)
+    if taken:
+        tags[TAKES] = " ".join(taken)  # a search of runs does not tell which models they take
+    if record.tables:
+        tags["mlflow.loggedArtifacts"] = json.dumps([{"path": name, "type": "table"} for name in record.tables])
+    run_id = begin_run(client, experiment_id, record.key, tags, began)
+    network = record.network
+    model_id = _write_network(client, experiment_id, run_id, network, record.key) if network else None
+    log_batches(
+        client,
+        run_id,
+        record.parameters,
+        record.points,
+        ended,
+        (model_id, network.epoch) if network and model_id else None,
+        record.data,
+    )
+    if record.data or taken:
+        models = [LoggedModelInput(model_id=one) for one in taken]
+        client.log_inputs(run_id, [_dataset(context, one) for context, one in record.data.items()], models)
+    if model_id and network:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=network.epoch)])
+    _write_files(target, client, run_id, record)
+    client.set_terminated(run_id, "FINISHED", ended)
+    client.set_tag(run_id, FINGERPRINT, fingerprint)
+    return model_id
+
+
+def _write_network(client, experiment_id: str, run_id: str, network: NetworkRecord, key: str) -> str:
+    model = client.create_logged_model(
+        experiment_id,
+        name=network.name,
+        source_run_id=run_id,
+        tags={name: clipped(value, LONGEST_TAG) for name, value in network.tags.items()} | {KEY: key},
+        params={name: clipped(value, LONGEST_PARAMETER) for name, value in network.parameters.items()},
+        model_type=network.kind,
+    )
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id
+
+
+def _dataset(context: str, data: DataRecord):
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": data.source, "description": data.told})
+    profile = json.dumps({"num_rows": data.rows})
+    entity = Dataset(data.name, data.digest, "local", source, profile=profile)
+    return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+
+
+def _write_files(target: str, client, run_id: str, record: RunRecord) -> None:
+    folder = artifact_folder(target, client.get_run(run_id))
+    for name, path in record.files.items():
+        if folder is None:
+            client.log_artifact(run_id, str(path), posixpath.dirname(name) or None)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+    for name, text in record.texts.items():
+        if folder is None:
+            client.log_text(run_id, text, name)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
