@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 import editors
 from pipelines import command
@@ -34,7 +33,7 @@ _OF_TUNING = ("feasible", "min_success", "tuning")
 
 @timed(lambda layout: (layout.results / "edits").glob("*/*.timing.csv"))
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:

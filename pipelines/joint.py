@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import pandas as pd
-import typer
 
 from benchmarks.scoring import joint as scoring
 from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
@@ -26,7 +24,7 @@ SECONDS, TIMES = "seconds", ".timing.csv"
 
 @timed(lambda layout: layout.joint.glob("*.csv"))
 def joint(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make many edits of one model together: how many hold, and what that costs the others."""

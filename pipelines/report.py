@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
@@ -36,7 +35,7 @@ _SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
 @provenance.timed(lambda layout: layout.results.glob("leaderboard.csv"))
 def report(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark>, the pages and the site of all benchmarks, and make MLflow's runs equal to them."""

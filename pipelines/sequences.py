@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import pandas as pd
-import typer
 
 from benchmarks.scoring import sequential
 from pipelines import command
@@ -23,7 +21,7 @@ from pipelines.tasks.named_cells import CellRecords
 
 @timed(lambda layout: layout.sequences.glob("*.csv"))
 def sequences(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Edit one model again and again: what becomes of its error and of earlier edits, and how far an edit carries."""

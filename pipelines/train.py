@@ -34,7 +34,7 @@ from pipelines.tracking.names import metric_of_training, source_tags
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     trainings: Annotated[
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,

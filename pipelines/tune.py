@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 import editors
 from benchmarks.errors import InputError
@@ -32,7 +31,7 @@ from pipelines.tasks import editor_of, edits_of, identity, load_settings, scorer
 
 @timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))
 def tune(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
