@@ -25,7 +25,7 @@ from benchmarks.files import atomic_path, write_atomically
 from pipelines.jobs.cells import KEYS, PROTOCOL
 from pipelines.store.layout import Layout
 from pipelines.store.provenance import machine_of
-from pipelines.store.schemas import kind_of, reason
+from pipelines.store.schemas import Data, Measured, kind_of, reason
 
 TABLES = ("curves.csv", "sequences.csv", "similar.csv")
 """Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
@@ -145,8 +145,6 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
     run = parsed[f"results/{benchmark}/{_RUN}"]
     data, machine, commit = run["data"]["fingerprint"], machine_of(run["hardware"]), run["git_commit"]
     for name, found in parsed.items():
-        if _is_table(name) and not set(KEYS) <= set(found):
-            raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
         if not isinstance(found, dict):
             continue
         if (protocol := found.get("protocol", PROTOCOL)) != PROTOCOL:
@@ -190,12 +188,8 @@ def check_data(found: Bundle, file: Path, layout: Layout) -> None:
     """
     told = [layout.data / "dataset.json", *sorted(layout.results.glob("edits/*/*.json"))]
     for path in [path for path in told if path.exists()]:
-        try:
-            content = json.loads(path.read_text())
-            here = content["fingerprint"] if path.parent == layout.data else content.get("dataset", found.data)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} is broken ({error!r}): remove it first") from error
-        if here != found.data:
+        kind, key = (Data, "fingerprint") if path.parent == layout.data else (Measured, "dataset")
+        if kind.read(path, "merge again")[key] != found.data:
             raise InputError(f"{file} was measured on other data than {path} says: the results cannot stand together")
 
 

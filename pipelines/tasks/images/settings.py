@@ -100,7 +100,6 @@ class _Trained(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return tuple(dict.fromkeys(name for name in (self.start, self.taught_by) if name is not None))
 
     @model_validator(mode="after")
@@ -245,7 +244,6 @@ class ExtendedTraining(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return (self.start,)
 
 
@@ -269,7 +267,6 @@ class DknnTraining(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return (self.network,)
 
 
