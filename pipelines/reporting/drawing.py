@@ -175,7 +175,7 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if not together.empty:
         labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
         drawn["joint"] = partial(curves.joint_curves, together, joint.SOURCES, labels)
-    hurt = side_effects.read(layout)
+    hurt = other_stages.table(layout, side_effects.NAME, "report")
     if not hurt.empty:
         told = quantities.drawdown[0], side_effects.DRAWN
         drawn[side_effects.NAME] = partial(bars.side_effect_dots, hurt, *told)

@@ -146,10 +146,10 @@ def write_sequences(settings: Settings, layout: Layout) -> None:
         write_atomically(layout.results / "similar.md", text)
 
 
-def table(layout: Layout, name: str) -> pd.DataFrame:
-    """A table of the stage ``sequences``, empty where it was not run or had nothing to do."""
+def table(layout: Layout, name: str, stage: str = "sequences") -> pd.DataFrame:
+    """A table of a stage, empty where it was not run or had nothing to do."""
     path = layout.results / f"{name}.csv"
-    return ROWS.read(path, layout.again("sequences")) if path.exists() else pd.DataFrame()
+    return ROWS.read(path, layout.again(stage)) if path.exists() else pd.DataFrame()
 
 
 def sequences_markdown(frame: pd.DataFrame, edited: str, *, title: str, scale_note: str) -> str:
