@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
@@ -37,7 +35,7 @@ _SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
 @provenance.timed(lambda layout: layout.results.glob("leaderboard.csv"))
 def report(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark>, the pages and the site of all benchmarks, and make MLflow's runs equal to them."""
@@ -160,12 +158,8 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
-    pieces = {name: _read_times(path) for name, path in files.items()}
+    pieces = {name: Description.read(path, "report again, it holds wall times only") for name, path in files.items()}
     return {"stages": spent, "tables_and_figure_2": provenance.of_tables(spent), **pieces}
-
-
-def _read_times(path: Path) -> Any:
-    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":

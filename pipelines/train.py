@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ from pipelines.tracking.names import metric_of_training, source_tags
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     trainings: Annotated[
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,
@@ -72,14 +73,15 @@ def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> l
 
 def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
     """Names in groups that can be made side by side: what is made of another model comes after it."""
-    waiting = list(names)
-    while waiting:
-        sources = {name: settings.benchmark(benchmark).sources_of(name) for name in waiting}
-        ready = [name for name in waiting if not set(sources[name]).intersection(waiting)]
-        if not ready:
-            raise InputError(f"{benchmark}: trainings: {', '.join(waiting)} are made of each other")
-        yield ready
-        waiting = [name for name in waiting if name not in ready]
+    order = TopologicalSorter({name: settings.benchmark(benchmark).sources_of(name) for name in names})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = ", ".join(dict.fromkeys(error.args[1]))
+        raise InputError(f"{benchmark}: trainings: {circle} are made of each other") from error
+    while ready := order.get_ready():
+        yield list(ready)
+        order.done(*ready)
 
 
 def is_made(settings: Settings, key: ModelKey) -> bool:

@@ -243,7 +243,24 @@ class Seconds(Description):
     seconds: FiniteFloat = Field(ge=0)
 
 
-class _Data(BaseModel):
+class Learned(Description):
+    """The editor that a model was trained for, with the hyperparameters that training ended with."""
+
+    editor: str
+    layers: str
+    hyperparameters: dict[str, FiniteFloat]
+    max_steps: int = Field(ge=0)
+
+
+class Stages(Description):
+    """By stage, how long it took, and its surroundings."""
+
+    __pydantic_extra__: dict[str, dict[str, Any]]
+
+
+class Data(Description):
+    """Prepared data."""
+
     fingerprint: str
 
 
@@ -257,7 +274,7 @@ class Run(Description):
     """A report: on which machine, of which commit and data."""
 
     protocol: int
-    data: _Data
+    data: Data
     hardware: _Hardware
     git_commit: str
 
@@ -281,10 +298,14 @@ def kind_of(name: str) -> Table | type[Description]:
         return {"tuned": TRIALS, "sequences": SEQUENCE, "joint": JOINT, "figure2": FIGURE2}.get(folder, ANYTHING)
     if name == "run.json":
         return Run
+    if name == "stages.json":
+        return Stages
     if name.endswith("/timing.json"):
         return Description
     if folder == "models":
-        return {"model.json": Trained, "cost.json": Cost}.get(name.rpartition("/")[2], Description)
+        return {"model.json": Trained, "cost.json": Cost, "editor.json": Learned}.get(
+            name.rpartition("/")[2], Description
+        )
     return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
 
 

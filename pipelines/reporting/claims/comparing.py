@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.errors import InputError
@@ -171,8 +170,11 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
         curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
         if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
-            estimate, method = _at_equal_success(condition, known, curves, name)
+            # Both rows just succeed as often as tuning asks, wherever each row's search ended.
+            required, edits = known[0].required, curves[0].edits
+            estimate = at_success(curves, required, name, np.divide if condition.scale == "ratio" else np.subtract)
             if math.isfinite(estimate.low):
+                method = f"at {required:g} % success, read from trade-off curves of the same {edits} edits"
                 return Comparison(condition, metric, sides, (), estimate, method, _caveats(known))
     estimate, method, matched = _of_edits(condition, known, name)
     paid = _bought(condition, sides, estimate, matched)
@@ -187,11 +189,8 @@ def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:
     if metric.source == "quality":
         return Side(measured, row.layers == BEST, published, cell.quality.estimate.value)
     success = 100.0 * float(cell.records["succeeded"].astype(float).mean())
-    return Side(measured, row.layers == BEST, published, float(_per_edit(cell, name).mean()), success)
-
-
-def _per_edit(cell: CellResult, name: str) -> pd.Series:
-    return cell.measures.per_edit(name.removeprefix(MISTAKES), cell.records)
+    values = cell.measures.per_edit(name.removeprefix(MISTAKES), cell.records)
+    return Side(measured, row.layers == BEST, published, float(values.mean()), success)
 
 
 def _of_quality(cells: Sequence[CellResult], name: str) -> tuple[Estimate, str]:
@@ -234,15 +233,6 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
         found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
     return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
-
-
-def _at_equal_success(
-    condition: Condition, cells: Sequence[CellResult], curves: tuple[TradeOff, ...], name: str
-) -> tuple[Estimate, str]:
-    """The drawdowns where both rows just succeed as often as tuning asks, wherever each row's search ended."""
-    required, statistic = cells[0].required, np.divide if condition.scale == "ratio" else np.subtract
-    estimate = at_success(curves, required, name, statistic)
-    return estimate, f"at {required:g} % success, read from trade-off curves of the same {curves[0].edits} edits"
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:

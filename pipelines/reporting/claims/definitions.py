@@ -17,7 +17,7 @@ from statistics import NormalDist
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from benchmarks.errors import InputError, check_known
 from benchmarks.metrics import Estimate, Measures
@@ -355,11 +355,7 @@ def load(path: Path) -> dict[str, Claim]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: it comes with the repository")
-    content = params.read_yaml(path)
-    try:
-        return _File.model_validate(content).claims
-    except ValidationError as error:
-        raise InputError(f"{path}: {params.sentence(error, content)}") from error
+    return params.validated(_File, params.read_yaml(path), path).claims
 
 
 def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:
