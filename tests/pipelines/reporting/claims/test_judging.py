@@ -190,7 +190,7 @@ def test_rows_with_trade_off_curves_are_compared_at_equal_success(tmp_path):
             succeeded = " ".join("1" if strength >= one else "0" for one in needed)
             drawdowns = " ".join(f"{cost * strength * one:.5g}" for one in costs)
             named = dict(zip(("training", "editor", "layers"), name.split("/"), strict=True))
-            rows.append({**named, "edits_succeeded": succeeded, "edits_drawdown": drawdowns})
+            rows.append({**named, "factor": strength, "edits_succeeded": succeeded, "edits_drawdown": drawdowns})
     layout = Layout("digits", tmp_path)
     write_csv(layout.results / "curves.csv", pd.DataFrame(rows), digits=6)
     results = [cell(GD, 40), cell(RMSPROP, -40)]
