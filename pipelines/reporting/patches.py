@@ -123,12 +123,13 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
     others = f" {_plural(right, 'other image')} had the right answer already." if right else ""
     yield f"{mistakes} corrected in {_plural(report.steps, 'step')}, {report.seconds:.1f} s.{others}\n"
     yield from _edited(report)
-    how = ", ".join(f"{name} {_range(name, report.hyperparameters)}" for name in report.hyperparameters[0])
+    values = ", ".join(f"{name} {_range(name, report.hyperparameters)}" for name in report.hyperparameters[0])
+    how = f"{editor_look(report.editor).title} on {escape(report.layers)}{f' ({values})' if values else ''}"
     changed = sum(report.changed.values())
     share = 100 * changed / report.parameters
     views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
     order = ", one image after the other" if report.one_by_one else ", all images together" if several else ""
-    yield f"\n- **How**: {editor_look(report.editor).title} on {escape(report.layers)} ({how}){views}{order}."
+    yield f"\n- **How**: {how}{views}{order}."
     yield (
         f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."

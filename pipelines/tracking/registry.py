@@ -6,7 +6,7 @@ These are the user's and not the suite's: no report makes them, and none takes t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from pipelines.tracking.runs import write_run
 from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked, tracking_uri
 
 EXPERIMENT = "patches"
-_SETTINGS, _NUMBERS = ("editor", "layers", "views", "model", "out"), ("steps", "seconds", "parameters", "patch_bytes")
+_SETTINGS, _NUMBERS = (
+    ("editor", "layers", "views", "one_by_one", "model", "out"),
+    ("steps", "seconds", "parameters", "patch_bytes"),
+)
 
 
 def check_name(name: str) -> None:
@@ -64,16 +67,18 @@ def register(name: str, report: Path) -> str:
 
 
 def _record(name: str, told: Mapping[str, Any], report: Path) -> RunRecord:
-    effects = {key: one["value"] for key, one in told["effects"].items() if isinstance(one, dict) and "value" in one}
-    numbers = {key: told[key] for key in _NUMBERS if key in told} | {
-        f"control/{key}": one for key, one in effects.items()
+    numbers = {key: told[key] for key in _NUMBERS} | dict(_control(told["effects"]))
+    numbers["not_corrected"] = sum(not one["corrected"] for one in told["edited"])
+    chosen = {
+        key: " ".join(dict.fromkeys(f"{one[key]:g}" for one in told["hyperparameters"]))
+        for key in told["hyperparameters"][0]
     }
     page = report.with_suffix(".md")
     tags = source_tags("patch", git_commit()) | {"mlflow.note.content": page.read_text()}
     beside = [report, page, report.with_suffix(".patch.safetensors"), report.with_suffix(".flips.png")]
     return RunRecord(
         key=f"{name} {told['patched'][:LONGEST_DIGEST]}",
-        parameters={**told["hyperparameters"], **{key: told[key] for key in _SETTINGS if key in told}},
+        parameters={**chosen, **{key: told[key] for key in _SETTINGS}},
         metrics={key: float(value) for key, value in numbers.items()},
         series={},
         tags=tags,
@@ -86,3 +91,15 @@ def _record(name: str, told: Mapping[str, Any], report: Path) -> RunRecord:
             tags={"mlflow.model.isExternal": "true", "weights": str(told["out"]), "fingerprint": str(told["patched"])},
         ),
     )
+
+
+def _control(effects: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """What the report says of control images, by the names of metrics; see
+    :class:`benchmarks.patching.side_effects.SideEffects`.
+    """
+    yield "control/flip_rate", effects["flip_rate"]["value"]
+    for group, found in (effects["known"] or {}).items():
+        if isinstance(found, dict):
+            yield from ((f"control/{group}/{what}", found[what]["value"]) for what in ("before", "after", "drawdown"))
+        elif isinstance(found, float):
+            yield f"control/{group}", found

@@ -1,13 +1,16 @@
 """A patched model is a version of a registered model, if the user asks for that."""
 
-import json
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("mlflow")
 
+from benchmarks import metrics
 from benchmarks.errors import InputError
+from benchmarks.patching.side_effects import Errors, Known, SideEffects
+from pipelines.reporting.patches import EditedImage, PatchReport, write
 from pipelines.tracking import registry
 from tests.pipelines.conftest import artifacts, client, runs
 
@@ -15,25 +18,29 @@ from tests.pipelines.conftest import artifacts, client, runs
 @pytest.fixture
 def report(repository) -> Path:
     """What stands beside a patch."""
-    told = {
-        "editor": "rmsprop",
-        "layers": "chain3",
-        "hyperparameters": {"lr": 0.001},
-        "views": 0,
-        "model": "model.pth",
-        "out": "patched.pth",
-        "steps": 3,
-        "seconds": 0.5,
-        "patched": "0123456789abcdef",
-        "effects": {
-            "images": 400,
-            "flips": [],
-            "flip_rate": {"value": 1.25, "low": 0.5, "high": 2.0},
-            "drawdown": None,
-        },
-    }
-    Path("patched.json").write_text(json.dumps(told))
-    Path("patched.md").write_text("# A patch")
+    wrong = torch.arange(400) < 40
+    errors = Errors.of(wrong, wrong.roll(1))
+    known = Known(errors, None, "cat", errors, errors, 2.5, 3.5)
+    told = PatchReport(
+        model="model.pth",
+        out="patched.pth",
+        patch="patched.patch.safetensors",
+        editor="rmsprop",
+        layers="chain3",
+        hyperparameters=[{"lr": 0.001, "beta": 0.5}, {"lr": 0.01, "beta": 0.5}],
+        views=0,
+        one_by_one=True,
+        edited=(EditedImage("0.png", "cat", "dog", "cat", True), EditedImage("1.png", "cat", "dog", "dog", False)),
+        steps=3,
+        seconds=0.5,
+        changed={"a": 10},
+        parameters=40,
+        patch_bytes=40,
+        original="fedcba9876543210",
+        patched="0123456789abcdef",
+        effects=SideEffects(400, (), metrics.share(5, 400), known),
+    )
+    write(told, Path("patched"), "RGB")
     Path("patched.patch.safetensors").write_bytes(b"weights")
     return Path("patched.json")
 
@@ -47,11 +54,15 @@ def test_each_patch_is_the_next_version_with_its_report(report):
         2,
     }
     assert versions[0].tags == {"weights": "patched.pth", "fingerprint": "0123456789abcdef"}
-    assert versions[0].description == "# A patch"
+    assert versions[0].description == Path("patched.md").read_text()
     model = client().get_logged_model(versions[0].model_id)
     run = client().get_run(model.source_run_id)
-    assert run.data.params.items() >= {"lr": "0.001", "editor": "rmsprop", "out": "patched.pth"}.items()
-    assert run.data.metrics == {"steps": 3, "seconds": 0.5, "control/flip_rate": 1.25}
+    assert run.data.params.items() >= {"lr": "0.001 0.01", "beta": "0.5", "out": "patched.pth"}.items()
+    groups = {f"control/{name}/{when}": 10 for name in ("errors", "worst", "corrupted") for when in ("before", "after")}
+    groups |= {f"control/{name}/drawdown": 0 for name in ("errors", "worst", "corrupted")}
+    groups |= {"control/flip_rate": 1.25, "control/calibration_before": 2.5, "control/calibration_after": 3.5}
+    numbers = {"steps": 3, "seconds": 0.5, "parameters": 40, "patch_bytes": 40, "not_corrected": 1}
+    assert run.data.metrics == groups | numbers
     names = {path.name for path in artifacts(run).rglob("*") if path.is_file()}
     assert names == {"patched.json", "patched.md", "patched.patch.safetensors"}
     assert len(runs("patches")) == 2
