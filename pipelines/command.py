@@ -25,6 +25,7 @@ from pipelines.jobs.progress import one_line
 
 _UNDETERMINED = "does not have a deterministic implementation"  # in torch's words
 
+Benchmark = Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")]
 Params = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DEFAULT_PARAMS = PARAMS
 Editors = Annotated[

@@ -23,7 +23,7 @@ from pipelines.train import is_made, make
 
 
 def distributed(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     training: Annotated[str, typer.Argument(help="A name under its `trainings`, with `ranks`.")],
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:

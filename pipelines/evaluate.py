@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 import editors
-from benchmarks.errors import InputError
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run, read_times, read_tuned, unfinished
@@ -23,7 +21,7 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
 from pipelines.store.provenance import git_commit, kind_of, timed
-from pipelines.store.schemas import Description
+from pipelines.store.schemas import Description, Learned
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
 
@@ -35,7 +33,7 @@ _OF_TUNING = ("feasible", "min_success", "tuning")
 
 @timed(lambda layout: (layout.results / "edits").glob("*/*.timing.csv"))
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
@@ -183,15 +181,12 @@ def _make_block(settings: Settings, piece: tuple[Cell, str, slice]) -> None:
 def _read_learned(cell: Cell) -> dict[str, Any] | None:
     """The hyperparameters that the cell's model was trained with, if that is this editor on these layers."""
     path = cell.model.described / EDITOR
-    try:
-        learned = json.loads(path.read_text())
-        if (learned["editor"], learned["layers"]) != (cell.editor, cell.layers):
-            return None
-        return {name: learned[name] for name in ("hyperparameters", "max_steps")}
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not describe an editor ({error!r}): train {cell.training} again") from error
+    learned = Learned.read(path, cell.layout.again("train", cell.training))
+    if (learned["editor"], learned["layers"]) != (cell.editor, cell.layers):
+        return None
+    return {name: learned[name] for name in ("hyperparameters", "max_steps")}
 
 
 def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: bool = False) -> pd.DataFrame:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import pandas as pd
-import typer
 
 from benchmarks.scoring import joint as scoring
 from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
@@ -26,7 +24,7 @@ SECONDS, TIMES = "seconds", ".timing.csv"
 
 @timed(lambda layout: layout.joint.glob("*.csv"))
 def joint(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make many edits of one model together: how many hold, and what that costs the others."""
@@ -78,7 +76,7 @@ def _run(settings: Settings, found: CellRecords) -> None:
 
 
 def _records(found: CellRecords) -> pd.DataFrame:
-    return JOINT.read(found.file(), f"run `python -m pipelines.joint {found.cell.benchmark}`")
+    return JOINT.read(found.file(), found.cell.layout.again("joint"))
 
 
 def _summary(found: CellRecords) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from pipelines.tasks import load_settings, task_of
 
 @timed(lambda layout: layout.data.glob(MADE_OF))
 def prepare(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     export: Annotated[
         Path | None, typer.Option(help="Also write the test examples there, such as images in a folder per class.")
     ] = None,

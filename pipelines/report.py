@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
@@ -16,7 +14,7 @@ from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
-from pipelines.reporting.claims import definitions, judging
+from pipelines.reporting.claims import definitions, judging, together
 from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
@@ -37,7 +35,7 @@ _SURROUNDINGS = ("git_commit", "hardware", "python", "packages")
 
 @provenance.timed(lambda layout: layout.results.glob("leaderboard.csv"))
 def report(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Write results/<benchmark>, the pages and the site of all benchmarks, and make MLflow's runs equal to them."""
@@ -97,7 +95,8 @@ def _write_claims(
     names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
     claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
     measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
-    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured, judging.trade_offs(layout)))
+    curves, many = judging.trade_offs(layout), together.read(layout)
+    judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured, curves, many))
     text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
     write_atomically(layout.results / "claims.md", text)
     write_csv(layout.results / "claims.csv", judging.table(judged), digits=6)
@@ -159,12 +158,8 @@ def _seconds(layout: Layout, stages: dict[str, dict[str, Any]]) -> dict[str, Any
     spent.pop("report", None)
     files = {f"train/{path.parent.name}": path for path in sorted(layout.results.glob(f"models/*/{TIMING}"))}
     files |= {f"tune/{path.parent.name}": path for path in sorted(layout.results.glob(f"tuned/*/{TIMING}"))}
-    pieces = {name: _read_times(path) for name, path in files.items()}
+    pieces = {name: Description.read(path, "report again, it holds wall times only") for name, path in files.items()}
     return {"stages": spent, "tables_and_figure_2": provenance.of_tables(spent), **pieces}
-
-
-def _read_times(path: Path) -> Any:
-    return Description.read(path, "report again, it holds wall times only")
 
 
 if __name__ == "__main__":

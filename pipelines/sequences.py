@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import pandas as pd
-import typer
 
 from benchmarks.scoring import sequential
 from pipelines import command
@@ -23,7 +21,7 @@ from pipelines.tasks.named_cells import CellRecords
 
 @timed(lambda layout: layout.sequences.glob("*.csv"))
 def sequences(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Edit one model again and again: what becomes of its error and of earlier edits, and how far an edit carries."""
@@ -34,9 +32,7 @@ def sequences(
     cells = tuned_cells(settings, benchmark, "sequences", asked.cells if asked else [])
     rows = [_asked(settings, cell) for cell in cells]
     named_cells.make(settings, layout, layout.sequences, rows, _run, keep=[layout.similar.name])
-    again = f"run `python -m pipelines.sequences {benchmark}`"
-    table = layout.results / "sequences.csv"
-    named_cells.write_table(table, rows, lambda row: sequential.by_number(SEQUENCE.read(row.file(), again)))
+    named_cells.write_table(layout.results / "sequences.csv", rows, _summary)
     task_of(settings, benchmark).after_sequences(settings, benchmark)
 
 
@@ -74,6 +70,10 @@ def _run(settings: Settings, row: CellRecords) -> None:
         f"after {scorer.count} edits {last['error']:.1f} % error and {last['in_force']:.0f} % of the edits in force "
         f"(means of {asked.orders} orders)"
     )
+
+
+def _summary(row: CellRecords) -> pd.DataFrame:
+    return sequential.by_number(SEQUENCE.read(row.file(), row.cell.layout.again("sequences")))
 
 
 if __name__ == "__main__":

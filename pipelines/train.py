@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 import pandas as pd
@@ -16,7 +18,7 @@ import typer
 
 from baselines.model_files import DESCRIPTION, WEIGHTS, save_model
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
+from benchmarks.files import atomic_path, write_atomically
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import ModelKey, models_of
@@ -33,10 +35,13 @@ from pipelines.tracking.names import metric_of_training, source_tags
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))
 def train(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     trainings: Annotated[
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Take weights that came with the results, whatever code made them.")
+    ] = False,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
@@ -47,7 +52,7 @@ def train(
         # Those that edit in every step take longest: first, so that no worker ends alone.
         wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
-        share_out(settings, partial(make, settings), keys, threads=settings.threads)
+        share_out(settings, partial(take if published else make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -68,20 +73,45 @@ def _with_sources(settings: Settings, benchmark: str, names: Sequence[str]) -> l
 
 def _waves(settings: Settings, benchmark: str, names: Sequence[str]) -> Iterator[list[str]]:
     """Names in groups that can be made side by side: what is made of another model comes after it."""
-    waiting = list(names)
-    while waiting:
-        sources = {name: settings.benchmark(benchmark).sources_of(name) for name in waiting}
-        ready = [name for name in waiting if not set(sources[name]).intersection(waiting)]
-        if not ready:
-            raise InputError(f"{benchmark}: trainings: {', '.join(waiting)} are made of each other")
-        yield ready
-        waiting = [name for name in waiting if name not in ready]
+    order = TopologicalSorter({name: settings.benchmark(benchmark).sources_of(name) for name in names})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = ", ".join(dict.fromkeys(error.args[1]))
+        raise InputError(f"{benchmark}: trainings: {circle} are made of each other") from error
+    while ready := order.get_ready():
+        yield list(ready)
+        order.done(*ready)
 
 
 def is_made(settings: Settings, key: ModelKey) -> bool:
     """Whether the model is there already, made of what it would be made of now."""
     identity = _identity(settings, key)
     return is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION)
+
+
+def take(settings: Settings, key: ModelKey) -> None:
+    """Take the weights of one model that lie beside its description in results/; make it if there are none.
+
+    They stand for what today's code and settings would make, until either changes.
+
+    :raises InputError: if they were trained on other data than those that are prepared here.
+    """
+    weights, folder = key.described / WEIGHTS, key.folder
+    if is_made(settings, key) or not weights.exists():
+        make(settings, key)
+        return
+    description = json.loads((key.described / DESCRIPTION).read_text())
+    if description["dataset"] != data_fingerprint(settings, key.benchmark):
+        raise InputError(f"{weights} was trained on other data than {Layout(key.benchmark).data} holds")
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    with atomic_path(folder / WEIGHTS) as temporary:
+        shutil.copyfile(weights, temporary)
+    text = json.dumps(description | {"fingerprint": _identity(settings, key)}, indent=2) + "\n"
+    for described in (folder, key.described):
+        write_atomically(described / DESCRIPTION, text)
+    made = json.loads((key.described / ORIGIN).read_text())
+    print(f"train {key}: took {weights}, made on {made['machine']} at commit {made['commit'][:12]}")
 
 
 def make(settings: Settings, key: ModelKey) -> None:

@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 import editors
 from benchmarks.errors import InputError
@@ -32,7 +31,7 @@ from pipelines.tasks import editor_of, edits_of, identity, load_settings, scorer
 
 @timed(lambda layout: (layout.results / "tuned").glob("*/*.csv"))
 def tune(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     names: command.Editors = None,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
@@ -50,7 +49,7 @@ def tune(
         write_json(folder / TIMING, {cell.file: times.get(cell.file) for cell in of_editor})
         wanted = {TIMING} | {f"{cell.file}{suffix}" for cell in of_editor for suffix in (".json", ".csv")}
         remove_others(folder, wanted)
-        shutil.rmtree(layout.studies(name), ignore_errors=True)
+        shutil.rmtree(layout.unfinished("studies", name), ignore_errors=True)
     if not names:
         remove_others(layout.results / "tuned", set(cells))
 
@@ -111,7 +110,7 @@ def _search(
     scorer = scorer_of(settings, cell, edits, tuning.control_size)
     allowed = trials.allowed_failures(edits.count, tuning.min_success, tuning.confidence)
     asked = Asked(edits.count, allowed, min(tuning.edits, edits.count))
-    journal = cell.layout.studies(cell.editor) / f"{cell.file}-{found[:12]}.journal"
+    journal = cell.layout.unfinished("studies", cell.editor) / f"{cell.file}-{found[:12]}.journal"
     _check_journal(journal)
     table = search.search(
         partial(editor_of, settings, cell, scorer),

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -27,6 +27,7 @@ _FOUND = ("too_short", "too_long", "union_tag_invalid", "union_tag_not_found")
 """Mistakes of which pydantic's own words say what was found."""
 
 
+_Block = TypeVar("_Block", bound=Strict)
 Seed = Annotated[int, Field(ge=0)]
 
 
@@ -93,10 +94,7 @@ class Settings(Strict):
         if "task" not in content:
             raise InputError(f"{path}: task is missing; there are: {', '.join(self._kinds)}")
         check_known(f"{path}: task", content["task"], self._kinds, "there are")
-        try:
-            return self._kinds[content["task"]].model_validate(content)
-        except ValidationError as error:
-            raise InputError(f"{path}: {sentence(error, content)}") from error
+        return validated(self._kinds[content["task"]], content, path)
 
     def compiles(self, benchmark: str, name: str) -> bool:
         """Whether steps of the editor of a block are compiled: those that follow a gradient can be."""
@@ -131,11 +129,7 @@ def load(path: str | os.PathLike[str], kinds: Mapping[str, type[Benchmark]]) -> 
     :raises InputError: one sentence that names the file and the key, what was found and what is allowed.
     """
     path = Path(path)
-    content = read_yaml(path)
-    try:
-        settings = Settings.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{path}: {sentence(error, content)}") from error
+    settings = validated(Settings, read_yaml(path), path)
     settings._folder, settings._kinds = path.parent / CONFIGS, kinds
     for name in settings.run:
         settings.benchmark(name)
@@ -221,11 +215,19 @@ def _alike(base: Any, changes: Any) -> bool:
     return all(changes.get(kind, base.get(kind)) == base.get(kind) for kind in _KINDS if kind in base)
 
 
-def sentence(error: ValidationError, content: dict[str, Any]) -> str:
-    """The first mistake of a block: the path to the key, what is wrong with it, and what was found.
+def validated(kind: type[_Block], content: dict[str, Any], path: Path) -> _Block:
+    """The ``content`` of a file as a block of one kind.
 
-    :param content: what was read.
+    :raises InputError: naming the file and its first mistake.
     """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error, content)}") from error
+
+
+def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first mistake: the path to the key, what is wrong with it, and what was found."""
     errors = error.errors()
     first = errors[0]
     where = ".".join(_keys(first["loc"], content))

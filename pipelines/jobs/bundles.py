@@ -24,7 +24,8 @@ from benchmarks.errors import InputError
 from benchmarks.files import atomic_path, write_atomically
 from pipelines.jobs.cells import KEYS, PROTOCOL
 from pipelines.store.layout import Layout
-from pipelines.store.schemas import kind_of, reason
+from pipelines.store.provenance import machine_of
+from pipelines.store.schemas import Data, Measured, kind_of, reason
 
 TABLES = ("curves.csv", "sequences.csv", "similar.csv")
 """Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
@@ -54,7 +55,7 @@ def pack(layout: Layout, target: Path) -> int:
     :raises InputError: if there was no report, or a result is broken.
     """
     if not (path := layout.results / _RUN).exists():
-        raise InputError(f"{path} is missing: run `python -m pipelines.report {layout.benchmark}` first")
+        raise InputError(f"{path} is missing: {layout.again('report')} first")
     paths = [one for one in sorted(layout.results.rglob("*")) if _is_ours(one.as_posix(), layout.benchmark)]
     files = {one.as_posix(): one.read_bytes() for one in paths if one.is_file()}
     try:
@@ -142,10 +143,8 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
     """
     parsed = {name: _parsed(name, content) for name, content in files.items()}
     run = parsed[f"results/{benchmark}/{_RUN}"]
-    data, machine, commit = run["data"]["fingerprint"], _machine(run["hardware"]), run["git_commit"]
+    data, machine, commit = run["data"]["fingerprint"], machine_of(run["hardware"]), run["git_commit"]
     for name, found in parsed.items():
-        if _is_table(name) and not set(KEYS) <= set(found):
-            raise ValueError(f"{name} has no columns {', '.join(KEYS)}")
         if not isinstance(found, dict):
             continue
         if (protocol := found.get("protocol", PROTOCOL)) != PROTOCOL:
@@ -189,12 +188,8 @@ def check_data(found: Bundle, file: Path, layout: Layout) -> None:
     """
     told = [layout.data / "dataset.json", *sorted(layout.results.glob("edits/*/*.json"))]
     for path in [path for path in told if path.exists()]:
-        try:
-            content = json.loads(path.read_text())
-            here = content["fingerprint"] if path.parent == layout.data else content.get("dataset", found.data)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} is broken ({error!r}): remove it first") from error
-        if here != found.data:
+        kind, key = (Data, "fingerprint") if path.parent == layout.data else (Measured, "dataset")
+        if kind.read(path, "merge again")[key] != found.data:
             raise InputError(f"{file} was measured on other data than {path} says: the results cannot stand together")
 
 
@@ -255,8 +250,3 @@ def _joined(mine: bytes, theirs: bytes, replace: bool) -> tuple[bytes, bool]:
     first, second = tables if replace else reversed(tables)
     others = second[~second.set_index(KEYS).index.isin(first.set_index(KEYS).index)]
     return pd.concat([first, others]).to_csv(index=False, lineterminator="\n").encode(), differ
-
-
-def _machine(hardware: Mapping[str, Any]) -> str:
-    """The machine, in the words of :func:`pipelines.store.provenance.machine`."""
-    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"

@@ -157,7 +157,7 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
 
     :raises InputError: if the file is missing or does not hold them.
     """
-    tuned = Tuned.read(cell.tuned, f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`")
+    tuned = Tuned.read(cell.tuned, cell.layout.again("tune", cell.editor))
     return {name: tuned[name] for name in ("hyperparameters", "max_steps", "feasible", "min_success", "tuning")}
 
 

@@ -93,7 +93,8 @@ def in_shards(
         finished = path.exists()
         if not finished:
             write_records(path, run(rows))
-        tables.append(_read_shard(path, len(rows)))
+        texts = {"keep_default_na": False, "na_values": [""]}  # one may be "null"
+        tables.append(ANYTHING.read(path, "evaluate again", len(rows), **texts))
         (progress.resume if finished else progress.advance)(len(rows))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -101,8 +102,3 @@ def in_shards(
 def write_records(path: Path, records: pd.DataFrame) -> None:
     """Write records to a CSV file, numbers with 7 significant digits."""
     write_csv(path, records, digits=7)
-
-
-def _read_shard(path: Path, edits: int) -> pd.DataFrame:
-    """Records that were just written, or left by an interrupted evaluation."""
-    return ANYTHING.read(path, "evaluate again", edits, keep_default_na=False, na_values=[""])  # a text may be "null"

@@ -58,12 +58,12 @@ def draw(
         drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
-            again = f"run `python -m pipelines.train {layout.benchmark}`"
+            again = layout.again("train")
             told = quantities.histories, quantities.judged, f"{folder.name} training"
             kept = Trained.read(folder / DESCRIPTION, again)["epoch"]
             history = EPOCHS.read(folder / HISTORY, again)
             drawn[f"training-{folder.name}"] = partial(curves.training_curves, history, kept, *told)
-    write(drawn, layout.figures, layout.drawn, settings.processes)
+    write(drawn, layout.figures, layout.unfinished("figures.json"), settings.processes)
 
 
 def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int = 1) -> None:
@@ -150,7 +150,7 @@ def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> lis
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
     path = layout.results / "curves.csv"
-    if path.exists() and "generality" in (frame := CURVES.read(path, _analysed(layout))):
+    if path.exists() and "generality" in (frame := CURVES.read(path, layout.again("analyse"))):
         found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
     return found
 
@@ -161,11 +161,11 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if (layout.results / RANKS).exists():
         drawn["ranks"] = partial(bars.rank_bars, pd.read_csv(layout.results / RANKS))
     analysed = [layout.figure2 / f"{name}.csv" for name in ("confusion", "tsne", "variance")]
-    frames = [FIGURE2.read(path, _analysed(layout)) for path in analysed] if analysed[0].exists() else []
+    frames = [FIGURE2.read(path, layout.again("analyse")) for path in analysed] if analysed[0].exists() else []
     if frames and not frames[0].empty:
         drawn["figure2"] = partial(classes.figure2, *frames)
     path = layout.results / "curves.csv"
-    if path.exists() and not (frame := CURVES.read(path, _analysed(layout))).empty:
+    if path.exists() and not (frame := CURVES.read(path, layout.again("analyse"))).empty:
         y, title = quantities.drawdown
         drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
     rows = other_stages.table(layout, "sequences")
@@ -175,15 +175,11 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     if not together.empty:
         labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
         drawn["joint"] = partial(curves.joint_curves, together, joint.SOURCES, labels)
-    hurt = side_effects.read(layout)
+    hurt = other_stages.table(layout, side_effects.NAME, "report")
     if not hurt.empty:
         told = quantities.drawdown[0], side_effects.DRAWN
         drawn[side_effects.NAME] = partial(bars.side_effect_dots, hurt, *told)
     return drawn
-
-
-def _analysed(layout: Layout) -> str:
-    return f"run `python -m pipelines.analyse {layout.benchmark}`"
 
 
 def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
@@ -193,8 +189,7 @@ def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[d
         if not result.tuning:
             continue
         cell, required = result.cell, result.tuning.get("required", result.required)
-        again = f"run `python -m pipelines.tune {cell.benchmark} {cell.editor}`"
-        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), again)
+        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), cell.layout.again("tune", cell.editor))
         if len(trials) > 1:
             found.setdefault(cell.editor, ({}, required))[0][f"{cell.training}, {cell.layers}"] = trials
     return found

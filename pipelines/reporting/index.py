@@ -21,6 +21,7 @@ from pipelines.reporting.claims.judging import count
 from pipelines.reporting.ranking import READING, on_front
 from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, code, escape, name_of, value
+from pipelines.store.provenance import machine_of
 
 _HEAD = (
     "| benchmark, claims | data, scale | before edits | best of the paper's rows | best on the Pareto front | page |",
@@ -179,7 +180,7 @@ def _line(found: Found) -> str:
     rows, quality = board[board["training"] == (first or board["training"].iloc[0])], measures.columns[measures.quality]
     source = re.split(r"[:;]|\.(?: |$)", data["source"])[0]
     judged = _judged(found.folder)
-    verdicts = "" if judged is None else f"<br>[{count(judged['claim_verdict'])}]({name}/claims.md)"
+    verdicts = "" if judged.empty else f"<br>[{count(judged['claim_verdict'])}]({name}/claims.md)"
     cells = [
         f"[{name}]({name}/README.md){verdicts}",
         "<br>".join(filter(None, [escape(source), *map(escape, scale)])),
@@ -213,8 +214,7 @@ def _page(found: Found) -> list[str]:
     again = f"again with {with_them}{code(run['command'])}, once `params.yaml` lists {name} to be run"
     counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
-    hardware = run["hardware"]
-    machine = escape(run.get("machine") or hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores")
+    machine = escape(run.get("machine") or machine_of(run["hardware"]))
     return [
         f"# {name}",
         "",
@@ -261,11 +261,10 @@ def _headline(found: Found) -> list[str]:
     ]
 
 
-def _judged(folder: Path) -> pd.DataFrame | None:
-    """A row of claims.csv for each claim; None without any."""
+def _judged(folder: Path) -> pd.DataFrame:
+    """A row of claims.csv for each claim."""
     path = folder / "claims.csv"
-    frame = pd.read_csv(path).drop_duplicates("claim") if path.exists() else pd.DataFrame()
-    return None if frame.empty else frame
+    return pd.read_csv(path).drop_duplicates("claim") if path.exists() else pd.DataFrame()
 
 
 def _pictures(found: Found) -> list[str]:
@@ -278,7 +277,7 @@ def _pictures(found: Found) -> list[str]:
 def _list_of_files(found: Found) -> list[str]:
     """A table of links; what this benchmark does not have is left out."""
     lines = ["| what | page | data |", "| --- | --- | --- |"]
-    if (judged := _judged(found.folder)) is not None:
+    if not (judged := _judged(found.folder)).empty:
         paper = judged["source"].fillna("") != ""
         counts = {"The paper's claims": judged[paper], "Our own claims": judged[~paper]}
         told = "; ".join(f"{whose}: {count(some['claim_verdict'])}" for whose, some in counts.items() if len(some))

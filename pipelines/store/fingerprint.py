@@ -38,11 +38,19 @@ def fingerprint(described: Sequence[Any], code: Iterable[Path | str], files: Ite
     for path in with_imports(code):
         digest.update(code_hash(path).encode())
     for path in dict.fromkeys(files):
-        try:
-            digest.update(file_hash(path).encode())
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: run the stage that makes it first") from error
+        digest.update(made_hash(path).encode())
     return digest.hexdigest()
+
+
+def made_hash(path: Path) -> str:
+    """SHA-256 of a file that a stage makes.
+
+    :raises InputError: if it is missing.
+    """
+    try:
+        return file_hash(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run the stage that makes it first") from error
 
 
 def write_made_of(path: Path, found: str) -> None:

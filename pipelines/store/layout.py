@@ -62,17 +62,13 @@ class Layout:
         """What a report says of a trained model, in small files: description, history, times, costs."""
         return self.results / "models" / repeated(training, seed)
 
-    def requests(self, split: str, edit_seed: int = 0) -> Path:
-        """Edits that were drawn once for all models, of a task whose requests take long to draw."""
-        return self.results / "requests" / f"{repeated(split, edit_seed)}.jsonl"
-
     def unfinished(self, *parts: str) -> Path:
         """What an unfinished stage resumes from; not an output."""
         return self.root.joinpath("unfinished", self.benchmark, *parts)
 
-    def studies(self, editor: str) -> Path:
-        """Journals of Optuna's studies, while tuning is unfinished."""
-        return self.unfinished("studies", editor)
+    def again(self, stage: str, *names: str) -> str:
+        """The command that makes a stage's files anew, as the end of a sentence."""
+        return f"run `python -m pipelines.{' '.join((stage, self.benchmark, *names))}`"
 
     @property
     def descriptors(self) -> Path:
@@ -116,11 +112,6 @@ class Layout:
     def figure2(self) -> Path:
         """What Figure 2 shows, as tables."""
         return self.results / "figure2"
-
-    @property
-    def drawn(self) -> Path:
-        """What each figure was drawn from, so that none is drawn twice; not an output."""
-        return self.unfinished("figures.json")
 
     @property
     def figures(self) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ import torch
 from benchmarks.errors import InputError
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.locks import one_at_a_time
+from pipelines.store.schemas import Stages
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
@@ -52,6 +53,11 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def machine_of(hardware: Mapping[str, Any]) -> str:
+    """The same of the ``hardware`` of :func:`surroundings`."""
+    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
 
 
 def kind_of(machine: str) -> str:
@@ -114,31 +120,25 @@ def timed(results: Callable[[Layout], Iterable[Path]]) -> Callable[[_Stage], _St
                 if made:
                     spent = {"seconds": round(time.perf_counter() - began, 1), "ended": now()}
                     spent |= {"made": made, "of": len(after)}
-                    known = read_stages(layout, tolerant=True) | {stage.__name__: spent | surroundings()}
-                    write_json(layout.stages, known)
+                    known: dict[str, Any] = {}
+                    with suppress(InputError):  # a broken file counts as none
+                        known = read_stages(layout)
+                    write_json(layout.stages, known | {stage.__name__: spent | surroundings()})
 
         return measured
 
     return decorate
 
 
-def read_stages(layout: Layout, tolerant: bool = False) -> dict[str, dict[str, Any]]:
+def read_stages(layout: Layout) -> dict[str, dict[str, Any]]:
     """By stage: wall ``seconds`` of its last run that made something, when that ``ended`` (not in older files), how
     many results that run ``made``, ``of`` how many that were there then (fewer: an earlier run made the others), and
     the :func:`surroundings` of that run.
 
-    :param tolerant: a broken file counts as none.
     :raises InputError: for a file that is broken.
     """
-    path = layout.stages
-    try:
-        return {name: dict(spent) for name, spent in json.loads(path.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError) as error:
-        if tolerant:
-            return {}
-        raise InputError(f"{path} is broken ({error}): remove it, it holds times and machines only") from error
+    again = "report again, it holds times and machines only"
+    return Stages.read(layout.stages, again) if layout.stages.exists() else {}
 
 
 def of_tables(stages: Mapping[str, Mapping[str, Any]]) -> float | None:

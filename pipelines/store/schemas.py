@@ -137,10 +137,11 @@ SEQUENCE = Table(
 )
 """One row per edit of a row of edits, or per edit and image like the edited one."""
 JOINT = Table(
-    needed=("source", "draw", "count", "manner"),
-    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", *_VIEWS, *_CONTROL),
+    needed=("source", "draw", "count", "manner", "fixed", "control_size", "wrong_before", "wrong_after"),
+    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", "views", *_VIEWS, *_CONTROL),
     flags=("succeeded",),
     within={**_VIEWS, **_CONTROL, "fixed": "count", "alike_after": "alike"},
+    told_apart=("source", "draw", "count", "manner"),
 )
 """One row per request of many edits."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
@@ -242,7 +243,24 @@ class Seconds(Description):
     seconds: FiniteFloat = Field(ge=0)
 
 
-class _Data(BaseModel):
+class Learned(Description):
+    """The editor that a model was trained for, with the hyperparameters that training ended with."""
+
+    editor: str
+    layers: str
+    hyperparameters: dict[str, FiniteFloat]
+    max_steps: int = Field(ge=0)
+
+
+class Stages(Description):
+    """By stage, how long it took, and its surroundings."""
+
+    __pydantic_extra__: dict[str, dict[str, Any]]
+
+
+class Data(Description):
+    """Prepared data."""
+
     fingerprint: str
 
 
@@ -256,7 +274,7 @@ class Run(Description):
     """A report: on which machine, of which commit and data."""
 
     protocol: int
-    data: _Data
+    data: Data
     hardware: _Hardware
     git_commit: str
 
@@ -268,7 +286,9 @@ def kind_of(name: str) -> Table | type[Description]:
         if folder == "edits":
             return TIMING if name.endswith(".timing.csv") else RECORDS
         if file == "":
-            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
+            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS, "joint.csv": ROWS}.get(
+                name, ANYTHING
+            )
         if folder == "models":
             return EPOCHS if name.endswith("/history.csv") else ANYTHING
         if name.endswith(".timing.csv"):
@@ -278,10 +298,14 @@ def kind_of(name: str) -> Table | type[Description]:
         return {"tuned": TRIALS, "sequences": SEQUENCE, "joint": JOINT, "figure2": FIGURE2}.get(folder, ANYTHING)
     if name == "run.json":
         return Run
+    if name == "stages.json":
+        return Stages
     if name.endswith("/timing.json"):
         return Description
     if folder == "models":
-        return {"model.json": Trained, "cost.json": Cost}.get(name.rpartition("/")[2], Description)
+        return {"model.json": Trained, "cost.json": Cost, "editor.json": Learned}.get(
+            name.rpartition("/")[2], Description
+        )
     return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
 
 

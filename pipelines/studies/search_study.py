@@ -89,7 +89,7 @@ class _Meter:
 
 
 def search_study(
-    benchmark: Annotated[str, typer.Argument(help="A name of a file in benchmarks/configs.")],
+    benchmark: command.Benchmark,
     cells: Annotated[list[str], typer.Argument(metavar="cell", help="training/editor/layers.")],
     ways: Annotated[str, typer.Option(help="Of the ways to search, with commas.")] = ",".join(WAYS),
     seeds: Annotated[int, typer.Option(help="Repetitions of each way.")] = 5,

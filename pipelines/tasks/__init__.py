@@ -14,7 +14,6 @@ the statistics of the training data are computed once for all such cells that a 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import pkgutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -25,14 +24,13 @@ from typing import Any, Generic, TypeVar
 
 import editors
 from baselines.model_files import WEIGHTS
-from benchmarks.errors import InputError
-from benchmarks.files import file_hash
 from pipelines.config import params
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell
-from pipelines.store.fingerprint import fingerprint
+from pipelines.store.fingerprint import fingerprint, made_hash
 from pipelines.store.layout import Layout
 from pipelines.store.provenance import made_here
+from pipelines.store.schemas import Data
 from pipelines.tasks.base import RANDOM, EditSet, Scorer, Task
 
 _Value = TypeVar("_Value")
@@ -100,7 +98,7 @@ def data_of(settings: Settings, benchmark: str, folder: Path) -> Any:
     :raises InputError: for missing or broken files.
     """
     task = task_of(settings, benchmark)
-    return _data.of((benchmark, _hash(folder / task.data_file)), lambda: task.load(folder))
+    return _data.of((benchmark, made_hash(folder / task.data_file)), lambda: task.load(folder))
 
 
 def data_fingerprint(settings: Settings, benchmark: str) -> str:
@@ -108,13 +106,8 @@ def data_fingerprint(settings: Settings, benchmark: str) -> str:
 
     :raises InputError: if they are missing or broken.
     """
-    path = Layout(benchmark).data / task_of(settings, benchmark).data_file
-    try:
-        return str(json.loads(path.read_text())["fingerprint"])
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run `python -m pipelines.prepare {benchmark}` first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not describe data ({error!r}): prepare them again") from error
+    layout = Layout(benchmark)
+    return Data.read(layout.data / task_of(settings, benchmark).data_file, layout.again("prepare"))["fingerprint"]
 
 
 def scorer_of(settings: Settings, cell: Cell, edits: EditSet, control_size: int | None) -> Scorer:
@@ -181,15 +174,8 @@ def identity(settings: Settings, cell: Cell, described: Sequence[Any], *code: st
 def _part(settings: Settings, cell: Cell) -> tuple[Hashable, ...]:
     """What cells have in common whose editors change the same part of the same model."""
     data = cell.layout.data / task_of(settings, cell.benchmark).data_file
-    files = [_hash(path) for path in (cell.model.folder / WEIGHTS, data)]
+    files = [made_hash(path) for path in (cell.model.folder / WEIGHTS, data)]
     return (*files, cell.benchmark, cell.training, cell.seed, cell.layers, settings.seed, str(settings.torch_device()))
-
-
-def _hash(path: Path) -> str:
-    try:
-        return file_hash(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run the stage that makes it first") from error
 
 
 def description(

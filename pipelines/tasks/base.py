@@ -66,8 +66,18 @@ class Made:
     files: Mapping[str, pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
 
 
-class Scorer(Protocol):
-    """Edits of one model, and what they do to a split; made by :meth:`Task.scorer`."""
+class _Edits(Protocol):
+    """What stages ask of edits of one model, however these are made."""
+
+    def statistics(self, editor: editors.Editor) -> Any:
+        """What the editor must know of the training data; None, at no cost, for an editor that needs nothing."""
+
+    def described(self) -> Mapping[str, Any]:
+        """What is known of the model and its examples before any edit, for the description."""
+
+
+class Scorer(_Edits, Protocol):
+    """Single edits, and what they do to a split; made by :meth:`Task.scorer`."""
 
     requests: Any
     """As many as ``len`` says."""
@@ -89,18 +99,12 @@ class Scorer(Protocol):
         :param every: look at the whole split, whatever ``control_size`` is.
         """
 
-    def statistics(self, editor: editors.Editor) -> Any:
-        """What the editor must know of the training data; None, at no cost, for an editor that needs nothing."""
-
-    def described(self) -> Mapping[str, Any]:
-        """What is known of the model before any edit, for the description of the cell."""
-
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """Further columns of the records, one value per request."""
 
 
-class RowScorer(Protocol):
-    """Edits in a row on one model; made by :meth:`Task.row_scorer`."""
+class RowScorer(_Edits, Protocol):
+    """Edits in a row; made by :meth:`Task.row_scorer`."""
 
     count: int
     """Edits in the row."""
@@ -110,15 +114,9 @@ class RowScorer(Protocol):
         :func:`benchmarks.scoring.sequential.by_number` reads.
         """
 
-    def statistics(self, editor: editors.Editor) -> Any:
-        """As :meth:`Scorer.statistics`."""
 
-    def described(self) -> Mapping[str, Any]:
-        """Numbers of control examples and the like, for the description."""
-
-
-class JointEdits(Protocol):
-    """Many edits of one model together; made by :meth:`Task.joint_scorer`."""
+class JointEdits(_Edits, Protocol):
+    """Many edits together; made by :meth:`Task.joint_scorer`."""
 
     def most(self, source: str) -> int:
         """The largest number of edits together that there are."""
@@ -129,12 +127,6 @@ class JointEdits(Protocol):
 
         :param manner: one of :data:`benchmarks.scoring.joint.MANNERS`.
         """
-
-    def statistics(self, editor: editors.Editor) -> Any:
-        """As :meth:`Scorer.statistics`."""
-
-    def described(self) -> Mapping[str, Any]:
-        """What is known of the model before any edit, for the description."""
 
 
 class Task(ABC):

@@ -45,7 +45,7 @@ from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leade
 from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
 from pipelines.reporting.tables.sheet import escape
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
-from pipelines.store.layout import Layout, write_csv
+from pipelines.store.layout import Layout, repeated, write_csv
 from pipelines.tasks import register
 from pipelines.tasks.base import EditSet, Made, OnEpoch, Task
 
@@ -185,6 +185,11 @@ def _note(settings: Settings, cell: Cell) -> str:
     return "; ".join(filter(None, notes))
 
 
+def _kept(cell: Cell) -> list[Path]:
+    folder = cell.layout.results / "translations"
+    return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
+
+
 _SPREAD = [f"{name}_{seeds}_std" for name in ("bleu_drawdown", "bleu") for seeds in ("seeds", "edit_seeds")]
 TRANSLATORS = Presentation(
     measures=TRANSLATIONS,
@@ -237,6 +242,9 @@ class TranslationTask(Task):
     presentation = TRANSLATORS
     rescorable = 0  # decoding the whole split for each of the best trials would cost too much
 
+    load = staticmethod(corpus.load)
+    kept = staticmethod(_kept)
+
     def prepare(self, chosen: TranslationBenchmark, folder: Path) -> str:
         made = corpus.prepare(corpora.make(chosen.data.dataset, **chosen.data.options))
         corpus.save(made, folder)
@@ -245,9 +253,6 @@ class TranslationTask(Task):
 
     def data_code(self, chosen: TranslationBenchmark) -> Sequence[str | Path]:
         return [corpus.__file__, corpora.file_of(chosen.data.dataset)]
-
-    def load(self, folder: Path) -> Corpus:
-        return corpus.load(folder)
 
     def make(self, settings: Settings, key: ModelKey, data: Corpus, on_epoch: OnEpoch) -> Made:
         block = settings.benchmark(key.benchmark)
@@ -285,16 +290,15 @@ class TranslationTask(Task):
         found = fingerprint(
             [PROTOCOL, split, edits.count, chosen, *axes], [requests.__file__], [plain.folder / WEIGHTS]
         )
-        progress = Progress(f"draw {edits.split} edits of {benchmark}", edits.count, "edits")
+        what = f"draw {edits.split} edits of {benchmark}"
         if is_made_of(path.with_suffix(".json"), found, path):
-            progress.finish("unchanged")
+            print(f"{what}: unchanged", flush=True)
             return
         data = self.load(Layout(benchmark).data)
         model = load_translator(plain.folder, data, settings.torch_device())
         drawn = draw_requests(model, data, split, edits.count, *axes, split, **chosen)
-        save_requests(path, data, list(_counted(drawn, progress)))
+        _save(path, data, drawn, Progress(what, edits.count, "edits"))
         write_made_of(path.with_suffix(".json"), found)
-        progress.finish(f"{edits.count} edits")
 
     def edits_from(self, settings: Settings, cell: Cell, edits: EditSet) -> list[Any]:
         path = _requests(cell.benchmark, edits)
@@ -325,14 +329,6 @@ class TranslationTask(Task):
         taken = {"seconds": round(scorer.seconds, 3), "sentences": len(scorer.translations)}
         write_atomically(timing, json.dumps(taken) + "\n")
 
-    def kept(self, cell: Cell) -> list[Path]:
-        return _kept(cell)
-
-
-def _kept(cell: Cell) -> list[Path]:
-    folder = cell.layout.results / "translations"
-    return [folder / f"{cell.model.name}.csv", folder / f"{cell.model.name}.timing.json"]
-
 
 def _start(settings: Settings, key: ModelKey, data: Corpus) -> Translator:
     """The model as it is before training: at random, or as another training left it."""
@@ -357,17 +353,19 @@ def _objective(settings: Settings, key: ModelKey, data: Corpus) -> Objective:
         options = {"temperature": block.requests.temperature, "alternatives": chosen.alternatives}
         axes = (settings.seed, key.benchmark, "pool", key.seed)
         drawn = draw_requests(plain, data, "train", chosen.pool, *axes, **options)
-        progress = Progress(f"draw edits for {key}", chosen.pool, "edits")
-        save_requests(pool, data, list(_counted(drawn, progress)))
+        _save(pool, data, drawn, Progress(f"draw edits for {key}", chosen.pool, "edits"))
     return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data), chosen.smoothing)
 
 
 def _requests(benchmark: str, edits: EditSet) -> Path:
-    return Layout(benchmark).requests(edits.split, edits.seed)
+    return Layout(benchmark).results / "requests" / f"{repeated(edits.split, edits.seed)}.jsonl"
 
 
-def _counted(drawn: Iterator[TranslationRequest], progress: Progress) -> Iterator[TranslationRequest]:
-    """The same requests, with a line of progress now and then."""
+def _save(path: Path, data: Corpus, drawn: Iterator[TranslationRequest], progress: Progress) -> None:
+    """Write requests as they are drawn, with a line of progress now and then."""
+    made = []
     for one in drawn:
+        made.append(one)
         progress.advance()
-        yield one
+    save_requests(path, data, made)
+    progress.finish(f"{len(made)} edits")

@@ -32,7 +32,7 @@ PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 
 _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
-for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"):
+for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"):
     importlib.import_module(f"pipelines.{name}")
 from benchmarks import datasets
 import editors, mlflow, sklearn.datasets, sklearn.model_selection

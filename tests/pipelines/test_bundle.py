@@ -158,7 +158,7 @@ def test_a_model_that_is_here_keeps_the_description_of_its_weights(run) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-@pytest.mark.parametrize("name", ["sequences", "figure2/summary"])
+@pytest.mark.parametrize("name", ["sequences", "figure2/variance"])
 def test_tables_of_several_cells_are_merged_row_by_row(run, replace: bool, name: str) -> None:
     put(f"{name}.csv", f"{HEAD}plain,gd,all,0,2.0\nplain,gd,all,1,2.5\nplain,adam,all,0,3.10\n")
     run("digits")

@@ -109,14 +109,9 @@ def test_a_model_of_other_data_is_refused(trained):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "plain-all.json cannot be read"),
-        ("[]", "plain-all.json says of it"),
         ("{}", "plain-all.json says of hyperparameters: field required: remove it and run `python -m pipelines.tune"),
-        ({"hyperparameters": [1]}, "says of hyperparameters"),
         ({"hyperparameters": {"lr": -1.0}}, "lr must be a number > 0, not -1"),
-        ({"hyperparameters": {"lr": "big"}}, "says of hyperparameters.lr: input should be a valid number"),
         ({"hyperparameters": {"momentum": 0.9}}, "no hyperparameter 'momentum'"),
-        ({"max_steps": "ten"}, "says of max_steps: input should be a valid integer"),
     ],
 )
 def test_tuned_values_that_were_spoilt_by_hand_are_refused(tuned, content, words):
@@ -175,7 +170,7 @@ def test_ctrl_c_ends_a_stage_with_130_and_a_word_on_how_to_go_on(trained):
         assert outputs(trained).keys() - before.keys() == set(trained.files("unfinished"))
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "report"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"])
 def test_help_says_what_the_stage_does_and_takes(trained, stage):
     ended = trained.run(stage, "--help")
     assert ended.code == 0

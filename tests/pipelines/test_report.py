@@ -103,7 +103,7 @@ def test_a_row_that_no_trial_made_feasible_says_so(reported):
         ("edits/gd/plain-all.json", "edits/gd/plain-all.json is missing: run `python -m pipelines.evaluate digits gd`"),
         ("tuned/gd/timing.json", "tuned/gd/timing.json cannot be read"),
         ("models/plain/timing.json", "models/plain/timing.json cannot be read"),
-        ("stages.json", "stages.json is broken"),
+        ("stages.json", "stages.json cannot be read"),
     ],
 )
 def test_a_file_that_is_missing_or_broken_is_named_in_one_sentence(reported, file, sentence):

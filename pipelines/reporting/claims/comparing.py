@@ -13,9 +13,11 @@ from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
 from benchmarks.trade_off import TradeOff, at_success
+from pipelines.reporting.claims import together
 from pipelines.reporting.claims.definitions import (
     BEST,
     MISTAKES,
+    TOGETHER,
     Z_POWER,
     Condition,
     Metric,
@@ -91,6 +93,7 @@ class Evidence:
     :ivar mistakes: results of the same cells on realistic mistakes.
     :ivar measured: other numbers by name, such as ``cost_ratio/plain``.
     :ivar curves: the evaluated edits at several strengths, by ``training/editor/layers``.
+    :ivar together: records of many edits of one network, by ``training/editor/layers``.
     """
 
     measures: Measures
@@ -98,6 +101,7 @@ class Evidence:
     mistakes: Sequence[CellResult] = ()
     measured: Mapping[str, Estimate] = field(default_factory=dict)
     curves: Mapping[str, TradeOff] = field(default_factory=dict)
+    together: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def cell(self, row: Row, metric: Metric) -> CellResult | None:
         """The result of a row, on the edits that a metric is about.
@@ -118,7 +122,7 @@ class Evidence:
 def compare(condition: Condition, metric: Metric, evidence: Evidence) -> list[Comparison]:
     """The row that is spoken of with each of the others, or alone."""
     first, *others = condition.rows
-    between = _numbers if metric.source == "measurement" else _cells
+    between = {"measurement": _numbers, "joint": _together}.get(metric.source, _cells)
     return [between(condition, metric, rows, evidence) for rows in ([(first, one) for one in others] or [(first,)])]
 
 
@@ -139,6 +143,22 @@ def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence
     return Comparison(condition, metric, sides, (), independent_difference(*found), "not paired", caveats)
 
 
+def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
+    """Of many edits of one network; beside each row stands the share of them that hold."""
+    found, held = (
+        [together.by_draw(evidence.together.get(row.cell), row, name) for row in rows]
+        for name in (condition.metric, f"{TOGETHER}fixed")
+    )
+    shares = [math.nan if condition.metric == f"{TOGETHER}fixed" else float(values.mean()) for values in held]
+    sides = tuple(
+        Side(row, False, math.nan, float(values.mean()), share)
+        for row, values, share in zip(rows, found, shares, strict=True)
+    )
+    if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.empty):
+        return Comparison(condition, metric, sides, missing)
+    return Comparison(condition, metric, sides, (), *together.compare(rows, found))
+
+
 def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
     cells = [evidence.cell(row, metric) for row in rows]
     sides = tuple(_side(row, cell, metric, condition.metric) for row, cell in zip(rows, cells, strict=True))
@@ -151,8 +171,11 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
         curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
         if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
-            estimate, method = _at_equal_success(condition, known, curves, name)
+            # Both rows just succeed as often as tuning asks, wherever each row's search ended.
+            required, edits = known[0].required, curves[0].edits
+            estimate = at_success(curves, required, name, np.divide if condition.scale == "ratio" else np.subtract)
             if math.isfinite(estimate.low):
+                method = f"at {required:g} % success, read from trade-off curves of the same {edits} edits"
                 return Comparison(condition, metric, sides, (), estimate, method, _caveats(known))
     estimate, method, matched = _of_edits(condition, known, name)
     paid = _bought(condition, sides, estimate, matched)
@@ -167,11 +190,8 @@ def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:
     if metric.source == "quality":
         return Side(measured, row.layers == BEST, published, cell.quality.estimate.value)
     success = 100.0 * float(cell.records["succeeded"].astype(float).mean())
-    return Side(measured, row.layers == BEST, published, float(_per_edit(cell, name).mean()), success)
-
-
-def _per_edit(cell: CellResult, name: str) -> pd.Series:
-    return cell.measures.per_edit(name.removeprefix(MISTAKES), cell.records)
+    values = cell.measures.per_edit(name.removeprefix(MISTAKES), cell.records)
+    return Side(measured, row.layers == BEST, published, float(values.mean()), success)
 
 
 def _of_quality(cells: Sequence[CellResult], name: str) -> tuple[Estimate, str]:
@@ -214,15 +234,6 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
         found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
     return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
-
-
-def _at_equal_success(
-    condition: Condition, cells: Sequence[CellResult], curves: tuple[TradeOff, ...], name: str
-) -> tuple[Estimate, str]:
-    """The drawdowns where both rows just succeed as often as tuning asks, wherever each row's search ended."""
-    required, statistic = cells[0].required, np.divide if condition.scale == "ratio" else np.subtract
-    estimate = at_success(curves, required, name, statistic)
-    return estimate, f"at {required:g} % success, read from trade-off curves of the same {curves[0].edits} edits"
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:

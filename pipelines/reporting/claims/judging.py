@@ -113,7 +113,7 @@ def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dic
     }
     path = layout.results / "figure2" / "summary.csv"
     if path.exists():
-        for row in MODELS.read(path, _again(layout), dtype=_NAMES).to_dict("records"):
+        for row in MODELS.read(path, layout.again("analyse"), dtype=_NAMES).to_dict("records"):
             for name in MEASURED:
                 value, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
                 if not math.isnan(value):
@@ -127,16 +127,12 @@ def trade_offs(layout: Layout) -> dict[str, TradeOff]:
     :raises InputError: for a file that is there and cannot be read.
     """
     path = layout.results / "curves.csv"
-    frame = CURVES.read(path, _again(layout), dtype=_NAMES) if path.exists() else pd.DataFrame(columns=KEYS)
+    frame = CURVES.read(path, layout.again("analyse"), dtype=_NAMES) if path.exists() else pd.DataFrame(columns=KEYS)
     try:
         groups = {"/".join(names): TradeOff.read(rows) for names, rows in frame.groupby(KEYS, sort=False)}
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} {reason(error)}: remove it and {_again(layout)}") from error
+        raise InputError(f"{path} {reason(error)}: remove it and {layout.again('analyse')}") from error
     return {name: curve for name, curve in groups.items() if curve is not None}
-
-
-def _again(layout: Layout) -> str:
-    return f"run `python -m pipelines.analyse {layout.benchmark}`"
 
 
 def _line(judged: Judged, comparison: Comparison) -> dict[str, object]:

@@ -36,6 +36,9 @@ holds if all its comparisons do, and does not hold as soon as one of them does n
 _EQUAL = """\
 - *Read from trade-off curves*: both rows where they just reach that success, whatever tuning chose. Every resample of
   edits finds that place anew, so that the interval also holds where a search may end; the note on failures goes."""
+_DRAWS = """\
+- *Draws*: many edits of one network are one number for each draw of images; both rows met the same draws, and the
+  interval is Student's over them."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
@@ -46,7 +49,8 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
     numbered = list(enumerate(judged, start=1))
     papers = [(number, claim) for number, claim in numbered if claim.claim.source]
     groups = [(papers, "the paper"), ([one for one in numbered if one not in papers], "our own")]
-    told = [f"Of {len(some)} claims of {whose}, {_count(some)}." for some, whose in groups if some]
+    counts = [(len(some), whose, count(claim.verdict for _, claim in some)) for some, whose in groups if some]
+    told = [f"Of {number} claims of {whose}, {verdicts}." for number, whose, verdicts in counts]
     if doubtful := sum(claim.doubtful for claim in judged):
         told.append(f"Corrected for their number (Holm), {doubtful} of these verdicts would be undecided: see °.")
     parts = [f"# {title}", " ".join([*told, _SCOPE]), escape(scale_note)]
@@ -55,26 +59,18 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
         head = f"| | {says} | in the paper | verdict here | detectable |"
         lines = [head, "| ---: | --- | --- | --- | --- |", *(_overview(number, claim) for number, claim in some)]
         parts += ["\n".join(lines)] if some else []
+    comparisons = [comparison for claim in judged for comparison in claim.comparisons]
+    best = [_BEST] if any(side.best for comparison in comparisons for side in comparison.sides) else []
+    equal = [_EQUAL] if any("trade-off" in comparison.method for comparison in comparisons) else []
+    draws = [_DRAWS] if any(one.metric.source == "joint" and not one.missing for one in comparisons) else []
     parts += [
         "## How they were decided",
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
         "## How to read the verdicts",
-        "\n".join([_HOW, *([_BEST] if _speaks_of_best(judged) else []), *([_EQUAL] if _has_curves(judged) else [])]),
+        "\n".join([_HOW, *best, *equal, *draws]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _count(claims: Sequence[tuple[int, Judged]]) -> str:
-    return count(claim.verdict for _, claim in claims)
-
-
-def _speaks_of_best(judged: Sequence[Judged]) -> bool:
-    return any(side.best for claim in judged for comparison in claim.comparisons for side in comparison.sides)
-
-
-def _has_curves(judged: Sequence[Judged]) -> bool:
-    return any("trade-off" in comparison.method for claim in judged for comparison in claim.comparisons)
 
 
 def _overview(number: int, judged: Judged) -> str:
@@ -160,7 +156,8 @@ def _row(comparison: Comparison) -> str:
 def _measured_values(comparison: Comparison) -> str:
     metric = comparison.metric
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or not metric.of_edits:
+    known = any(math.isfinite(side.success) for side in comparison.sides)
+    if comparison.missing or not known or metric.source in ("quality", "measurement"):
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 

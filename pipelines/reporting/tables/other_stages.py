@@ -68,7 +68,7 @@ def write_trainings(settings: Settings, layout: Layout, chosen_by: str) -> None:
     for name, block in settings.benchmark(layout.benchmark).trainings.items():
         for seed in settings.training_seeds:
             folder, names = layout.described(name, seed), {"training": name, "seed": seed}
-            about = partial(_about, folder, _again(layout, name))
+            about = partial(_about, folder, layout.again("train", name))
             if described := about(DESCRIPTION, Trained):
                 made.append(described | names | {"recipe": block.recipe, "kept": described["epoch"]})
                 timed.append(names | about(TIMING, Seconds) | about(COST, Cost))
@@ -84,7 +84,7 @@ def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict
 
     :raises InputError: for a file that cannot be read.
     """
-    found = {name: _about(layout.described(name, seed), _again(layout, name), COST, Cost) for name in trainings}
+    found = {name: _about(layout.described(name, seed), layout.again("train", name), COST, Cost) for name in trainings}
     return {training: cost for training, cost in found.items() if cost}
 
 
@@ -100,10 +100,6 @@ def note(name: str, training: Training) -> str:
 def _about(folder: Path, again: str, file: str, kind: type[Description]) -> dict[str, Any]:
     """What a file about a model says, empty where there is none."""
     return kind.read(folder / file, again) if (folder / file).exists() else {}
-
-
-def _again(layout: Layout, training: str) -> str:
-    return f"run `python -m pipelines.train {layout.benchmark} {training}`"
 
 
 def _weights(name: str, training: Training) -> Iterator[str]:
@@ -150,11 +146,10 @@ def write_sequences(settings: Settings, layout: Layout) -> None:
         write_atomically(layout.results / "similar.md", text)
 
 
-def table(layout: Layout, name: str) -> pd.DataFrame:
-    """A table of the stage ``sequences``, empty where it was not run or had nothing to do."""
+def table(layout: Layout, name: str, stage: str = "sequences") -> pd.DataFrame:
+    """A table of a stage, empty where it was not run or had nothing to do."""
     path = layout.results / f"{name}.csv"
-    again = f"run `python -m pipelines.sequences {layout.benchmark}`"
-    return ROWS.read(path, again) if path.exists() else pd.DataFrame()
+    return ROWS.read(path, layout.again(stage)) if path.exists() else pd.DataFrame()
 
 
 def sequences_markdown(frame: pd.DataFrame, edited: str, *, title: str, scale_note: str) -> str:

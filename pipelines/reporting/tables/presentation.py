@@ -169,9 +169,8 @@ def _write(
 ) -> None:
     write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
     drawdown = told.measures.drawdown
-    if (
-        table.name == told.leaderboard.name
-    ):  # most of its rows have no published counterpart: of the paper's, the drawdown only
+    # Most rows of the leaderboard have no published counterpart: of the paper's numbers, it shows the drawdown only.
+    if table.name == told.leaderboard.name:
         frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
     title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
     sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])

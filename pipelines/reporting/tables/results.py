@@ -126,7 +126,7 @@ def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "")
 def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = "") -> CellResult:
     """One cell; see :func:`read`."""
     path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
-    again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
+    again = cell.layout.again("evaluate", cell.editor)
     description = Measured.read(path, again)
     if (protocol := description["protocol"]) != PROTOCOL:
         raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")

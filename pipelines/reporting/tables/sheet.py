@@ -79,11 +79,6 @@ class Sheet:
         """All notes in order of appearance, equal ones once; a row's number is its place here, from 1."""
         return list(dict.fromkeys(note for note in self.notes if note))
 
-    def number_of_note(self, position: int) -> int | None:
-        """The number of the footnote of the row at ``position``, or None where it has none."""
-        note = self.notes[position]
-        return self.footnotes.index(note) + 1 if note else None
-
     def headings(self) -> list[tuple[str, str]]:
         """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
         named = [*self.keys, *(["chosen"] if self.chosen else [])]
@@ -124,8 +119,8 @@ class Sheet:
         lines = [_line([escape(heading) for heading, _ in headings]), _line(rules)]
         for position, (_, row) in enumerate(self.frame.iterrows()):
             cells = [escape(name_of(row[key])) for key in self.keys]
-            if number := self.number_of_note(position):
-                cells[-1] += f" <sup>{number}</sup>"
+            if note := self.notes[position]:
+                cells[-1] += f" <sup>{self.footnotes.index(note) + 1}</sup>"
             if self.chosen:
                 cells.append(escape(hyperparameters(row, self.chosen)))
             for name, column in self.columns.items():
@@ -138,15 +133,11 @@ class Sheet:
             lines.append(_line(cells))
         return lines
 
-    def notes_and_legend(self) -> list[str]:
-        """What stands below the table: the footnotes as a numbered list, if there are any, and the legend."""
-        numbered = [f"{number}. {escape(text)}" for number, text in enumerate(self.footnotes, start=1)]
-        return [*(["\n".join(numbered)] if numbered else []), self.legend()]
-
 
 def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
     """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
-    parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), *sheet.notes_and_legend(), *notes]
+    numbered = "\n".join(f"{number}. {escape(text)}" for number, text in enumerate(sheet.footnotes, start=1))
+    parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), numbered, sheet.legend(), *notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -167,13 +158,13 @@ def printed(number: float) -> str:
 
 
 def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by TPE)``."""
+    """Those that a row has, compactly, such as ``lr 1.3e-3, β 0.5 (10 trials, by sampler)``."""
     there = [name for name in names if not pd.isna(row[name])]
     values = ", ".join(f"{_SYMBOLS.get(name, name)} {_short(row[name])}" for name in there) or NOTHING
     if values == NOTHING or pd.isna(trials := row.get("trials", math.nan)):
         return values
     by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
-    return f"{values} ({trials:.0f} trials{by})"
+    return f"{values} ({trials:.0f} trial{'s' * (trials != 1)}{by})"
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:

@@ -22,12 +22,6 @@ DRAWN = {
 """What the figure shows of each row, beside its drawdown."""
 
 
-def read(layout: Layout) -> pd.DataFrame:
-    """The table, empty where no record says anything of it."""
-    path = layout.results / f"{NAME}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
-
-
 def write(layout: Layout, results: Sequence[CellResult], scale_note: str) -> None:
     """Write table and page, if records say something of it; those that are left from another run go."""
     known = [result for result in results if _known(result)]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from baselines import dknn, ranks, streaming
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
-from benchmarks.scoring.scorer import Scorer
-from pipelines.config.blocks import SequenceSettings, Training
+from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
 from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.tasks import register
-from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, JointEdits, Made, OnEpoch, RowScorer, Task
+from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, Made, OnEpoch, Task
 from pipelines.tasks.images import edits, figure2, recipes, similar_images
 from pipelines.tasks.images.settings import ImageBenchmark, targets_of
 
@@ -43,6 +40,13 @@ class ImageTask(Task):
     presentation = CLASSIFIERS
     analysis_tables = figure2.TABLES
 
+    load = staticmethod(dataset.load)
+    scorer = staticmethod(edits.scorer)
+    row_scorer = staticmethod(edits.row_scorer)
+    joint_scorer = staticmethod(edits.joint_scorer)
+    analyse = staticmethod(figure2.analyse)
+    after_sequences = staticmethod(similar_images.measure)
+
     def prepare(self, chosen: ImageBenchmark, folder: Path) -> str:
         data = chosen.data
         made = datasets.make(data.dataset, **data.options)
@@ -60,9 +64,6 @@ class ImageTask(Task):
 
     def data_code(self, chosen: ImageBenchmark) -> Sequence[str | Path]:
         return [datasets.file_of(chosen.data.dataset), dataset.__file__, candidates.__file__]
-
-    def load(self, folder: Path) -> Dataset:
-        return dataset.load(folder)
 
     def export(self, data: Dataset, folder: Path) -> None:
         image_files.write(data.test, data.classes, folder)
@@ -97,30 +98,11 @@ class ImageTask(Task):
     def edits_from(self, settings: Settings, cell: Cell, asked: EditSet) -> list[Any]:
         return [edits.identity(settings, cell.benchmark, cell.seed)] if asked.source == MISTAKES else []
 
-    def scorer(
-        self, settings: Settings, cell: Cell, data: Dataset, asked: EditSet, control_size: int | None, **demand: Any
-    ) -> Scorer:
-        return edits.scorer(settings, cell, data, asked, control_size, **demand)
-
     def scoring_code(self, settings: Settings, cell: Cell) -> Sequence[str | Path]:
         block = settings.benchmark(cell.benchmark)
         code = [edits.__file__, models.file_of(block.model_of(cell.training).architecture)]
         code += [dknn.__file__] if block.training(cell.training).recipe == "dknn" else []
         return code
 
-    def row_scorer(
-        self, settings: Settings, cell: Cell, data: Dataset, asked: SequenceSettings, **demand: Any
-    ) -> RowScorer:
-        return edits.row_scorer(settings, cell, data, asked, **demand)
-
-    def joint_scorer(self, settings: Settings, cell: Cell, data: Dataset, **demand: Any) -> JointEdits:
-        return edits.joint_scorer(settings, cell, data, **demand)
-
-    def analyse(self, settings: Settings, cell: Cell) -> Mapping[str, pd.DataFrame] | None:
-        return figure2.analyse(settings, cell)
-
     def analysed(self, cells: Sequence[Cell]) -> list[Path]:
         return [figure2.file_of(cell) for cell in cells]
-
-    def after_sequences(self, settings: Settings, benchmark: str) -> None:
-        similar_images.measure(settings, benchmark)

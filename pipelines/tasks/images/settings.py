@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -46,7 +46,7 @@ class ModelSettings(Strict):
         for key in ("name", "channels", "classes"):
             if key in self.options:
                 raise InputError(f"{key!r} of architecture {self.architecture!r} is no option: the data decide it")
-        check_architecture(self.architecture, self.options)
+        _build(self.architecture, json.dumps(self.options, sort_keys=True, default=str))
         return self
 
 
@@ -100,7 +100,6 @@ class _Trained(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return tuple(dict.fromkeys(name for name in (self.start, self.taught_by) if name is not None))
 
     @model_validator(mode="after")
@@ -245,7 +244,6 @@ class ExtendedTraining(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return (self.start,)
 
 
@@ -269,7 +267,6 @@ class DknnTraining(Training):
 
     @property
     def made_of(self) -> tuple[str, ...]:
-        """The trainings whose models this one needs."""
         return (self.network,)
 
 
@@ -349,16 +346,12 @@ class ImageBenchmark(Benchmark):
         return ModelSettings(architecture=architecture, options=self.model.options | chosen.options)
 
 
-def check_architecture(name: str, options: Mapping[str, Any]) -> None:
+@cache  # a configuration names the same few networks in dozens of places
+def _build(name: str, options: str) -> None:
     """Build a network to see that it can be built, without memory, numbers or random draws.
 
     :raises InputError: as :func:`benchmarks.models.make` does.
     """
-    _build(name, json.dumps(options, sort_keys=True, default=str))
-
-
-@cache  # a configuration names the same few networks in dozens of places
-def _build(name: str, options: str) -> None:
     with torch.device("meta"), _NoInitialisation():
         models.make(name, channels=3, classes=2, **json.loads(options))
 

@@ -123,7 +123,7 @@ def _measure_cell(found: _Neighbours, settings: Settings, similar: CellRecords) 
 
 def _summary(similar: CellRecords) -> pd.DataFrame:
     """One row of the table: each share with the ends of its 95 % interval."""
-    again = f"run `python -m pipelines.sequences {similar.cell.benchmark}`"
+    again = similar.cell.layout.again("sequences")
     described = Description.read(similar.file(".json"), again)
     row = {"embedding": described["embedding"], "edits": described["edits"]}
     for name, estimate in accuracies(SEQUENCE.read(similar.file(), again)).items():

@@ -6,45 +6,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import editors
-from benchmarks import models
-from benchmarks.data.augmentation import Augmentation
-from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import InputError
 from benchmarks.scoring.joint import IN_A_ROW, MANNERS, JointScorer, by_count
 from benchmarks.scoring.requests import Demand
-from benchmarks.seeds import generator
+from tests.benchmarks.conftest import random_split, small_dataset
+from tests.benchmarks.scoring.conftest import CLASSES, taught
 
-CLASSES = 4
 EDITOR = editors.build("rmsprop", lr=1e-3, max_steps=6)
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    def noise(name: str, count: int) -> Split:
-        images = torch.randint(256, (count, 1, 8, 8), generator=generator("joint", name)).to(torch.uint8)
-        return Split(images, torch.randint(CLASSES, (count,), generator=generator("joint labels", name)))
-
-    splits = [noise(name, count) for name, count in (("train", 40), ("tuning", 8), ("test", 80))]
-    augmentation = Augmentation(crop_padding=1, flip=False)
-    return Dataset("noise", ("a", "b", "c", "d"), *splits, (127.0,), (74.0,), augmentation, "Made by a test.")
+    sizes = {"train": 40, "tuning": 8, "test": 80}
+    splits = [random_split("joint", part, count=count, classes=CLASSES, size=8) for part, count in sizes.items()]
+    return small_dataset(CLASSES, *splits)
 
 
 @pytest.fixture(scope="module")
 def model(dataset: Dataset) -> nn.Module:
     """Knows some test labels, not all."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = models.make("resnet18", channels=1, classes=CLASSES, width=4)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(8):
-        optimizer.zero_grad()
-        F.cross_entropy(net(dataset.inputs(dataset.test.images)), dataset.test.labels).backward()
-        optimizer.step()
-    return net.eval()
+    return taught(dataset, steps=8).eval()
 
 
 def answers(model: nn.Module, dataset: Dataset) -> torch.Tensor:

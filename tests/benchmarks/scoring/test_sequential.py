@@ -6,45 +6,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import editors
-from benchmarks import models
-from benchmarks.data.augmentation import Augmentation
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.scoring.requests import Demand, draw_requests
 from benchmarks.scoring.scorer import Scorer
 from benchmarks.scoring.sequential import SequentialScorer, by_number, turn
-from benchmarks.seeds import generator
-
-CLASSES = 4
+from tests.benchmarks.conftest import random_split, small_dataset
+from tests.benchmarks.scoring.conftest import CLASSES, taught
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    def noise(name: str, count: int) -> Split:
-        images = torch.randint(256, (count, 1, 8, 8), generator=generator("sequential", name)).to(torch.uint8)
-        labels = torch.randint(CLASSES, (count,), generator=generator("sequential labels", name))
-        return Split(images, labels)
-
-    splits = [noise(name, count) for name, count in (("train", 8), ("tuning", 12), ("test", 90))]
-    augmentation = Augmentation(crop_padding=1, flip=False)
-    return Dataset("noise", ("a", "b", "c", "d"), *splits, (127.0,), (74.0,), augmentation, "Made by a test.")
+    sizes = {"train": 8, "tuning": 12, "test": 90}
+    splits = [random_split("in a row", part, count=count, classes=CLASSES, size=8) for part, count in sizes.items()]
+    return small_dataset(CLASSES, *splits)
 
 
 @pytest.fixture(scope="module")
 def model(dataset: Dataset) -> nn.Module:
     """Trained on the test labels for a while, so that edits break something."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = models.make("resnet18", channels=1, classes=CLASSES, width=4)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(25):
-        optimizer.zero_grad()
-        F.cross_entropy(net(dataset.inputs(dataset.test.images)), dataset.test.labels).backward()
-        optimizer.step()
-    return net
+    return taught(dataset, steps=25)
 
 
 EDITOR = {"lr": 7e-4, "max_steps": 4}

@@ -105,7 +105,7 @@ def test_a_stage_that_makes_nothing_or_fails_leaves_the_time_that_is_there(layou
 def test_times_that_cannot_be_read_are_named_and_do_not_stop_a_stage(layout):
     layout.stages.parent.mkdir(parents=True)
     layout.stages.write_text("[")
-    with pytest.raises(InputError, match=r"stages.json is broken .*remove it"):
+    with pytest.raises(InputError, match=r"stages.json cannot be read .*remove it"):
         provenance.read_stages(layout)
     prepare("digits", ["one"])
     assert set(provenance.read_stages(layout)) == {"prepare"}
