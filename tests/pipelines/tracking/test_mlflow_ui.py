@@ -24,7 +24,7 @@ pytest.importorskip("mlflow")
 from pipelines.tracking import DataRecord, NetworkRecord, Rebuilt, RunRecord, rebuild
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SECONDS = 120  # until which a server or a page must have come, on a machine with other work too
+SECONDS = 400  # until which a server or a page must have come, on a machine with other work too
 
 
 @pytest.fixture(scope="module")
