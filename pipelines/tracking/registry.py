@@ -56,7 +56,7 @@ def register(name: str, report: Path) -> str:
                 client.create_registered_model(name)
             version = client.create_model_version(
                 name,
-                f"models:/{model_id}",
+                client.get_logged_model(model_id).artifact_location,
                 description=record.tags["mlflow.note.content"],
                 tags={"weights": str(told["out"]), "fingerprint": str(told["patched"])},
                 model_id=model_id,

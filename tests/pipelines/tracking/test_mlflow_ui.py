@@ -1,17 +1,19 @@
 """What a person sees who opens MLflow's UI: runs, data, networks, figures and tables of edits, in a real browser."""
 
-import contextlib
+import fcntl
+import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -125,19 +127,59 @@ def network(ui: str) -> str:
     return model.model_id
 
 
-def rendered(address: str, expected: list[str], folder: Path) -> str:
-    """The page as headless Chromium renders it, tried again while something `expected` is missing."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += ["--disable-dev-shm-usage", "--window-size=1600,1000", "--virtual-time-budget=6000"]
-    deadline = time.monotonic() + SECONDS
-    page = ""
-    while time.monotonic() < deadline and not all(text in page for text in expected):
-        profile = tempfile.mkdtemp(dir=folder)  # a browser that hung may still hold the last one
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            browser = [*command, f"--user-data-dir={profile}", "--dump-dom", address]
-            page = subprocess.run(browser, capture_output=True, text=True, timeout=120, check=False).stdout
-    return page
+class Browser:
+    """Headless Chromium, driven through its debugging pipe (descriptors 3 and 4)."""
+
+    def __init__(self, folder: Path) -> None:
+        theirs, self.sending = os.pipe()
+        self.receiving, back = os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs, back)]  # beyond 3 and 4
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+        options += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+        options += ["--window-size=1600,1000", "--remote-debugging-pipe", f"--user-data-dir={folder}"]
+        command = f"exec {shlex.join([str(CHROMIUM), *options])} 3<&{ends[0]} 4>&{ends[1]}"
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(["bash", "-c", command], pass_fds=ends, start_new_session=True, **silent)
+        for end in (theirs, back, *ends):
+            os.close(end)
+        self.count, self.read = 0, b""
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """The result of a method of Chromium's DevTools protocol."""
+        self.count += 1
+        asked = {"id": self.count, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        os.write(self.sending, json.dumps(asked).encode() + b"\0")
+        while True:
+            while b"\0" not in self.read:
+                self.read += os.read(self.receiving, 1 << 20) or pytest.fail("Chromium ended")
+            message, _, self.read = self.read.partition(b"\0")
+            if (answer := json.loads(message)).get("id") == self.count:
+                return answer["result"]
+
+    def page(self, address: str, expected: list[str]) -> str:
+        """The HTML of a page, waited for while something ``expected`` is missing."""
+        target = self.call("Target.createTarget", url=address)["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        deadline, page = time.monotonic() + SECONDS, ""
+        while time.monotonic() < deadline and not all(text in page for text in expected):
+            time.sleep(0.2)
+            asked = {"expression": "document.documentElement.outerHTML", "returnByValue": True}
+            page = self.call("Runtime.evaluate", session, **asked)["result"].get("value", "")
+        self.call("Target.closeTarget", targetId=target)
+        return page
+
+    def close(self) -> None:
+        os.killpg(self.process.pid, 9)
+        self.process.wait(timeout=60)
+        os.close(self.sending)
+        os.close(self.receiving)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
 
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is installed")
@@ -171,13 +213,13 @@ PAGES = {
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_shows_what_was_recorded(ui, tmp_path, name):
+def test_a_page_shows_what_was_recorded(ui, browser, name):
     experiment, run = identity(ui, "plain/rmsprop/chain3")
     ids = {"experiment": experiment, "run": run, "other": identity(ui, "plain/adam/chain3")[1], "model": network(ui)}
     place, texts = PAGES[name]
     expected = [text.format(**ids) for text in texts]
     below = place.format(**ids) if name == "two runs" else f"experiments/{experiment}/{place.format(**ids)}?{TRAINING}"
-    page = rendered(f"{ui}/#/{below}", expected, tmp_path)
+    page = browser.page(f"{ui}/#/{below}", expected)
     assert [text for text in expected if text not in page] == []
 
 
