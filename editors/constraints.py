@@ -21,7 +21,8 @@ class Predicts:
 
     The normaliser of the log-softmax cancels, so this is a margin between logits. The maximum is taken over the other
     labels and clamped at 0, which is the same function and has the gradient that is wanted. A tie satisfies the
-    constraint. With several inputs, ``l_e`` is the mean over them: zero iff every one is assigned to its label.
+    constraint; a logit of the label that is ∞ does not, ``l_e`` is then nan. With several inputs, ``l_e`` is the mean
+    over them: zero iff every one is assigned to its label.
 
     :ivar labels: int64, shape ``()``, ``(N,)``, or ``(E, N)`` for a stack of E constraints.
     :ivar lowest, highest: the smallest and largest label, kept as numbers so that checking them never waits for a GPU.
@@ -56,9 +57,8 @@ class Predicts:
         others = logits.masked_fill(wanted, -torch.inf).amax(dim=-1)
         reference = torch.where(wanted, logits, 0).sum(dim=-1)
         distances = (others - reference + self.margin).clamp(min=0)
-        if logits.dtype == torch.float16:  # an infinite logit, which is soon reached there, is no answer
-            distances = distances.masked_fill(reference == torch.inf, torch.nan)
-        return distances.mean(dim=-1)
+        # An overflow is no answer: such a label has no probability, though it exceeds all others.
+        return distances.masked_fill(reference == torch.inf, torch.nan).mean(dim=-1)
 
     @classmethod
     def stack(cls, constraints: Sequence[Predicts]) -> Predicts | None:

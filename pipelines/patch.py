@@ -20,11 +20,14 @@ from baselines.model_files import DESCRIPTION, WEIGHTS
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
 from benchmarks.patching import checkpoint_files, patches
-from benchmarks.patching.correction import Method, Mistake, correct, default_layers, read_mistakes
+from benchmarks.patching.correction import Method, Mistake, attempts, correct, default_layers, read_mistakes
 from benchmarks.patching.own_models import Preprocessing, control_images, order_note
+from benchmarks.patching.side_effects import side_effects
 from pipelines import command, own_models
 from pipelines.config.params import device_of
-from pipelines.reporting.patches import EditedImage, PatchReport, is_report, side_effects, write
+from pipelines.jobs.progress import Progress
+from pipelines.reporting.patches import EditedImage, PatchReport, is_report, write
+from pipelines.tracking import registry
 
 
 def patch(
@@ -33,7 +36,7 @@ def patch(
     out: Annotated[Path, typer.Option(help="The patched checkpoint; reports go beside it.")],
     image: Annotated[Path | None, typer.Option("--input", help="The image that the model gets wrong.")] = None,
     label: Annotated[str | None, typer.Option(help="The class that it should get.")] = None,
-    mistakes: Annotated[Path | None, typer.Option(help="Several at once: a CSV with columns image,label.")] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="Several, in one edit: a CSV with columns image,label.")] = None,
     architecture: Annotated[str | None, typer.Option(help="torchvision's name of a checkpoint's network.")] = None,
     classes: Annotated[Path | None, typer.Option(help="A file with a class name per line.")] = None,
     editor: Annotated[str, typer.Option(help="An editor that changes weights.")] = "rmsprop",
@@ -46,6 +49,9 @@ def patch(
     ] = None,
     max_steps: Annotated[int, typer.Option(min=0, max=100_000, help="Most gradient steps.")] = 10,
     views: Annotated[int, typer.Option(min=0, max=1000, help="Augmented copies that must get the class too.")] = 0,
+    one_by_one: Annotated[
+        bool, typer.Option("--one-by-one", help="An edit for each of several, one after the other.")
+    ] = False,
     training: Annotated[
         Path | None, typer.Option(help="Images like those of training, for editors that must know them.")
     ] = None,
@@ -55,11 +61,17 @@ def patch(
     mean: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1, such as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Of inputs from 0 to 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    register: Annotated[
+        str | None, typer.Option(help="Also make it the next version of the model of this name in MLflow.")
+    ] = None,
 ) -> None:
-    """Edit a classifier until it gives the wanted answers, or refuse; then say what else changed.
+    """Edit a classifier until it gives the wanted answers, and say what else changed.
 
-    `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
+    Exit code 1: a patch is written, but it does not correct all; the report names the others. Exit code 2: nothing is
+    written. `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
     """
+    if register is not None:
+        registry.check_name(register)
     chosen = _hyperparameters(values or [])
     preprocessing = Preprocessing(size, _numbers("--mean", mean, -1000, 1000), _numbers("--std", std, 1e-6, 1000))
     own = own_models.load(model, architecture, classes, preprocessing)
@@ -73,10 +85,13 @@ def patch(
     controls = control_images(control, own, [mistake.image for mistake in wanted])
     where = layers or default_layers(own.network)
     seen = () if training is None else control_images(training, own, [mistake.image for mistake in wanted])
-    correction = correct(own, wanted, Method(editor, where, chosen, max_steps, views, seen))
-    effects = side_effects(own, correction.network, controls)
+    method = Method(editor, where, chosen, max_steps, views, one_by_one, seen)
+    edits = len(wanted) if one_by_one else len(attempts(method))
+    correction = correct(own, wanted, method, Progress("patch: edits", edits, "edits").advance)
+    progress = Progress("patch: control images", len(controls), "images")
+    effects = side_effects(own, correction.network, controls, progress.advance)
     made, beside = correction.patch, _beside(model, out)
-    pairs = zip(wanted, correction.before, strict=True)
+    answered = zip(wanted, correction.before, correction.after, correction.held, strict=True)
     report = PatchReport(
         model=str(model),
         out=str(out),
@@ -85,7 +100,11 @@ def patch(
         layers=where,
         hyperparameters=correction.hyperparameters,
         views=views,
-        edited=tuple(EditedImage(str(one.image), own.called(old), own.called(one.label)) for one, old in pairs),
+        one_by_one=one_by_one and len(wanted) > 1,
+        edited=tuple(
+            EditedImage(str(one.image), own.called(one.label), own.called(old), own.called(new), held)
+            for one, old, new, held in answered
+        ),
         steps=correction.steps,
         seconds=correction.seconds,
         changed={name: value.numel() for name, value in made.after.items()},
@@ -103,6 +122,13 @@ def patch(
         if not effects.flips:
             beside[".flips.png"].unlink(missing_ok=True)  # of an earlier patch
     print(text)
+    if register is not None:
+        print(registry.register(register, beside[".json"]))
+    if missed := correction.held.count(False):
+        typer.echo(
+            f"{missed} of {len(wanted)} images do not get the class that they should; {out} is written", err=True
+        )
+        raise typer.Exit(1)
 
 
 PatchFile = Annotated[Path, typer.Argument(help="A file that ends in .patch.safetensors.")]

@@ -205,7 +205,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute (cpu: one thread)")
     parser.add_argument("--turns", type=int, default=5, help="rounds in which each way is timed (default: 5)")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="LOOP", help=f"names or globs of {list(loops())}")
+    said = "measure nothing: print what a benchmark of images should take on an H200, by arithmetic"
+    parser.add_argument("--estimate", metavar="BENCHMARK", help=said)
     given = parser.parse_args(arguments)
+    if given.estimate:
+        from pipelines.tasks import load_settings  # these need the packages of all stages
+        from pipelines.timing import full_scale
+
+        print(full_scale.table(load_settings(), given.estimate))
+        return
     if given.turns < 1:
         parser.error(f"--turns must be >= 1, not {given.turns}")
     if given.device == "cuda" and not torch.cuda.is_available():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import typer
 
 from baselines.model_files import DESCRIPTION, WEIGHTS, save_model
 from benchmarks.errors import InputError
-from benchmarks.files import write_atomically
+from benchmarks.files import atomic_path, write_atomically
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import ModelKey, models_of
@@ -38,6 +39,9 @@ def train(
     trainings: Annotated[
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Take weights that came with the results, whatever code made them.")
+    ] = False,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
@@ -48,7 +52,7 @@ def train(
         # Those that edit in every step take longest: first, so that no worker ends alone.
         wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
-        share_out(settings, partial(make, settings), keys, threads=settings.threads)
+        share_out(settings, partial(take if published else make, settings), keys, threads=settings.threads)
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:
@@ -84,6 +88,30 @@ def is_made(settings: Settings, key: ModelKey) -> bool:
     """Whether the model is there already, made of what it would be made of now."""
     identity = _identity(settings, key)
     return is_made_of(key.folder / DESCRIPTION, identity, key.folder / WEIGHTS, key.described / DESCRIPTION)
+
+
+def take(settings: Settings, key: ModelKey) -> None:
+    """Take the weights of one model that lie beside its description in results/; make it if there are none.
+
+    They stand for what today's code and settings would make, until either changes.
+
+    :raises InputError: if they were trained on other data than those that are prepared here.
+    """
+    weights, folder = key.described / WEIGHTS, key.folder
+    if is_made(settings, key) or not weights.exists():
+        make(settings, key)
+        return
+    description = json.loads((key.described / DESCRIPTION).read_text())
+    if description["dataset"] != data_fingerprint(settings, key.benchmark):
+        raise InputError(f"{weights} was trained on other data than {Layout(key.benchmark).data} holds")
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    with atomic_path(folder / WEIGHTS) as temporary:
+        shutil.copyfile(weights, temporary)
+    text = json.dumps(description | {"fingerprint": _identity(settings, key)}, indent=2) + "\n"
+    for described in (folder, key.described):
+        write_atomically(described / DESCRIPTION, text)
+    made = json.loads((key.described / ORIGIN).read_text())
+    print(f"train {key}: took {weights}, made on {made['machine']} at commit {made['commit'][:12]}")
 
 
 def make(settings: Settings, key: ModelKey) -> None:

@@ -21,6 +21,7 @@ from benchmarks.patching import checkpoint_files
 
 _LISTED = 12
 _MOST_CLASSES = 1_000_000
+_CHUNK = 64
 NOTHING = -1
 """The answer of a network whose outputs are not all finite numbers."""
 
@@ -102,11 +103,21 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def answers(network: nn.Module, inputs: Tensor) -> list[int]:
+def answers(network: Callable[[Tensor], Tensor], inputs: Tensor) -> list[int]:
     """The classes that a network gives to inputs ``(N, C, H, W)``; :data:`NOTHING` where its outputs are not finite."""
+    return classes_of(log_probabilities(network, inputs)).tolist()
+
+
+def log_probabilities(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """What a network says of inputs ``(N, C, H, W)``: ``(N, C)``, nan in rows of outputs that are not all finite."""
     with torch.no_grad():
-        outputs = network(inputs)
-    return outputs.argmax(dim=1).where(outputs.isfinite().all(dim=1), NOTHING).tolist()
+        outputs = torch.cat([network(part) for part in inputs.split(_CHUNK)])
+    return outputs.log_softmax(dim=1).masked_fill(~outputs.isfinite().all(dim=1, keepdim=True), torch.nan)
+
+
+def classes_of(found: Tensor) -> Tensor:
+    """The likeliest classes ``(N,)`` by :func:`log_probabilities`; :data:`NOTHING` where those are no numbers."""
+    return found.argmax(dim=1).where(~found.isnan().any(dim=1), NOTHING)
 
 
 def of_torchvision(

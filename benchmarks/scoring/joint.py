@@ -196,18 +196,17 @@ class JointScorer(EditedPart):
             return torch.cat([answers(edited.predict(part)).labels for part in inputs.split(256)])
 
 
-def by_count(records: pd.DataFrame) -> pd.DataFrame:
-    """Means over draws against the number of images that are edited together, one row for each count and manner.
+def measured(records: pd.DataFrame) -> pd.DataFrame:
+    """What each request did ``(R,)``.
 
-    Columns: ``count``, ``manner``, ``draws``; in percent ``fixed``, ``generality`` and ``generality_before``, and
-    ``alike``, the share of the unedited mistakes of the same kind that the edit mends; in points ``drawdown``, of
-    |error after − before|, and ``drawdown_signed``; ``steps``. Each measured one has its standard deviation over draws
-    in a column with ``_std``; what cannot be had is nan.
+    Columns: in percent ``fixed``, ``generality`` and ``generality_before``, and ``alike``, the share of the unedited
+    mistakes of the same kind that the edit mends; in points ``drawdown``, |error after − before|, and
+    ``drawdown_signed``; ``steps``. What cannot be had is nan.
 
     :param records: columns as in :class:`JointRecord`.
     """
     signed = 100.0 * (records["wrong_after"] - records["wrong_before"]) / records["control_size"]
-    measured = pd.DataFrame(
+    return pd.DataFrame(
         {
             "fixed": 100.0 * records["fixed"] / records["count"],
             "drawdown": signed.abs(),
@@ -218,8 +217,19 @@ def by_count(records: pd.DataFrame) -> pd.DataFrame:
             "steps": records["steps"].astype(float),
         }
     )
-    groups = measured.groupby([records["count"], records["manner"]])
+
+
+def by_count(records: pd.DataFrame) -> pd.DataFrame:
+    """Means over draws against the number of images that are edited together, one row for each count and manner.
+
+    Columns: ``count``, ``manner``, ``draws``, and those of :func:`measured`, each with its standard deviation over
+    draws in a column with ``_std``; what cannot be had is nan.
+
+    :param records: columns as in :class:`JointRecord`.
+    """
+    of_each = measured(records)
+    groups = of_each.groupby([records["count"], records["manner"]])
     columns = {"draws": groups.size()}
-    for name in measured:
+    for name in of_each:
         columns |= {name: groups[name].mean(), f"{name}_std": groups[name].std()}
     return pd.DataFrame(columns).reset_index()

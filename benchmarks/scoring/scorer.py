@@ -328,8 +328,8 @@ def kl(before: Outputs, after: Outputs) -> Tensor:
 
 
 def answers(logits: Tensor) -> Outputs:
-    """Logits as answers. An edit may diverge: what is not a number is label -1, no right answer to anything."""
-    labels = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), -1)
+    """Logits as answers. An edit may diverge: nan and ∞ are label -1, no right answer to anything."""
+    labels = logits.argmax(dim=1).masked_fill(~(logits < torch.inf).all(dim=1), -1)
     return Outputs(labels, logits.log_softmax(dim=1))
 
 

@@ -13,7 +13,8 @@ The way through, as ``pipelines/report.py`` walks it:
    gives. ``write_tables`` writes them, ``tables/sheet.py`` is how they look, as Markdown and as HTML. Which rows
    compete and which win says ``ranking.py``, to tables, pages and figures.
 3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is and which
-   verdicts there are, ``comparing.py`` finds its rows and compares them, ``judging.py`` decides, ``page.py`` tells it.
+   verdicts there are, ``comparing.py`` finds its rows and compares them, ``together.py`` those of many edits of one
+   network, ``judging.py`` decides, ``page.py`` tells it.
 4. ``prose.py`` fills the numbers of pages of prose, whose templates lie in ``results/pages``.
 5. ``index.py`` writes results/README.md. Text of other people's passes through ``escape`` or ``code`` of
    ``tables/sheet.py``.

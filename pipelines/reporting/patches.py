@@ -1,4 +1,4 @@
-"""The report on a patch: its side effects on control images, as Markdown, as JSON, and as a sheet of what flipped."""
+"""The report on a patch, as Markdown, as JSON, and as a sheet of the control images that flipped."""
 
 from __future__ import annotations
 
@@ -6,96 +6,42 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import nn
 
-from benchmarks import metrics
 from benchmarks.data.image_files import read_image
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
-from benchmarks.patching.own_models import ControlImage, OwnModel, answers
-from pipelines.jobs.progress import Progress, one_line
+from benchmarks.patching.side_effects import Flip, Known, SideEffects
+from benchmarks.scoring.side_effects import NEAR
+from pipelines.jobs.progress import one_line
 from pipelines.reporting.figures.style import editor_look, new_figure, save, shown, styled
 from pipelines.reporting.tables.sheet import escape
 
 SHOWN = 24
-"""Most flips on the sheet and in the Markdown; the JSON file has all."""
-_CHUNK = 64
+"""Most flips on the sheet and in the Markdown, and most images of each kind; the JSON file has all."""
 _COLUMNS = 6
 _CAPTION_SIZE = 8
 _TITLE, _SHEET = "# Patch of ", ".flips.png"
 
 
 @dataclass(frozen=True)
-class Flip:
-    """A control image that the patched model answers in another way, with class names."""
+class EditedImage:
+    """An image that should get the class ``wanted``, with the answers before and now, all by name.
 
-    file: Path
-    label: str | None
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class SideEffects:
-    """The answers to control images before and after a patch, compared.
-
-    :ivar images: how many they are.
-    :ivar flip_rate: share of them whose answer changed, in percent, with Wilson's interval.
-    :ivar error_before, error_after: in percent, and ``drawdown``, their signed difference in percentage points; None
-        if the true classes are not known.
+    :ivar corrected: it gets that class now, and so do all of its views.
     """
 
-    images: int
-    flips: tuple[Flip, ...]
-    flip_rate: Estimate
-    error_before: Estimate | None
-    error_after: Estimate | None
-    drawdown: Estimate | None
-
-
-def side_effects(model: OwnModel, patched: nn.Module, images: tuple[ControlImage, ...]) -> SideEffects:
-    """Ask ``model`` and its ``patched`` network about every control image."""
-    flips: list[Flip] = []
-    wrong: list[tuple[bool, bool]] = []
-    progress = Progress("patch: control images", len(images), "images")
-    for start in range(0, len(images), _CHUNK):
-        some = images[start : start + _CHUNK]
-        inputs = model.inputs([image.file for image in some])
-        before, after = (answers(network, inputs) for network in (model.network, patched))
-        for image, old, new in zip(some, before, after, strict=True):
-            if old != new:
-                true = None if image.label is None else model.classes[image.label]
-                flips.append(Flip(image.file, true, model.called(old), model.called(new)))
-            if image.label is not None:
-                wrong.append((old != image.label, new != image.label))
-        progress.advance(len(some))
-    count = len(wrong)
-    worse, better = wrong.count((False, True)), wrong.count((True, False))
-    old_errors = better + wrong.count((True, True))
-    return SideEffects(
-        images=len(images),
-        flips=tuple(flips),
-        flip_rate=metrics.share(len(flips), len(images)),
-        error_before=metrics.share(old_errors, count) if wrong else None,
-        error_after=metrics.share(old_errors + worse - better, count) if wrong else None,
-        drawdown=metrics.paired_change(worse, better, count) if wrong else None,
-    )
-
-
-@dataclass(frozen=True)
-class EditedImage:
-    """An edited image, with class names: what the model answered and what it answers now."""
-
     image: str
+    wanted: str
     before: str
     now: str
+    corrected: bool
 
 
 @dataclass(frozen=True)
@@ -103,6 +49,8 @@ class PatchReport:
     """Everything that is said about a patch.
 
     :ivar model: the file or folder that was patched into ``out``; ``patch`` is the file that holds the change alone.
+    :ivar hyperparameters: of the edits, the same ones once.
+    :ivar one_by_one: several images were edited one after the other.
     :ivar seconds: wall time of finding the edit, learning rates that failed included.
     :ivar changed: numbers of parameters by name of the changed tensor, of ``parameters`` in all.
     :ivar patch_bytes: of the changed tensors.
@@ -114,8 +62,9 @@ class PatchReport:
     patch: str
     editor: str
     layers: str
-    hyperparameters: Mapping[str, float]
+    hyperparameters: Sequence[Mapping[str, float]]
     views: int
+    one_by_one: bool
     edited: tuple[EditedImage, ...]
     steps: int
     seconds: float
@@ -126,6 +75,11 @@ class PatchReport:
     patched: str
     effects: SideEffects
     notes: tuple[str, ...] = ()
+
+    @property
+    def missed(self) -> tuple[EditedImage, ...]:
+        """The images that could not be corrected."""
+        return tuple(one for one in self.edited if not one.corrected)
 
 
 def write(report: PatchReport, stem: Path, mode: str) -> str:
@@ -144,7 +98,7 @@ def write(report: PatchReport, stem: Path, mode: str) -> str:
             print(f"the sheet of flips is left out: {one_line(str(error))}", file=sys.stderr, flush=True)
     text = "\n".join(_lines(report, sheet)) + "\n"
     write_atomically(stem.with_name(f"{stem.name}.md"), text)
-    content = json.dumps({"succeeded": True, **asdict(report)}, indent=2, default=str)
+    content = json.dumps({"succeeded": not report.missed, **asdict(report)}, indent=2, default=str)
     write_atomically(stem.with_name(f"{stem.name}.json"), content + "\n")
     return text
 
@@ -161,35 +115,73 @@ def is_report(path: Path) -> bool:
 
 
 def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
-    effects = report.effects
+    effects, several = report.effects, len(report.edited) > 1
     yield f"{_TITLE}{escape(report.model)}\n"
-    images, steps = _plural(len(report.edited), "image"), _plural(report.steps, "step")
-    yield f"{images} corrected in {steps}, {report.seconds:.1f} s.\n"
-    yield "| image | answer before | answer now |\n| --- | --- | --- |"
-    for one in report.edited:
-        yield f"| {escape(one.image)} | {escape(one.before)} | {escape(one.now)} |"
-    values = ", ".join(f"{name} {value:g}" for name, value in report.hyperparameters.items())
+    wrong = [one for one in report.edited if one.before != one.wanted]
+    mended, right = sum(one.corrected for one in wrong), len(report.edited) - len(wrong)
+    mistakes = _plural(mended, "mistake") if mended == len(wrong) else f"{mended} of {len(wrong)} mistakes"
+    others = f" {_plural(right, 'other image')} had the right answer already." if right else ""
+    yield f"{mistakes} corrected in {_plural(report.steps, 'step')}, {report.seconds:.1f} s.{others}\n"
+    yield from _edited(report)
+    how = ", ".join(f"{name} {_range(name, report.hyperparameters)}" for name in report.hyperparameters[0])
     changed = sum(report.changed.values())
     share = 100 * changed / report.parameters
     views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
-    yield f"\n- **How**: {editor_look(report.editor).title} on {escape(report.layers)} ({values}){views}."
+    order = ", one image after the other" if report.one_by_one else ", all images together" if several else ""
+    yield f"\n- **How**: {editor_look(report.editor).title} on {escape(report.layers)} ({how}){views}{order}."
     yield (
         f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."
     )
     yield f"- **Flips**: {len(effects.flips)} of {effects.images} control images, {_percent(effects.flip_rate)}."
-    if effects.drawdown is None:
-        yield "- **Signed drawdown**: unknown, because the control images do not lie in class folders."
-    else:
-        errors = f"error {effects.error_before.value:.2f} % before, {effects.error_after.value:.2f} % after"
-        yield f"- **Signed drawdown**: {_interval(effects.drawdown, 'points', '+.2f')}; {errors}."
+    if effects.known is None:
+        yield "- **Errors**: unknown, because the control images do not lie in class folders."
     for note in report.notes:
         yield f"- **Note**: {escape(note)}"
     yield "\nIntervals are of 95 %, over other control images like these. The edited images are not among them.\n"
+    yield from _errors(effects.known) if effects.known else ()
     yield from _flips(effects, sheet)
     yield f"Weights {report.original[:12]} became {report.patched[:12]}. To go back:\n"
     patch, model = (shlex.quote(one_line(path)) for path in (report.patch, report.out))
     yield f"    python -m pipelines.patch remove {patch} --model {model} --out ORIGINAL"
+
+
+def _edited(report: PatchReport) -> Iterator[str]:
+    """The images that could not be corrected, and then those that could."""
+    missed, done = report.missed, [one for one in report.edited if one.corrected]
+    kinds = {"Not corrected": False, "Right before, and wrong now": True}
+    for kind, was_right in kinds.items():
+        names = [one.image for one in missed if (one.before == one.wanted) is was_right]
+        if names:
+            yield f"**{kind}:** {', '.join(map(escape, names[:SHOWN]))}{' …' if len(names) > SHOWN else '.'}\n"
+    if missed:
+        yield "More `--max-steps`, other `--layers`, or `--editor covariance --training FOLDER` may correct more.\n"
+    yield "| image | should be | answer before | answer now |\n| --- | --- | --- | --- |"
+    for one in [*missed[:SHOWN], *done[:SHOWN]]:
+        now = one.now if one.corrected or one.now != one.wanted else f"{one.now}, not on all copies"
+        yield f"| {' | '.join(map(escape, (one.image, one.wanted, one.before, now)))} |"
+    if hidden := max(len(missed) - SHOWN, 0) + max(len(done) - SHOWN, 0):
+        yield f"\n… and {hidden} more, in the JSON file."
+
+
+def _errors(known: Known) -> Iterator[str]:
+    """Whom the patch hurts: a line for each group of control images."""
+    groups = {
+        "all": known.errors,
+        f"close calls: the two likeliest classes within {NEAR}": known.sensitive,
+        f"class that loses most: {escape(known.worst_class)}": known.worst,
+        "copies that are turned, scaled and noisy": known.corrupted,
+    }
+    yield "## Errors on control images\n"
+    columns = ("images", "error before (%)", "after (%)", "change (points)", "right → wrong", "wrong → right")
+    yield f"| control images | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}"
+    for name, found in groups.items():
+        if found is not None:
+            change = _interval(found.drawdown, "", "+.2f").strip()
+            shares = f"{found.before.value:.2f} | {found.after.value:.2f}"
+            yield f"| {name} | {found.images} | {shares} | {change} | {found.broken} | {found.mended} |"
+    before, after = known.calibration_before, known.calibration_after
+    yield f"\nConfidence is off by {before:.2f} % before and {after:.2f} % after (expected calibration error).\n"
 
 
 def _flips(effects: SideEffects, sheet: str) -> Iterator[str]:
@@ -220,6 +212,11 @@ def _sheet(flips: tuple[Flip, ...], mode: str) -> Figure:
             f"{shown(flip.before, 16)}\n→ {shown(flip.after, 16)}", fontsize=_CAPTION_SIZE, fontweight="normal"
         )
     return figure
+
+
+def _range(name: str, hyperparameters: Sequence[Mapping[str, float]]) -> str:
+    values = sorted(one[name] for one in hyperparameters)
+    return f"{values[0]:g}" if values[0] == values[-1] else f"{values[0]:g} to {values[-1]:g}"
 
 
 def _percent(estimate: Estimate) -> str:

@@ -137,10 +137,11 @@ SEQUENCE = Table(
 )
 """One row per edit of a row of edits, or per edit and image like the edited one."""
 JOINT = Table(
-    needed=("source", "draw", "count", "manner"),
-    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", *_VIEWS, *_CONTROL),
+    needed=("source", "draw", "count", "manner", "fixed", "control_size", "wrong_before", "wrong_after"),
+    counts=("draw", "count", "fixed", "steps", "control_size", "alike", "alike_after", "views", *_VIEWS, *_CONTROL),
     flags=("succeeded",),
     within={**_VIEWS, **_CONTROL, "fixed": "count", "alike_after": "alike"},
+    told_apart=("source", "draw", "count", "manner"),
 )
 """One row per request of many edits."""
 ROWS = Table(needed=tuple(KEYS), counts=("edits", "orders"), percents=("success_rate",))
@@ -285,7 +286,9 @@ def kind_of(name: str) -> Table | type[Description]:
         if folder == "edits":
             return TIMING if name.endswith(".timing.csv") else RECORDS
         if file == "":
-            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS}.get(name, ANYTHING)
+            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS, "joint.csv": ROWS}.get(
+                name, ANYTHING
+            )
         if folder == "models":
             return EPOCHS if name.endswith("/history.csv") else ANYTHING
         if name.endswith(".timing.csv"):

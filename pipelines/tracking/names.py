@@ -15,8 +15,12 @@ def metric_of_training(column: str) -> str:
     return f"{start}/{rest}" if rest and start in _GROUPS else f"training/{column}"
 
 
-def metric_of_row(column: str) -> str:
-    """The name of a number of the leaderboard: ``drawdown`` is ``test/drawdown``, its ends are ``interval/...``."""
+def metric_of_row(column: str, quality: str) -> str:
+    """The name of a number of the leaderboard: ``drawdown`` is ``edits/drawdown``, the ends of its interval
+    ``interval/drawdown_low`` and ``_high``. The main numbers come first in MLflow's alphabetical order.
+
+    :param quality: the column that says how good the network is before any edit, ``test/...``.
+    """
     if column.startswith("published_"):
         return f"published/{column.removeprefix('published_')}"
     if column in ("seeds", "edit_seeds"):
@@ -27,7 +31,9 @@ def metric_of_row(column: str) -> str:
     for part in ("nontrivial", "learned", "edit_seeds", "seeds"):
         if f"_{part}" in name:
             return f"{part}/{name.replace(f'_{part}', '', 1)}"
-    return f"interval/{name}" if name.endswith(("_low", "_high")) else f"test/{name}"
+    if name.endswith(("_low", "_high")):
+        return f"interval/{name}"
+    return f"test/{name}" if column == quality else f"edits/{name}"
 
 
 def source_tags(stage: str, commit: str) -> dict[str, str]:

@@ -118,7 +118,7 @@ class RunRecord:
 def in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
     """The records, those whose networks others take before these.
 
-    :raises ValueError: for two records of one key, and for records that take each other's networks or one that is none.
+    :raises ValueError: for two records of one key, and for one that takes a network that no record makes before it.
     """
     if len({record.key for record in records}) != len(records):
         raise ValueError("two records have the same key")

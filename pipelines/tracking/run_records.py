@@ -75,7 +75,7 @@ def run_records(
         cells.append(_cell_run(run, result, row, asked.get(result.cell.editor, {})))
         quality = result.quality.name
         qualities[_network(result.cell.training, result.cell.seed)] = {
-            metric_of_row(name): float(row[name]) for name in (quality, f"{quality}_low", f"{quality}_high")
+            metric_of_row(name, quality): float(row[name]) for name in (quality, f"{quality}_low", f"{quality}_high")
         }
     trained = []
     for seed, name in product(seeds, trainings):
@@ -130,7 +130,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
     layout, cell, description = run.layout, result.cell, result.description
     left_out = {"edits", *run.chosen}
     metrics = {
-        metric_of_row(name): float(value)
+        metric_of_row(name, result.quality.name): float(value)
         for name, value in row.items()
         if isinstance(value, int | float) and name not in left_out
     }
@@ -160,7 +160,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
         },
         artifacts=_there([layout.figures / f"tuning-{cell.editor}.png"]),
         tables=tables,
-        data={split: data for split, data in run.splits.items() if split != "training"},
+        data=dict(reversed([(split, data) for split, data in run.splits.items() if split != "training"])),
         takes=[_network(cell.training, cell.seed)],
         span=span,
     )
@@ -169,7 +169,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
 def _about_cell(result: CellResult, row: Mapping[str, Any]) -> str:
     cell = result.cell
     said = [f"**{row['standing'].capitalize()}**."] if row.get("standing") else []
-    said += [f"{row['note']}."] if row.get("note") else []
+    said += [f"{row['note'][:1].upper()}{row['note'][1:]}."] if row.get("note") else []
     made = f"{result.description['edits']} edits by `{cell.editor}` of `{cell.layers}` in the network `{cell.training}`"
     paragraphs = [
         f"{made}, each on its own, by `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`.",
@@ -181,9 +181,8 @@ def _about_cell(result: CellResult, row: Mapping[str, Any]) -> str:
 
 
 def _named(cell: Cell, records: pd.DataFrame) -> pd.DataFrame:
-    """Records with the cell's names before them, to tell rows of several runs apart."""
-    names = pd.DataFrame(cell.names, index=records.index)
-    return pd.concat([names, records], axis=1)
+    """Records with the cell's names at the end, to tell rows of several runs apart."""
+    return records.assign(**cell.names)
 
 
 def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
@@ -225,10 +224,9 @@ def _training_run(
     history = EPOCHS.read(path, "train again") if path.exists() else pd.DataFrame({_EPOCH: []})
     cost, made, described, timing = (_small(folder / name) for name in (COST, ORIGIN, DESCRIPTION, TIMING))
     span = _span(timing) if "ended" in timing else None
-    note = (
-        f"The network `{model}`, by `python -m pipelines.train {layout.benchmark} {training}`; weights are in `{{}}`."
-    )
     weights = f"models/{layout.benchmark}/{model}"
+    made_by = f"python -m pipelines.train {layout.benchmark} {training}"
+    note = f"The network `{model}`, by `{made_by}`; its weights are in `{weights}`."
     commit = made.get("commit", "")
     return RunRecord(
         key=_network(training, seed),
@@ -254,7 +252,8 @@ def _training_run(
             kind=str(described.get("architecture", "network")),
             epoch=int(described.get("epoch", 0)),
             parameters={name: settings[name] for name in ("recipe", "epochs", "lr", "batch_size") if name in settings},
-            tags={
+            tags=source_tags("train", commit)
+            | {
                 "mlflow.model.isExternal": "true",
                 "weights": weights,
                 "fingerprint": str(described.get("fingerprint", "")),

@@ -89,6 +89,10 @@ def locked(target: str) -> Iterator[None]:
         yield
 
 
+EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
+"""Tags of an experiment; without this one, MLflow's pages open it as one of agents and prompts."""
+
+
 def connect(target: str, experiment: str) -> tuple[Any, str]:
     """A client that has been tried, and the id of the experiment, made or taken from the trash if need be."""
     mlflow, database = import_mlflow(), _database(target)
@@ -103,6 +107,8 @@ def connect(target: str, experiment: str) -> tuple[Any, str]:
         found = client.get_experiment_by_name(experiment)
     elif found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for name in EXPERIMENT.keys() - found.tags.keys():
+        client.set_experiment_tag(found.experiment_id, name, EXPERIMENT[name])
     return client, found.experiment_id
 
 

@@ -69,9 +69,12 @@ def test_nan_logits_give_nan_and_never_satisfy():
         assert predicts(1)(logits).isnan()
 
 
-def test_an_infinite_logit_of_half_precision_is_an_overflow_and_no_answer():
-    logits = torch.tensor([[1.0, torch.inf, 2.0], [1.0, 9.0, -torch.inf]], dtype=torch.float16)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_an_infinite_logit_is_an_overflow_and_no_answer(dtype):
+    logits = torch.tensor([[1.0, torch.inf, 2.0], [1.0, 9.0, -torch.inf]], dtype=dtype)
     assert predicts(1)(logits[:1]).isnan()
+    assert predicts([1, 1])(logits).isnan()
+    assert predicts(1, margin=2.0)(logits[:1]).isnan()
     assert predicts(1)(logits[1:]) == 0
     assert predicts(2)(logits[1:]) == torch.inf
 

@@ -16,7 +16,7 @@ from editors import EditError
 from editors.backtracking import mixed_back
 from editors.constraints import predicts
 from editors.voting import Votes
-from tests.editors.conftest import wrong_answer
+from tests.editors.conftest import ConvNet, answer, wrong_answer
 
 
 def message_of(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
@@ -307,6 +307,30 @@ def wild_from(call: int, value: float) -> Callable[[Tensor], Tensor]:
     """A constraint that is usual until it is called so many times, and then ``value``."""
     calls = itertools.count(1)
     return lambda outputs: outputs.sum() * 0 + value if next(calls) >= call else impossible(outputs)
+
+
+class Overflowing(ConvNet):
+    """Images to logits, of which that of class 1 is infinite where it is the largest."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        overflowed = (torch.arange(5) == 1) & (logits >= logits.amax(dim=-1, keepdim=True))
+        return logits.masked_fill(overflowed, torch.inf)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_label_that_wins_by_an_overflow_is_never_a_success(build, model, images, graphs, dtype):
+    overflowing = Overflowing().to(dtype).eval()
+    overflowing.load_state_dict(model.state_dict())
+    images = [one.to(dtype) for one in images if answer(overflowing, one.to(dtype)) != 1]
+    editor, request = build(max_steps=20), predicts(1)
+    edits = [editor.edit(overflowing, images[0], request)]
+    edits += editor.edit_many(overflowing, [(one, request) for one in images])
+    if graphs:
+        edits.append(editor.edit(overflowing, images[0], request, differentiable=True))
+    assert len(edits) > 3
+    assert not any(edit.succeeded for edit in edits)
+    assert edits[0].loss.isnan()
 
 
 def test_bisection_ends_at_no_loss_that_is_not_finite(model, images):

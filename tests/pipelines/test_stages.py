@@ -107,6 +107,26 @@ def test_a_training_killed_between_epochs_ends_with_the_same_bytes(trained):
     assert not trained.files("unfinished")
 
 
+def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(trained):
+    weights = trained.folder / "models/digits/plain/model.safetensors"
+    content, described = weights.read_bytes(), trained.folder / "results/digits/models/plain"
+    history = (described / "history.csv").read_bytes()
+    shutil.copy(weights, described)
+    shutil.rmtree(trained.folder / "models")
+    trained.change(trainings__plain__epochs=1)  # as another version of the code would, this asks for another model
+    said = trained.succeed("train", "digits", "--published").output
+    assert "took results/digits/models/plain/model.safetensors, made on" in said
+    assert weights.read_bytes() == content
+    assert (described / "history.csv").read_bytes() == history
+    assert "unchanged" in trained.succeed("train", "digits").output
+    trained.change(data__options__tuning_size=50)
+    trained.succeed("prepare", "digits")
+    ended = trained.run("train", "digits", "--published")
+    assert ended.code == 2
+    assert "model.safetensors was trained on other data than data/digits holds" in ended.errors
+    assert weights.read_bytes() == content
+
+
 def test_one_process_and_two_give_the_same_bytes(tuned_once, tuned):
     shutil.rmtree(tuned.folder / "results")
     tuned.choose(processes=2)

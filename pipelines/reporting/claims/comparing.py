@@ -12,9 +12,11 @@ from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
 from benchmarks.trade_off import TradeOff, at_success
+from pipelines.reporting.claims import together
 from pipelines.reporting.claims.definitions import (
     BEST,
     MISTAKES,
+    TOGETHER,
     Z_POWER,
     Condition,
     Metric,
@@ -90,6 +92,7 @@ class Evidence:
     :ivar mistakes: results of the same cells on realistic mistakes.
     :ivar measured: other numbers by name, such as ``cost_ratio/plain``.
     :ivar curves: the evaluated edits at several strengths, by ``training/editor/layers``.
+    :ivar together: records of many edits of one network, by ``training/editor/layers``.
     """
 
     measures: Measures
@@ -97,6 +100,7 @@ class Evidence:
     mistakes: Sequence[CellResult] = ()
     measured: Mapping[str, Estimate] = field(default_factory=dict)
     curves: Mapping[str, TradeOff] = field(default_factory=dict)
+    together: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def cell(self, row: Row, metric: Metric) -> CellResult | None:
         """The result of a row, on the edits that a metric is about.
@@ -117,7 +121,7 @@ class Evidence:
 def compare(condition: Condition, metric: Metric, evidence: Evidence) -> list[Comparison]:
     """The row that is spoken of with each of the others, or alone."""
     first, *others = condition.rows
-    between = _numbers if metric.source == "measurement" else _cells
+    between = {"measurement": _numbers, "joint": _together}.get(metric.source, _cells)
     return [between(condition, metric, rows, evidence) for rows in ([(first, one) for one in others] or [(first,)])]
 
 
@@ -136,6 +140,22 @@ def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence
     if len(found) == 1:
         return Comparison(condition, metric, sides, (), found[0], "as measured", caveats)
     return Comparison(condition, metric, sides, (), independent_difference(*found), "not paired", caveats)
+
+
+def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
+    """Of many edits of one network; beside each row stands the share of them that hold."""
+    found, held = (
+        [together.by_draw(evidence.together.get(row.cell), row, name) for row in rows]
+        for name in (condition.metric, f"{TOGETHER}fixed")
+    )
+    shares = [math.nan if condition.metric == f"{TOGETHER}fixed" else float(values.mean()) for values in held]
+    sides = tuple(
+        Side(row, False, math.nan, float(values.mean()), share)
+        for row, values, share in zip(rows, found, shares, strict=True)
+    )
+    if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.empty):
+        return Comparison(condition, metric, sides, missing)
+    return Comparison(condition, metric, sides, (), *together.compare(rows, found))
 
 
 def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:

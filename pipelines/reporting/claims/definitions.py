@@ -1,7 +1,8 @@
 """Claims as data: what each says, and the comparisons that decide it.
 
 The paper's claims stand in files beside its tables, a file for each kind of task; our own in results/claims.yaml, each
-with the benchmarks that it is about. A row is ``training/editor/layers``, as in any table.
+with the benchmarks that it is about. A row is ``training/editor/layers``, as in any table; one of many edits together
+goes on with what is edited, how many, and how they are made: ``…/random/25/jointly``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ Z, Z_POWER = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
 """Standard errors from a value to the end of its 95 % interval, and what a power of 80 % takes besides."""
 MISTAKES = "mistakes_"
 """Begins the names of metrics of edits of realistic mistakes."""
+TOGETHER = "joint_"
+"""Begins the names of metrics of many edits of one network, see :func:`benchmarks.scoring.joint.measured`."""
 
 
 class Verdict(StrEnum):
@@ -99,7 +102,7 @@ class Metric:
     label: str
     unit: str
     digits: int
-    source: Literal["edits", "mistakes", "quality", "measurement"]
+    source: Literal["edits", "mistakes", "quality", "measurement", "joint"]
 
     @property
     def of_edits(self) -> bool:
@@ -116,11 +119,18 @@ MEASURED = {
     },
 }
 """What is measured besides edits."""
+OF_MANY = {
+    f"{TOGETHER}fixed": Metric("share of many edits that hold in the end", "points", 1, "joint"),
+    f"{TOGETHER}drawdown_signed": Metric("error after − before, of many edits", "points", 2, "joint"),
+    f"{TOGETHER}generality": Metric("generality of many edits", "points", 1, "joint"),
+    f"{TOGETHER}alike": Metric("unedited mistakes of the kind that are mended", "points", 1, "joint"),
+}
+"""What is measured of many edits of one network."""
 
 
 def metrics_of(measures: Measures) -> dict[str, Metric]:
     """All numbers of one kind of task that claims may speak of: its measures, of mistakes too, its models' quality,
-    and :data:`MEASURED`.
+    :data:`OF_MANY` and :data:`MEASURED`.
     """
     found = {}
     for name, column in measures.columns.items():
@@ -132,27 +142,41 @@ def metrics_of(measures: Measures) -> dict[str, Metric]:
         for name, one in found.items()
         if one.source == "edits"
     }
-    return found | mistakes | MEASURED
+    return found | mistakes | OF_MANY | MEASURED
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, or a training alone (``editor`` and ``layers`` empty)."""
+    """A row of a table, or a training alone (``editor`` and ``layers`` empty).
+
+    :ivar edits: of many edits together, ``source/count/manner``.
+    """
 
     training: str
     editor: str = ""
     layers: str = ""
+    edits: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """:raises InputError: for anything but ``training/editor/layers`` or ``training``."""
+        """:raises InputError: for anything but ``training/editor/layers``, with ``/source/count/manner`` or without, or
+        ``training``.
+        """
         parts = text.split("/")
-        if len(parts) not in (1, 3) or not all(parts):
-            raise InputError(f"a row is training/editor/layers, or a training alone, not {text!r}")
-        return cls(*parts)
+        if len(parts) not in (1, 3, 6) or not all(parts):
+            raise InputError(
+                "a row is training/editor/layers, for many edits together with /source/count/manner, or a training "
+                f"alone, not {text!r}"
+            )
+        return cls(*parts[:3], "/".join(parts[3:]))
+
+    @property
+    def cell(self) -> str:
+        """``training/editor/layers``."""
+        return "/".join(part for part in (self.training, self.editor, self.layers) if part)
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.training, self.editor, self.layers) if part)
+        return "/".join(part for part in (self.cell, self.edits) if part)
 
 
 class Condition(Strict):
@@ -223,6 +247,13 @@ class Condition(Strict):
             if (row.editor == "") != (self.metric == "cost_ratio"):
                 wanted = "a training alone" if self.metric == "cost_ratio" else "training/editor/layers"
                 raise InputError(f"{self.metric} is that of {wanted}, not of {str(row)!r}")
+            if bool(row.edits) != (metric.source == "joint"):
+                of = (
+                    "many edits together: training/editor/layers/source/count/manner"
+                    if not row.edits
+                    else "single edits"
+                )
+                raise InputError(f"{self.metric} is that of {of}, not of {str(row)!r}")
         looked_up = metric.source in ("edits", "quality")
         if of_paper and not looked_up and self.published is None:
             raise InputError(f"'published' must say what the paper shows of {self.metric}")

@@ -36,6 +36,9 @@ holds if all its comparisons do, and does not hold as soon as one of them does n
 _EQUAL = """\
 - *Read from trade-off curves*: both rows where they just reach that success, whatever tuning chose. Every resample of
   edits finds that place anew, so that the interval also holds where a search may end; the note on failures goes."""
+_DRAWS = """\
+- *Draws*: many edits of one network are one number for each draw of images; both rows met the same draws, and the
+  interval is Student's over them."""
 _BEST = "- *Best part*: where tuning, on images of its own, found the smallest drawdown, as in the paper's Table 1."
 
 
@@ -59,12 +62,13 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
     comparisons = [comparison for claim in judged for comparison in claim.comparisons]
     best = [_BEST] if any(side.best for comparison in comparisons for side in comparison.sides) else []
     equal = [_EQUAL] if any("trade-off" in comparison.method for comparison in comparisons) else []
+    draws = [_DRAWS] if any(one.metric.source == "joint" and not one.missing for one in comparisons) else []
     parts += [
         "## How they were decided",
         *(_details(number, claim) for number, claim in numbered if _measured(claim)),
         *_not_measured([(number, claim) for number, claim in numbered if not _measured(claim)]),
         "## How to read the verdicts",
-        "\n".join([_HOW, *best, *equal]),
+        "\n".join([_HOW, *best, *equal, *draws]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -152,7 +156,8 @@ def _row(comparison: Comparison) -> str:
 def _measured_values(comparison: Comparison) -> str:
     metric = comparison.metric
     values = " vs. ".join(_number(side.measured, metric.digits) for side in comparison.sides)
-    if comparison.missing or not metric.of_edits:
+    known = any(math.isfinite(side.success) for side in comparison.sides)
+    if comparison.missing or not known or metric.source in ("quality", "measurement"):
         return values
     return f"{values} at {' vs. '.join(_number(side.success, 1) for side in comparison.sides)} % success"
 

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.ranking import REQUIRED_SUCCESS, require
@@ -179,7 +179,8 @@ def _mark(axes: Axes, epoch: int, value: float, judged: tuple[str, str]) -> None
     to_left, to_top = epoch > sum(axes.get_xlim()) / 2, value < sum(axes.get_ylim()) / 2
     look = {"ha": "right" if to_left else "left", "va": "bottom" if to_top else "top", "fontsize": 9}
     where = {"xytext": (-10 if to_left else 10, 22 if to_top else -22), "textcoords": "offset points"}
-    text = f"chosen: epoch {epoch}\n{judged[0].replace('_', ' ')} {value:.2f} {judged[1]}"
+    name = judged[0].replace("valid_", "validation ").replace("_", " ")
+    text = f"chosen: epoch {epoch}\n{name} {value:.2f} {judged[1]}"
     axes.annotate(text, (epoch, value), bbox=style.BACKING, **look, **where)
 
 
@@ -224,6 +225,8 @@ def tuning_panels(
     if norm is not None:
         mappable = matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
         bar = figure.colorbar(mappable, ax=list(panels), pad=0.02, aspect=28, format="{x:g}")
+        # Within a decade there is no other number on the bar.
+        bar.ax.yaxis.set_minor_formatter("{x:g}" if norm.vmax < 10 * norm.vmin else NullFormatter())
         bar.set_label("Learning rate")
         bar.outline.set_visible(False)
     _key(figure, together, threshold, title)

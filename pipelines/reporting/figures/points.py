@@ -1,5 +1,6 @@
 """Rows as points: drawdown against generality, steps or quality, with the Pareto front and names beside points."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ _LOGARITHMIC = 5.0
 _DECADES = 500.0
 """From this ratio on, five ticks for each power of ten would stand on each other."""
 _TALL = 6.0  # inches high, so that a long key or many names leave the plot room
+_LONGEST_LINE = 90  # characters of small text that fit below a plot
 _FEW = 8  # names that fit a picture of the usual height
 
 
@@ -75,7 +77,8 @@ def scatter(
     notes = ["Lower right is better: edits that break little and reach far."] if x == "generality" else []
     notes += ["Lines through points are 95 % intervals."] if {f"{x}_low", f"{y}_low"} & set(rows.columns) else []
     if left_out:
-        notes.append(f"Not shown, as they {missing}: {', '.join(style.editor_look(one).title for one in left_out)}")
+        titles_out = ", ".join(style.editor_look(one).title for one in left_out)
+        notes.append(textwrap.fill(f"Not shown, as they {missing}: {titles_out}", _LONGEST_LINE))
     axes.set_xlabel("\n".join([(titles or (x, y))[0], *notes]))
     axes.set_ylabel((titles or (x, y))[1])
     axes.margins(x=0.15, y=0.12)

@@ -62,7 +62,8 @@ def markdown(frame: pd.DataFrame, benchmark: str, scale_note: str) -> str:
             cells = [f"{row['count']:.0f}", *(escape(name_of(row[key])) for key in KEYS), _MANNERS[row["manner"]]]
             lines.append(f"| {' | '.join([*cells, *(_spread(row, name) for name in shown)])} |")
         parts += [f"## {SOURCES[source][0].upper()}{SOURCES[source][1:]}", "\n".join(lines)]
-    parts.append(f"± is the standard deviation over {frame['draws'].max():.0f} draws of the images.")
+    draws = f"± is the standard deviation over {frame['draws'].max():.0f} draws of the images."
+    parts.append(f"{draws} How long requests took: [timings-joint.csv](timings-joint.csv).")
     return "\n\n".join([*parts, escape(scale_note)]) + "\n"
 
 

@@ -76,16 +76,22 @@ def test_records_do_not_depend_on_the_order_and_the_batch(model, dataset, reques
 
 
 class Diverged(editors.Edit):
-    """Answers that are not numbers, as after a learning rate that was far too large."""
+    """Answers that are not finite, as after a learning rate that was far too large."""
 
     succeeded, steps, loss = False, 10, torch.tensor(torch.nan)
 
+    def __init__(self, *logits: float) -> None:
+        self.logits = torch.tensor(logits)
+
     def predict(self, inputs: Tensor) -> Tensor:
-        return torch.full((len(inputs), 4), torch.nan)
+        return self.logits.expand(len(inputs), 4)
 
 
-def test_answers_that_are_not_numbers_are_wrong(model, dataset, requests):
-    record = Scorer(model, "head", dataset, dataset.test, requests).record(0, Diverged())
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_answers_that_are_not_finite_are_wrong(model, dataset, requests, place, value):
+    logits = [value if place == column else float(column) for column in range(4)]
+    record = Scorer(model, "head", dataset, dataset.test, requests).record(0, Diverged(*logits))
     assert record.wrong_after == record.flips == record.control_size == len(dataset.test)
     assert record.views_after == 0
 

@@ -1,4 +1,4 @@
-"""What a person sees who opens MLflow's UI: the runs, their numbers and their figures, in a real browser."""
+"""What a person sees who opens MLflow's UI: runs, data, networks, figures and tables of edits, in a real browser."""
 
 import contextlib
 import os
@@ -13,12 +13,13 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 pytest.importorskip("mlflow")
 
-from pipelines.tracking import Rebuilt, RunRecord, rebuild
+from pipelines.tracking import DataRecord, NetworkRecord, Rebuilt, RunRecord, rebuild
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 400  # until which a server or a page must have come, on a machine with other work too
@@ -28,15 +29,31 @@ SECONDS = 400  # until which a server or a page must have come, on a machine wit
 def records(tmp_path_factory) -> list[RunRecord]:
     figure = tmp_path_factory.mktemp("figures") / "scatter.png"
     Image.new("RGB", (320, 200), "steelblue").save(figure)
+    data = {"test": DataRecord("digits test", "5f6215f0635c", "data/digits", "Handwritten digits.", 400)}
+    training = RunRecord(
+        key="training/plain",
+        parameters={"recipe": "plain"},
+        metrics={"test/error": 2.625},
+        series={"training/loss": [(1, 0.5), (2, 0.25)]},
+        tags={"mlflow.source.name": "pipelines/train.py"},
+        artifacts=[],
+        data=data,
+        network=NetworkRecord("plain-0_1", "resnet18", 2, {"recipe": "plain"}, {"weights": "models/digits/plain"}),
+    )
     first = RunRecord(
         key="plain/rmsprop/chain3",
         parameters={"lr": 1e-3, "editor": "rmsprop"},
-        metrics={"drawdown": 0.4321, "success_rate": 1.0},
-        series={"tuning_error": [(1, 0.5), (2, 0.25)]},
-        tags={"git_commit": "abc"},
+        metrics={"edits/drawdown": 0.4321, "edits/success_rate": 1.0},
+        series={"in_a_row/error": [(1, 0.5), (2, 0.25)]},
+        tags={"mlflow.note.content": "Edits of **chain 3**.", "mlflow.source.git.commit": "c0ffee1234567890"},
         artifacts=[figure],
+        tables={"edits.json": pd.DataFrame({"edit": [0, 1], "flips": [31, 47], "editor": "rmsprop"})},
+        data=data,
+        takes=["training/plain"],
     )
-    return [first, replace(first, key="plain/adam/chain3", metrics={"drawdown": 0.8765}, artifacts=[])]
+    other = {"edits.json": pd.DataFrame({"edit": [0, 1], "flips": [5, 6], "editor": "adam"})}
+    adam = replace(first, key="plain/adam/chain3", metrics={"edits/drawdown": 0.8765}, artifacts=[], tables=other)
+    return [first, adam, training]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +116,15 @@ def identity(ui: str, key: str) -> tuple[str, str]:
     return experiment, run.info.run_id
 
 
+def network(ui: str) -> str:
+    """The id of the only model."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(ui)
+    (model,) = client.search_logged_models([client.get_experiment_by_name("digits").experiment_id])
+    return model.model_id
+
+
 def rendered(address: str, expected: list[str], folder: Path) -> str:
     """The page as headless Chromium renders it, tried again while something `expected` is missing."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -121,17 +147,49 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium n
 TRAINING = "workflowType=machine_learning"
 
 
+PAGES = {
+    "runs": ("runs", ["plain/rmsprop/chain3", "plain/adam/chain3", "digits test", "5f6215f0635c"]),
+    "a run": (
+        "runs/{run}",
+        ["plain/rmsprop/chain3", "0.4321", "0.001", "digits test", "<strong>chain 3</strong>", "c0ffee1", "plain-0_1"],
+    ),
+    "a figure": (
+        "runs/{run}/artifacts/figures/scatter.png",
+        ["mlflow/artifacts/{experiment}/{run}/artifacts/figures/scatter.png", "<img"],
+    ),
+    "a table": ("runs/{run}/artifacts/edits.json", ["View as table", ">flips<", ">31<", ">47<"]),
+    "networks": ("models", ["plain-0_1", "Ready", "training/plain"]),
+    "a network": ("models/{model}", ["plain-0_1", "test/error", "2.625", "digits test", "models/digits/plain"]),
+    "two runs": (
+        "compare-runs?runs=%5B%22{run}%22,%22{other}%22%5D&experiments=%5B%22{experiment}%22%5D",
+        ["plain/rmsprop/chain3", "plain/adam/chain3", "edits/drawdown", "0.8765"],
+    ),
+}
+"""By name: its address, and what it shows."""
+
+
 @pytest.mark.slow
 @needs_chromium
-def test_a_run_shows_its_parameters_metrics_and_figure(ui, tmp_path):
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_shows_what_was_recorded(ui, tmp_path, name):
     experiment, run = identity(ui, "plain/rmsprop/chain3")
-    address = f"{ui}/#/experiments/{experiment}/runs/{run}"
-    expected = ["plain/rmsprop/chain3", "0.4321", "0.001"]
-    page = rendered(f"{address}?{TRAINING}", expected, tmp_path)
+    ids = {"experiment": experiment, "run": run, "other": identity(ui, "plain/adam/chain3")[1], "model": network(ui)}
+    place, texts = PAGES[name]
+    expected = [text.format(**ids) for text in texts]
+    below = place.format(**ids) if name == "two runs" else f"experiments/{experiment}/{place.format(**ids)}?{TRAINING}"
+    page = rendered(f"{ui}/#/{below}", expected, tmp_path)
     assert [text for text in expected if text not in page] == []
-    expected = [f"mlflow/artifacts/{experiment}/{run}/artifacts/figures/scatter.png", "<img"]
-    page = rendered(f"{address}/artifacts/figures/scatter.png?{TRAINING}", expected, tmp_path)
-    assert [text for text in expected if text not in page] == []
+
+
+def test_edits_of_several_runs_join_by_edit(ui):
+    import mlflow
+
+    names = ("plain/rmsprop/chain3", "plain/adam/chain3")
+    experiment, _ = identity(ui, names[0])
+    client = mlflow.MlflowClient(ui)
+    edits = client.load_table(experiment, "edits.json", [identity(ui, name)[1] for name in names])
+    joined = edits.pivot(index="edit", columns="editor", values="flips")
+    assert joined.to_dict() == {"rmsprop": {0: 31, 1: 47}, "adam": {0: 5, 1: 6}}
 
 
 def test_the_ui_serves_the_figure(ui, records):
@@ -142,13 +200,15 @@ def test_the_ui_serves_the_figure(ui, records):
 
 
 def test_runs_are_rebuilt_on_a_server_as_in_a_file(ui, records, tmp_path, capfd):
-    assert rebuild("remote", records, ui) == Rebuilt(created=2, kept=0, removed=0)
-    assert rebuild("remote", records, ui) == Rebuilt(created=0, kept=2, removed=0)
-    assert rebuild("remote", records[:1], ui) == Rebuilt(created=0, kept=1, removed=1)
+    assert rebuild("remote", records, ui) == Rebuilt(created=3, kept=0, removed=0)
+    assert rebuild("remote", records, ui) == Rebuilt(created=0, kept=3, removed=0)
+    assert rebuild("remote", [records[0], records[2]], ui) == Rebuilt(created=0, kept=2, removed=1)
     assert capfd.readouterr() == ("", "")
     from mlflow import MlflowClient
 
     client = MlflowClient(ui)
-    (run,) = client.search_runs([client.get_experiment_by_name("remote").experiment_id])
+    remote = client.get_experiment_by_name("remote").experiment_id
+    (run,) = client.search_runs([remote], "tags.`suite.key` = 'plain/rmsprop/chain3'")
+    assert len(client.load_table(remote, "edits.json", [run.info.run_id])) == 2
     figure = client.download_artifacts(run.info.run_id, "figures/scatter.png", str(tmp_path))
     assert Path(figure).read_bytes() == records[0].artifacts[0].read_bytes()

@@ -104,7 +104,7 @@ def test_a_name_that_mlflow_refuses_is_told_before_anything_is_written(record, n
     values = {"parameters": 1, "metrics": 1.0, "series": [(1, 1.0)], "tags": "1"}
     for field, value in values.items():
         with pytest.raises(InputError, match="plain/rmsprop/chain3: .* cannot name a parameter, metric or tag"):
-            rebuild("digits", [record, replace(record, **{field: {name: value}})])
+            rebuild("digits", [replace(record, key="other"), replace(record, **{field: {name: value}})])
     assert not Path("mlflow").exists()
 
 

@@ -59,6 +59,11 @@ def test_our_claims_are_about_rows_that_their_benchmarks_have(benchmark):
     for row in (row for claim in claims.values() for one in claim.conditions for row in one.rows):
         parts = block.layers_of(row.editor)[row.training]
         assert row.layers in parts or (row.layers == definitions.BEST and parts)
+    for row in (row for claim in claims.values() for one in claim.conditions for row in one.rows if row.edits):
+        source, count, manner = row.edits.split("/")
+        assert tuple(row.cell.split("/")) in {tuple(cell) for cell in block.joint.cells}
+        assert source in block.joint.sources
+        assert int(count) in {"jointly": block.joint.counts, "in_a_row": block.joint.in_a_row}[manner]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,14 @@ WRONG = {
     "empty range": ({**COST, "below": 1}, r"'above' \(2\) must be smaller than 'below' \(1\)"),
     "row of a cost": ({**COST, "of": "plain/gd/all"}, "cost_ratio is that of a training alone, not of 'plain/gd/all'"),
     "training of an edit": ({**GOOD, "of": "plain"}, "drawdown is that of training/editor/layers, not of 'plain'"),
+    "many edits of a metric of single ones": (
+        {**GOOD, "of": "plain/rmsprop/chain3/random/25/jointly"},
+        "drawdown is that of single edits, not of 'plain/rmsprop/chain3/random/25/jointly'",
+    ),
+    "a single edit of a metric of many": (
+        {**GOOD, "metric": "joint_fixed"},
+        "joint_fixed is that of many edits together: training/editor/layers/source/count/manner, not of",
+    ),
     "a stand-in of a row": ({**GOOD, "or_of": ["plain/gd/all"]}, "'or_of' is for what was measured besides edits"),
     "a stand-in that is unknown": ({**COST, "or_of": ["nobody"]}, "claims.mine: the paper has no row 'nobody'"),
     "a number repeated": ({**GOOD, "published": "1.77"}, "looked up in the paper's tables: remove 'published'"),
