@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -16,6 +17,7 @@ Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Letters, digits, ``_``, ``-`` and ``.``, as names become parts of file names."""
 CellNames = Annotated[list[str], Field(min_length=3, max_length=3)]
 """A training, an editor and a part of the model."""
+_Filled = TypeVar("_Filled")
 Ranges = dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]]
 """Lowest and highest value by hyperparameter."""
 
@@ -51,6 +53,10 @@ class Training(Strict):
     def made_of(self) -> tuple[str, ...]:
         """The trainings whose models this one needs."""
         return ()
+
+    def _fill(self, kind: type[_Filled], **more: Any) -> _Filled:
+        """A dataclass whose fields have the values that this block gives to the same names, or those of ``more``."""
+        return kind(**{one.name: getattr(self, one.name) for one in fields(kind) if one.name not in more}, **more)
 
     @property
     def prepares(self) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -105,7 +105,7 @@ class PlainTranslation(Training):
     @property
     def plan(self) -> TranslationPlan:
         """How long and how fast to train."""
-        return TranslationPlan(**{field.name: getattr(self, field.name) for field in fields(TranslationPlan)})
+        return self._fill(TranslationPlan)
 
 
 class EditableTranslationTraining(PlainTranslation):
@@ -134,8 +134,7 @@ class EditableTranslationTraining(PlainTranslation):
 
     def terms(self, score: str) -> TranslationEditTerms:
         """Which edits the model is prepared for."""
-        names = {field.name for field in fields(TranslationEditTerms)} - {"score"}
-        return TranslationEditTerms(**{name: getattr(self, name) for name in names}, score=score)
+        return self._fill(TranslationEditTerms, score=score)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:

@@ -164,7 +164,7 @@ def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
     if values == NOTHING or pd.isna(trials := row.get("trials", math.nan)):
         return values
     by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
-    return f"{values} ({trials:.0f} trial{'s' * (trials != 1)}{by})"
+    return f"{values} ({trials:.0f} {'trial' if trials == 1 else 'trials'}{by})"
 
 
 def without_steps(frame: pd.DataFrame) -> pd.Series:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -111,7 +110,7 @@ class _Trained(Training):
     @property
     def plan(self) -> ImagePlan:
         """How long and how fast to train."""
-        return ImagePlan(**{field.name: getattr(self, field.name) for field in fields(ImagePlan)})
+        return self._fill(ImagePlan)
 
 
 class _SharedTraining(_Trained):
@@ -167,7 +166,7 @@ class _EditingTraining(_Trained):
     @property
     def terms(self) -> EditTerms:
         """Which edits are made, and how their losses enter the objective."""
-        return self.terms_type(**{field.name: getattr(self, field.name) for field in fields(self.terms_type)})
+        return self._fill(self.terms_type)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:

@@ -148,7 +148,7 @@ def test_chosen_hyperparameters_stand_in_one_column(table1):
     assert shown["Chosen"].tolist() == expected
     assert hyperparameters({"k": np.nan, "trials": 1.0}, ["k"]) == "–"
     assert hyperparameters({"k": 3.0, "trials": 12.0, "proposed_by": "TPE"}, ["k"]) == "k 3 (12 trials, by TPE)"
-    assert hyperparameters({"k": 3.0, "trials": 1.0, "proposed_by": np.nan}, ["k"]) == "k 3 (1 trial)"
+    assert hyperparameters({"k": 3.0, "trials": np.float64(1), "proposed_by": np.nan}, ["k"]) == "k 3 (1 trial)"
     assert hyperparameters({"k": 10.0, "weight": 99.9, "damping": 0.0}, ["k", "weight", "damping"]) == (
         "k 10, weight 100, damping 0"
     )
