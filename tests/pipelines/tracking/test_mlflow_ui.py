@@ -198,11 +198,11 @@ PAGES = {
     ),
     "a figure": (
         "runs/{run}/artifacts/figures/scatter.png",
-        ["mlflow/artifacts/{experiment}/{run}/artifacts/figures/scatter.png", "<img"],
+        ["mlflow-artifacts:/digits/{run}/artifacts/figures/scatter.png"],
     ),
     "a table": ("runs/{run}/artifacts/edits.json", ["View as table", ">flips<", ">31<", ">47<"]),
     "networks": ("models", ["plain-0_1", "Ready", "training/plain"]),
-    "a network": ("models/{model}", ["plain-0_1", "test/error", "2.625", "digits test", "models/digits/plain"]),
+    "a network": ("models/{model}", ["plain-0_1", "test/error", "2.625", "digits test", "recipe"]),
     "two runs": (
         "compare-runs?runs=%5B%22{run}%22,%22{other}%22%5D&experiments=%5B%22{experiment}%22%5D",
         ["plain/rmsprop/chain3", "plain/adam/chain3", "edits/drawdown", "0.8765"],
