@@ -22,6 +22,7 @@ from PIL import Image
 pytest.importorskip("mlflow")
 
 from pipelines.tracking import DataRecord, NetworkRecord, Rebuilt, RunRecord, rebuild
+from pipelines.tracking.names import source_tags
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 400  # until which a server or a page must have come, on a machine with other work too
@@ -47,7 +48,7 @@ def records(tmp_path_factory) -> list[RunRecord]:
         parameters={"lr": 1e-3, "editor": "rmsprop"},
         metrics={"edits/drawdown": 0.4321, "edits/success_rate": 1.0},
         series={"in_a_row/error": [(1, 0.5), (2, 0.25)]},
-        tags={"mlflow.note.content": "Edits of **chain 3**.", "mlflow.source.git.commit": "c0ffee1234567890"},
+        tags={"mlflow.note.content": "Edits of **chain 3**.", **source_tags("evaluate", "c0ffee1234567890")},
         artifacts=[figure],
         tables={"edits.json": pd.DataFrame({"edit": [0, 1], "flips": [31, 47], "editor": "rmsprop"})},
         data=data,
@@ -197,11 +198,11 @@ PAGES = {
     ),
     "a figure": (
         "runs/{run}/artifacts/figures/scatter.png",
-        ["mlflow/artifacts/{experiment}/{run}/artifacts/figures/scatter.png", "<img"],
+        ["mlflow-artifacts:/digits/{run}/artifacts/figures/scatter.png"],
     ),
     "a table": ("runs/{run}/artifacts/edits.json", ["View as table", ">flips<", ">31<", ">47<"]),
     "networks": ("models", ["plain-0_1", "Ready", "training/plain"]),
-    "a network": ("models/{model}", ["plain-0_1", "test/error", "2.625", "digits test", "models/digits/plain"]),
+    "a network": ("models/{model}", ["plain-0_1", "test/error", "2.625", "digits test", "recipe"]),
     "two runs": (
         "compare-runs?runs=%5B%22{run}%22,%22{other}%22%5D&experiments=%5B%22{experiment}%22%5D",
         ["plain/rmsprop/chain3", "plain/adam/chain3", "edits/drawdown", "0.8765"],
