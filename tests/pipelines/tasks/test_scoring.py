@@ -73,7 +73,7 @@ def test_statistics_are_collected_once_for_all_editors_of_a_method(here, monkeyp
     assert len(collected) == 1
     told("again", "chain4", "test")
     assert len(collected) == 2
-    assert editor_of(settings, _cell("gd"), None).name == "gd"  # without a scorer, which is not asked
+    assert not editor_of(settings, _cell("gd"), None).needs_statistics  # without a scorer, which is not asked
 
 
 def test_statistics_look_at_as_many_training_images_as_the_method_asks_for(here, monkeypatch):

@@ -72,7 +72,8 @@ def project(tmp_path):
     for seed, error in ((0, 2.5), (1, 3.0)):
         folder = layout.described("plain", seed)
         folder.mkdir(parents=True)
-        (folder / "model.json").write_text(json.dumps({"epoch": 2, "epochs": 3, "tuning_error": error, "options": {}}))
+        described = {"training": "plain", "epoch": 2, "epochs": 3, "tuning_error": error, "options": {}}
+        (folder / "model.json").write_text(json.dumps(described))
         (folder / "timing.json").write_text('{"seconds": 12.5}')
     cost = {"cost_ratio": 2.5, "cost_ratio_low": 2.25, "cost_ratio_high": 2.75, "batches": 7}
     (layout.described("plain", 1) / "cost.json").write_text(json.dumps(cost))
@@ -93,7 +94,8 @@ def test_models_and_what_they_took_are_two_tables(project):
 def test_a_model_may_be_chosen_by_another_number(project):
     settings, layout = project
     for seed in (0, 1):
-        (layout.described("plain", seed) / "model.json").write_text('{"epoch": 1, "epochs": 1, "valid_loss": 1.5}')
+        described = {"training": "plain", "epoch": 1, "epochs": 1, "valid_loss": 1.5}
+        (layout.described("plain", seed) / "model.json").write_text(json.dumps(described))
     other_stages.write_trainings(settings, layout, "valid_loss")
     assert pd.read_csv(layout.results / other_stages.TRAININGS)["valid_loss"].tolist() == [1.5, 1.5]
 
