@@ -20,7 +20,6 @@ import torch
 from benchmarks.errors import InputError
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.locks import one_at_a_time
-from pipelines.store.schemas import Stages
 
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
@@ -138,6 +137,8 @@ def read_stages(layout: Layout) -> dict[str, dict[str, Any]]:
     :raises InputError: for a file that is broken.
     """
     again = "report again, it holds times and machines only"
+    from pipelines.store.schemas import Stages  # needs pydantic, which `speed` does without
+
     return Stages.read(layout.stages, again) if layout.stages.exists() else {}
 
 

@@ -261,7 +261,7 @@ class Stages(Description):
 class Data(Description):
     """Prepared data."""
 
-    fingerprint: str
+    fingerprint: str | int
 
 
 class _Hardware(BaseModel):

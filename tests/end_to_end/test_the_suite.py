@@ -99,7 +99,7 @@ def test_one_command_makes_every_output(finished):
     run = json.loads((results / "run.json").read_text())
     assert run["git_commit"] == finished.succeed("git", "rev-parse", "HEAD").strip()
     expected = {f"plain/{editor}/{layers}" for editor in ("gd", "rmsprop") for layers in ("all", "chain4")}
-    assert set(finished.runs()) == expected | {"training/plain"}
+    assert set(finished.runs()) == expected | {"training/plain", "report"}
     assert not list(finished.folder.rglob(".partial-*"))
 
 
@@ -117,7 +117,8 @@ def test_dvc_shows_the_pipeline_the_metrics_and_the_plots(finished):
         assert values["plain"][editor][layers]["drawdown"] == pytest.approx(row["drawdown"], abs=1e-3)
     finished.succeed("dvc", "plots", "show", "-o", "plots")
     page = (finished.folder / "plots/index.html").read_text()
-    assert "Drawdown (points) against generality (%)" in page
+    assert page.count("results_digits_figures_generality-drawdown.png") == 1
+    assert "http://" not in page.replace("http://www.w3.org", "")
     shutil.rmtree(finished.folder / "plots")
 
 

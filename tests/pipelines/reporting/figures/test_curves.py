@@ -118,7 +118,7 @@ def test_a_training_of_another_task_has_its_own_panels(history):
     figure = training_curves(translators, 2, {"Loss": ("train_loss", "valid_loss")}, ("valid_loss", "nats"), "")
     assert len(figure.axes) == 1
     assert key(figure) == ["training", "validation"]
-    assert figure.axes[0].texts[0].get_text() == "chosen: epoch 2\nvalid loss 33.00 nats"
+    assert figure.axes[0].texts[0].get_text() == "chosen: epoch 2\nvalidation loss 33.00 nats"
 
 
 @pytest.mark.parametrize("classes", [10, 1000])
