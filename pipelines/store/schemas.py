@@ -261,7 +261,7 @@ class Stages(Description):
 class Data(Description):
     """Prepared data."""
 
-    fingerprint: str | int
+    fingerprint: str
 
 
 class _Hardware(BaseModel):

@@ -15,7 +15,7 @@ from pipelines.store.provenance import git_commit
 from pipelines.tracking.names import source_tags
 from pipelines.tracking.records import LONGEST_DIGEST, NetworkRecord, RunRecord, fingerprint
 from pipelines.tracking.runs import write_run
-from pipelines.tracking.server import Unreachable, as_default, connect, failing_as_unreachable, locked, tracking_uri
+from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked, tracking_uri
 
 EXPERIMENT = "patches"
 _SETTINGS, _NUMBERS = (
@@ -54,14 +54,14 @@ def register(name: str, report: Path) -> str:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 client.create_registered_model(name)
-            with as_default(client):  # where the registry looks for the model
-                version = client.create_model_version(
-                    name,
-                    client.get_logged_model(model_id).artifact_location,
-                    description=record.tags["mlflow.note.content"],
-                    tags={"weights": str(told["out"]), "fingerprint": str(told["patched"])},
-                    model_id=model_id,
-                ).version
+            model = client.get_logged_model(model_id)
+            version = client.create_model_version(
+                name,
+                model.artifact_location,
+                run_id=model.source_run_id,
+                description=record.tags["mlflow.note.content"],
+                tags={"weights": str(told["out"]), "fingerprint": str(told["patched"])},
+            ).version
     except Unreachable as error:
         raise InputError(f"the patch is written, but not registered: {error}") from error
     return f"registered as version {version} of {name} in MLflow at {target}"

@@ -55,19 +55,6 @@ def _write_without_waiting(connection: Any, _: Any) -> None:
 
 
 @contextmanager
-def as_default(client: Any) -> Iterator[None]:
-    """Make a client's address the one that MLflow asks where it has been told none."""
-    mlflow, before = import_mlflow(), os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(client.tracking_uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-@contextmanager
 def failing_as_unreachable(target: str) -> Iterator[None]:
     """Turn what MLflow and its database raise into :class:`Unreachable`, without passwords."""
     mlflow = import_mlflow()

@@ -262,7 +262,7 @@ class CurveTask(Task):
     def prepare(self, chosen: CurveBenchmark, folder: Path) -> str:
         counts = chosen.data.options
         places = {split: torch.rand(counts[split], generator=generator("sine", split)).tolist() for split in counts}
-        known = {"source": "sin(3x) at random places", "fingerprint": seed(json.dumps(places)), "places": places}
+        known = {"source": "sin(3x) at random places", "fingerprint": str(seed(json.dumps(places))), "places": places}
         write_atomically(folder / self.data_file, json.dumps(counts | known))
         return f"{sum(counts.values())} points"
 

@@ -55,8 +55,7 @@ def test_each_patch_is_the_next_version_with_its_report(report):
     }
     assert versions[0].tags == {"weights": "patched.pth", "fingerprint": "0123456789abcdef"}
     assert versions[0].description == Path("patched.md").read_text()
-    model = client().get_logged_model(versions[0].model_id)
-    run = client().get_run(model.source_run_id)
+    run = client().get_run(versions[0].run_id)
     assert run.data.params.items() >= {"lr": "0.001 0.01", "beta": "0.5", "out": "patched.pth"}.items()
     groups = {f"control/{name}/{when}": 10 for name in ("errors", "worst", "corrupted") for when in ("before", "after")}
     groups |= {f"control/{name}/drawdown": 0 for name in ("errors", "worst", "corrupted")}
