@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 
@@ -55,7 +57,11 @@ def test_records_are_those_of_a_cpu(data, translator, requests, device):
         edits, _ = scorer.edit(EDITOR, range(4))
         found.append([asdict(record) for record in scorer.records(range(4), edits)])
     for ours, expected in zip(*found, strict=True):
-        assert ours == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        numbers = {name for name, value in expected.items() if isinstance(value, int | float)}
+        assert {name: ours[name] for name in numbers} == pytest.approx(
+            {name: expected[name] for name in numbers}, rel=1e-3, abs=1e-4
+        )
+        assert {**ours, **dict.fromkeys(numbers)} == {**expected, **dict.fromkeys(numbers)}
     assert any(record["steps"] for record in found[0])
 
 
@@ -70,10 +76,16 @@ def _steps(scorer: TranslationScorer, row: int) -> int:
     return scorer.edit(EDITOR, [row])[0][0].steps
 
 
+def _by_workers(scorer: TranslationScorer) -> list[int]:
+    assert torch.cuda.is_available()  # from here on, forked processes cannot use it
+    return parallel_map(partial(_steps, scorer), [0, 1], 2, CPU)
+
+
 def test_workers_on_the_cpu_go_on_beside_a_gpu(data, translator, requests):
     scorer = TranslationScorer(translator(CPU), "last_decoder_layer", data, requests)
-    assert torch.cuda.is_available()  # from here on, forked processes cannot use it
-    assert parallel_map(partial(_steps, scorer), [0, 1], 2, CPU) == [_steps(scorer, row) for row in (0, 1)]
+    # In a process of its own: after gradients on a GPU, which other tests have taken, torch lets nobody fork.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(_by_workers, scorer).result() == [_steps(scorer, row) for row in (0, 1)]
 
 
 @pytest.mark.usefixtures("strict")

@@ -106,7 +106,9 @@ def test_a_report_tells_it_without_a_paper_to_compare_with(project):
     assert "[sine](sine/README.md)" in Path("results/README.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
     assert metrics == {name: pytest.approx(row[name], abs=1e-4) for name in ("rmse", "rmse_drawdown", "success_rate")}
-    assert json.loads(Path("mlflow/sine.json").read_text())["created"] == 5  # three rows, a training, and what they share
+    assert (
+        json.loads(Path("mlflow/sine.json").read_text())["created"] == 5
+    )  # three rows, a training, and what they share
 
 
 def test_a_second_run_finds_nothing_to_do(project, capsys):
