@@ -192,6 +192,7 @@ def _write_page(benchmark: str) -> None:
     runs = runs.merge(best, left_on=_RUN[:3], right_index=True)
     runs["regret"] = (runs["drawdown"] - runs["best"]).where(runs["feasible"].astype(bool))
     runs["cost"] = runs["edits"] + runs["looks"]
+    runs = runs.sort_values(_RUN[:3], kind="stable")
     columns = [*_RUN[:4], "runs", "cost", "feasible", "drawdown", "regret", "largest", "close"]
     lines = [
         "# Ways to search for hyperparameters",
