@@ -244,6 +244,7 @@ def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
 def _keys(path: tuple[int | str, ...], content: Any) -> Iterator[str]:
     """Of pydantic's path to a mistake the parts that are in the file; a union's tag, say, is not."""
     for part in path:
-        if isinstance(content, list) or (isinstance(content, dict) and part in content):
+        places = range(len(content)) if isinstance(content, list) else content if isinstance(content, dict) else ()
+        if part in places:
             content = content[part]
             yield str(part)

@@ -265,6 +265,11 @@ def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(tmp_p
         params.device_of("cuda:99", "device")
 
 
+def test_a_part_without_a_name_is_refused_at_its_place(tmp_path):
+    with pytest.raises(InputError, match=r"digits.yaml: editors.gd.layers.: String should match"):
+        load(tmp_path, digits=changed(DIGITS, "editors.gd.layers", {"": []}))
+
+
 VALUES = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=8),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner, max_size=3),
