@@ -123,6 +123,10 @@ def _run(settings: Settings, layout: Layout, found: list[CellResult]) -> dict[st
     last = stages.get("evaluate", before)
     around = {key: last[key] for key in _SURROUNDINGS if key in last} or provenance.surroundings()
     data = layout.data / task.data_file
+    if not data.exists() and "data" not in before:
+        raise InputError(
+            f"{data} is missing, and there is no earlier {path} that tells of it: {layout.again('prepare')}"
+        )
     block = settings.benchmark(name)
     return {
         "benchmark": name,

@@ -75,6 +75,10 @@ def test_a_report_needs_neither_data_nor_weights_and_again_it_changes_nothing(re
         shutil.rmtree(reported.folder / folder)
     reported.succeed("report", "digits")
     assert reported.files("results") == before
+    (reported.folder / RESULTS / "run.json").unlink()
+    ended = reported.run("report", "digits")
+    assert ended.code == 2
+    assert ended.errors.endswith("that tells of it: run `python -m pipelines.prepare digits`\n")
 
 
 def test_what_is_gone_leaves_the_pages(reported):
