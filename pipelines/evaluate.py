@@ -70,7 +70,7 @@ def _computed_with(layout: Layout, todo: Sequence[tuple[Cell, str]]) -> set[str]
     """The kinds of processor that made the records which stay, where these say so."""
     replaced = {_result(cell, source) for cell, source in todo}
     stay = [path for path in (layout.results / "edits").glob("*/*.json") if path not in replaced]
-    made = [Description.read(path, f"run `evaluate {layout.benchmark}`").get("made", {}) for path in stay]
+    made = [Description.read(path, layout.again("evaluate")).get("made", {}) for path in stay]
     return {kind_of(one["machine"]) for one in made if "machine" in one}
 
 

@@ -1,4 +1,8 @@
-"""Stage 2: make the models to be edited, trained or made of each other."""
+"""Stage 2: make the models to be edited, trained or made of each other.
+
+``torchrun --nproc-per-node 8 -m pipelines.train imagenet distilled`` makes one of them, with ``ranks: 8``, on several
+GPUs. The stage makes the same of it in one process, share after share.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
+import torch.distributed as dist
 import typer
 
 from baselines.model_files import DESCRIPTION, WEIGHTS, save_model
@@ -26,6 +31,7 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
+from pipelines.store.locks import one_at_a_time
 from pipelines.store.provenance import git_commit, made_here, now, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
@@ -145,6 +151,43 @@ def make(settings: Settings, key: ModelKey) -> None:
     progress.finish(made.outcome)
 
 
+def train_across_ranks(
+    benchmark: command.Benchmark,
+    training: Annotated[str, typer.Argument(help="A name under its `trainings`, with `ranks`.")],
+    params: command.Params = command.DEFAULT_PARAMS,
+) -> None:
+    """Train a model in the processes that torchrun started; what it goes on from must be there already."""
+    settings = load_settings(params)
+    ranks, here = getattr(settings.benchmark(benchmark).training(training), "ranks", 1), os.environ.get("WORLD_SIZE")
+    if here != str(ranks):
+        raise InputError(
+            f"trainings.{training}.ranks is {ranks}, but torchrun started {here or 'no'} processes: "
+            f"torchrun --nproc-per-node {ranks} -m pipelines.train {benchmark} {training}"
+        )
+    device = settings.torch_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        for key in models_of(settings, benchmark, [training]):
+            _make_share(settings, key)
+    finally:
+        dist.destroy_process_group()
+
+
+def _make_share(settings: Settings, key: ModelKey) -> None:
+    """Make a model: the first process as the stage does; the others compute along, and write nothing."""
+    made = [is_made(settings, key)]
+    dist.broadcast_object_list(made)  # before the first process writes what the others look at
+    if dist.get_rank() == 0:
+        with one_at_a_time(Layout(key.benchmark), "train"):
+            make(settings, key)
+    elif not made[0]:
+        torch.set_num_threads(settings.threads)
+        data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
+        task_of(settings, key.benchmark).make(settings, key, data, lambda numbers: None)
+
+
 def _said(numbers: Mapping[str, float]) -> str:
     """The losses and errors among an epoch's numbers, in words."""
     shown = [name for name in numbers if name.endswith(("_error", "valid_loss"))]
@@ -179,4 +222,4 @@ def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]
 
 
 if __name__ == "__main__":
-    command.run(train)
+    command.run(train_across_ranks if dist.is_torchelastic_launched() else train)

@@ -16,7 +16,7 @@ from benchmarks import metrics
 from benchmarks.data.image_files import read_image
 from benchmarks.metrics import Estimate
 from benchmarks.patching.own_models import ControlImage, OwnModel, classes_of, log_probabilities
-from benchmarks.scoring.side_effects import CORRUPTION, NEAR, calibration_error
+from benchmarks.scoring.side_effects import CORRUPTION, calibration_error, sensitive
 from benchmarks.seeds import generator
 from editors.base import spread
 
@@ -135,8 +135,7 @@ def side_effects(
 def _known(before: Tensor, after: Tensor, labels: Tensor, classes: Sequence[str], corrupted: Errors) -> Known:
     """:param before: log-probabilities ``(N, C)``, as ``after``; ``labels (N,)`` the true classes."""
     wrong = [_wrong(found, labels) for found in (before, after)]
-    leading = before.exp().topk(2, dim=1).values
-    near = leading[:, 0] - leading[:, 1] <= NEAR
+    near = sensitive(before)
     of_class = {label: Errors.of(*(one[labels == label] for one in wrong)) for label in labels.unique().tolist()}
     worst = max(of_class, key=lambda label: of_class[label].drawdown.value)
     return Known(

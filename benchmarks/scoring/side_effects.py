@@ -57,8 +57,7 @@ def on_control(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
         model, where what is not a number is no right answer. ``labels (N,)`` are the true classes.
     """
     wrong_before, wrong_after = (_wrong(one, labels) for one in (before, after))
-    leading = before.exp().topk(2, dim=1).values
-    near = leading[:, 0] - leading[:, 1] <= NEAR
+    near = sensitive(before)
     change = (wrong_after.double() - wrong_before.double()) * 100
     counts, sums = (
         torch.zeros(before.shape[1], dtype=torch.float64, device=labels.device).index_add(0, labels, one)
@@ -79,6 +78,12 @@ def on_control(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
         calibration_error(after, labels),
     )
     return torch.stack([value.double() for value in found])
+
+
+def sensitive(log_probabilities: Tensor) -> Tensor:
+    """Of answers ``(N, C)``, bool ``(N,)``: whether the two largest probabilities lie within :data:`NEAR`."""
+    leading = log_probabilities.exp().topk(2, dim=1).values
+    return leading[:, 0] - leading[:, 1] <= NEAR
 
 
 def calibration_error(log_probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def parts(settings: Settings, benchmark: str) -> Iterator[Part]:
     yield Part("finalists on the whole tuning split", hours, said, faster)
     most = block.evaluation.edits
     edits = {cell: min(block.editor(cell.editor).max_edits or most, most) for cell in cells}
-    said = f"`evaluation.control_size: {SAMPLE}`, drawn anew for each edit: unbiased, wider intervals"
+    said = f"`evaluation.control_size: {SAMPLE}`, drawn for each edit; without the rows that go on to all images"
     yield Part("evaluation", scored(edits, test), said, scored(edits, SAMPLE))
     drawn = [Cell(benchmark, *names) for names in block.analysis.cells]
     figure = scored(dict.fromkeys(drawn, float(block.analysis.edits)), test)

@@ -18,10 +18,8 @@ from pipelines.tracking.runs import write_run
 from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked, tracking_uri
 
 EXPERIMENT = "patches"
-_SETTINGS, _NUMBERS = (
-    ("editor", "layers", "views", "one_by_one", "model", "out"),
-    ("steps", "seconds", "parameters", "patch_bytes"),
-)
+_SETTINGS = ("editor", "layers", "views", "one_by_one", "model", "out")
+_NUMBERS = ("steps", "seconds", "parameters", "patch_bytes")
 
 
 def check_name(name: str) -> None:

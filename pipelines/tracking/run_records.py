@@ -137,8 +137,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
     tables = {"edits.json": _named(cell, result.records)}
     mistakes = layout.edits(cell.editor) / f"{cell.file}{MISTAKES}.csv"
     if mistakes.exists():
-        again = f"run `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`"
-        tables["mistakes.json"] = _named(cell, RECORDS.read(mistakes, again))
+        tables["mistakes.json"] = _named(cell, RECORDS.read(mistakes, layout.again("evaluate", cell.editor)))
     # Only if one run of the stage made all records is it known when these were made.
     known = "ended" in run.evaluation and run.evaluation["made"] == run.evaluation["of"]
     span = _span(run.evaluation) if known else None

@@ -41,17 +41,8 @@ def import_mlflow():
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
-    import sqlalchemy
 
-    if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _write_without_waiting):
-        sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _write_without_waiting)
     return mlflow
-
-
-def _write_without_waiting(connection: Any, _: Any) -> None:
-    """Let SQLite not wait for the disk, which takes most of a rebuild's time: what a power cut spoils is made anew."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 @contextmanager

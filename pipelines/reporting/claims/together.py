@@ -21,7 +21,7 @@ def read(layout: Layout) -> dict[str, pd.DataFrame]:
 
     :raises InputError: naming the file that is broken.
     """
-    again, found = f"run `python -m pipelines.joint {layout.benchmark}`", {}
+    again, found = layout.again("joint"), {}
     for path in sorted(layout.joint.glob("*.json")):
         described = Description.read(path, again)
         found["/".join(str(described.get(key)) for key in KEYS)] = JOINT.read(path.with_suffix(".csv"), again)

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from benchmarks.errors import InputError
-from pipelines.distributed import distributed
-from pipelines.train import train
+from pipelines.train import train, train_across_ranks
 from tests.pipelines.conftest import ROOT, TABLE_3_TRAINING
 
 EDITABLE = {"recipe": "editable", "editor": "rmsprop", "layers": "chain4", "c_edit": 0.1, "c_loc": 0.1, "ranks": 2}
@@ -29,7 +28,7 @@ def test_two_processes_make_the_model_that_one_makes(project, tmp_path):
     alone = project.copy(tmp_path / "alone")
     alone.succeed("train", "digits", "editable")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "pipelines.distributed", "digits", "editable"]
+    command += ["-m", "pipelines.train", "digits", "editable"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     ended = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -47,7 +46,7 @@ def test_a_number_of_processes_that_does_not_fit_is_refused_with_the_command(pro
     monkeypatch.chdir(project.folder)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(InputError, match=r"ranks is 2, but torchrun started no processes: torchrun --nproc-per-node 2"):
-        distributed("digits", "editable")
+        train_across_ranks("digits", "editable")
     project.change(trainings__editable__ranks=200)
     with pytest.raises(InputError, match="batch_size must be at least 2 for each of 200 ranks, not 256"):
         train("digits", ["editable"])
