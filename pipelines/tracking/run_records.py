@@ -167,8 +167,9 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
 
 def _about_cell(result: CellResult, row: Mapping[str, Any]) -> str:
     cell = result.cell
-    said = [f"**{row['standing'].capitalize()}**."] if row.get("standing") else []
-    said += [f"{row['note'][:1].upper()}{row['note'][1:]}."] if row.get("note") else []
+    standing, note = (text[:1].upper() + text[1:] for text in (row.get("standing") or "", row.get("note") or ""))
+    said = [f"**{standing}**."] if standing else []
+    said += [f"{note}."] if note else []
     made = f"{result.description['edits']} edits by `{cell.editor}` of `{cell.layers}` in the network `{cell.training}`"
     paragraphs = [
         f"{made}, each on its own, by `python -m pipelines.evaluate {cell.benchmark} {cell.editor}`.",
