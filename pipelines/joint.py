@@ -15,8 +15,17 @@ from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.provenance import timed
 from pipelines.store.schemas import JOINT
-from pipelines.tasks import data_of, demand_of, description, load_settings, named_cells, task_of, tuned_editor
-from pipelines.tasks.named_cells import CellRecords
+from pipelines.tasks import (
+    CellRecords,
+    data_of,
+    demand_of,
+    description,
+    load_settings,
+    make_records,
+    task_of,
+    tuned_editor,
+    write_table,
+)
 
 SECONDS, TIMES = "seconds", ".timing.csv"
 """How long each request took, beside the records: not the same in every run."""
@@ -34,9 +43,9 @@ def joint(
         print(f"joint {benchmark}: nothing to do, its configuration has no block `joint`")
     cells = tuned_cells(settings, benchmark, "joint", asked.cells if asked else [])
     found = [_asked(settings, cell) for cell in cells]
-    named_cells.make(settings, layout, layout.joint, found, _run, endings=(".json", ".csv", TIMES))
-    named_cells.write_table(layout.results / "joint.csv", found, _summary)
-    named_cells.write_table(layout.results / "timings-joint.csv", found, _times)
+    make_records(settings, layout, layout.joint, found, _run, endings=(".json", ".csv", TIMES))
+    write_table(layout.results / "joint.csv", found, _summary)
+    write_table(layout.results / "timings-joint.csv", found, _times)
 
 
 def _asked(settings: Settings, cell: Cell) -> CellRecords:

@@ -21,7 +21,7 @@ from pipelines.reporting.index import write_index
 from pipelines.reporting.prose import write_pages
 from pipelines.reporting.ranking import FRONT, ON_FRONT
 from pipelines.reporting.site import write_site
-from pipelines.reporting.tables import joint, other_stages, paper, results, side_effects
+from pipelines.reporting.tables import other_stages, paper, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
@@ -52,9 +52,7 @@ def report(
     if told.examples:
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
         write_atomically(layout.results / "examples.md", page)
-    other_stages.write_sequences(settings, layout)
-    joint.write(settings, layout)
-    side_effects.write(layout, found, block.note)
+    other_stages.write_pages(settings, layout, found)
     other_stages.write_trainings(settings, layout, told.quantities.judged[0])
     print(f"report {benchmark}: tables are written, figures are drawn ...", flush=True)
     drawing.draw(settings, layout, found, board, tables, told.quantities)

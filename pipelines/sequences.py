@@ -14,9 +14,18 @@ from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.provenance import timed
 from pipelines.store.schemas import SEQUENCE
-from pipelines.tasks import data_of, demand_of, description, load_settings, named_cells, task_of, tuned_editor
+from pipelines.tasks import (
+    CellRecords,
+    data_of,
+    demand_of,
+    description,
+    load_settings,
+    make_records,
+    task_of,
+    tuned_editor,
+    write_table,
+)
 from pipelines.tasks.base import RANDOM, EditSet
-from pipelines.tasks.named_cells import CellRecords
 
 
 @timed(lambda layout: layout.sequences.glob("*.csv"))
@@ -31,8 +40,8 @@ def sequences(
         print(f"sequences {benchmark}: nothing to do, its configuration has no block `sequences`")
     cells = tuned_cells(settings, benchmark, "sequences", asked.cells if asked else [])
     rows = [_asked(settings, cell) for cell in cells]
-    named_cells.make(settings, layout, layout.sequences, rows, _run, keep=[layout.similar.name])
-    named_cells.write_table(layout.results / "sequences.csv", rows, _summary)
+    make_records(settings, layout, layout.sequences, rows, _run, keep=[layout.similar.name])
+    write_table(layout.results / "sequences.csv", rows, _summary)
     task_of(settings, benchmark).after_sequences(settings, benchmark)
 
 

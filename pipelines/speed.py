@@ -210,9 +210,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.estimate:
         from pipelines.tasks import load_settings  # these need the packages of all stages
-        from pipelines.timing import full_scale
+        from pipelines.timing import estimates
 
-        print(full_scale.table(load_settings(), given.estimate))
+        print(estimates.of_benchmark(load_settings(), given.estimate))
         return
     if given.turns < 1:
         parser.error(f"--turns must be >= 1, not {given.turns}")

@@ -31,12 +31,11 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
-from pipelines.store.locks import one_at_a_time
-from pipelines.store.provenance import git_commit, made_here, now, timed
+from pipelines.store.provenance import git_commit, made_here, now, one_at_a_time, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking import live_training
-from pipelines.tracking.names import metric_of_training, source_tags
+from pipelines.tracking.records import metric_of_training, source_tags
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))

@@ -22,7 +22,7 @@ from pipelines.jobs.cells import models_of
 from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting import ranking
 from pipelines.reporting.figures import bars, classes, curves, points, style
-from pipelines.reporting.tables import joint, other_stages, side_effects
+from pipelines.reporting.tables import other_stages
 from pipelines.reporting.tables.presentation import Quantities
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
@@ -171,14 +171,13 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     rows = other_stages.table(layout, "sequences")
     if not rows.empty:
         drawn["sequences"] = partial(curves.sequence_curves, rows, quantities.sequences)
-    together = joint.read(layout)
+    together = other_stages.table(layout, "joint")
     if not together.empty:
         labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
-        drawn["joint"] = partial(curves.joint_curves, together, joint.SOURCES, labels)
-    hurt = other_stages.table(layout, side_effects.NAME, "report")
+        drawn["joint"] = partial(curves.joint_curves, together, other_stages.SOURCES, labels)
+    hurt = other_stages.table(layout, other_stages.SIDE_EFFECTS)
     if not hurt.empty:
-        told = quantities.drawdown[0], side_effects.DRAWN
-        drawn[side_effects.NAME] = partial(bars.side_effect_dots, hurt, *told)
+        drawn[other_stages.SIDE_EFFECTS] = partial(bars.side_effect_dots, hurt, quantities.drawdown[0])
     return drawn
 
 

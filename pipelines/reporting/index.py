@@ -257,7 +257,7 @@ def _headline(found: Found) -> list[str]:
         f"([leaderboard](leaderboard.md)): no other row with enough success breaks less and reaches further. "
         f"Generality is the share of other pictures or forms of the edited thing that follow.{unedited}",
         "",
-        *sheet.lines(),
+        sheet.markdown(),
     ]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from benchmarks.errors import InputError
 from pipelines.store.provenance import git_commit
-from pipelines.tracking.names import source_tags
-from pipelines.tracking.records import LONGEST_DIGEST, NetworkRecord, RunRecord, fingerprint
+from pipelines.tracking.records import LONGEST_DIGEST, NetworkRecord, RunRecord, fingerprint, source_tags
 from pipelines.tracking.runs import write_run
 from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked, tracking_uri
 

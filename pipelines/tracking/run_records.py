@@ -20,8 +20,7 @@ from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, ORIGIN, RANK
 from pipelines.store.provenance import git_commit, read_stages
 from pipelines.store.schemas import EPOCHS, RECORDS, ROWS, Description
 from pipelines.tracking import DataRecord, NetworkRecord, RunRecord, Unreachable, rebuild, tracking_uri
-from pipelines.tracking.names import metric_of_row, metric_of_training, source_tags
-from pipelines.tracking.records import LONGEST_DIGEST
+from pipelines.tracking.records import LONGEST_DIGEST, metric_of_row, metric_of_training, source_tags
 
 _EPOCH = "epoch"
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)

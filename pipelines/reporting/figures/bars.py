@@ -1,7 +1,7 @@
 """A table as horizontal bars: drawdown, what else a row is judged by, published values; and bars of ranks."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ _BAR, _BELOW = 0.5, 0.3
 """Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
 _GAP = 0.6  # rows between two groups
 _ROWS = 12  # of side effects
+_SIDE_EFFECTS = {
+    "worst_class": ("Worst class", "o"),
+    "sensitive": ("Sensitive images", "D"),
+    "corrupted": ("Corrupted images", "^"),
+}
+"""What is shown of each row beside its drawdown: columns, with their words and markers."""
 _BARS = 20
 """Up to as many classes each rank has bars; of more, curves over a logarithmic axis."""
 _TRAINED, _EVALUATED = "#0072B2", "#E69F00"
@@ -194,24 +200,20 @@ def rank_bars(frame: pd.DataFrame) -> Figure:
 
 
 @style.styled
-def side_effect_dots(frame: pd.DataFrame, drawdown: str, shown: Mapping[str, tuple[str, str]]) -> Figure:
+def side_effect_dots(frame: pd.DataFrame, drawdown: str) -> Figure:
     """Changes of the error on some images, beside the mean change on all: of every editor the row that breaks least.
 
-    ``frame`` has the columns ``training, editor, layers, success_rate``, the drawdown and those of ``shown``, with
-    ``_low`` and ``_high`` where known, in points.
-
-    :param shown: columns, with their words and markers; ``drawdown`` the column of the mean over all images.
-    :raises ValueError: when there are no rows or a column is missing.
+    ``frame`` has the columns ``training, editor, layers, success_rate``, ``drawdown``, the mean over all images, and
+    those of side effects with ``_low`` and ``_high`` where known, in points.
     """
-    require(frame, [*KEYS, "success_rate", drawdown, *shown], "side effects")
     rows = frame[reaches_success(frame)].sort_values(drawdown)
     rows = (rows if len(rows) else frame.sort_values(drawdown)).drop_duplicates("editor").head(_ROWS)
     figure = style.new_figure(height=1.6 + _LINE * len(rows))
     axes, places = figure.subplots(), np.arange(len(rows), dtype=float)
     axes.barh(places, rows[drawdown], height=_BAR, color=[style.editor_look(name).colour for name in rows["editor"]])
-    offsets = np.linspace(-0.22, 0.22, len(shown))
+    offsets = np.linspace(-0.22, 0.22, len(_SIDE_EFFECTS))
     keys: list[Artist] = [Patch(color=style.SOFT, label="all images (|change|)")]
-    for offset, (name, (words, marker)), colour in zip(offsets, shown.items(), style.MUTED, strict=False):
+    for offset, (name, (words, marker)), colour in zip(offsets, _SIDE_EFFECTS.items(), style.MUTED, strict=False):
         low, high = (_column(rows, f"{name}_{end}") for end in ("low", "high"))
         axes.hlines(places + offset, low, high, color=colour, linewidth=1.1, zorder=3)
         look = {"color": colour, "markeredgecolor": "white", "markersize": 7}

@@ -121,7 +121,7 @@ def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mappi
                 chosen = of_model[of_model["manner"] == manner]
                 for axes, name in zip(grid[:, column], rows_of, strict=True):
                     axes.plot(chosen["count"], chosen[name], **{"markersize": 5, "linewidth": 1.8, **look, **more})
-        grid[0, column].set_title(f"{sources[source][0].upper()}{sources[source][1:]}", fontsize=10)
+        grid[0, column].set_title(sources[source], fontsize=10)
         grid[-1, column].set_xlabel("Edits")
         counts = sorted(frame.loc[frame["source"] == source, "count"].unique())
         grid[-1, column].set_xscale("log")

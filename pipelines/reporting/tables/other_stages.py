@@ -1,8 +1,9 @@
-"""What stages other than evaluation left: trainings and what they took, edits in a row, similar images."""
+"""What stands beside the leaderboard: trainings and what they took, edits in a row, similar images, edits made
+together, and whom edits hurt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from baselines.model_files import DESCRIPTION
+from benchmarks import metrics
 from benchmarks.files import write_atomically
-from benchmarks.metrics import Column
+from benchmarks.metrics import Column, Measures
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
-from pipelines.reporting.ranking import require
 from pipelines.reporting.tables import published
-from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, name_of, to_markdown
+from pipelines.reporting.tables.results import CellResult, ends
+from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, markdown_table, name_of, to_markdown
 from pipelines.store.layout import COST, KEYS, TIMING, Layout, write_csv
 from pipelines.store.schemas import ROWS, Cost, Description, Seconds, Trained
 
@@ -32,14 +34,27 @@ _TOLD_ELSEWHERE = {
     *("c_edit", "c_loc", "hyperparameters", "targets"),
 }
 """How long and how fast, what is trained, and what a training's name or a table's caption says."""
+SIDE_EFFECTS = "side-effects"
+_STAGES = {"sequences": "sequences", "similar": "sequences", "joint": "joint", SIDE_EFFECTS: "report"}
+"""The tables that have a page, each with the stage that makes it."""
 _EDITED = {
     "random": "test images get labels drawn from all classes (for one in as many, the model says it already)",
     "mistakes": "mistakes of the pre-trained model get their true labels",
 }
-_SHOWN = {
+_IN_A_ROW = {
     "error": "Error after (%)",
     "in_force": "In force at the end (%)",
     "success_rate": "Succeeded when made (%)",
+}
+SOURCES = {"mistakes": "Mistakes of the network, to their true classes", "random": "Any image, to a random class"}
+"""What is edited together, in words."""
+_MANNERS = {"jointly": "together", "in_a_row": "one after the other"}
+_TOGETHER = {
+    "fixed": "Hold in the end (%)",
+    "drawdown_signed": "Error after − before (points)",
+    "generality": "Other pictures of them (%)",
+    "alike": "Unedited mistakes of the kind (%)",
+    "steps": "Steps",
 }
 _SIMILAR = {
     "similar_accuracy": Column("Similar images follow", "%", 1),
@@ -129,62 +144,61 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
 
 
-def write_sequences(settings: Settings, layout: Layout) -> None:
-    """Write a page for each table that there is; one that is left from another run goes."""
-    name, block = layout.benchmark, settings.benchmark(layout.benchmark)
-    rows, similar = table(layout, "sequences"), table(layout, "similar")
-    for page, found in (("sequences", rows), ("similar", similar)):
-        if found.empty:
-            (layout.results / f"{page}.md").unlink(missing_ok=True)
-    if not rows.empty:
-        edited = _EDITED[block.sequences.source if block.sequences else "random"]
-        text = sequences_markdown(rows, edited, title=f"Edits in a row on {name}", scale_note=block.note)
-        write_atomically(layout.results / "sequences.md", text)
-    if not similar.empty:
-        beside = published.beside(similar, published.load("table5_similar"), KEYS)
-        text = similar_markdown(beside, title=f"Similar images on {name}", scale_note=block.note)
-        write_atomically(layout.results / "similar.md", text)
+def write_pages(settings: Settings, layout: Layout, results: Sequence[CellResult]) -> None:
+    """Write the table of side effects, and a page for each table that there is; what is left from another run goes."""
+    block, hurt = settings.benchmark(layout.benchmark), side_effects(results)
+    if hurt.empty:
+        (layout.results / f"{SIDE_EFFECTS}.csv").unlink(missing_ok=True)
+    else:
+        write_csv(layout.results / f"{SIDE_EFFECTS}.csv", hurt, digits=6)
+    edited = _EDITED[block.sequences.source if block.sequences else "random"]
+    pages = {
+        "sequences": partial(sequences_markdown, edited=edited),
+        "similar": similar_markdown,
+        "joint": joint_markdown,
+        SIDE_EFFECTS: partial(_side_effects_markdown, measures=results[0].measures),
+    }
+    for name, page in pages.items():
+        path, frame = layout.results / f"{name}.md", hurt if name == SIDE_EFFECTS else table(layout, name)
+        if frame.empty:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, page(frame, layout.benchmark, escape(block.note)))
 
 
-def table(layout: Layout, name: str, stage: str = "sequences") -> pd.DataFrame:
+def table(layout: Layout, name: str) -> pd.DataFrame:
     """A table of a stage, empty where it was not run or had nothing to do."""
     path = layout.results / f"{name}.csv"
-    return ROWS.read(path, layout.again(stage)) if path.exists() else pd.DataFrame()
+    return ROWS.read(path, layout.again(_STAGES[name])) if path.exists() else pd.DataFrame()
 
 
-def sequences_markdown(frame: pd.DataFrame, edited: str, *, title: str, scale_note: str) -> str:
+def sequences_markdown(frame: pd.DataFrame, benchmark: str, note: str, edited: str) -> str:
     """What is left after the last edit, a row per training, editor and part: means over orders ± standard deviations.
 
     :param frame: the columns of :func:`benchmarks.scoring.sequential.by_number` and those that name a cell.
     :param edited: what is edited, in words.
-    :raises ValueError: when ``frame`` has no rows or lacks a column.
     """
-    spreads = [f"{name}_std" for name in _SHOWN]
-    require(frame, [*KEYS, "edits", "orders", *_SHOWN, *spreads], f"table {title!r}")
     caption = (
         f"Each edit starts from what the earlier ones left: {edited}. The error is that on test images that are "
         f"not edited; an edit is in force while its image gets the wanted label. Every editor has the "
         f"hyperparameters that were tuned for single edits."
     )
-    headings = [*(key.capitalize() for key in KEYS), "Edits", "Error before (%)", *_SHOWN.values()]
-    lines = [f"| {' | '.join(headings)} |", f"| {' | '.join(['---'] * 3 + ['---:'] * (len(headings) - 3))} |"]
+    headings = [*(key.capitalize() for key in KEYS), "Edits", "Error before (%)", *_IN_A_ROW.values()]
+    lines = []
     for names, rows in frame.groupby(KEYS, sort=False):
         first, last = rows.loc[rows["edits"].idxmin()], rows.loc[rows["edits"].idxmax()]
-        cells = [escape(name_of(name)) for name in names]
-        cells += [str(int(last["edits"])), f"{first['error']:.1f}", *(_spread(last, name) for name in _SHOWN)]
-        lines.append(f"| {' | '.join(cells)} |")
-    orders = int(frame["orders"].max())
-    legend = f"± is the standard deviation over {orders} orders of the same edits."
-    return "\n\n".join([f"# {title}", caption, "\n".join(lines), legend, escape(scale_note)]) + "\n"
+        spreads = [_spread(last, name) for name in _IN_A_ROW]
+        lines.append([*map(_escaped, names), str(int(last["edits"])), f"{first['error']:.1f}", *spreads])
+    legend = f"± is the standard deviation over {frame['orders'].max():.0f} orders of the same edits."
+    shown = markdown_table(headings, lines, right=range(3, len(headings)))
+    return "\n\n".join([f"# Edits in a row on {benchmark}", caption, shown, legend, note]) + "\n"
 
 
-def similar_markdown(frame: pd.DataFrame, *, title: str, scale_note: str) -> str:
+def similar_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:
     """How many of the images most like the edited ones follow, with the paper's value beside it.
 
     :param frame: the columns that name a cell, ``embedding, edits`` and, for every share, its value and 95 % interval.
-    :raises ValueError: when ``frame`` has no rows or lacks a column.
     """
-    require(frame, ["embedding", "edits"], f"table {title!r}")
     embedding, edits = frame["embedding"].iloc[0], int(frame["edits"].max())
     caption = (
         f"Augmentations of mistakes are edited to their true class ({edits} edits, each on its own). How many other "
@@ -194,9 +208,78 @@ def similar_markdown(frame: pd.DataFrame, *, title: str, scale_note: str) -> str
         f"shares stand beside it, and the same for other pictures of the edited image itself. Intervals are over "
         f"edited images."
     )
-    return to_markdown(Sheet(title, frame, _SIMILAR), caption=caption, notes=[escape(scale_note)])
+    beside = published.beside(frame, published.load("table5_similar"), KEYS)
+    return to_markdown(Sheet(f"Similar images on {benchmark}", beside, _SIMILAR), caption=caption, notes=[note])
+
+
+def joint_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:
+    """A table for each source of edits: means over draws ± standard deviations, a row per cell, number and manner.
+
+    :param frame: the columns of :func:`benchmarks.scoring.joint.by_count`, ``source`` and those that name a cell.
+    """
+    caption = (
+        "Many edits asked of a network together, as one request that is met only if all of them hold; and the same "
+        "edits one after the other, each starting from what the earlier ones left. The error is that on test images "
+        "that are not edited, so for mistakes it says whether fresh images gain or lose; unedited mistakes of the kind "
+        "are test images of the same class that got the same wrong answer, and the share of them that is right "
+        "afterwards. Every editor has the hyperparameters that were tuned for single edits."
+    )
+    parts = [f"# Edits made together on {benchmark}", caption]
+    for source, of_source in frame.groupby("source", sort=False):
+        shown = [name for name in _TOGETHER if of_source[name].notna().any()]
+        headings = ["Edits", *(key.capitalize() for key in KEYS), "Made", *(_TOGETHER[name] for name in shown)]
+        lines = []
+        for _, row in of_source.sort_values("count", kind="stable").iterrows():
+            names = [*(_escaped(row[key]) for key in KEYS), _MANNERS[row["manner"]]]
+            lines.append([f"{row['count']:.0f}", *names, *(_spread(row, name) for name in shown)])
+        parts += [f"## {SOURCES[source]}", markdown_table(headings, lines, right=(0, *range(5, len(headings))))]
+    draws = f"± is the standard deviation over {frame['draws'].max():.0f} draws of the images."
+    parts.append(f"{draws} How long requests took: [timings-joint.csv](timings-joint.csv).")
+    return "\n\n".join([*parts, note]) + "\n"
+
+
+def _escaped(name: object) -> str:
+    return escape(name_of(name))
 
 
 def _spread(row: pd.Series, name: str) -> str:
-    spread = row[f"{name}_std"]
-    return f"{row[name]:.1f} ± {NOTHING if pd.isna(spread) else f'{spread:.1f}'}"
+    """A mean ± its standard deviation."""
+    if pd.isna(row[name]):
+        return NOTHING
+    digits = 2 if name == "drawdown_signed" else 1
+    spread = NOTHING if pd.isna(row[f"{name}_std"]) else f"{row[f'{name}_std']:.{digits}f}"
+    return f"{row[name]:.{digits}f} ± {spread}"
+
+
+def side_effects(results: Sequence[CellResult]) -> pd.DataFrame:
+    """A row for each result whose records say whom its edits hurt: means over edits with 95 % intervals.
+
+    Edits without such images are left out of a mean.
+    """
+    rows = []
+    for result in results:
+        measures, records = result.measures, result.records
+        try:
+            values = measures.side_effects(records) if measures.side_effects else pd.DataFrame()
+        except KeyError:  # records from before side effects were measured
+            continue
+        if len(values):
+            values = values.assign(**{measures.drawdown: measures.per_edit(measures.drawdown, records)})
+            row: dict[str, object] = {**result.cell.names, "edits": len(values)}
+            for name in (measures.drawdown, *measures.side_effect_columns):
+                row |= ends(name, metrics.mean(values[name].dropna().to_numpy(dtype=float), name))
+            rows.append(row | {"success_rate": 100.0 * float(records["succeeded"].mean())})
+    return pd.DataFrame(rows)
+
+
+def _side_effects_markdown(frame: pd.DataFrame, benchmark: str, note: str, measures: Measures) -> str:
+    caption = (
+        "An edit that breaks little on average may break much for some. Of the control images of each edit: the share "
+        "that was right before and is wrong after, and the other way round; error after − error before on sensitive "
+        "images, whose two largest probabilities lay within 0.05 before the edit, of the class that it is largest for, "
+        "and its spread over classes (a class of few images varies by itself); on corrupted copies of other images "
+        "(turned, scaled, sheared, moved, noisy); and by how much confidence and accuracy part further (expected "
+        "calibration error, 15 bins)."
+    )
+    columns = {measures.drawdown: measures.columns[measures.drawdown], **measures.side_effect_columns}
+    return to_markdown(Sheet(f"Side effects on {benchmark}", frame, columns), caption=caption, notes=[note])

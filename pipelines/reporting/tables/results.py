@@ -249,20 +249,21 @@ def _row(result: CellResult) -> dict[str, Any]:
     summary = {quality.name: quality.estimate, **measures.summarise(result.records)}
     row: dict[str, Any] = dict(result.cell.names)
     for name in (quality.name, *measures.names, *(f"{name}_nontrivial" for name in measures.names)):
-        row |= _ends(name, summary[name])
+        row |= ends(name, summary[name])
     if result.method and not editors.build(result.method).takes_gradient_steps:
         row |= {name: math.nan for name in row if name.startswith("num_steps")}
     if result.learned is not None:
         learned = measures.summarise(result.learned)
         for name in (measures.drawdown, "success_rate"):
-            row |= _ends(f"{name}{LEARNED}", learned[name])
+            row |= ends(f"{name}{LEARNED}", learned[name])
     if result.repetitions:
         row |= _spread(result)
     notes = filter(None, [shortfall(result), _AT_MOST if measures.misleads(result.records) else "", *result.notes])
     return row | {"edits": result.description["edits"], "note": "; ".join(notes)}
 
 
-def _ends(name: str, estimate: Estimate) -> dict[str, float]:
+def ends(name: str, estimate: Estimate) -> dict[str, float]:
+    """An estimate as columns: its value, and the ends of its interval."""
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,11 +112,10 @@ class Sheet:
             return "†"
         return "‡" if name == "success_rate" and self.misses[position] else ""
 
-    def lines(self) -> list[str]:
-        """The lines of a Markdown table."""
+    def markdown(self) -> str:
+        """A Markdown table."""
         headings = self.headings()
-        rules = ["---" if kind == "text" else "---:" for _, kind in headings]
-        lines = [_line([escape(heading) for heading, _ in headings]), _line(rules)]
+        rows = []
         for position, (_, row) in enumerate(self.frame.iterrows()):
             cells = [escape(name_of(row[key])) for key in self.keys]
             if note := self.notes[position]:
@@ -130,15 +129,22 @@ class Sheet:
                 cells.append(f"{text} {mark}" if mark else text)
                 if name in self.published:
                     cells.append(printed(row[f"published_{name}"]))
-            lines.append(_line(cells))
-        return lines
+            rows.append(cells)
+        right = [place for place, (_, kind) in enumerate(headings) if kind != "text"]
+        return markdown_table([escape(heading) for heading, _ in headings], rows, right)
 
 
 def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:
     """A measured table as a page of Markdown; ``notes`` are paragraphs at its end."""
     numbered = "\n".join(f"{number}. {escape(text)}" for number, text in enumerate(sheet.footnotes, start=1))
-    parts = [f"# {sheet.title}", caption, "\n".join(sheet.lines()), numbered, sheet.legend(), *notes]
+    parts = [f"# {sheet.title}", caption, sheet.markdown(), numbered, sheet.legend(), *notes]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Cells, which are Markdown already, as a table; the places of columns of numbers, which stand on the ``right``."""
+    rule = ["---:" if place in right else "---" for place in range(len(headings))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
 
 
 def value(number: float, column: Column) -> str:
@@ -211,7 +217,3 @@ def _short(number: float) -> str:
         return f"{number:.3g}" if abs(number) < 10 else f"{number:.0f}"
     digits, _, power = f"{number:.1e}".partition("e")
     return f"{digits.removesuffix('.0')}e{int(power)}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -21,9 +21,8 @@ from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.fingerprint import fingerprint
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.schemas import SEQUENCE, Description
-from pipelines.tasks import data_of, demand_of, named_cells, tuned_editor
+from pipelines.tasks import CellRecords, data_of, demand_of, make_records, tuned_editor, write_table
 from pipelines.tasks.images import edits
-from pipelines.tasks.named_cells import CellRecords
 
 _NEIGHBOURS = "neighbours.json"
 _IMAGES_IN_A_SHARD = 10
@@ -38,10 +37,10 @@ def measure(settings: Settings, benchmark: str) -> None:
         (found,) = share_out(settings, partial(_neighbours, settings), [benchmark])
         similar = [_asked(settings, cell, found) for cell in cells]
         work = partial(_measure_cell, found)
-        named_cells.make(settings, layout, layout.similar, similar, work, keep=[_NEIGHBOURS])
+        make_records(settings, layout, layout.similar, similar, work, keep=[_NEIGHBOURS])
     else:
         shutil.rmtree(layout.similar, ignore_errors=True)
-    named_cells.write_table(layout.results / "similar.csv", similar, _summary)
+    write_table(layout.results / "similar.csv", similar, _summary)
 
 
 @dataclass(frozen=True)

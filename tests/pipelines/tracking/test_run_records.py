@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.jobs.cells import Cell
 from pipelines.store.layout import Layout
-from pipelines.tracking.names import metric_of_row, metric_of_training
+from pipelines.tracking.records import metric_of_row, metric_of_training
 from pipelines.tracking.run_records import run_records
 
 TRAININGS = {"plain": {"recipe": "plain", "epochs": 2}, "pretrained": {"recipe": "pretrained"}}

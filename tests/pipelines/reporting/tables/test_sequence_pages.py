@@ -24,13 +24,11 @@ def rows() -> pd.DataFrame:
 
 
 def test_the_page_shows_what_is_left_after_the_last_edit(rows: pd.DataFrame) -> None:
-    page = sequences_markdown(rows, "labels are drawn", title="Rows", scale_note="Small.")
+    page = sequences_markdown(rows, "digits", "Small.", "labels are drawn")
     lines = [line for line in page.splitlines() if line.startswith("| plain | editor2 ")]
     assert lines == ["| plain | editor2 | chain3 | 20 | 2.0 | 42.0 ± 1.5 | 80.0 ± 4.0 | 95.0 ± 2.0 |"]
     assert "over 10 orders" in page
-    single = sequences_markdown(
-        rows.assign(orders=1, error_std=np.nan), "labels are drawn", title="Rows", scale_note="Small."
-    )
+    single = sequences_markdown(rows.assign(orders=1, error_std=np.nan), "digits", "Small.", "labels are drawn")
     assert "| 42.0 ± – |" in single
 
 
@@ -39,9 +37,8 @@ def test_the_page_of_similar_images_names_the_embedding_and_has_the_papers_value
     shares += ("own_accuracy", "own_before", "success_rate")
     values = {name: 50.0 + number for number, name in enumerate(shares)}
     ends = {f"{name}_{end}": value + add for name, value in values.items() for end, add in (("low", -1), ("high", 1))}
-    cell = {"training": "a", "editor": "rmsprop", "layers": "extra", "embedding": "pixels", "edits": 500}
-    frame = pd.DataFrame([{**cell, **values, **ends, "published_similar_accuracy": 86.7}])
-    page = similar_markdown(frame, title="Similar", scale_note="Small.")
+    cell = {"training": "editable-rmsprop-extra", "editor": "rmsprop", "layers": "extra", "embedding": "pixels"}
+    page = similar_markdown(pd.DataFrame([{**cell, "edits": 500, **values, **ends}]), "digits", "Small.")
     assert "their pixels (a substitute for InceptionV3's pooled features)" in page
     assert "| 50.0 % [49.0, 51.0] | 86.7 |" in page
     assert "500 edits" in page

@@ -1,1 +1,0 @@
-"""Studies by hand, of which a page tells: each is a command that no stage calls."""
