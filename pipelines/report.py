@@ -58,12 +58,8 @@ def report(
     drawing.draw(settings, layout, found, board, tables, told.quantities)
     write_json(layout.results / "metrics.json", _metrics(told, board), allow_nan=False)
     print(f"report {benchmark}: MLflow's runs are filled ...", flush=True)
-    chosen = {name: one.model_dump() for name, one in block.trainings.items()}
-    asked = {name: one.asked for name, one in block.editors.items()}
-    made_of = {name: block.sources_of(name) for name in chosen}
     about = _run(settings, layout, found)
-    seeds = settings.training_seeds
-    warning = fill(benchmark, run_records(layout, found, board, chosen, made_of, seeds, asked, about["data"]))
+    warning = fill(benchmark, run_records(settings, layout, found, board, about["data"]))
     write_json(layout.results / "run.json", about, allow_nan=False)
     folder, all_told = layout.root / "results", [kind.presentation for kind in kinds()]
     for problem in write_pages(folder, all_told):

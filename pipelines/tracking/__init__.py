@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.tracking.live import live_training
 from pipelines.tracking.records import (
     FINGERPRINT,
     KEY,
@@ -23,7 +22,7 @@ from pipelines.tracking.records import (
     fingerprint,
     in_order,
 )
-from pipelines.tracking.runs import suite_networks, suite_runs, write_run
+from pipelines.tracking.runs import live_training, suite_networks, suite_runs, write_run
 from pipelines.tracking.server import (
     DEFAULT_URI,
     Unreachable,
@@ -87,17 +86,14 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
                 kept.add(same.info.run_id)
                 networks[record.key] = made_by.get(same.info.run_id)
         stale = [run for run in existing if run.info.run_id not in kept]
-        removed = [run for run in stale if run.data.tags[KEY] in fingerprints or not _is_training(run)]
+        under_way = {run.info.run_id for run in stale if LIVE in run.data.tags and run.info.status == "RUNNING"}
+        removed = [run for run in stale if run.data.tags[KEY] in fingerprints or run.info.run_id not in under_way]
         for run in removed:
             client.delete_run(run.info.run_id)
         for model in models:
             if model.source_run_id not in kept:
                 client.delete_logged_model(model.model_id)
     return Rebuilt(created=len(records) - len(kept), kept=len(kept), removed=len(removed))
-
-
-def _is_training(run) -> bool:
-    return LIVE in run.data.tags and run.info.status == "RUNNING"
 
 
 def _shows(target: str, run, record: RunRecord, expected: str, taken: Sequence[str | None], made_by) -> bool:

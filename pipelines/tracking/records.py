@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ metrics by what stands before the /."""
 _GROUPS = ("edit", "editor", "cost")
 
 Parameters = Mapping[str, str | int | float | bool]
+Span = tuple[datetime, datetime]
+"""When work began and ended."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class RunRecord:
     data: Mapping[str, DataRecord] = field(default_factory=dict)
     network: NetworkRecord | None = None
     takes: Sequence[str] = ()
-    span: tuple[datetime, datetime] | None = None
+    span: Span | None = None
 
     @property
     def points(self) -> list[tuple[str, int, float]]:
@@ -125,17 +128,14 @@ def in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
 
     :raises ValueError: for two records of one key, and for one that takes a network that no record makes before it.
     """
-    if len({record.key for record in records}) != len(records):
+    by_key = {record.key: record for record in records}
+    if len(by_key) != len(records):
         raise ValueError("two records have the same key")
-    ordered: dict[str, RunRecord] = {}
-    waiting = list(records)
-    while waiting:
-        ready = [record for record in waiting if all(key in ordered for key in record.takes)]
-        if not ready:
-            raise ValueError(f"run {waiting[0].key}: takes networks that no other run makes first")
-        ordered |= {record.key: record for record in ready}
-        waiting = [record for record in waiting if record.key not in ordered]
-    return list(ordered.values())
+    order = TopologicalSorter({record.key: record.takes for record in records})
+    try:
+        return [by_key[key] for key in order.static_order()]
+    except (KeyError, CycleError) as error:
+        raise ValueError(f"runs take a network that no other run makes first: {error}") from error
 
 
 def fingerprint(record: RunRecord, taken: Sequence[str]) -> str:

@@ -14,19 +14,23 @@ import pandas as pd
 import typer
 
 from baselines.model_files import DESCRIPTION
+from pipelines.config.blocks import Benchmark
+from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, PROTOCOL, Cell
+from pipelines.reporting.tables import other_stages
 from pipelines.reporting.tables.results import CellResult, hyperparameters_of
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, ORIGIN, RANKS, TIMING, Layout, repeated, write_json
 from pipelines.store.provenance import git_commit, read_stages
-from pipelines.store.schemas import EPOCHS, RECORDS, ROWS, Description
+from pipelines.store.schemas import EPOCHS, RECORDS, Description
 from pipelines.tracking import DataRecord, NetworkRecord, RunRecord, Unreachable, rebuild, tracking_uri
-from pipelines.tracking.records import LONGEST_DIGEST, metric_of_row, metric_of_training, source_tags
+from pipelines.tracking.records import LONGEST_DIGEST, Span, metric_of_row, metric_of_training, source_tags
 
 _EPOCH = "epoch"
+_IN_A_ROW = ("error", "in_force")
+"""Columns of edits in a row that are shown as curves."""
 _DESCRIBING = (DESCRIPTION, EDITOR, COST, RANKS, HISTORY)
 _OF_ONE_RUN = ("tuning-", "training-")
 """How the names of figures begin that belong to one editor or network."""
-_UNKNOWN_TIMES = "of writing: nobody noted when the work was done"
 
 
 def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
@@ -46,40 +50,32 @@ def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
 
 
 def run_records(
-    layout: Layout,
-    results: Sequence[CellResult],
-    table: pd.DataFrame,
-    trainings: Mapping[str, Mapping[str, Any]],
-    sources: Mapping[str, Sequence[str]],
-    seeds: Sequence[int],
-    asked: Mapping[str, Mapping[str, Any]],
-    data: Mapping[str, Any],
+    settings: Settings, layout: Layout, results: Sequence[CellResult], board: pd.DataFrame, data: Mapping[str, Any]
 ) -> list[RunRecord]:
     """The runs of one benchmark's experiment, whatever its task.
 
-    :param results: of the cells, of which ``cell``, ``description``, ``records``, ``quality`` and ``milliseconds`` are
-        read.
-    :param table: the leaderboard, which has a row per cell; its numbers become metrics.
-    :param trainings: the settings of each training by name; each was repeated with all ``seeds``.
-    :param sources: by training, those whose networks it starts from.
-    :param asked: by editor, what is asked of its edits besides their target.
+    :param board: the leaderboard, which has a row for each of the ``results``; its numbers become metrics.
     :param data: the ``source``, ``fingerprint`` and ``sizes`` of the prepared data, as run.json has them.
     """
-    rows = {tuple(row[key] for key in KEYS): row for row in table.to_dict("records")}
-    evaluation = read_stages(layout).get("evaluate", {})
-    run = _Benchmark(layout, _splits(layout, data), hyperparameters_of(results), evaluation)
+    name, block = layout.benchmark, settings.benchmark(layout.benchmark)
+    about = (data["fingerprint"][:LONGEST_DIGEST], f"data/{name}", data["source"] or "")
+    splits = {split: DataRecord(f"{name} {split}", *about, rows) for split, rows in data["sizes"].items()}
+    evaluated = read_stages(layout).get("evaluate", {})
+    # Only if one run of the stage made all records is it known when these were made.
+    span = _span(evaluated) if evaluated.get("made") == evaluated.get("of") else None
+    run = _Benchmark(layout, splits, hyperparameters_of(results), span)
+    rows = {tuple(row[key] for key in KEYS): row for row in board.to_dict("records")}
     cells, qualities = [], {}
     for result in results:
-        row = rows[tuple(result.cell.names.values())]
-        cells.append(_cell_run(run, result, row, asked.get(result.cell.editor, {})))
-        quality = result.quality.name
+        row, quality = rows[tuple(result.cell.names.values())], result.quality.name
+        cells.append(_cell_run(run, result, row, block.editors[result.cell.editor].asked))
         qualities[_network(result.cell.training, result.cell.seed)] = {
-            metric_of_row(name, quality): float(row[name]) for name in (quality, f"{quality}_low", f"{quality}_high")
+            metric_of_row(f"{quality}{end}", quality): float(row[f"{quality}{end}"]) for end in ("", "_low", "_high")
         }
-    trained = []
-    for seed, name in product(seeds, trainings):
-        known, takes = qualities.get(_network(name, seed), {}), [_network(one, seed) for one in sources.get(name, ())]
-        trained.append(_training_run(run, name, seed, trainings[name], known, takes))
+    trained = [
+        _training_run(run, training, seed, block, qualities.get(_network(training, seed), {}))
+        for seed, training in product(settings.training_seeds, block.trainings)
+    ]
     return [*trained, *cells, _report_run(run)]
 
 
@@ -89,35 +85,19 @@ class _Benchmark:
 
     :ivar splits: of the data, by context.
     :ivar chosen: the columns of the leaderboard that hold hyperparameters.
-    :ivar evaluation: when the stage that made the records ran, and how many of them it made.
+    :ivar evaluated: when the records were made.
     """
 
     layout: Layout
     splits: Mapping[str, DataRecord]
     chosen: Sequence[str]
-    evaluation: Mapping[str, Any]
+    evaluated: Span | None
 
-    def tags(self, kind: str, stage: str, commit: str, note: str, span: tuple[datetime, datetime] | None) -> dict:
+    def tags(self, kind: str, stage: str, commit: str, note: str, span: Span | None) -> dict[str, str]:
         """MLflow's standard tags and the suite's own."""
-        known = {"suite.times": _UNKNOWN_TIMES} if span is None else {}
-        return (
-            source_tags(stage, commit)
-            | known
-            | {
-                "mlflow.note.content": note,
-                "benchmark": self.layout.benchmark,
-                "protocol": str(PROTOCOL),
-                "kind": kind,
-            }
-        )
-
-
-def _splits(layout: Layout, data: Mapping[str, Any]) -> dict[str, DataRecord]:
-    digest = data["fingerprint"][:LONGEST_DIGEST]
-    return {
-        split: DataRecord(f"{layout.benchmark} {split}", digest, f"data/{layout.benchmark}", data["source"] or "", rows)
-        for split, rows in data["sizes"].items()
-    }
+        own = {"mlflow.note.content": note, "benchmark": self.layout.benchmark, "protocol": str(PROTOCOL), "kind": kind}
+        unknown = {"suite.times": "of writing: nobody noted when the work was done"} if span is None else {}
+        return source_tags(stage, commit) | own | unknown
 
 
 def _network(training: str, seed: int) -> str:
@@ -126,20 +106,22 @@ def _network(training: str, seed: int) -> str:
 
 
 def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked: Mapping[str, Any]) -> RunRecord:
+    """:param asked: of the edits beside their target, see :attr:`pipelines.config.blocks.EditorSettings.asked`."""
     layout, cell, description = run.layout, result.cell, result.description
-    left_out = {"edits", *run.chosen}
     metrics = {
         metric_of_row(name, result.quality.name): float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and name not in left_out
+        if isinstance(value, int | float) and name not in ("edits", *run.chosen)
     }
-    tables = {"edits.json": _named(cell, result.records)}
+    in_a_row, similar = (_of(cell, other_stages.table(layout, name)) for name in ("sequences", "similar"))
+    if len(similar):
+        metrics |= {f"similar/{name}": float(similar[f"similar_{name}"].iloc[0]) for name in ("accuracy", "before")}
+    # The cell's names stand at the end, to tell rows of several runs apart.
+    tables = {"edits.json": result.records.assign(**cell.names)}
     mistakes = layout.edits(cell.editor) / f"{cell.file}{MISTAKES}.csv"
     if mistakes.exists():
-        tables["mistakes.json"] = _named(cell, RECORDS.read(mistakes, layout.again("evaluate", cell.editor)))
-    # Only if one run of the stage made all records is it known when these were made.
-    known = "ended" in run.evaluation and run.evaluation["made"] == run.evaluation["of"]
-    span = _span(run.evaluation) if known else None
+        records = RECORDS.read(mistakes, layout.again("evaluate", cell.editor))
+        tables["mistakes.json"] = records.assign(**cell.names)
     commit = description.get("made", {}).get("commit", "")
     return RunRecord(
         key="/".join(cell.names.values()),
@@ -148,19 +130,21 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
             "max_steps": description["max_steps"],
             **{name: value for name, value in asked.items() if value},
         },
-        metrics={**metrics, **_similar(layout, cell), "speed/milliseconds": float(result.milliseconds.mean())},
-        series=_in_a_row(layout, cell),
+        metrics={**metrics, "speed/milliseconds": float(result.milliseconds.mean())},
+        series={
+            f"in_a_row/{name}": _series(in_a_row, "edits", name) for name in ("error", "in_force") if len(in_a_row)
+        },
         tags={
-            **run.tags("edits", "evaluate", commit, _about_cell(result, row), span),
+            **run.tags("edits", "evaluate", commit, _about_cell(result, row), run.evaluated),
             **cell.names,
             "feasible": str(description["feasible"]).lower(),
             **{name: row[name] for name in ("note", "standing", "proposed_by") if row.get(name)},
         },
-        artifacts=_there([layout.figures / f"tuning-{cell.editor}.png"]),
+        artifacts=_there(layout.figures / f"tuning-{cell.editor}.png"),
         tables=tables,
         data=dict(reversed([(split, data) for split, data in run.splits.items() if split != "training"])),
         takes=[_network(cell.training, cell.seed)],
-        span=span,
+        span=run.evaluated,
     )
 
 
@@ -179,54 +163,31 @@ def _about_cell(result: CellResult, row: Mapping[str, Any]) -> str:
     return "\n\n".join(filter(None, paragraphs))
 
 
-def _named(cell: Cell, records: pd.DataFrame) -> pd.DataFrame:
-    """Records with the cell's names at the end, to tell rows of several runs apart."""
-    return records.assign(**cell.names)
+def _of(cell: Cell, table: pd.DataFrame) -> pd.DataFrame:
+    """A cell's rows of a table, which may be empty."""
+    return table[(table[KEYS] == list(cell.names.values())).all(axis=1)] if len(table) else table
 
 
-def _in_a_row(layout: Layout, cell: Cell) -> dict[str, list[tuple[int, float]]]:
-    """Curves over the number of edits in a row, for the cells that were edited so."""
-    rows = _of(cell, layout.results / "sequences.csv")
-    return {
-        f"in_a_row/{name}": list(zip(rows["edits"].tolist(), rows[name].tolist(), strict=True))
-        for name in ("error", "in_force")
-        if len(rows)
-    }
-
-
-def _similar(layout: Layout, cell: Cell) -> dict[str, float]:
-    """The share of the images most like the edited ones that follow the edit, for the cells that were asked."""
-    rows = _of(cell, layout.results / "similar.csv")
-    columns = {"similar/accuracy": "similar_accuracy", "similar/before": "similar_before"}
-    return {name: float(rows[column].iloc[0]) for name, column in columns.items() if len(rows)}
-
-
-def _of(cell: Cell, path: Path) -> pd.DataFrame:
-    """A cell's rows of a table, none where there is no such table."""
-    table = ROWS.read(path, "run the stage that makes it again") if path.exists() else pd.DataFrame(columns=KEYS)
-    return table[(table[KEYS] == list(cell.names.values())).all(axis=1)]
+def _series(table: pd.DataFrame, steps: str, name: str) -> list[tuple[int, float]]:
+    return list(zip(table[steps].tolist(), table[name].tolist(), strict=True))
 
 
 def _training_run(
-    run: _Benchmark,
-    training: str,
-    seed: int,
-    settings: Mapping[str, Any],
-    quality: Mapping[str, float],
-    takes: Sequence[str],
+    run: _Benchmark, training: str, seed: int, block: Benchmark, quality: Mapping[str, float]
 ) -> RunRecord:
     """:param quality: how good the network is before any edit, as metrics."""
-    layout = run.layout
+    layout, settings = run.layout, block.trainings[training].model_dump()
     folder = layout.described(training, seed)
-    model = folder.name
-    path = folder / HISTORY  # a model made without training has none
+    model, path = folder.name, folder / HISTORY  # a model made without training has none
     history = EPOCHS.read(path, "train again") if path.exists() else pd.DataFrame({_EPOCH: []})
-    cost, made, described, timing = (_small(folder / name) for name in (COST, ORIGIN, DESCRIPTION, TIMING))
-    span = _span(timing) if "ended" in timing else None
-    weights = f"models/{layout.benchmark}/{model}"
+    cost, made, described, timing = (
+        Description.read(folder / name, "train again") if (folder / name).exists() else {}
+        for name in (COST, ORIGIN, DESCRIPTION, TIMING)
+    )
+    span, weights = _span(timing), f"models/{layout.benchmark}/{model}"
     made_by = f"python -m pipelines.train {layout.benchmark} {training}"
     note = f"The network `{model}`, by `{made_by}`; its weights are in `{weights}`."
-    commit = made.get("commit", "")
+    commit, names = made.get("commit", ""), {"training": training, "seed": str(seed)}
     return RunRecord(
         key=_network(training, seed),
         parameters=settings,
@@ -234,16 +195,9 @@ def _training_run(
             **{metric_of_training(name): value for name, value in cost.items() if name.startswith("cost_ratio")},
             **quality,
         },
-        series={
-            metric_of_training(name): list(zip(history[_EPOCH].tolist(), history[name].tolist(), strict=True))
-            for name in history.columns.drop(_EPOCH)
-        },
-        tags={
-            **run.tags("training", "train", commit, note, span),
-            "training": training,
-            "seed": str(seed),
-        },
-        artifacts=_there([layout.figures / f"training-{model}.png", *(folder / name for name in _DESCRIBING)]),
+        series={metric_of_training(name): _series(history, _EPOCH, name) for name in history.columns.drop(_EPOCH)},
+        tags=run.tags("training", "train", commit, note, span) | names,
+        artifacts=_there(layout.figures / f"training-{model}.png", *(folder / name for name in _DESCRIBING)),
         data=run.splits,
         network=NetworkRecord(
             # MLflow allows no dots in names of models
@@ -251,18 +205,17 @@ def _training_run(
             kind=str(described.get("architecture", "network")),
             epoch=int(described.get("epoch", 0)),
             parameters={name: settings[name] for name in ("recipe", "epochs", "lr", "batch_size") if name in settings},
-            tags=source_tags("train", commit)
-            | {
+            tags={
+                **source_tags("train", commit),
                 "mlflow.model.isExternal": "true",
                 "weights": weights,
                 "fingerprint": str(described.get("fingerprint", "")),
                 "mlflow.note.content": note,
                 "benchmark": layout.benchmark,
-                "training": training,
-                "seed": str(seed),
+                **names,
             },
         ),
-        takes=takes,
+        takes=[_network(source, seed) for source in block.sources_of(training)],
         span=span,
     )
 
@@ -284,14 +237,13 @@ def _report_run(run: _Benchmark) -> RunRecord:
     )
 
 
-def _small(path: Path) -> dict[str, Any]:
-    return Description.read(path, "train again") if path.exists() else {}
-
-
-def _span(timed: Mapping[str, Any]) -> tuple[datetime, datetime]:
+def _span(timed: Mapping[str, Any]) -> Span | None:
+    """When work began and ended, if somebody wrote that down."""
+    if "ended" not in timed:
+        return None
     ended = datetime.fromisoformat(timed["ended"])
     return ended - timedelta(seconds=timed["seconds"]), ended
 
 
-def _there(paths: Sequence[Path]) -> list[Path]:
+def _there(*paths: Path) -> list[Path]:
     return [path for path in paths if path.exists()]

@@ -68,9 +68,16 @@ def made(layout: Layout) -> dict:
     board = pd.DataFrame(table, columns=[*columns, "edits", "note", "published_source"])
     board[["test_error_low", "test_error_high"]] = 3.0, 5.0
     results = [result("adam", lr=0.1), result("gd", lr=0.2, beta=0.5)]
-    asked = {"gd": {"views": 4, "margin": 0.0}, "adam": {"views": 0}}
-    sources = {"pretrained": ("plain",)}
-    return {run.key: run for run in run_records(layout, results, board, TRAININGS, sources, [0, 1], asked, ABOUT)}
+    block = SimpleNamespace(
+        trainings={name: SimpleNamespace(model_dump=lambda given=given: given) for name, given in TRAININGS.items()},
+        sources_of=lambda name: ("plain",) if name == "pretrained" else (),
+        editors={
+            "gd": SimpleNamespace(asked={"views": 4, "margin": 0.0}),
+            "adam": SimpleNamespace(asked={"views": 0}),
+        },
+    )
+    settings = SimpleNamespace(benchmark=lambda name: block, training_seeds=[0, 1])
+    return {run.key: run for run in run_records(settings, layout, results, board, ABOUT)}
 
 
 def test_a_row_shows_its_values_numbers_and_files(layout):
