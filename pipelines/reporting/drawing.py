@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipelines.jobs.parallel_map import parallel_map
 from pipelines.reporting import ranking
 from pipelines.reporting.figures import bars, classes, curves, points, style
 from pipelines.reporting.tables import other_stages
-from pipelines.reporting.tables.presentation import Quantities
+from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
 from pipelines.store.schemas import CURVES, EPOCHS, FIGURE2, TRIALS, Trained
@@ -38,10 +38,10 @@ _ONLY_PNG = ("tuning-", "training-")
 def draw(
     settings: Settings,
     layout: Layout,
+    told: Presentation,
     results: Sequence[CellResult],
     board: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
-    quantities: Quantities,
 ) -> None:
     """Write every figure that the results allow; one that they no longer allow is removed.
 
@@ -50,19 +50,20 @@ def draw(
 
     :param board: the leaderboard; ``tables`` the paper's by name, empty where this run has none of their rows.
     """
-    drawn = {**_tables(tables, quantities), **_scatters(settings, layout, board, tables, quantities)}
-    drawn |= _from_files(layout, quantities)
-    for editor, (studies, threshold) in _studies(layout, results).items():
-        title = f"Tuning of {style.editor_look(editor).title}"
-        axes = (_SUCCESS, quantities.drawdown[1])
-        drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, titles=axes, title=title)
+    path, method = layout.results / "curves.csv", settings.benchmark(layout.benchmark).method
+    trade_offs = CURVES.read(path, layout.again("analyse")) if path.exists() else pd.DataFrame()
+    drawn = {**_tables(tables, told), **_scatters(board, tables, told, _settings_of(board, method, trade_offs))}
+    drawn |= _from_files(layout, told, trade_offs)
+    title = told.axes[told.measures.drawdown]
+    for editor, (studies, threshold) in _studies(results).items():
+        options = {"titles": (_SUCCESS, title), "title": f"Tuning of {style.editor_look(editor).title}"}
+        drawn[f"tuning-{editor}"] = partial(curves.tuning_panels, studies, threshold, **options)
     for folder in [key.described for key in models_of(settings, layout.benchmark)]:
         if (folder / HISTORY).exists():
             again = layout.again("train")
-            told = quantities.histories, quantities.judged, f"{folder.name} training"
-            kept = Trained.read(folder / DESCRIPTION, again)["epoch"]
-            history = EPOCHS.read(folder / HISTORY, again)
-            drawn[f"training-{folder.name}"] = partial(curves.training_curves, history, kept, *told)
+            kept, history = Trained.read(folder / DESCRIPTION, again)["epoch"], EPOCHS.read(folder / HISTORY, again)
+            shown = told.histories, told.judged, f"{folder.name} training"
+            drawn[f"training-{folder.name}"] = partial(curves.training_curves, history, kept, *shown)
     write(drawn, layout.figures, layout.unfinished("figures.json"), settings.processes)
 
 
@@ -105,32 +106,29 @@ def _code() -> tuple[str, ...]:
     return (matplotlib.__version__, *map(file_hash, files))
 
 
-def _tables(tables: Mapping[str, pd.DataFrame], quantities: Quantities) -> dict[str, _Draw]:
+def _tables(tables: Mapping[str, pd.DataFrame], told: Presentation) -> dict[str, _Draw]:
     """Bars of every table with a measured drawdown: beside it the model's quality, or the success on a single model."""
-    drawdown, title = quantities.drawdown
+    drawdown, quality = told.measures.drawdown, told.measures.quality
     drawn: dict[str, _Draw] = {}
     for name, frame in tables.items():
         if frame.empty or not frame[drawdown].notna().any():
             continue
         if frame.loc[frame[drawdown].notna(), "training"].nunique() > 1:
-            beside: dict[str, Any] = {"quality": quantities.quality[0], "titles": (title, quantities.quality[1])}
+            beside: dict[str, Any] = {"quality": quality, "titles": (told.axes[drawdown], told.axes[quality])}
         else:
-            beside = {"quality": "success_rate", "titles": (title, _SUCCESS), "required": ranking.REQUIRED_SUCCESS}
+            beside = {"quality": "success_rate", "titles": (told.axes[drawdown], _SUCCESS)}
+            beside |= {"required": ranking.REQUIRED_SUCCESS}
             beside |= {"group": "layers"} if frame["editor"].duplicated().any() else {}
         drawn[name] = partial(bars.table_bars, frame, drawdown=drawdown, **beside)
     return drawn
 
 
 def _scatters(
-    settings: Settings,
-    layout: Layout,
-    board: pd.DataFrame,
-    tables: Mapping[str, pd.DataFrame],
-    quantities: Quantities,
+    board: pd.DataFrame, tables: Mapping[str, pd.DataFrame], told: Presentation, same: Sequence[pd.DataFrame]
 ) -> dict[str, _Draw]:
-    """Drawdown against generality, steps and, of several models, quality."""
-    y, title = quantities.drawdown
-    general = {"titles": (_GENERALITY, title), "curves": _settings_of(settings, layout, board)}
+    """Drawdown against generality, steps and, of several models, quality; ``same`` see :func:`_settings_of`."""
+    y, quality = told.measures.drawdown, told.measures.quality
+    title, general = told.axes[y], {"titles": (_GENERALITY, told.axes[y]), "curves": same}
     if board["generality_before"].notna().any():
         general["reference"] = (float(board["generality_before"].median()), "reach of the unedited network")
     drawn: dict[str, _Draw] = {"generality-drawdown": partial(points.scatter, board, "generality", y, **general)}
@@ -138,24 +136,23 @@ def _scatters(
         steps = {"titles": (_STEPS, title), "logarithmic": True, "missing": "take no gradient steps"}
         drawn["steps-drawdown"] = partial(points.scatter, board, "num_steps", y, **steps)
     if board["training"].nunique() > 1:
-        quality, titles = quantities.quality[0], (quantities.quality[1], title)
         frame = tables["table3"] if len(tables.get("table3", ())) else board
-        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(points.scatter, frame, quality, y, titles=titles)
+        drawn[f"{quality.removeprefix('test_')}-drawdown"] = partial(
+            points.scatter, frame, quality, y, titles=(told.axes[quality], title)
+        )
     return drawn
 
 
-def _settings_of(settings: Settings, layout: Layout, board: pd.DataFrame) -> list[pd.DataFrame]:
+def _settings_of(board: pd.DataFrame, method: Callable[[str], str], trade_offs: pd.DataFrame) -> list[pd.DataFrame]:
     """Curves of drawdown against generality: rows that differ in their method's options, and in its learning rate."""
-    method = settings.benchmark(layout.benchmark).method
     named = board.assign(editor=board["editor"].map(method)).sort_values("generality")
     found = [rows for _, rows in named.groupby(KEYS, sort=False) if len(rows) > 1]
-    path = layout.results / "curves.csv"
-    if path.exists() and "generality" in (frame := CURVES.read(path, layout.again("analyse"))):
-        found += [rows.sort_values("factor") for _, rows in frame.groupby(KEYS, sort=False)]
+    if "generality" in trade_offs:
+        found += [rows.sort_values("factor") for _, rows in trade_offs.groupby(KEYS, sort=False)]
     return found
 
 
-def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
+def _from_files(layout: Layout, told: Presentation, trade_offs: pd.DataFrame) -> dict[str, _Draw]:
     """Figures of what other stages wrote beside the records."""
     drawn: dict[str, _Draw] = {}
     if (layout.results / RANKS).exists():
@@ -164,31 +161,29 @@ def _from_files(layout: Layout, quantities: Quantities) -> dict[str, _Draw]:
     frames = [FIGURE2.read(path, layout.again("analyse")) for path in analysed] if analysed[0].exists() else []
     if frames and not frames[0].empty:
         drawn["figure2"] = partial(classes.figure2, *frames)
-    path = layout.results / "curves.csv"
-    if path.exists() and not (frame := CURVES.read(path, layout.again("analyse"))).empty:
-        y, title = quantities.drawdown
-        drawn["curves"] = partial(curves.tradeoff_curves, frame, y, (_SUCCESS, title))
-    rows = other_stages.table(layout, "sequences")
+    y = told.measures.drawdown
+    labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
+    rows, together, hurt = (
+        other_stages.table(layout, name) for name in ("sequences", "joint", other_stages.SIDE_EFFECTS)
+    )
+    if not trade_offs.empty:
+        drawn["curves"] = partial(curves.tradeoff_curves, trade_offs, y, (_SUCCESS, told.axes[y]))
     if not rows.empty:
-        drawn["sequences"] = partial(curves.sequence_curves, rows, quantities.sequences)
-    together = other_stages.table(layout, "joint")
+        drawn["sequences"] = partial(curves.sequence_curves, rows, told.sequences)
     if not together.empty:
-        labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
         drawn["joint"] = partial(curves.joint_curves, together, other_stages.SOURCES, labels)
-    hurt = other_stages.table(layout, other_stages.SIDE_EFFECTS)
     if not hurt.empty:
-        drawn[other_stages.SIDE_EFFECTS] = partial(bars.side_effect_dots, hurt, quantities.drawdown[0])
+        drawn[other_stages.SIDE_EFFECTS] = partial(bars.side_effect_dots, hurt, y)
     return drawn
 
 
-def _studies(layout: Layout, results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
+def _studies(results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
     """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
     found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
-    for result in results:
-        if not result.tuning:
-            continue
-        cell, required = result.cell, result.tuning.get("required", result.required)
-        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), cell.layout.again("tune", cell.editor))
-        if len(trials) > 1:
-            found.setdefault(cell.editor, ({}, required))[0][f"{cell.training}, {cell.layers}"] = trials
+    for cell, tuning, required in ((result.cell, result.tuning, result.required) for result in results):
+        if tuning:
+            trials = TRIALS.read(cell.tuned.with_suffix(".csv"), cell.layout.again("tune", cell.editor))
+            if len(trials) > 1:
+                studies, _ = found.setdefault(cell.editor, ({}, tuning.get("required", required)))
+                studies[f"{cell.training}, {cell.layers}"] = trials
     return found

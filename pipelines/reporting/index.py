@@ -20,13 +20,10 @@ from pipelines.reporting.claims.definitions import metrics_of
 from pipelines.reporting.claims.judging import count
 from pipelines.reporting.ranking import READING, on_front
 from pipelines.reporting.tables.presentation import Presentation
-from pipelines.reporting.tables.sheet import NOTHING, Sheet, code, escape, name_of, value
+from pipelines.reporting.tables.sheet import NOTHING, Sheet, code, escape, markdown_table, name_of, value
 from pipelines.store.provenance import machine_of
 
-_HEAD = (
-    "| benchmark, claims | data, scale | before edits | best of the paper's rows | best on the Pareto front | page |",
-    "| --- | --- | --- | --- | --- | --- |",
-)
+_HEADINGS = ("benchmark, claims", "data, scale", "before edits", "best of the paper's rows", "best on the Pareto front")
 _MOST = 6
 """So many rows of a front are named in the index."""
 _PICTURES = {
@@ -129,7 +126,7 @@ def write_index(results: Path, told: Sequence[Presentation], warning: str = "") 
         *_pages(results),
         f"{READING} Best are the rows on the front, of the paper's rows and of all: drawdown (points) and generality. "
         "Rows that carry no further than the unedited network are never among them.",
-        "\n".join([*_HEAD, *lines]),
+        markdown_table([*_HEADINGS, "page"], lines),
         *_picture(results, names),
     ]
     write_atomically(results / "README.md", "\n\n".join(parts) + "\n")
@@ -169,8 +166,8 @@ def _picture(results: Path, names: Sequence[str]) -> list[str]:
     return [f"![{_PICTURES['generality-drawdown']}]({file})" for file in there[:1]]
 
 
-def _line(found: Found) -> str:
-    """A benchmark's line in the index."""
+def _line(found: Found) -> list[str]:
+    """The cells of a benchmark's line in the index."""
     name, board, data, measures = found.name, found.board, found.run["data"], found.told.measures
     block = found.run.get("parameters", {}).get("benchmark", {})
     size, model = data.get("sizes", {}).get("training"), block.get("model", {})
@@ -181,7 +178,7 @@ def _line(found: Found) -> str:
     source = re.split(r"[:;]|\.(?: |$)", data["source"])[0]
     judged = _judged(found.folder)
     verdicts = "" if judged.empty else f"<br>[{count(judged['claim_verdict'])}]({name}/claims.md)"
-    cells = [
+    return [
         f"[{name}]({name}/README.md){verdicts}",
         "<br>".join(filter(None, [escape(source), *map(escape, scale)])),
         f"{metrics_of(measures)[measures.quality].label} {value(rows[measures.quality].iloc[0], quality)}",
@@ -189,7 +186,6 @@ def _line(found: Found) -> str:
         _front(found, board),
         f"[leaderboard]({name}/leaderboard.md)",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _front(found: Found, rows: pd.DataFrame) -> str:
@@ -223,7 +219,7 @@ def _page(found: Found) -> list[str]:
         *_headline(found),
         "",
         *_pictures(found),
-        *_list_of_files(found),
+        _list_of_files(found),
         "",
         f"Data: {escape(run['data']['source'])}{_tried(found.folder)}",
         "",
@@ -274,21 +270,19 @@ def _pictures(found: Found) -> list[str]:
     return [line for name in there for line in (f"![{titles[name]}](figures/{name}.png)", "")]
 
 
-def _list_of_files(found: Found) -> list[str]:
+def _list_of_files(found: Found) -> str:
     """A table of links; what this benchmark does not have is left out."""
-    lines = ["| what | page | data |", "| --- | --- | --- |"]
+    rows = []
     if not (judged := _judged(found.folder)).empty:
         paper = judged["source"].fillna("") != ""
         counts = {"The paper's claims": judged[paper], "Our own claims": judged[~paper]}
         told = "; ".join(f"{whose}: {count(some['claim_verdict'])}" for whose, some in counts.items() if len(some))
-        lines.append(f"| {told} | [claims.md](claims.md) | [csv](claims.csv) |")
+        rows.append([told, "[claims.md](claims.md)", "[csv](claims.csv)"])
     tables = [(table.heading, (f"{table.name}.md",), f"{table.name}.csv") for table in found.told.tables]
     for what, pages, data in (*tables, *found.told.files, *_FILES):
         if all((found.folder / file).exists() for file in [*pages, data]):
             links = [f"[{file.removeprefix('figures/') or file}]({file})" for file in (*pages, data) if file]
-            lines.append(f"| {what} | {', '.join(links[: len(pages)])} | {''.join(links[len(pages) :])} |")
-    site = f"../leaderboard.html#benchmark={quote(found.name)}"
-    return [
-        *lines,
-        f"| The leaderboards of all benchmarks, to sort, filter and compare | [leaderboard.html]({site}) |  |",
-    ]
+            rows.append([what, ", ".join(links[: len(pages)]), "".join(links[len(pages) :])])
+    site = f"[leaderboard.html](../leaderboard.html#benchmark={quote(found.name)})"
+    rows.append(["The leaderboards of all benchmarks, to sort, filter and compare", site, ""])
+    return markdown_table(["what", "page", "data"], rows)

@@ -26,7 +26,7 @@ import pandas as pd
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column
 from pipelines.reporting.tables.presentation import Presentation
-from pipelines.reporting.tables.sheet import NOTHING, escape, interval, printed, value
+from pipelines.reporting.tables.sheet import NOTHING, escape, interval, markdown_table, printed, value
 
 FIELD = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 TEMPLATES = "pages"
@@ -121,13 +121,11 @@ class _Filler:
         frames = {file: frame for file in files if (frame := self._read(file)) is not None}
         if not frames:
             return f"{_UNKNOWN}: there is no {' or '.join(f'`{file}.csv`' for file in files)} yet"
-        head, rule = [""], ["---"]
+        head, rows = [""], []
         for file in frames:
             of = f"{file.rpartition('/')[0]}: " if len(frames) > 1 else ""
             shown = [self._column(metric) for metric in metrics]
             head += [f"{of}{one.label}{f' ({one.unit})' if one.unit else ''}" for one in shown]
-            rule += ["---:"] * len(shown)
-        table = [head, rule]
         for line in lines:
             words, _, name = (part.strip() for part in line.rpartition("="))
             found = {file: _row(frame, file, name) for file, frame in frames.items()}
@@ -138,22 +136,22 @@ class _Filler:
                 for file, row in found.items()
                 for metric in metrics
             ]
-            table.append([words, *cells])
-        return _markdown(table)
+            rows.append([words, *cells])
+        return markdown_table(head, rows, right=range(1, len(head)))
 
     def _claims(self, benchmarks: Sequence[str], claims: Sequence[str]) -> str:
         """A line for each claim, a column for each benchmark."""
         frames = {name: frame for name in benchmarks if (frame := self._read(f"{name}/claims")) is not None}
         if not frames:
             return _UNKNOWN
-        table = [["claim", *(f"[{name}]({name}/claims.md)" for name in frames)], ["---"] * (len(frames) + 1)]
+        table = []
         for claim in claims:
             found = [frame[frame["claim"].isin(claim.split(","))] for frame in frames.values()]
             says = [rows["says"].iloc[0] for rows in found if len(rows)]
             if not says:
                 raise LookupError(f"no claims.csv of {', '.join(benchmarks)} has {claim!r}")
             table.append([escape(says[0]), *(_verdict(rows) if len(rows) else NOTHING for rows in found)])
-        return _markdown(table)
+        return markdown_table(["claim", *(f"[{name}]({name}/claims.md)" for name in frames)], table)
 
 
 def _row(frame: pd.DataFrame, file: str, names: str) -> pd.Series | None:
@@ -180,7 +178,3 @@ def _verdict(comparisons: pd.DataFrame) -> str:
     number, low, high = (f"{row[name]:{sign}z.2f}" for name in ("estimate", "estimate_low", "estimate_high"))
     of = "" if row["metric"].endswith("drawdown") else f"{row['metric'].replace('_', ' ')} "
     return f"**{verdict}**: {of}{'× ' if row['scale'] == 'ratio' else ''}{number} [{low}, {high}]"
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)

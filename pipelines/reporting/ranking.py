@@ -4,8 +4,6 @@ Little drawdown alone is won by edits that reach nothing. So a row competes if e
 carry further than the unedited network, and it wins if no other that competes breaks less and reaches further.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
@@ -21,19 +19,6 @@ READING = (
     "reaches further than one on the Pareto front."
 )
 ON_FRONT = "on the Pareto front of drawdown and generality"
-
-
-def require(frame: pd.DataFrame, columns: Iterable[str], what: str) -> None:
-    """Check that ``frame`` has rows and the named columns; ``what`` names the product in the message.
-
-    :raises ValueError: when there are no rows or a column is missing.
-    """
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        names = ", ".join(map(str, frame.columns))
-        raise ValueError(f"{what}: no column {', '.join(map(repr, missing))}; there are {names}")
-    if frame.empty:
-        raise ValueError(f"{what}: there are no rows to show")
 
 
 def reaches_success(frame: pd.DataFrame) -> pd.Series:

@@ -26,6 +26,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs import search, trials
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
+from pipelines.reporting.tables.sheet import markdown_table
 from pipelines.store.layout import write_csv
 from pipelines.tasks import editor_of, load_settings, scorer_of, task_of
 from pipelines.tasks.base import EditSet
@@ -194,21 +195,21 @@ def _write_page(benchmark: str) -> None:
     runs["cost"] = runs["edits"] + runs["looks"]
     runs = runs.sort_values(_RUN[:3], kind="stable")
     columns = [*_RUN[:4], "runs", "cost", "feasible", "drawdown", "regret", "largest", "close"]
+    table = []
+    for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
+        feasible, means, regret = rows["feasible"].astype(bool).sum(), rows.mean(numeric_only=True), rows["regret"]
+        shown = [*cell, f"`{way}`", len(rows), round(means["cost"]), feasible, f"{means['drawdown']:.2f}"]
+        shown += [f"{regret.mean():.2f}", f"{regret.max():.2f}", (regret <= _CLOSE).sum()]
+        shown += [f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
+        table.append([*map(str, shown)])
     lines = [
         "# Ways to search for hyperparameters",
         "",
         _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
         *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
         "",
-        f"| {' | '.join([*columns, 'test drawdown', 'test success'])} |",
-        "| --- " * (len(columns) + 2) + "|",
+        markdown_table([*columns, "test drawdown", "test success"], table),
     ]
-    for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
-        feasible, means, regret = rows["feasible"].astype(bool).sum(), rows.mean(numeric_only=True), rows["regret"]
-        shown = [*cell, f"`{way}`", len(rows), round(means["cost"]), feasible, f"{means['drawdown']:.2f}"]
-        shown += [f"{regret.mean():.2f}", f"{regret.max():.2f}", (regret <= _CLOSE).sum()]
-        shown += [f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
-        lines.append(f"| {' | '.join(map(str, shown))} |")
     write_atomically(RESULTS / "search.md", "\n".join(lines) + "\n")
 
 

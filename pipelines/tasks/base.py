@@ -51,7 +51,7 @@ class Made:
     """A model and the small files about it.
 
     :ivar description: a dataclass, written as ``model.json``, with ``fingerprint``, the ``epoch`` that was kept, of
-        ``epochs``, and the number it was chosen by (:attr:`pipelines.reporting.tables.presentation.Quantities.judged`).
+        ``epochs``, and the number it was chosen by (``judged`` of the task's presentation).
     :ivar history: the numbers of each epoch; empty for a model that is made without training.
     :ivar seconds: wall time of the training.
     :ivar files: further small files by name: tables as CSV, mappings as JSON.

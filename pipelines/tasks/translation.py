@@ -42,7 +42,7 @@ from pipelines.jobs.cells import PROTOCOL, Cell, ModelKey
 from pipelines.jobs.progress import Progress
 from pipelines.reporting.tables import published
 from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
-from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
+from pipelines.reporting.tables.presentation import Presentation, Table
 from pipelines.reporting.tables.sheet import escape
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
 from pipelines.store.layout import Layout, repeated, write_csv
@@ -213,13 +213,9 @@ TRANSLATORS = Presentation(
     ),
     headline=wording.HEADLINE,
     claims=published.DIRECTORY / "table6_claims.yaml",
-    quantities=Quantities(
-        drawdown=("bleu_drawdown", "BLEU drawdown (points)"),
-        quality=("bleu", "BLEU after training"),
-        histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
-        judged=("valid_loss", "nats"),
-        sequences={},
-    ),
+    axes={"bleu_drawdown": "BLEU drawdown (points)", "bleu": "BLEU after training"},
+    histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
+    judged=("valid_loss", "nats"),
     edited=wording.EDITED,
     note=_note,
     published_training=lambda settings, benchmark, training: wording.published_training(

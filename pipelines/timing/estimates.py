@@ -28,6 +28,7 @@ from benchmarks import models
 from benchmarks.networks.model_split import layers_of, split
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run
+from pipelines.reporting.tables.sheet import markdown_table
 
 RATES = {"float32": 40e12, "TF32": 120e12, "bfloat16": 200e12}
 """Operations a second that convolutions reach on an H200, as assumed."""
@@ -129,9 +130,8 @@ def of_benchmark(settings: Settings, benchmark: str) -> str:
     """The parts as Markdown, with their sum."""
     found = list(parts(settings, benchmark))
     found.append(Part("all", sum(part.hours for part in found), "", sum(part.then for part in found)))
-    lines = ["| part | as configured | with what | then |", "| --- | --- | --- | --- |"]
-    lines += [f"| {part.name} | {part.hours:.1f} h | {part.changed} | {part.then:.1f} h |" for part in found]
-    return "\n".join(lines)
+    lines = [[part.name, f"{part.hours:.1f} h", part.changed, f"{part.then:.1f} h"] for part in found]
+    return markdown_table(["part", "as configured", "with what", "then"], lines)
 
 
 @dataclass(frozen=True)
@@ -178,17 +178,14 @@ def cells(results: Path) -> list[float]:
 def of_cluster(results: Path) -> str:
     """Tasks, hours and busy GPUs by the number of pieces of a cell and the speed of the shared file system."""
     whole = cells(results)
-    lines = ["| pieces of a cell | tasks | file system | data are there after | all done after | GPUs busy |"]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    headings, lines = ["pieces of a cell", "tasks", "file system", "data are there after"], []
     for pieces, speed in ((1, 10), (10, 10), (100, 10), (10, 1), (10, 100)):
         work = [seconds / pieces for seconds in whole for _ in range(pieces)]
         begin = READ * -(-GPUS // GPUS_OF_A_NODE) / (speed * 1e9)
         found = simulate(work, GPUS, begin, START + CHECK, HANDED_OUT)
-        lines.append(
-            f"| {pieces} | {len(work):,} | {speed} GB/s | {begin / 60:.0f} min "
-            f"| {found.seconds / 3600:.1f} h | {100 * found.busy:.0f} % |"
-        )
-    return "\n".join(lines)
+        spent = [f"{begin / 60:.0f} min", f"{found.seconds / 3600:.1f} h", f"{100 * found.busy:.0f} %"]
+        lines.append([str(pieces), f"{len(work):,}", f"{speed} GB/s", *spent])
+    return markdown_table([*headings, "all done after", "GPUs busy"], lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipelines.reporting.claims.comparing import Comparison
 from pipelines.reporting.claims.definitions import Condition, Verdict
 from pipelines.reporting.claims.judging import Judged, count
-from pipelines.reporting.tables.sheet import NOTHING, code, escape, printed
+from pipelines.reporting.tables.sheet import NOTHING, code, escape, markdown_table, printed
 
 _SIGNS = {"smaller": "<", "larger": ">", "not_larger": "≲", "equivalent": "≈"}
 _SCOPE = (
@@ -119,11 +119,7 @@ def _details(number: int, judged: Judged) -> str:
     claim = judged.claim
     said = f"{claim.source}: “{claim.quote}”." if claim.quote else f"{claim.source or 'Our own'}."
     comparisons = judged.comparisons
-    rows = [
-        "| what must hold | paper | measured | 95 % interval | must be | detectable | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(comparison) for comparison in comparisons),
-    ]
+    headings = ("what must hold", "paper", "measured", "95 % interval", "must be", "detectable", "verdict")
     notes = [f"Intervals: {comparison.method}." for comparison in comparisons if comparison.method]
     notes += [f"Bound: {escape(text)}." for text in (comparison.condition.reason for comparison in comparisons) if text]
     notes += [f"**Note:** {_note(text)}." for comparison in comparisons for text in comparison.caveats]
@@ -131,17 +127,17 @@ def _details(number: int, judged: Judged) -> str:
         [
             f"### {number}. {escape(claim.says.rstrip('.'))}: {judged.verdict}",
             escape(f"{said} {claim.remark or ''}"),
-            "\n".join(rows),
+            markdown_table(headings, map(_row, comparisons)),
             "\n".join(f"- {note}" for note in dict.fromkeys(notes)),
         ]
     )
 
 
-def _row(comparison: Comparison) -> str:
+def _row(comparison: Comparison) -> list[str]:
     condition, metric = comparison.condition, comparison.metric
     names = [f"{code(str(side.row))}{' (best part)' if side.best else ''}" for side in comparison.sides]
     sign = f" {_SIGNS[condition.rule]} " if len(names) > 1 else ""
-    cells = [
+    return [
         f"{metric.label} of {sign.join(names)}",
         escape(condition.published or "") or " vs. ".join(printed(side.published) for side in comparison.sides),
         _measured_values(comparison),
@@ -150,7 +146,6 @@ def _row(comparison: Comparison) -> str:
         _difference(comparison),
         f"{comparison.verdict}{' (see note)' if comparison.caveats else ''}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _measured_values(comparison: Comparison) -> str:

@@ -14,8 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
-from pipelines.store.layout import KEYS
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success
 
 _WIDTHS = (3, 1.6, 1.6)
 _LINE = 0.42  # inches of a row
@@ -55,15 +54,11 @@ def table_bars(
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.
     :param required: of ``quality``: a line is drawn there, and its axis need not begin at zero.
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    what = f"bars of {drawdown} and {quality}"
-    require(frame, [*KEYS, drawdown, "success_rate", quality], what)
     several = frame["training"].nunique() > 1
     names = [style.row_title(row, training=several) for row in frame.to_dict("records")]
     rows = frame.assign(_name=names)[frame[drawdown].notna()]
     rows = rows.sort_values(group, kind="stable") if group else rows
-    require(rows, [], what)
     places = np.arange(len(rows), dtype=float)
     if group:
         places += _GAP * np.cumsum(rows[group].ne(rows[group].shift()).to_numpy()) - _GAP
@@ -163,16 +158,12 @@ def rank_bars(frame: pd.DataFrame) -> Figure:
 
     ``frame`` has the columns ``rank`` (0 is the answer itself) and, as shares from 0 to 1, ``training``,
     ``evaluation``, ``drawn`` (targets with matched ranks) and ``random`` (targets drawn from all classes).
-
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    names = ["training", "evaluation", "drawn", "random"]
-    require(frame, ["rank", *names], "figure of ranks")
     figure = style.new_figure(height=4.0)
     axes = figure.subplots()
     few = len(frame) <= _BARS
     places = frame["rank"].to_numpy(dtype=float) + (0 if few else 1)
-    shares = {name: 100 * frame[name].to_numpy(dtype=float) for name in names}
+    shares = {name: 100 * frame[name].to_numpy(dtype=float) for name in ("training", "evaluation", "drawn", "random")}
     for side, name, of in ((-1, "training", "of the training part"), (1, "evaluation", "that are evaluated")):
         look = {"color": _TRAINED if side < 0 else _EVALUATED, "label": f"mistakes {of}"}
         if few:

@@ -5,11 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.ranking import require
 from pipelines.store.layout import KEYS
 
 _DARKEST, _LIGHTEST = 0.45, 0.6
@@ -30,12 +28,7 @@ def figure2(confusion: pd.DataFrame, tsne: pd.DataFrame, variance: pd.DataFrame)
     - ``confusion``: ``edited_class, class, drawdown_signed`` (percentage points), classes in their order;
     - ``tsne``: ``edited_class, target, x, y``, one row per edit;
     - ``variance``: ``components, explained`` (cumulative, percent).
-
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    require(confusion, [*KEYS, "edited_class", "class", "drawdown_signed"], "matrix of Figure 2")
-    require(tsne, [*KEYS, "edited_class", "target", "x", "y"], "t-SNE of Figure 2")
-    require(variance, [*KEYS, "components", "explained"], "explained variance of Figure 2")
     models = confusion[KEYS].drop_duplicates()
     titles = _titles(models)
     figure = style.new_figure(width=9.5, height=0.5 + 3.0 * len(models))
@@ -115,7 +108,9 @@ def _name_groups(figure: Figure, axes: Axes, rows: pd.DataFrame, names: list[str
     groups = {place: rows.loc[rows["edited_class"].astype(str) == name, ["x", "y"]] for place, name in enumerate(names)}
     groups = {place: group.to_numpy(dtype=float) for place, group in groups.items() if len(group)}
     looks = [{"color": class_colour(place, 0, len(names)), "weight": "bold", "fontsize": 8} for place in groups]
-    middles = np.array([_medoid(group) for group in groups.values()]).reshape(-1, 2)
+    between = (np.linalg.norm(group[:, None] - group[None], axis=2).sum(axis=1) for group in groups.values())
+    medoids = [group[far.argmin()] for group, far in zip(groups.values(), between, strict=True)]
+    middles = np.array(medoids).reshape(-1, 2)
     texts, distances = [style.shown(names[place], _LETTERS) for place in groups], (0, 6, 12, 18, 26, 36, 48, 62, 80)
     place_labels(figure, axes, middles, texts, distances=distances, looks=looks)
 
@@ -124,10 +119,7 @@ def _finish_curves(axes: Axes) -> None:
     """Cumulative explained variance against the number of components, a line per model."""
     axes.set_box_aspect(1.1)
     axes.set_anchor("N")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    style.logarithmic(axes.xaxis, (1.0, 2.0, 5.0))
     axes.set_xlim(left=1)
     axes.set_ylim(0, 100)
     axes.set_xlabel("SVD components")
@@ -145,8 +137,3 @@ def class_colour(label: int, target: int, classes: int) -> tuple[float, float, f
     shade = 2 * target / max(classes - 1, 1) - 1
     mixed = colour * (1 + _DARKEST * shade) if shade < 0 else colour + _LIGHTEST * shade * (1 - colour)
     return tuple(float(part) for part in mixed)
-
-
-def _medoid(points: np.ndarray) -> np.ndarray:
-    """The point (2,) of (N, 2) that is nearest to all others."""
-    return points[np.linalg.norm(points[:, None] - points[None], axis=2).sum(axis=1).argmin()]

@@ -13,11 +13,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from pipelines.reporting.figures import style
-from pipelines.reporting.ranking import REQUIRED_SUCCESS, require
-from pipelines.store.layout import KEYS
+from pipelines.reporting.ranking import REQUIRED_SUCCESS
 
 _TRAINING, _TUNING = "#0072B2", "#D55E00"
 _MARKED = 7  # markers on each curve of edits in a row, at places of its own, so that curves that coincide all show
@@ -39,19 +38,15 @@ def tradeoff_curves(
 
     ``frame`` has the columns ``training, editor, layers, factor, success_rate``, ``y`` and, where known, its ``_low``
     and ``_high`` (95 %). At the same success the lower curve is the better model, whatever was tuned.
-
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    require(frame, [*KEYS, "factor", y, "success_rate"], "trade-off curves")
     figure = style.new_figure(height=5.0)
     axes = figure.subplots()
     lowest = frame["success_rate"].min()
     axes.set_xlim(lowest - 0.03 * (100 - lowest), 100 + 0.02 * (100 - lowest))
     axes.axvspan(REQUIRED_SUCCESS, axes.get_xlim()[1], color=style.FEASIBLE, zorder=0)
     axes.axvline(REQUIRED_SUCCESS, color=style.SOFT, linestyle="--", linewidth=1)
-    models = frame[KEYS].drop_duplicates()
-    for (_, model), look in zip(models.iterrows(), style.curve_looks(models), strict=True):
-        rows = frame[(frame[KEYS] == model).all(axis=1)].sort_values("factor")
+    for look, rows in style.curves(frame):
+        rows = rows.sort_values("factor")
         axes.plot(rows["success_rate"], rows[y], markersize=5, zorder=3, **look)
         if f"{y}_low" in rows:
             axes.vlines(rows["success_rate"], rows[f"{y}_low"], rows[f"{y}_high"], color=look["color"], alpha=0.45)
@@ -61,7 +56,7 @@ def tradeoff_curves(
     axes.set_xlabel(titles[0])
     axes.set_ylabel(titles[1])
     ring = style.marker_entry("tuned learning rate", **style.RING)
-    style.legend_above(figure, [*style.curve_keys(models, markersize=5), ring], most=3)
+    style.legend_above(figure, [*style.curve_keys(frame, markersize=5), ring], most=3)
     return figure
 
 
@@ -73,16 +68,13 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     ``…_std``; one row for each number of edits from 0 on.
 
     :param panels: columns, from left to right, and the titles above them.
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    require(frame, [*KEYS, "edits", *panels, *(f"{name}_std" for name in panels)], "edits in a row")
-    models = frame[KEYS].drop_duplicates()
-    figure = style.new_figure(height=3.9 + _ROW * min(-(-len(models) // 2), 6))
+    curves = style.curves(frame)
+    figure = style.new_figure(height=3.9 + _ROW * min(-(-len(curves) // 2), 6))
     axes_of = dict(zip(panels, figure.subplots(ncols=len(panels), squeeze=False)[0], strict=True))
-    every, thick = max(len(models), int(frame["edits"].max()) // _MARKED), {"markersize": 5.5, "linewidth": 2}
-    for place, ((_, model), look) in enumerate(zip(models.iterrows(), style.curve_looks(models), strict=True)):
-        rows = frame[(frame[KEYS] == model).all(axis=1)].sort_values("edits")
-        where = (1 + place * every // len(models), every)
+    every, thick = max(len(curves), int(frame["edits"].max()) // _MARKED), {"markersize": 5.5, "linewidth": 2}
+    for place, (look, rows) in enumerate(curves):
+        rows, where = rows.sort_values("edits"), (1 + place * every // len(curves), every)
         for name, axes in axes_of.items():
             spread = rows[f"{name}_std"].fillna(0)
             low, high = (rows[name] - spread).clip(lower=0), (rows[name] + spread).clip(upper=100)
@@ -94,7 +86,7 @@ def sequence_curves(frame: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         axes.set_xlim(0, frame["edits"].max())
         axes.set_ylim(0, min(102, 1.05 * axes.dataLim.y1) or 1.0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    keys = style.curve_keys(models, **thick)
+    keys = style.curve_keys(frame, **thick)
     figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
     return figure
 
@@ -107,16 +99,13 @@ def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mappi
     ``…_std``. Pale dotted curves are the same edits one after the other.
 
     :param sources: what is edited, with a title for each; ``rows_of`` the columns drawn, with the labels of their axes.
-    :raises ValueError: when there are no rows or a column is missing.
     """
-    require(frame, [*KEYS, "source", "count", "manner", *rows_of], "joint edits")
-    models, there = frame[KEYS].drop_duplicates(), [source for source in sources if (frame["source"] == source).any()]
-    figure = style.new_figure(height=4.8 + _ROW * min(-(-len(models) // 2), 6))
+    curves, there = style.curves(frame), [source for source in sources if (frame["source"] == source).any()]
+    figure = style.new_figure(height=4.8 + _ROW * min(-(-len(curves) // 2), 6))
     grid = figure.subplots(len(rows_of), len(there), squeeze=False, sharex="col")
-    looks = style.curve_looks(models)
     for column, source in enumerate(there):
-        for (_, model), look in zip(models.iterrows(), looks, strict=True):
-            of_model = frame[(frame[KEYS] == model).all(axis=1) & (frame["source"] == source)].sort_values("count")
+        for look, rows in curves:
+            of_model = rows[rows["source"] == source].sort_values("count")
             for manner, more in (("in_a_row", {"linestyle": ":", "alpha": 0.55}), ("jointly", {})):
                 chosen = of_model[of_model["manner"] == manner]
                 for axes, name in zip(grid[:, column], rows_of, strict=True):
@@ -129,7 +118,7 @@ def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mappi
         grid[-1, column].xaxis.set_minor_locator(NullLocator())
     for axes, label in zip(grid[:, 0], rows_of.values(), strict=True):
         axes.set_ylabel(label)
-    keys = style.curve_keys(models, markersize=5)
+    keys = style.curve_keys(frame, markersize=5)
     if (frame["manner"] == "in_a_row").any():
         keys.append(Line2D([], [], color=style.SOFT, linestyle=":", label="pale: one after the other"))
     figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=5)
@@ -147,13 +136,8 @@ def training_curves(
     :param panels: titles of vertical axes, from left to right, and the columns drawn there; ``tuning_error`` is called
         ``tuning``, ``train_loss`` ``training``.
     :param judged: the column that the epoch was chosen by, and its unit.
-    :raises ValueError: when there are no epochs, a column is missing, or ``chosen_epoch`` is not among the epochs.
     """
-    require(history, ["epoch", *(name for names in panels.values() for name in names), judged[0]], "training curves")
     chosen = history[history["epoch"] == chosen_epoch]
-    if chosen.empty:
-        epochs = f"{history['epoch'].min()} to {history['epoch'].max()}"
-        raise ValueError(f"training curves: chosen epoch {chosen_epoch} is not among the epochs {epochs}")
     figure = style.new_figure(height=3.6)
     handles = {}
     for axes, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
@@ -201,12 +185,7 @@ def tuning_panels(
     logarithmic scale that all panels share.
 
     :param titles: of the axes.
-    :raises ValueError: when there is no study, one has no trials, or a column is missing.
     """
-    if not studies:
-        raise ValueError("figure of tuning: there are no studies to show")
-    for study, trials in studies.items():
-        require(trials, ["number", "success_rate", "drawdown", "feasible", "chosen"], f"figure of tuning, {study!r}")
     together = pd.concat(studies.values(), ignore_index=True)
     norm = _norm(together)
     columns = min(len(studies), 3)
@@ -259,10 +238,7 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNor
     axes.plot(chosen["success_rate"], chosen["_decisive"], linestyle="none", zorder=4, **style.RING)
     drawdowns = pd.concat([trials["drawdown"], trials["_decisive"]]).fillna(0.0 if chosen.empty else np.nan)
     if drawdowns.max() > _WIDE * drawdowns.min() > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        style.logarithmic(axes.yaxis, (1, 2, 5), numticks=5)
         axes.margins(y=0.12)
     else:
         top = 1.12 * max(drawdowns.max(), 0.1)

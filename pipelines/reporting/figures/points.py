@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
 from pipelines.reporting.figures import style
 from pipelines.reporting.figures.labels import place_labels
-from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success, require
-from pipelines.store.layout import KEYS
+from pipelines.reporting.ranking import BELOW, NO_FURTHER, ON_FRONT, carries_further, on_front, reaches_success
 
 _FRONT = {"color": style.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 _SAME = {"marker": ".", "markersize": 4, "linewidth": 1.2}
@@ -54,12 +53,8 @@ def scatter(
     :param missing: what editors do whose rows have ``y`` and no ``x``; a line names them.
     :param reference: everything up to this ``x`` is shaded, and what stands there.
     :param curves: frames with the columns ``editor``, ``x`` and ``y``: a line through the points of each.
-    :raises ValueError: when a column is missing or no row has both values.
     """
-    what = f"figure of {y} against {x}"
-    require(frame, [*KEYS, x, y], what)
     rows = frame.dropna(subset=[x, y])
-    require(rows, [], what)
     failing, poor = (~reaches_success(rows)).to_numpy(), (~carries_further(rows)).to_numpy()
     points, competes = rows[[x, y]].to_numpy(dtype=float), ~(failing | poor)
     front = on_front(frame, y)[rows.index].to_numpy()
@@ -69,9 +64,9 @@ def scatter(
 
     figure = style.new_figure(height=style.HEIGHT if len(rows) <= _FEW else _TALL)
     axes = figure.subplots()
-    _scale(axes, "y", points[:, 1])
+    _scale(axes.yaxis, points[:, 1])
     if logarithmic:
-        _scale(axes, "x", points[:, 0])
+        _scale(axes.xaxis, points[:, 0])
     lines = _draw_points(axes, rows, (x, y), competes, elsewhere & (not one_editor), others)
     left_out = list(dict.fromkeys(frame.loc[frame[x].isna() & frame[y].notna(), "editor"])) if missing else []
     notes = ["Lower right is better: edits that break little and reach far."] if x == "generality" else []
@@ -186,16 +181,11 @@ def _name(row: pd.Series, usual: str) -> str:
     return editing if row["training"] == usual else f"{editing}\non {style.shown(row['training'])}"
 
 
-def _scale(axes: Axes, which: str, values: np.ndarray) -> None:
-    """A logarithmic scale for values of several magnitudes, with ticks that have plain numbers."""
-    if not (values.min() > 0 and values.max() / values.min() > _LOGARITHMIC):
-        return
-    axes.set(**{f"{which}scale": "log"})
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    many = values.max() / values.min() > _DECADES
-    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if many else (1.0, 2.0, 3.0, 5.0, 7.0)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
+def _scale(axis: Axis, values: np.ndarray) -> None:
+    """A logarithmic scale for values of several magnitudes."""
+    if values.min() > 0 and values.max() / values.min() > _LOGARITHMIC:
+        many = values.max() / values.min() > _DECADES
+        style.logarithmic(axis, (1.0, 3.0) if many else (1.0, 2.0, 3.0, 5.0, 7.0))
 
 
 def _draw_front(axes: Axes, points: np.ndarray) -> np.ndarray:

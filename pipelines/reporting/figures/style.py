@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 import matplotlib
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.files import write_atomically
+from pipelines.store.layout import KEYS
 
 WIDTH, HEIGHT = 8.0, 4.5
 DPI = 150
@@ -189,12 +192,27 @@ def row_title(row: Mapping[str, Any], between: str = " · ", training: bool = Tr
     return between.join(filter(None, parts))
 
 
-def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A look for the curve of each of these rows with ``training, editor, layers``; of many, the last are grey.
+def logarithmic(axis: Axis, subs: Sequence[float], **more: Any) -> None:
+    """Give an axis a logarithmic scale with plain numbers, at these multiples of powers of ten."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=subs, **more))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def curves(frame: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The look and the rows of each training, editor and part."""
+    groups = (rows for _, rows in frame.groupby(KEYS, sort=False, dropna=False))
+    return list(zip(curve_looks(frame), groups, strict=True))
+
+
+def curve_looks(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A look for the curve of each ``training, editor, layers``; of many, the last are grey.
 
     The colour and marker are the editor's, and curves of one colour differ in their dashes; where there is no other
     editor, the colour tells the training.
     """
+    rows = frame[KEYS].drop_duplicates()
     several = rows["editor"].nunique() > 1
     trainings = list(dict.fromkeys(rows["training"]))
     looks: list[dict[str, Any]] = []
@@ -207,9 +225,9 @@ def curve_looks(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return looks
 
 
-def curve_keys(rows: pd.DataFrame, **looks: Any) -> list[Line2D]:
-    """Entries of a legend for the curves of these rows, at most 11."""
-    pairs = zip(rows.to_dict("records"), curve_looks(rows), strict=True)
+def curve_keys(frame: pd.DataFrame, **looks: Any) -> list[Line2D]:
+    """Entries of a legend for the curves of a frame, at most 11."""
+    pairs = zip(frame[KEYS].drop_duplicates().to_dict("records"), curve_looks(frame), strict=True)
     keys = [Line2D([], [], label=row_title(row), **look | looks) for row, look in pairs]
     if len(keys) <= _CURVES:
         return keys

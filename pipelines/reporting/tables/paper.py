@@ -12,7 +12,7 @@ from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.jobs.cells import KEYS
 from pipelines.reporting.ranking import STANDINGS, standing
 from pipelines.reporting.tables import other_stages, published
-from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
+from pipelines.reporting.tables.presentation import Presentation, Table
 from pipelines.reporting.tables.results import CellResult, rows_of
 
 TABLE_2_EDITORS = ("gd", "rmsprop")
@@ -261,13 +261,10 @@ CLASSIFIERS = Presentation(
     leaderboard=LEADERBOARD,
     headline=("test_error", "drawdown", "success_rate", "num_steps"),
     claims=published.DIRECTORY / "claims.yaml",
-    quantities=Quantities(
-        drawdown=("drawdown", "Drawdown (points)"),
-        quality=("test_error", "Test error after training (%)"),
-        histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
-        judged=("tuning_error", "%"),
-        sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
-    ),
+    axes={"drawdown": "Drawdown (points)", "test_error": "Test error after training (%)"},
+    histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
+    judged=("tuning_error", "%"),
+    sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
     note=lambda settings, cell: other_stages.note(
         cell.training, settings.benchmark(cell.benchmark).training(cell.training)
     ),

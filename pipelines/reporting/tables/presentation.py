@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,30 +65,15 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Quantities:
-    """What a task measures, as its figures show it.
-
-    :ivar drawdown: the column of tables that edits should keep small, and its axis's title.
-    :ivar quality: the column that says how good a model is before any edit, and its axis's title.
-    :ivar histories: what a training logs: titles of axes, and the columns drawn there.
-    :ivar judged: the column that the kept epoch was chosen by, and its unit.
-    :ivar sequences: columns of tables of edits in a row, and the titles above them.
-    """
-
-    drawdown: tuple[str, str]
-    quality: tuple[str, str]
-    histories: Mapping[str, tuple[str, ...]]
-    judged: tuple[str, str]
-    sequences: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Presentation:
     """All that is particular to one kind of task, whichever the benchmark.
 
     :ivar quality: reads how good a cell's model is before any edit, from what evaluation wrote down about the cell.
     :ivar headline: the main metrics: the model's quality, the drawdown, the success rate first.
-    :ivar quantities: what figures show.
+    :ivar axes: titles of axes in figures: of the drawdown, and of the model's quality.
+    :ivar histories: what a training logs: titles of axes, and the columns drawn there.
+    :ivar judged: the column that the kept epoch was chosen by, and its unit.
+    :ivar sequences: columns of tables of edits in a row, and the titles above them.
     :ivar tables: the paper's, and ``claims`` the file of its claims; a task that no paper is about has neither.
     :ivar edited: what is edited, in words.
     :ivar note: what a reader of a cell's row should know of its training and editor, such as
@@ -104,7 +89,10 @@ class Presentation:
     quality: Callable[[Cell, Mapping[str, Any]], Quality]
     leaderboard: Table
     headline: tuple[str, ...]
-    quantities: Quantities
+    axes: Mapping[str, str]
+    histories: Mapping[str, tuple[str, ...]]
+    judged: tuple[str, str]
+    sequences: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
     claims: Path | None = None
     edited: str = "the test split"

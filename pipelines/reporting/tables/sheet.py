@@ -19,7 +19,6 @@ from pipelines.reporting.ranking import (
     NO_FURTHER,
     ON_FRONT,
     misses_success,
-    require,
     standing,
 )
 from pipelines.store.layout import KEYS
@@ -37,7 +36,6 @@ class Sheet:
     :ivar columns: the metrics that are shown, by name; the paper's value beside those of which it has any.
     :ivar drawdown: the metric that, with generality, ranks the rows.
     :ivar chosen: columns of hyperparameters, shown as one.
-    :raises ValueError: when ``frame`` has no rows or lacks a key or metric.
     """
 
     title: str
@@ -46,9 +44,6 @@ class Sheet:
     drawdown: str = "drawdown"
     keys: Sequence[str] = tuple(KEYS)
     chosen: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        require(self.frame, [*self.keys, *self.columns], f"table {self.title!r}")
 
     @cached_property
     def published(self) -> set[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting import drawing, ranking
 from pipelines.reporting.figures import style
 
@@ -83,16 +85,10 @@ def test_what_is_no_longer_wanted_is_removed(tmp_path, table1):
 
 
 def test_tables_show_what_tells_their_rows_apart(table1, table2):
-    quantities = drawing.Quantities(
-        drawdown=("drawdown", "Drawdown"),
-        quality=("test_error", "Test error"),
-        histories={},
-        judged=("tuning_error", "%"),
-        sequences={},
-    )
+    told = SimpleNamespace(measures=IMAGES, axes={"drawdown": "Drawdown", "test_error": "Test error"})
     several = table1.assign(training=["plain", "plain", "mine", "mine"])
     tables = {"table1": table1, "table2": table2, "table3": several, "table5": pd.DataFrame(columns=table1.columns)}
-    drawn = drawing._tables(tables, quantities)
+    drawn = drawing._tables(tables, told)
     assert list(drawn) == ["table1", "table2", "table3"]
     labels = {name: [axes.get_xlabel() for axes in figure().axes] for name, figure in drawn.items()}
     assert labels["table1"] == labels["table2"] == ["Drawdown", "Success rate (%)"]

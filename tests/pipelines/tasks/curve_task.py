@@ -28,7 +28,7 @@ from benchmarks.scoring.sequential import turn
 from benchmarks.seeds import generator, seed
 from pipelines.config.blocks import Benchmark, Name, Training
 from pipelines.reporting.tables.paper import leaderboard
-from pipelines.reporting.tables.presentation import Presentation, Quantities, Table
+from pipelines.reporting.tables.presentation import Presentation, Table
 from pipelines.tasks.base import EditSet, Made, Task
 
 TOLERANCE = 0.05
@@ -250,13 +250,10 @@ class CurveTask(Task):
             rows=partial(leaderboard, tables=()),
         ),
         headline=("rmse", "rmse_drawdown", "success_rate"),
-        quantities=Quantities(
-            drawdown=("rmse_drawdown", "Drawdown (RMSE)"),
-            quality=("rmse", "RMSE after training"),
-            histories={"Error": ("train_loss", "rmse")},
-            judged=("rmse", ""),
-            sequences={"error": "Points off by more than 0.05 (%)", "in_force": "Edits so far in force (%)"},
-        ),
+        axes={"rmse_drawdown": "Drawdown (RMSE)", "rmse": "RMSE after training"},
+        histories={"Error": ("train_loss", "rmse")},
+        judged=("rmse", ""),
+        sequences={"error": "Points off by more than 0.05 (%)", "in_force": "Edits so far in force (%)"},
     )
 
     def prepare(self, chosen: CurveBenchmark, folder: Path) -> str:

@@ -159,10 +159,3 @@ def test_rows_without_intervals_and_published_values_are_bars(table1):
     figure.canvas.draw()
     assert len(figure.axes[0].patches) == 4
     assert key(figure) == ["success clearly below 95 %"]
-
-
-def test_a_table_without_measured_rows_is_refused(table3):
-    with pytest.raises(ValueError, match="bars of drawdown and test_error: there are no rows"):
-        table_bars(table3.iloc[[3]])
-    with pytest.raises(ValueError, match="no column 'drawdown'"):
-        table_bars(table3.drop(columns="drawdown"))

@@ -120,13 +120,3 @@ def test_names_of_many_classes_do_not_stand_on_each_other():
         boxes = [label.get_window_extent() for label in labels]
         assert len(boxes) > 10
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
-
-
-def test_tables_that_cannot_be_drawn_are_refused():
-    confusion, tsne, variance = tables("plain")
-    with pytest.raises(ValueError, match=r"matrix of Figure 2: there are no rows"):
-        figure2(confusion.iloc[:0], tsne, variance)
-    with pytest.raises(ValueError, match=r"t-SNE of Figure 2: no column 'x'"):
-        figure2(confusion, tsne.drop(columns="x"), variance)
-    with pytest.raises(ValueError, match=r"explained variance of Figure 2: no column 'explained'"):
-        figure2(confusion, tsne, variance.drop(columns="explained"))

@@ -146,10 +146,3 @@ def test_the_ring_around_a_trial_without_drawdown_is_whole(trials):
     assert axes.bbox.y0 < y - ring
     assert axes.bbox.x0 < x - ring < x + ring < axes.bbox.x1
     assert all(tick >= 0 for tick in axes.get_yticks() if tick >= axes.get_ylim()[0])
-
-
-def test_nothing_to_show_is_refused(trials):
-    with pytest.raises(ValueError, match="no rows"):
-        panel(trials.iloc[:0])
-    with pytest.raises(ValueError, match="no studies"):
-        tuning_panels({})

@@ -180,10 +180,3 @@ def test_text_of_anybodys_is_shown_as_it_is(text, shown):
 def test_code_of_anybodys_stays_in_its_ticks():
     assert code("plain/`<b>`\nx") == "`plain/<b> x`"
     assert code("") == "–"
-
-
-def test_empty_and_incomplete_frames_are_refused(table1):
-    with pytest.raises(ValueError, match=r"table 'Table 1'.*no rows"):
-        page(table1.iloc[:0])
-    with pytest.raises(ValueError, match="'flip_rate'"):
-        page(table1, {"flip_rate": Column("Flips", "%", 1)})
