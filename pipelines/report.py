@@ -21,11 +21,11 @@ from pipelines.reporting.index import write_index
 from pipelines.reporting.prose import write_pages
 from pipelines.reporting.ranking import FRONT, ON_FRONT
 from pipelines.reporting.site import write_site
-from pipelines.reporting.tables import other_stages, paper, results
+from pipelines.reporting.tables import other_stages, results
 from pipelines.reporting.tables.presentation import Presentation, write_tables
 from pipelines.reporting.tables.results import CellResult
 from pipelines.store import provenance
-from pipelines.store.layout import MISTAKES, RANKS, TIMING, Layout, write_csv, write_json
+from pipelines.store.layout import MISTAKES, TIMING, Layout, write_csv, write_json
 from pipelines.store.schemas import Description
 from pipelines.tasks import base, kinds, load_settings, task_of
 from pipelines.tracking.run_records import fill, run_records
@@ -47,7 +47,7 @@ def report(
         raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
     mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
-    _write_ranks(settings, layout, mistakes)
+    other_stages.write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)
     if told.examples:
         page = told.examples(benchmark, [(", ".join(one.cell.names.values()), one.records) for one in found])
@@ -68,18 +68,6 @@ def report(
     write_site(folder, all_told)
     count = int((board["standing"] == FRONT).sum())
     print(f"report {benchmark}: {len(board)} entries, {count} of them {ON_FRONT}; see {layout.results}/README.md")
-
-
-def _write_ranks(settings: Settings, layout: Layout, mistakes: list[CellResult]) -> None:
-    """How far mistakes are off, if a training of the run draws targets that are off as far."""
-    block, path = settings.benchmark(layout.benchmark), layout.results / RANKS
-    path.unlink(missing_ok=True)
-    folders = [layout.described(name, settings.training_seeds[0]) for name in block.trainings]
-    drawn = [folder / RANKS for folder in folders if (folder / RANKS).exists()]
-    own = [result for result in mistakes if result.cell.training == block.mistakes.training]
-    if drawn and own:
-        frame = pd.read_csv(drawn[0])
-        write_csv(path, paper.ranks(own, frame, len(frame)), digits=6)
 
 
 def _write_claims(

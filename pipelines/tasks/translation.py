@@ -40,8 +40,7 @@ from pipelines.config.blocks import Benchmark, DataSettings, Name, Strict, Train
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, ModelKey
 from pipelines.jobs.progress import Progress
-from pipelines.reporting.tables import published
-from pipelines.reporting.tables.paper import LEADERBOARD, in_papers_order, leaderboard
+from pipelines.reporting.tables.paper import DIRECTORY, LEADERBOARD, in_papers_order, leaderboard
 from pipelines.reporting.tables.presentation import Presentation, Table
 from pipelines.reporting.tables.sheet import escape
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
@@ -212,7 +211,7 @@ TRANSLATORS = Presentation(
         rows=partial(leaderboard, tables=("table6",)),
     ),
     headline=wording.HEADLINE,
-    claims=published.DIRECTORY / "table6_claims.yaml",
+    claims=DIRECTORY / "table6_claims.yaml",
     axes={"bleu_drawdown": "BLEU drawdown (points)", "bleu": "BLEU after training"},
     histories={"Training objective (nats)": ("train_loss",), "Loss (nats per token)": ("valid_loss",)},
     judged=("valid_loss", "nats"),

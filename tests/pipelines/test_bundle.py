@@ -14,9 +14,9 @@ from hypothesis import strategies as some
 
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
+from pipelines import bundle as bundles
 from pipelines import command
 from pipelines.bundle import bundle, merge
-from pipelines.jobs import bundles
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.store.layout import Layout
 

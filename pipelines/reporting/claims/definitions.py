@@ -23,10 +23,11 @@ from benchmarks.errors import InputError, check_known
 from benchmarks.metrics import Estimate, Measures
 from pipelines.config import params
 from pipelines.config.blocks import Name, Strict
-from pipelines.reporting.tables import published
+from pipelines.reporting.tables import paper
+from pipelines.reporting.tables.results import PAPERS_PARTS
 from pipelines.store.schemas import VARIANCES
 
-OURS = published.DIRECTORY.parent / "claims.yaml"
+OURS = paper.DIRECTORY.parent / "claims.yaml"
 """Claims that this suite makes, of which the paper knows nothing."""
 BEST = "best"
 """In place of a part of the model: the one where tuning found the smallest drawdown."""
@@ -331,7 +332,7 @@ def in_paper(row: Row) -> pd.DataFrame:
     if row.editor:
         found = found[found["editor"] == row.editor]
     if row.editor and row.layers != BEST:
-        found = found[found["layers"] == published.PAPERS_PARTS.get(row.layers, row.layers)]
+        found = found[found["layers"] == PAPERS_PARTS.get(row.layers, row.layers)]
     return found
 
 
@@ -339,7 +340,7 @@ def in_paper(row: Row) -> pd.DataFrame:
 def _paper(best: bool) -> pd.DataFrame:
     """All rows with the names that they have here; those of Table 1, which name no part, for the ``best`` one."""
     numbers = (1,) if best else (3, 2, 4, 6)
-    return pd.concat([published.named(f"table{number}") for number in numbers], ignore_index=True)
+    return pd.concat([paper.named(f"table{number}") for number in numbers], ignore_index=True)
 
 
 def published_value(row: Row, metric: str) -> float:
@@ -380,9 +381,9 @@ def about(benchmark: str, trainings: set[str], path: Path | None, measures: Meas
     :param path: the file of the paper's claims about this kind of task; None for none.
     :raises InputError: see :func:`load` and :func:`check`.
     """
-    paper, ours = load(path) if path else {}, load(OURS)
-    check(path, paper, measures)
-    spoken = {name: claim for name, claim in paper.items() if claim.trainings & trainings} or paper
+    papers, ours = load(path) if path else {}, load(OURS)
+    check(path, papers, measures)
+    spoken = {name: claim for name, claim in papers.items() if claim.trainings & trainings} or papers
     mine = {name: claim for name, claim in ours.items() if benchmark in claim.benchmarks}
     check(OURS, mine, measures)
     if twice := spoken.keys() & mine.keys():

@@ -3,7 +3,7 @@ together, and whom edits hurt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from baselines.model_files import DESCRIPTION
 from benchmarks import metrics
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures
-from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
-from pipelines.reporting.tables import published
+from pipelines.reporting.tables.paper import beside, load
 from pipelines.reporting.tables.results import CellResult, ends
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, escape, markdown_table, name_of, to_markdown
-from pipelines.store.layout import COST, KEYS, TIMING, Layout, write_csv
+from pipelines.store.layout import COST, KEYS, RANKS, TIMING, Layout, write_csv
 from pipelines.store.schemas import ROWS, Cost, Description, Seconds, Trained
 
 TRAININGS = "trainings.csv"
@@ -28,12 +27,6 @@ TIMINGS = "timings-trainings.csv"
 """Wall times: ``seconds`` of a training, and the cost of a step in steps of plain training, where one was measured."""
 _COST = ("cost_ratio", "cost_ratio_low", "cost_ratio_high", "edit_steps", "batches")
 _WHERE = ("batch_size", "machine", "threads")
-_TOLD_ELSEWHERE = {
-    *("recipe", "epochs", "batch_size", "lr", "lr_new", "schedule", "optimizer"),
-    *("architecture", "options", "start", "teacher", "network", "weights", "k", "editor", "layers"),
-    *("c_edit", "c_loc", "hyperparameters", "targets"),
-}
-"""How long and how fast, what is trained, and what a training's name or a table's caption says."""
 SIDE_EFFECTS = "side-effects"
 _STAGES = {"sequences": "sequences", "similar": "sequences", "joint": "joint", SIDE_EFFECTS: "report"}
 """The tables that have a page, each with the stage that makes it."""
@@ -103,45 +96,33 @@ def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict
     return {training: cost for training, cost in found.items() if cost}
 
 
-def note(name: str, training: Training) -> str:
-    """Its terms that are not the defaults, such as ``trained with reference_mode train, clip_norm 10``; else nothing.
-
-    :param name: the training's; weights of the terms that it holds are not said again.
-    """
-    terms = [*_weights(name, training), *_terms(training), *_start(training)]
-    return f"trained with {', '.join(terms)}" if terms else ""
-
-
 def _about(folder: Path, again: str, file: str, kind: type[Description]) -> dict[str, Any]:
     """What a file about a model says, empty where there is none."""
     return kind.read(folder / file, again) if (folder / file).exists() else {}
 
 
-def _weights(name: str, training: Training) -> Iterator[str]:
-    """c_edit and c_loc, which have no default, unless they are the one number in the name."""
-    both = [getattr(training, term, None) for term in ("c_edit", "c_loc")]
-    if None not in both and (both[0] != both[1] or f"{both[0]:g}" not in name.split("-")):
-        yield from (f"{term} {value:g}" for term, value in zip(("c_edit", "c_loc"), both, strict=True))
+def write_ranks(settings: Settings, layout: Layout, mistakes: Sequence[CellResult]) -> None:
+    """Write how far mistakes are off, if a training of the run draws targets that are off as far: shares that add up to
+    1 by ``rank`` of the wanted class among the pre-trained model's answers.
 
-
-def _terms(training: Training) -> Iterator[str]:
-    for term, field in type(training).model_fields.items():
-        value = getattr(training, term)
-        if term not in _TOLD_ELSEWHERE and value != field.get_default(call_default_factory=True):
-            yield f"{term} {_shown(value)}"
-
-
-def _start(training: Training) -> Iterator[str]:
-    """Where the editor's hyperparameters start, or stay."""
-    fixed = ["lr"] if getattr(training, "learning_rate", "") == "fixed" else []
-    for name, value in getattr(training, "hyperparameters", {}).items():
-        yield f"{name} {'' if name in fixed else 'from '}{value:g}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value).lower()
-    return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+    Columns: ``training`` of mistakes that are trained on, ``drawn`` the probabilities of matched targets that follow
+    from them, ``evaluation`` of mistakes that are edited, ``random`` of targets drawn from all classes.
+    """
+    block, path = settings.benchmark(layout.benchmark), layout.results / RANKS
+    path.unlink(missing_ok=True)
+    files = [layout.described(name, settings.training_seeds[0]) / RANKS for name in block.trainings]
+    there = [file for file in files if file.exists()]
+    own = [result for result in mistakes if result.cell.training == block.mistakes.training]
+    if there and own:
+        drawn, evaluated = pd.read_csv(there[0]), own[0].records["rank"].value_counts(normalize=True)
+        shares = {
+            "rank": drawn["rank"],
+            "training": drawn["mistakes"] / drawn["mistakes"].sum(),
+            "drawn": drawn["probability"],
+            "evaluation": evaluated.reindex(range(len(drawn)), fill_value=0.0).to_numpy(),
+            "random": 1 / len(drawn),
+        }
+        write_csv(path, pd.DataFrame(shares), digits=6)
 
 
 def write_pages(settings: Settings, layout: Layout, results: Sequence[CellResult]) -> None:
@@ -208,8 +189,8 @@ def similar_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:
         f"shares stand beside it, and the same for other pictures of the edited image itself. Intervals are over "
         f"edited images."
     )
-    beside = published.beside(frame, published.load("table5_similar"), KEYS)
-    return to_markdown(Sheet(f"Similar images on {benchmark}", beside, _SIMILAR), caption=caption, notes=[note])
+    rows = beside(frame, load("table5_similar"), KEYS)
+    return to_markdown(Sheet(f"Similar images on {benchmark}", rows, _SIMILAR), caption=caption, notes=[note])
 
 
 def joint_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:

@@ -1,20 +1,26 @@
-"""Which results stand in which table, in which order, beside which numbers of the paper; and Tables 1 to 5."""
+"""The paper's tables as data; which results stand in which table, in which order, beside which of these numbers; and
+Tables 1 to 5."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.jobs.cells import KEYS
 from pipelines.reporting.ranking import STANDINGS, standing
-from pipelines.reporting.tables import other_stages, published
-from pipelines.reporting.tables.presentation import Presentation, Table
+from pipelines.reporting.tables.presentation import Table
 from pipelines.reporting.tables.results import CellResult, rows_of
 
+DIRECTORY = Path(__file__).resolve().parents[3] / "results" / "published"
+
+NAMES = ("architecture", *KEYS, "source")
+"""Columns of text; all others are numbers."""
+ARCHITECTURE = "resnet18"
+"""Of the trainings of Table 4 that name none."""
 TABLE_2_EDITORS = ("gd", "rmsprop")
 WORKAROUNDS = ("lookup_cache", "retrain")
 """Editors that stand in Table 3's appendix: the paper's introduction names them, no table measures them."""
@@ -26,13 +32,62 @@ NOT_RUN = "not part of this run"
 _NONE = pd.DataFrame(columns=KEYS)
 
 
+def load(table: str) -> pd.DataFrame:
+    """Read one published table, such as ``"table1"`` or ``"table5_similar"``.
+
+    Names are strings, empty where the paper names nothing; metrics are floats (%, percentage points, steps and so on),
+    NaN where the paper has no number.
+    """
+    cells = pd.read_csv(DIRECTORY / f"{table}.csv", dtype=str, keep_default_na=False)
+    return cells.assign(**{name: pd.to_numeric(cells[name]).astype(float) for name in cells if name not in NAMES})
+
+
+def named(table: str) -> pd.DataFrame:
+    """A published table whose training, editor and layers name a row alone, as they do here.
+
+    In Table 4, a network with a random extra block is a training of its own here, ``extended``, and the trainings of
+    DenseNet-169 begin with its name. Where rows differ in a learning rate, the editor's name ends with it, such as
+    ``rmsprop_1e-3``.
+    """
+    frame = load(table)
+    if "architecture" in frame:
+        prefixes = [f"{name}-" * (name != ARCHITECTURE) for name in frame["architecture"]]
+        extended = (frame["training"] == "pretrained") & (frame["layers"] == "extra")
+        frame["training"] = prefixes + frame["training"].mask(extended, "extended")
+    if "lr" in frame:
+        rates = [f"{value:.0e}".replace("e-0", "e-") for value in frame.pop("lr")]
+        frame["editor"] = frame["editor"] + "_" + rates
+    return frame
+
+
+def architecture_of(training: str) -> str:
+    """The architecture of a training of Table 4, as the table calls it."""
+    others = load("table4")["architecture"].unique()
+    return next((name for name in others if training.startswith(f"{name}-")), ARCHITECTURE)
+
+
+def beside(measured: pd.DataFrame, published: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
+    """Add the published metrics to measured rows as ``published_<metric>``, NaN where there is none.
+
+    ``on`` names the columns that identify a row in both frames: ``["editor"]`` for Table 1, whose rows do not
+    say which layers they edit, else ``["training", "editor", "layers"]``. Rows and index of ``measured`` stay.
+
+    :raises ValueError: when several published rows share the same names.
+    """
+    metrics = {metric: f"published_{metric}" for metric in published if metric not in NAMES}
+    asked, cells = (frame[[*on]].astype(object).fillna("").astype(str) for frame in (measured, published))
+    cells = cells.join(published[[*metrics]].rename(columns=metrics))
+    found = asked.merge(cells, how="left", on=[*on], validate="many_to_one")
+    return measured.assign(**{name: found[name].to_numpy() for name in metrics.values()})
+
+
 def leaderboard(results: Sequence[CellResult], tables: Sequence[str]) -> pd.DataFrame:
     """One row per cell, in the order of :data:`pipelines.reporting.ranking.STANDINGS` and, within one, of drawdown.
 
     :param tables: where the paper's number is looked for; of several that have a row, the first.
     :returns: the columns of :func:`pipelines.reporting.tables.results.rows_of`, and ``published_…``.
     """
-    paper = pd.concat([published.named(name) for name in tables] or [_NONE], ignore_index=True)
+    paper = pd.concat([named(name) for name in tables] or [_NONE], ignore_index=True)
     paper = paper[(paper["layers"] != "") | (paper["training"] != BASELINE)]  # not those of an unnamed part
     rows = _beside(results, paper.drop_duplicates(KEYS, keep="first"))
     rows.insert(rows.columns.get_loc("proposed_by") + 1, "standing", standing(rows, results[0].measures.drawdown))
@@ -56,19 +111,19 @@ def best_part(results: Sequence[CellResult]) -> CellResult:
 
 def table1(results: Sequence[CellResult]) -> pd.DataFrame:
     """Each editor on the part of the plain model where it had the smallest drawdown *on the tuning split*."""
-    elsewhere = {*WORKAROUNDS, *published.load("table3")["editor"]} - {*published.load("table1")["editor"]}
+    elsewhere = {*WORKAROUNDS, *load("table3")["editor"]} - {*load("table1")["editor"]}
     plain = [result for result in results if result.cell.training == BASELINE and result.cell.editor not in elsewhere]
     chosen = [
         best_part([result for result in plain if result.cell.editor == editor])
         for editor in dict.fromkeys(result.cell.editor for result in plain)
     ]
-    return _beside(chosen, published.load("table1"), on=["editor"])
+    return _beside(chosen, load("table1"), on=["editor"])
 
 
 def table2(results: Sequence[CellResult]) -> pd.DataFrame:
     """Gradient descent and RMSProp on every part of the plain model."""
     chosen = [one for one in results if one.cell.training == BASELINE and one.cell.editor in TABLE_2_EDITORS]
-    return _beside(chosen, published.load("table2"))
+    return _beside(chosen, load("table2"))
 
 
 def table3(results: Sequence[CellResult]) -> pd.DataFrame:
@@ -94,10 +149,10 @@ def table5(mistakes: Sequence[CellResult]) -> pd.DataFrame:
     """
     if not mistakes:
         return _NONE
-    rows = _beside(mistakes, published.load("table5"))
+    rows = _beside(mistakes, load("table5"))
     already = [100.0 * result.records["trivial"].astype(float).mean() for result in mistakes]
     rows.insert(rows.columns.get_loc("note") + 1, "already_right", already)
-    others = rows["training"].map(published.architecture_of) != published.ARCHITECTURE
+    others = rows["training"].map(architecture_of) != ARCHITECTURE
     rows = rows.assign(appendix=(rows["layers"] != PAPER_PART) | others)
     return rows.sort_values("appendix", kind="stable").reset_index(drop=True)
 
@@ -111,7 +166,7 @@ def in_papers_order(results: Sequence[CellResult], table: str, by: Sequence[str]
 
     :param by: sorts the appendix before the leaderboard does.
     """
-    paper = published.named(table)
+    paper = named(table)
     order = {names: place for place, names in enumerate(paper[KEYS].itertuples(index=False, name=None))}
     ranking = _ranking(results)
     places = [order.get(tuple(results[one].published_names.values()), len(order)) for one in ranking]
@@ -120,35 +175,14 @@ def in_papers_order(results: Sequence[CellResult], table: str, by: Sequence[str]
     missing = paper[[place not in places for place in order.values()]]
     rows = _beside(results, paper).iloc[ranking]
     if "architecture" in paper:
-        rows = rows.assign(architecture=rows["training"].map(published.architecture_of))
+        rows = rows.assign(architecture=rows["training"].map(architecture_of))
         missing = missing[missing["architecture"].isin(rows["architecture"])]
     names = [*KEYS, *({"architecture"} & {*rows})]
-    absent = published.beside(missing[names].assign(note=NOT_RUN), paper, on=KEYS)
+    absent = beside(missing[names].assign(note=NOT_RUN), paper, on=KEYS)
     places += [order[names] for names in missing[KEYS].itertuples(index=False, name=None)]
     rows = pd.concat([rows, absent], ignore_index=True)
     rows = rows.assign(place=places, appendix=[place == len(order) for place in places])
     return rows.sort_values(["place", *by], kind="stable").drop(columns="place").reset_index(drop=True)
-
-
-def ranks(results: Sequence[CellResult], drawn: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """How far answers are off, by rank of the wanted class among the pre-trained model's: shares that add up to 1.
-
-    Columns: ``rank``; ``training`` of mistakes that are trained on, ``drawn`` the probabilities of matched targets that
-    follow from them, ``evaluation`` of mistakes that are edited, ``random`` of targets drawn from all classes.
-
-    :param results: on mistakes, of cells of the pre-trained model.
-    :param drawn: what a training with matched ranks wrote down, see :data:`pipelines.store.layout.RANKS`.
-    """
-    evaluated = results[0].records["rank"].value_counts(normalize=True)
-    return pd.DataFrame(
-        {
-            "rank": drawn["rank"],
-            "training": drawn["mistakes"] / drawn["mistakes"].sum(),
-            "drawn": drawn["probability"],
-            "evaluation": evaluated.reindex(range(classes), fill_value=0.0).to_numpy(),
-            "random": 1 / classes,
-        }
-    )
 
 
 def _ranking(results: Sequence[CellResult]) -> list[int]:
@@ -165,7 +199,7 @@ def _beside(results: Sequence[CellResult], paper: pd.DataFrame, on: Sequence[str
     if not results:
         return _NONE
     rows, names = rows_of(results), pd.DataFrame([result.published_names for result in results])
-    found = published.beside(names, paper, on)
+    found = beside(names, paper, on)
     return rows.assign(**{name: found[name] for name in found if name.startswith("published_")})
 
 
@@ -252,21 +286,3 @@ LEADERBOARD = Table(
     columns=(*_COLUMNS, "generality_before", "drawdown_signed", "flip_rate", *_SPREAD),
     rows=partial(leaderboard, tables=("table4", "table3", "table2", "table1")),
 )
-
-
-CLASSIFIERS = Presentation(
-    measures=IMAGES,
-    quality=lambda cell, description: ErrorRate.of(description),
-    tables=TABLES,
-    leaderboard=LEADERBOARD,
-    headline=("test_error", "drawdown", "success_rate", "num_steps"),
-    claims=published.DIRECTORY / "claims.yaml",
-    axes={"drawdown": "Drawdown (points)", "test_error": "Test error after training (%)"},
-    histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
-    judged=("tuning_error", "%"),
-    sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
-    note=lambda settings, cell: other_stages.note(
-        cell.training, settings.benchmark(cell.benchmark).training(cell.training)
-    ),
-)
-"""How edits of classifiers are told."""

@@ -74,16 +74,6 @@ class Sheet:
         """All notes in order of appearance, equal ones once; a row's number is its place here, from 1."""
         return list(dict.fromkeys(note for note in self.notes if note))
 
-    def headings(self) -> list[tuple[str, str]]:
-        """What stands above each column, and its kind: ``text``, ``number`` or ``number paper``."""
-        named = [*self.keys, *(["chosen"] if self.chosen else [])]
-        found = [(name.capitalize(), "text") for name in named]
-        for name, column in self.columns.items():
-            found.append((f"{column.label} ({column.unit})" if column.unit else column.label, "number"))
-            if name in self.published:
-                found.append((f"{column.label}, paper", "number paper"))
-        return found
-
     def legend(self) -> str:
         """An explanation of brackets, the paper's columns, bold numbers and dashes, where there are any."""
         words = ["[…] is the 95 % interval"]
@@ -101,15 +91,13 @@ class Sheet:
             words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
         return "; ".join(words) + "."
 
-    def mark(self, position: int, name: str) -> str:
-        """What stands at a row's metric: ``†`` if it carries no further, ``‡`` if it misses the required success."""
-        if name == self.drawdown and self.standings[position] == NO_FURTHER:
-            return "†"
-        return "‡" if name == "success_rate" and self.misses[position] else ""
-
     def markdown(self) -> str:
-        """A Markdown table."""
-        headings = self.headings()
+        """A Markdown table: ``†`` marks rows that carry no further, ``‡`` those that miss the required success."""
+        texts = [*(key.capitalize() for key in self.keys), *(["Chosen"] if self.chosen else [])]
+        headings = [escape(text) for text in texts]
+        for name, column in self.columns.items():
+            headings.append(escape(f"{column.label} ({column.unit})" if column.unit else column.label))
+            headings += [escape(f"{column.label}, paper")] if name in self.published else []
         rows = []
         for position, (_, row) in enumerate(self.frame.iterrows()):
             cells = [escape(name_of(row[key])) for key in self.keys]
@@ -117,16 +105,19 @@ class Sheet:
                 cells[-1] += f" <sup>{self.footnotes.index(note) + 1}</sup>"
             if self.chosen:
                 cells.append(escape(hyperparameters(row, self.chosen)))
+            marks = {
+                self.drawdown: " †" if self.standings[position] == NO_FURTHER else "",
+                "success_rate": " ‡" if self.misses[position] else "",
+            }
             for name, column in self.columns.items():
-                text, mark = value(row[name], column), self.mark(position, name)
+                text = value(row[name], column)
                 bold = name in (self.drawdown, "generality") and self.standings[position] == FRONT
                 text = f"{f'**{text}**' if bold else text} {interval(row, name, column)}".strip()
-                cells.append(f"{text} {mark}" if mark else text)
+                cells.append(text + marks.get(name, ""))
                 if name in self.published:
                     cells.append(printed(row[f"published_{name}"]))
             rows.append(cells)
-        right = [place for place, (_, kind) in enumerate(headings) if kind != "text"]
-        return markdown_table([escape(heading) for heading, _ in headings], rows, right)
+        return markdown_table(headings, rows, right=range(len(texts), len(headings)))
 
 
 def to_markdown(sheet: Sheet, *, caption: str, notes: Sequence[str]) -> str:

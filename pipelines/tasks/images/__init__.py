@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,80 @@ from baselines import dknn, ranks, streaming
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
+from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
-from pipelines.reporting.tables.paper import CLASSIFIERS
+from pipelines.reporting.tables.paper import DIRECTORY, LEADERBOARD, TABLES
+from pipelines.reporting.tables.presentation import Presentation
 from pipelines.tasks import register
 from pipelines.tasks.base import MISTAKES, RANDOM, EditSet, Made, OnEpoch, Task
 from pipelines.tasks.images import edits, figure2, recipes, similar_images
 from pipelines.tasks.images.settings import ImageBenchmark, targets_of
 
+_TOLD_ELSEWHERE = {
+    *("recipe", "epochs", "batch_size", "lr", "lr_new", "schedule", "optimizer"),
+    *("architecture", "options", "start", "teacher", "network", "weights", "k", "editor", "layers"),
+    *("c_edit", "c_loc", "hyperparameters", "targets"),
+}
+"""How long and how fast, what is trained, and what a training's name or a table's caption says."""
 _OF_SHARES = {
     "distilled": recipes._trained_with(lambda one, base, *more: ranks.SharedDistillation(base.teacher).on(one.ranks)),
     "editable": recipes._trained_with(lambda one, *given: ranks.SharedEditable(one.terms, *given).on(one.ranks)),
 }
 """Recipes whose batches are shared out, see :mod:`baselines.ranks`."""
+
+
+def note(name: str, training: Training) -> str:
+    """Its terms that are not the defaults, such as ``trained with reference_mode train, clip_norm 10``; else nothing.
+
+    :param name: the training's; weights of the terms that it holds are not said again.
+    """
+    terms = [*_weights(name, training), *_terms(training), *_start(training)]
+    return f"trained with {', '.join(terms)}" if terms else ""
+
+
+def _weights(name: str, training: Training) -> Iterator[str]:
+    """c_edit and c_loc, which have no default, unless they are the one number in the name."""
+    both = [getattr(training, term, None) for term in ("c_edit", "c_loc")]
+    if None not in both and (both[0] != both[1] or f"{both[0]:g}" not in name.split("-")):
+        yield from (f"{term} {value:g}" for term, value in zip(("c_edit", "c_loc"), both, strict=True))
+
+
+def _terms(training: Training) -> Iterator[str]:
+    for term, field in type(training).model_fields.items():
+        value = getattr(training, term)
+        if term not in _TOLD_ELSEWHERE and value != field.get_default(call_default_factory=True):
+            yield f"{term} {_shown(value)}"
+
+
+def _start(training: Training) -> Iterator[str]:
+    """Where the editor's hyperparameters start, or stay."""
+    fixed = ["lr"] if getattr(training, "learning_rate", "") == "fixed" else []
+    for name, value in getattr(training, "hyperparameters", {}).items():
+        yield f"{name} {'' if name in fixed else 'from '}{value:g}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower()
+    return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+
+
+CLASSIFIERS = Presentation(
+    measures=IMAGES,
+    quality=lambda cell, description: ErrorRate.of(description),
+    tables=TABLES,
+    leaderboard=LEADERBOARD,
+    headline=("test_error", "drawdown", "success_rate", "num_steps"),
+    claims=DIRECTORY / "claims.yaml",
+    axes={"drawdown": "Drawdown (points)", "test_error": "Test error after training (%)"},
+    histories={"Training objective (nats)": ("train_loss",), "Error (%)": ("train_error", "tuning_error")},
+    judged=("tuning_error", "%"),
+    sequences={"error": "Error on images that are not edited (%)", "in_force": "Edits so far in force (%)"},
+    note=lambda settings, cell: note(cell.training, settings.benchmark(cell.benchmark).training(cell.training)),
+)
+"""How edits of classifiers are told."""
 
 
 def _is_shared(chosen: Training) -> bool:

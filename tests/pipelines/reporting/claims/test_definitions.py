@@ -13,8 +13,8 @@ from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import Row, Verdict, in_paper, metrics_of, published_value
-from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.tasks import kinds, load_settings, task_of
+from pipelines.tasks.images import CLASSIFIERS
 
 SHIPPED = {
     f"{task.name}: {name}": (claim, metrics_of(task.measures))

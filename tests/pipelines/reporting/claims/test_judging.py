@@ -17,8 +17,8 @@ from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.definitions import Claim, Condition, Verdict
-from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.store.layout import Layout, write_csv
+from pipelines.tasks.images import CLASSIFIERS
 from tests.optional import needs
 from tests.pipelines.reporting.cells import image_cell as cell
 from tests.pipelines.reporting.cells import translator_cell

@@ -12,7 +12,7 @@ from pipelines.reporting.claims.comparing import Comparison, Evidence, Side
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
 from pipelines.reporting.claims.judging import Judged, holm, judge
 from pipelines.reporting.claims.page import claims_markdown
-from pipelines.reporting.tables.paper import CLASSIFIERS
+from pipelines.tasks.images import CLASSIFIERS
 
 CLAIMS = definitions.load(CLASSIFIERS.claims)
 SMALLER = Condition(rule="smaller", metric="drawdown", of="plain/rmsprop/best", than=["plain/gd/best"])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.tables import paper, published
+from pipelines.reporting.tables import paper
 from pipelines.reporting.tables.paper import in_papers_order, table1, table2, table3, table4, table5
 from pipelines.reporting.tables.presentation import write_tables
 from pipelines.store.layout import Layout
+from pipelines.tasks.images import CLASSIFIERS
 from tests.pipelines.reporting.cells import image_cell, translator_cell, write_project
 
 LEADERBOARD = paper.LEADERBOARD.rows
@@ -75,7 +75,7 @@ def test_table_3_has_the_papers_rows_in_its_order_and_then_ours():
     assert names[9] == "dknn-10/flip_labels/votes"
     assert names[11:] == ["plain/lookup_cache/all", "plain-longer/rmsprop/chain3"]  # no other editor of the plain model
     assert rows["appendix"].tolist() == [False] * 11 + [True] * 2
-    assert rows["published_drawdown"].tolist()[:11] == published.load("table3")["drawdown"].tolist()
+    assert rows["published_drawdown"].tolist()[:11] == paper.load("table3")["drawdown"].tolist()
     missing = rows[rows["note"] == "not part of this run"]
     assert len(missing) == 8
     assert missing["drawdown"].isna().all()
@@ -127,20 +127,11 @@ def test_table_6_finds_the_papers_rows_by_what_it_calls_the_training_and_by_the_
     assert table6(cells[:1]).empty
 
 
-def test_ranks_are_shares():
-    cell = image_cell("pretrained/rmsprop/extra")
-    found = replace(cell, records=cell.records.assign(rank=[1, 1, 2, 4] * 25))
-    drawn = pd.DataFrame({"rank": range(5), "mistakes": [0, 6, 2, 1, 1], "probability": [0.0, 0.5, 0.3, 0.1, 0.1]})
-    shown = paper.ranks([found], drawn, 5)
-    np.testing.assert_allclose(shown[["training", "drawn", "evaluation", "random"]].sum(), 1.0)
-    assert shown["evaluation"].tolist() == [0, 0.5, 0.25, 0, 0.25]
-
-
 def test_tables_are_written_with_all_numbers_and_those_of_other_runs_removed(tmp_path):
     cells = [image_cell("plain/gd/all"), image_cell("plain/rmsprop/chain3", -9, lr=1.333e-3)]
     settings, layout = write_project(tmp_path, *cells), Layout("digits", tmp_path)
     (layout.results / "table4.csv").write_text("left from another run")
-    board, tables = write_tables(settings, layout, paper.CLASSIFIERS, cells, [])
+    board, tables = write_tables(settings, layout, CLASSIFIERS, cells, [])
     assert {path.name for path in layout.results.glob("*.csv")} == {
         *("table1.csv", "table2.csv", "table3.csv", "leaderboard.csv", "timings.csv")
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.reporting.tables import published
+from pipelines.reporting.tables import paper as published
 
 
 @pytest.mark.parametrize(

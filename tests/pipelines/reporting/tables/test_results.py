@@ -15,8 +15,8 @@ from benchmarks.errors import InputError
 from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting.tables import results
-from pipelines.reporting.tables.paper import CLASSIFIERS
 from pipelines.reporting.tables.results import rows_of
+from pipelines.tasks.images import CLASSIFIERS
 from tests.pipelines.reporting.cells import image_cell, translator_cell, write_cell, write_project
 
 GD, RMSPROP = "plain/gd/all", "editable-0.1-rmsprop-chain3/rmsprop/chain3"

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 
 from benchmarks.errors import InputError
 from pipelines.reporting.tables import other_stages
-from pipelines.reporting.tables.other_stages import note
 from pipelines.store.layout import Layout
 from pipelines.tasks import load_settings
+from pipelines.tasks.images import note
 from pipelines.tasks.images.settings import ImageTraining
 from tests.pipelines.reporting.cells import image_cell, write_project
 
