@@ -8,24 +8,13 @@ import pandas as pd
 
 from benchmarks.scoring import joint as scoring
 from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
-from pipelines import command
+from pipelines import command, tasks
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, tuned_cells
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.provenance import timed
 from pipelines.store.schemas import JOINT
-from pipelines.tasks import (
-    CellRecords,
-    data_of,
-    demand_of,
-    description,
-    load_settings,
-    make_records,
-    task_of,
-    tuned_editor,
-    write_table,
-)
 
 SECONDS, TIMES = "seconds", ".timing.csv"
 """How long each request took, beside the records: not the same in every run."""
@@ -37,29 +26,29 @@ def joint(
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make many edits of one model together: how many hold, and what that costs the others."""
-    settings, layout = load_settings(params), Layout(benchmark)
+    settings, layout = tasks.load_settings(params), Layout(benchmark)
     asked = settings.benchmark(benchmark).joint
     if asked is None:
         print(f"joint {benchmark}: nothing to do, its configuration has no block `joint`")
     cells = tuned_cells(settings, benchmark, "joint", asked.cells if asked else [])
     found = [_asked(settings, cell) for cell in cells]
-    make_records(settings, layout, layout.joint, found, _run, endings=(".json", ".csv", TIMES))
-    write_table(layout.results / "joint.csv", found, _summary)
-    write_table(layout.results / "timings-joint.csv", found, _times)
+    tasks.make_records(settings, layout, layout.joint, found, _run, endings=(".json", ".csv", TIMES))
+    tasks.write_table(layout.results / "joint.csv", found, _summary)
+    tasks.write_table(layout.results / "timings-joint.csv", found, _times)
 
 
-def _asked(settings: Settings, cell: Cell) -> CellRecords:
+def _asked(settings: Settings, cell: Cell) -> tasks.CellRecords:
     decides = [settings.benchmark(cell.benchmark).joint.model_dump(exclude={"cells"})]
-    return CellRecords.of(settings, cell, cell.layout.joint, decides, scoring.__file__)
+    return tasks.CellRecords.of(settings, cell, cell.layout.joint, decides, scoring.__file__)
 
 
-def _run(settings: Settings, found: CellRecords) -> None:
+def _run(settings: Settings, found: tasks.CellRecords) -> None:
     """The draws of one cell: each number of edits, in each manner."""
     cell, asked = found.cell, settings.benchmark(found.cell.benchmark).joint
-    data, task = data_of(settings, cell.benchmark, cell.layout.data), task_of(settings, cell.benchmark)
-    scorer = task.joint_scorer(settings, cell, data, **demand_of(settings, cell))
+    data, task = tasks.data_of(settings, cell.benchmark, cell.layout.data), tasks.task_of(settings, cell.benchmark)
+    scorer = task.joint_scorer(settings, cell, data, **tasks.demand_of(settings, cell))
     tuned = {**found.tuned, "max_steps": asked.max_steps or found.tuned["max_steps"]}
-    editor = tuned_editor(settings, cell, scorer, tuned)
+    editor = tasks.tuned_editor(settings, cell, scorer, tuned)
     pieces = [
         (source, count, draw, manner)
         for source in asked.sources
@@ -79,21 +68,21 @@ def _run(settings: Settings, found: CellRecords) -> None:
     told = {"feasible": tuned["feasible"], "draws": asked.draws, **scorer.described()}
     write_records(found.file(), records.drop(columns=SECONDS))
     write_records(found.file(TIMES), records[[SECONDS]])
-    write_json(found.file(".json"), description(settings, cell, tuned, told, found.identity))
+    write_json(found.file(".json"), tasks.description(settings, cell, tuned, told, found.identity))
     last = by_count(records[records["manner"] == JOINTLY]).iloc[-1]
     progress.finish(f"of {last['count']:.0f} edits together {last['fixed']:.0f} % hold")
 
 
-def _records(found: CellRecords) -> pd.DataFrame:
+def _records(found: tasks.CellRecords) -> pd.DataFrame:
     return JOINT.read(found.file(), found.cell.layout.again("joint"))
 
 
-def _summary(found: CellRecords) -> pd.DataFrame:
+def _summary(found: tasks.CellRecords) -> pd.DataFrame:
     groups = _records(found).groupby("source", sort=False)
     return pd.concat([pd.DataFrame({"source": source, **by_count(rows)}) for source, rows in groups], ignore_index=True)
 
 
-def _times(found: CellRecords) -> pd.DataFrame:
+def _times(found: tasks.CellRecords) -> pd.DataFrame:
     """Mean seconds of a request over draws."""
     records = _records(found).assign(**{SECONDS: pd.read_csv(found.file(TIMES))[SECONDS]})
     return records.groupby(["source", "count", "manner"], sort=False)[SECONDS].mean().reset_index()

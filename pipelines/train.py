@@ -34,8 +34,8 @@ from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, w
 from pipelines.store.provenance import git_commit, made_here, now, one_at_a_time, timed
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
-from pipelines.tracking import live_training
 from pipelines.tracking.records import metric_of_training, source_tags
+from pipelines.tracking.runs import live_training
 
 
 @timed(lambda layout: layout.models.glob(f"*/{WEIGHTS}"))

@@ -26,14 +26,6 @@ from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.examples import examples
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture, Translator
-from benchmarks.translation.requests import (
-    ALTERNATIVES,
-    TEMPERATURE,
-    TranslationRequest,
-    draw_requests,
-    load_requests,
-    save_requests,
-)
 from benchmarks.translation.scoring import TranslationScorer
 from editors.constraints import SCORES
 from pipelines.config.blocks import Benchmark, DataSettings, Name, Strict, Training, check_options
@@ -121,7 +113,7 @@ class EditableTranslationTraining(PlainTranslation):
     c_edit: float
     c_loc: float
     pool: int = Field(ge=1)
-    alternatives: int = Field(default=ALTERNATIVES, ge=1)
+    alternatives: int = Field(default=requests.ALTERNATIVES, ge=1)
 
     @property
     def made_of(self) -> tuple[str, ...]:
@@ -144,8 +136,8 @@ class EditableTranslationTraining(PlainTranslation):
 class RequestSettings(Strict):
     """How edits are drawn from the model of the training ``plain``, and how translations are compared."""
 
-    temperature: float = Field(default=TEMPERATURE, gt=0, allow_inf_nan=False)
-    alternatives: int = Field(default=ALTERNATIVES, ge=1)
+    temperature: float = Field(default=requests.TEMPERATURE, gt=0, allow_inf_nan=False)
+    alternatives: int = Field(default=requests.ALTERNATIVES, ge=1)
     score: Literal[SCORES] = SCORES[0]  # type: ignore[valid-type]
 
 
@@ -290,7 +282,7 @@ class TranslationTask(Task):
             return
         data = self.load(Layout(benchmark).data)
         model = load_translator(plain.folder, data, settings.torch_device())
-        drawn = draw_requests(model, data, split, edits.count, *axes, split, **chosen)
+        drawn = requests.draw_requests(model, data, split, edits.count, *axes, split, **chosen)
         _save(path, data, drawn, Progress(what, edits.count, "edits"))
         write_made_of(path.with_suffix(".json"), found)
 
@@ -308,7 +300,7 @@ class TranslationTask(Task):
         if demand["margin"]:
             raise InputError(f"{cell}: margin: translations are compared without one, so it must be 0")
         model = load_translator(cell.model.folder, data, settings.torch_device())
-        asked = load_requests(_requests(cell.benchmark, edits), data)[: edits.count]
+        asked = requests.load_requests(_requests(cell.benchmark, edits), data)[: edits.count]
         score = settings.benchmark(cell.benchmark).requests.score
         options = {"control_size": control_size, "score": score, "split_name": _SPLITS[edits.split]}
         return TranslationScorer(model, cell.layers, data, asked, **options, views=demand["views"])
@@ -346,20 +338,20 @@ def _objective(settings: Settings, key: ModelKey, data: Corpus) -> Objective:
         plain = load_translator(ModelKey(key.benchmark, PLAIN, key.seed).folder, data, settings.torch_device())
         options = {"temperature": block.requests.temperature, "alternatives": chosen.alternatives}
         axes = (settings.seed, key.benchmark, "pool", key.seed)
-        drawn = draw_requests(plain, data, "train", chosen.pool, *axes, **options)
+        drawn = requests.draw_requests(plain, data, "train", chosen.pool, *axes, **options)
         _save(pool, data, drawn, Progress(f"draw edits for {key}", chosen.pool, "edits"))
-    return EditableTranslation(chosen.terms(block.requests.score), load_requests(pool, data), chosen.smoothing)
+    return EditableTranslation(chosen.terms(block.requests.score), requests.load_requests(pool, data), chosen.smoothing)
 
 
 def _requests(benchmark: str, edits: EditSet) -> Path:
     return Layout(benchmark).results / "requests" / f"{repeated(edits.split, edits.seed)}.jsonl"
 
 
-def _save(path: Path, data: Corpus, drawn: Iterator[TranslationRequest], progress: Progress) -> None:
+def _save(path: Path, data: Corpus, drawn: Iterator[requests.TranslationRequest], progress: Progress) -> None:
     """Write requests as they are drawn, with a line of progress now and then."""
     made = []
     for one in drawn:
         made.append(one)
         progress.advance()
-    save_requests(path, data, made)
+    requests.save_requests(path, data, made)
     progress.finish(f"{len(made)} edits")

@@ -11,39 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.tracking.records import (
-    FINGERPRINT,
-    KEY,
-    LIVE,
-    TAKES,
-    DataRecord,
-    NetworkRecord,
-    RunRecord,
-    fingerprint,
-    in_order,
-)
-from pipelines.tracking.runs import live_training, suite_networks, suite_runs, write_run
-from pipelines.tracking.server import (
-    DEFAULT_URI,
-    Unreachable,
-    artifact_folder,
-    connect,
-    failing_as_unreachable,
-    locked,
-    tracking_uri,
-)
-
-__all__ = [
-    "DEFAULT_URI",
-    "DataRecord",
-    "NetworkRecord",
-    "Rebuilt",
-    "RunRecord",
-    "Unreachable",
-    "live_training",
-    "rebuild",
-    "tracking_uri",
-]
+from pipelines.tracking import runs, server
+from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, TAKES, RunRecord, fingerprint, in_order
 
 
 @dataclass(frozen=True)
@@ -70,10 +39,10 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
     ordered, fingerprints = in_order(records), {}
     for record in ordered:
         fingerprints[record.key] = fingerprint(record, [fingerprints[key] for key in record.takes])
-    target = uri or tracking_uri()
-    with failing_as_unreachable(target), locked(target):
-        client, experiment_id = connect(target, experiment)
-        existing, models = suite_runs(client, experiment_id), suite_networks(client, experiment_id)
+    target = uri or server.tracking_uri()
+    with server.failing_as_unreachable(target), server.locked(target):
+        client, experiment_id = server.connect(target, experiment)
+        existing, models = runs.suite_runs(client, experiment_id), runs.suite_networks(client, experiment_id)
         made_by = {model.source_run_id: model.model_id for model in models}
         networks: dict[str, str | None] = {}
         kept = set()
@@ -81,7 +50,7 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
             expected, taken = fingerprints[record.key], [networks[key] for key in record.takes]
             same = next((run for run in existing if _shows(target, run, record, expected, taken, made_by)), None)
             if same is None:
-                networks[record.key] = write_run(target, client, experiment_id, record, expected, taken)
+                networks[record.key] = runs.write_run(target, client, experiment_id, record, expected, taken)
             else:
                 kept.add(same.info.run_id)
                 networks[record.key] = made_by.get(same.info.run_id)
@@ -103,5 +72,5 @@ def _shows(target: str, run, record: RunRecord, expected: str, taken: Sequence[s
         return False
     if run.data.tags.get(TAKES, "") != " ".join(taken):
         return False
-    folder = artifact_folder(target, run)
+    folder = server.artifact_folder(target, run)
     return folder is None or all((folder / name).is_file() for name in [*record.files, *record.tables])

@@ -168,10 +168,10 @@ def finite(points: Iterable[tuple[str, int, float]]) -> list[tuple[str, int, flo
     return [(name, int(step), float(value)) for name, step, value in points if math.isfinite(value)]
 
 
-def clipped(value: Any, longest: int) -> str:
-    """A value as text, cut where MLflow ends."""
-    text = str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def clipped(values: Mapping[str, Any], longest: int) -> dict[str, str]:
+    """Values as texts, cut where MLflow ends."""
+    texts = {name: str(value) for name, value in values.items()}
+    return {name: text if len(text) <= longest else text[: longest - 1] + "…" for name, text in texts.items()}
 
 
 def check_names(key: str, names: Iterable[str]) -> None:

@@ -22,8 +22,8 @@ from pipelines.reporting.tables.results import CellResult, hyperparameters_of
 from pipelines.store.layout import COST, EDITOR, HISTORY, MISTAKES, ORIGIN, RANKS, TIMING, Layout, repeated, write_json
 from pipelines.store.provenance import git_commit, read_stages
 from pipelines.store.schemas import EPOCHS, RECORDS, Description
-from pipelines.tracking import DataRecord, NetworkRecord, RunRecord, Unreachable, rebuild, tracking_uri
-from pipelines.tracking.records import LONGEST_DIGEST, Span, metric_of_row, metric_of_training, source_tags
+from pipelines.tracking import rebuild, records, server
+from pipelines.tracking.records import LONGEST_DIGEST, DataRecord, NetworkRecord, RunRecord, Span
 
 _EPOCH = "epoch"
 _IN_A_ROW = ("error", "in_force")
@@ -33,18 +33,18 @@ _OF_ONE_RUN = ("tuning-", "training-")
 """How the names of figures begin that belong to one editor or network."""
 
 
-def fill(benchmark: str, records: Sequence[RunRecord]) -> str:
-    """Make the runs of a benchmark's experiment equal to ``records``, and note it in ``mlflow/<benchmark>.json``.
+def fill(benchmark: str, runs: Sequence[RunRecord]) -> str:
+    """Make the runs of a benchmark's experiment equal to ``runs``, and note it in ``mlflow/<benchmark>.json``.
 
     :returns: a warning if the server does not answer, else nothing.
     """
     warning, counts = "", {}
     try:
-        counts = asdict(rebuild(benchmark, records))
-    except Unreachable as error:
+        counts = asdict(rebuild(benchmark, runs))
+    except server.Unreachable as error:
         warning = f"MLflow was not filled: {error}"
         typer.echo(f"warning: {warning}", err=True)
-    told = {"tracking_uri": tracking_uri(), "runs": len(records), **counts, "warning": warning}
+    told = {"tracking_uri": server.tracking_uri(), "runs": len(runs), **counts, "warning": warning}
     write_json(Path("mlflow") / f"{benchmark}.json", told)
     return warning
 
@@ -70,7 +70,8 @@ def run_records(
         row, quality = rows[tuple(result.cell.names.values())], result.quality.name
         cells.append(_cell_run(run, result, row, block.editors[result.cell.editor].asked))
         qualities[_network(result.cell.training, result.cell.seed)] = {
-            metric_of_row(f"{quality}{end}", quality): float(row[f"{quality}{end}"]) for end in ("", "_low", "_high")
+            records.metric_of_row(f"{quality}{end}", quality): float(row[f"{quality}{end}"])
+            for end in ("", "_low", "_high")
         }
     trained = [
         _training_run(run, training, seed, block, qualities.get(_network(training, seed), {}))
@@ -97,7 +98,7 @@ class _Benchmark:
         """MLflow's standard tags and the suite's own."""
         own = {"mlflow.note.content": note, "benchmark": self.layout.benchmark, "protocol": str(PROTOCOL), "kind": kind}
         unknown = {"suite.times": "of writing: nobody noted when the work was done"} if span is None else {}
-        return source_tags(stage, commit) | own | unknown
+        return records.source_tags(stage, commit) | own | unknown
 
 
 def _network(training: str, seed: int) -> str:
@@ -109,7 +110,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
     """:param asked: of the edits beside their target, see :attr:`pipelines.config.blocks.EditorSettings.asked`."""
     layout, cell, description = run.layout, result.cell, result.description
     metrics = {
-        metric_of_row(name, result.quality.name): float(value)
+        records.metric_of_row(name, result.quality.name): float(value)
         for name, value in row.items()
         if isinstance(value, int | float) and name not in ("edits", *run.chosen)
     }
@@ -120,8 +121,8 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
     tables = {"edits.json": result.records.assign(**cell.names)}
     mistakes = layout.edits(cell.editor) / f"{cell.file}{MISTAKES}.csv"
     if mistakes.exists():
-        records = RECORDS.read(mistakes, layout.again("evaluate", cell.editor))
-        tables["mistakes.json"] = records.assign(**cell.names)
+        again = layout.again("evaluate", cell.editor)
+        tables["mistakes.json"] = RECORDS.read(mistakes, again).assign(**cell.names)
     commit = description.get("made", {}).get("commit", "")
     return RunRecord(
         key="/".join(cell.names.values()),
@@ -192,10 +193,14 @@ def _training_run(
         key=_network(training, seed),
         parameters=settings,
         metrics={
-            **{metric_of_training(name): value for name, value in cost.items() if name.startswith("cost_ratio")},
+            **{
+                records.metric_of_training(name): value for name, value in cost.items() if name.startswith("cost_ratio")
+            },
             **quality,
         },
-        series={metric_of_training(name): _series(history, _EPOCH, name) for name in history.columns.drop(_EPOCH)},
+        series={
+            records.metric_of_training(name): _series(history, _EPOCH, name) for name in history.columns.drop(_EPOCH)
+        },
         tags=run.tags("training", "train", commit, note, span) | names,
         artifacts=_there(layout.figures / f"training-{model}.png", *(folder / name for name in _DESCRIBING)),
         data=run.splits,
@@ -206,7 +211,7 @@ def _training_run(
             epoch=int(described.get("epoch", 0)),
             parameters={name: settings[name] for name in ("recipe", "epochs", "lr", "batch_size") if name in settings},
             tags={
-                **source_tags("train", commit),
+                **records.source_tags("train", commit),
                 "mlflow.model.isExternal": "true",
                 "weights": weights,
                 "fingerprint": str(described.get("fingerprint", "")),

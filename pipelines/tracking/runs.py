@@ -12,43 +12,21 @@ from typing import Any
 
 import typer
 
-from pipelines.tracking.records import (
-    FINGERPRINT,
-    KEY,
-    LIVE,
-    LONGEST_PARAMETER,
-    LONGEST_TAG,
-    TAKES,
-    DataRecord,
-    NetworkRecord,
-    Parameters,
-    RunRecord,
-    check_names,
-    clipped,
-    finite,
-)
-from pipelines.tracking.server import (
-    Unreachable,
-    artifact_folder,
-    connect,
-    failing_as_unreachable,
-    locked,
-    tracking_uri,
-)
+from pipelines.tracking import records, server
+from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, LONGEST_PARAMETER, LONGEST_TAG, TAKES, RunRecord, clipped
 
 PARAMETERS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits
+_OURS = f"tags.`{KEY}` LIKE '%'"
 
 
 def suite_runs(client, experiment_id: str) -> list:
     """The active runs that carry the suite's tag, with their inputs."""
-    return _all_pages(lambda token: client.search_runs([experiment_id], f"tags.`{KEY}` LIKE '%'", page_token=token))
+    return _all_pages(lambda token: client.search_runs([experiment_id], _OURS, page_token=token))
 
 
 def suite_networks(client, experiment_id: str) -> list:
     """The active models that carry the suite's tag."""
-    return _all_pages(
-        lambda token: client.search_logged_models([experiment_id], f"tags.`{KEY}` LIKE '%'", page_token=token)
-    )
+    return _all_pages(lambda token: client.search_logged_models([experiment_id], _OURS, page_token=token))
 
 
 def _all_pages(search: Callable[[str | None], Any]) -> list:
@@ -65,18 +43,17 @@ def begin_run(client, experiment_id: str, key: str, tags: Mapping[str, str], beg
 
     :param began: in milliseconds; now, if None.
     """
-    texts = {name: clipped(value, LONGEST_TAG) for name, value in tags.items()}
-    return client.create_run(experiment_id, began, {**texts, KEY: key}, key).info.run_id
+    return client.create_run(experiment_id, began, clipped(tags, LONGEST_TAG) | {KEY: key}, key).info.run_id
 
 
 def log_batches(
     client,
     run_id: str,
-    parameters: Parameters | None = None,
+    parameters: records.Parameters | None = None,
     points: Sequence[tuple[str, int, float]] = (),
     at: int | None = None,
     network: tuple[str, int] | None = None,
-    data: Mapping[str, DataRecord] | None = None,
+    data: Mapping[str, records.DataRecord] | None = None,
 ) -> None:
     """Log parameters and points (name, step, value) in as few requests as MLflow allows.
 
@@ -94,7 +71,7 @@ def log_batches(
         return Metric(name, value, at, step, model_id=network[0], **of)
 
     at = int(time.time() * 1000) if at is None else at
-    entries = [Param(name, clipped(value, LONGEST_PARAMETER)) for name, value in (parameters or {}).items()]
+    entries = [Param(*one) for one in clipped(parameters or {}, LONGEST_PARAMETER).items()]
     metrics = [metric(*point) for point in points]
     while entries or metrics:
         now, entries = entries[:PARAMETERS_AT_ONCE], entries[PARAMETERS_AT_ONCE:]
@@ -121,15 +98,8 @@ def write_run(
     run_id = begin_run(client, experiment_id, record.key, tags, began)
     network = record.network
     model_id = _write_network(client, experiment_id, run_id, network, record.key) if network else None
-    log_batches(
-        client,
-        run_id,
-        record.parameters,
-        record.points,
-        ended,
-        (model_id, network.epoch) if network and model_id else None,
-        record.data,
-    )
+    made = (model_id, network.epoch) if network and model_id else None
+    log_batches(client, run_id, record.parameters, record.points, ended, made, record.data)
     if record.data or taken:
         models = [LoggedModelInput(model_id=one) for one in taken]
         client.log_inputs(run_id, [_dataset(context, one) for context, one in record.data.items()], models)
@@ -141,20 +111,20 @@ def write_run(
     return model_id
 
 
-def _write_network(client, experiment_id: str, run_id: str, network: NetworkRecord, key: str) -> str:
+def _write_network(client, experiment_id: str, run_id: str, network: records.NetworkRecord, key: str) -> str:
     model = client.create_logged_model(
         experiment_id,
         name=network.name,
         source_run_id=run_id,
-        tags={name: clipped(value, LONGEST_TAG) for name, value in network.tags.items()} | {KEY: key},
-        params={name: clipped(value, LONGEST_PARAMETER) for name, value in network.parameters.items()},
+        tags=clipped(network.tags, LONGEST_TAG) | {KEY: key},
+        params=clipped(network.parameters, LONGEST_PARAMETER),
         model_type=network.kind,
     )
     client.finalize_logged_model(model.model_id, "READY")
     return model.model_id
 
 
-def _dataset(context: str, data: DataRecord):
+def _dataset(context: str, data: records.DataRecord):
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"uri": data.source, "description": data.told})
@@ -164,7 +134,7 @@ def _dataset(context: str, data: DataRecord):
 
 
 def _write_files(target: str, client, run_id: str, record: RunRecord) -> None:
-    folder = artifact_folder(target, client.get_run(run_id))
+    folder = server.artifact_folder(target, client.get_run(run_id))
     for name, path in record.files.items():
         if folder is None:
             client.log_artifact(run_id, str(path), posixpath.dirname(name) or None)
@@ -181,7 +151,7 @@ def _write_files(target: str, client, run_id: str, record: RunRecord) -> None:
 
 @contextmanager
 def live_training(
-    experiment: str, model: str, parameters: Parameters, tags: Mapping[str, str], uri: str | None = None
+    experiment: str, model: str, parameters: records.Parameters, tags: Mapping[str, str], uri: str | None = None
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
     """Yield ``log(metrics, epoch)``, which shows a training's numbers in MLflow while it goes on.
 
@@ -192,29 +162,29 @@ def live_training(
 
     :raises InputError: on entering, for a name MLflow refuses or a broken database.
     """
-    key, target = f"training/{model}", uri or tracking_uri()
-    check_names(key, [*parameters, *tags])
+    key, target = f"training/{model}", uri or server.tracking_uri()
+    records.check_names(key, [*parameters, *tags])
     client, run_id, logged = None, "", set()  # no client: lost
 
     def unless_lost(act: Callable[[], Any]) -> None:
         nonlocal client
         try:
-            with failing_as_unreachable(target):
+            with server.failing_as_unreachable(target):
                 act()
-        except Unreachable as error:
+        except server.Unreachable as error:
             client = None
             typer.echo(f"warning: {error} The training goes on without live metrics and is shown later.", err=True)
 
     def begin() -> None:
         nonlocal client, run_id, logged
-        with locked(target):
-            reached, experiment_id = connect(target, experiment)
+        with server.locked(target):
+            reached, experiment_id = server.connect(target, experiment)
             run_id, logged = _live_run(reached, experiment_id, key, parameters, tags)
         client = reached
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
-        check_names(key, metrics)
-        new = finite((name, epoch, value) for name, value in metrics.items() if (name, epoch) not in logged)
+        records.check_names(key, metrics)
+        new = records.finite((name, epoch, value) for name, value in metrics.items() if (name, epoch) not in logged)
         logged.update((name, epoch) for name, epoch, _ in new)
         if client:
             unless_lost(lambda: log_batches(client, run_id, points=new))
@@ -233,7 +203,7 @@ def _live_run(client, experiment_id, key, parameters, tags) -> tuple[str, set[tu
     """The run to log to and the (metric, epoch) it has; unfinished runs of other parameters are deleted."""
     runs = [run for run in suite_runs(client, experiment_id) if run.data.tags[KEY] == key]
     unfinished = [run for run in runs if LIVE in run.data.tags and run.info.status != "FINISHED"]
-    texts = {name: clipped(value, LONGEST_PARAMETER) for name, value in parameters.items()}
+    texts = clipped(parameters, LONGEST_PARAMETER)
     continued = next((run for run in unfinished if run.data.params == texts), None)
     for run in unfinished:
         if run is not continued:
@@ -244,7 +214,7 @@ def _live_run(client, experiment_id, key, parameters, tags) -> tuple[str, set[tu
         return run_id, set()
     run_id = continued.info.run_id
     client.update_run(run_id, status="RUNNING")
-    for name, value in tags.items():
-        client.set_tag(run_id, name, clipped(value, LONGEST_TAG))
+    for tag in clipped(tags, LONGEST_TAG).items():
+        client.set_tag(run_id, *tag)
     histories = [client.get_metric_history(run_id, name) for name in continued.data.metrics]
     return run_id, {(metric.key, metric.step) for history in histories for metric in history}

@@ -23,7 +23,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipelines.tracking import RunRecord, rebuild, server
+from pipelines.tracking import rebuild, server
+from pipelines.tracking.records import RunRecord
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 600.0

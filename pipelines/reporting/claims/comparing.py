@@ -13,19 +13,8 @@ from benchmarks import metrics
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
 from benchmarks.trade_off import TradeOff, at_success
-from pipelines.reporting.claims import together
-from pipelines.reporting.claims.definitions import (
-    BEST,
-    MISTAKES,
-    TOGETHER,
-    Z_POWER,
-    Condition,
-    Metric,
-    Row,
-    Verdict,
-    Z,
-    published_value,
-)
+from pipelines.reporting.claims import definitions, together
+from pipelines.reporting.claims.definitions import BEST, MISTAKES, TOGETHER, Z_POWER, Condition, Metric, Row, Verdict, Z
 from pipelines.reporting.tables.paper import best_part
 from pipelines.reporting.tables.results import CellResult, shortfall
 
@@ -183,7 +172,7 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
 
 
 def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:
-    published = math.nan if metric.source == "mistakes" else published_value(row, name)
+    published = math.nan if metric.source == "mistakes" else definitions.published_value(row, name)
     if cell is None:
         return Side(row, row.layers == BEST, published, math.nan)
     measured = Row(*cell.cell.names.values())

@@ -13,14 +13,7 @@ import pandas as pd
 
 from benchmarks.metrics import Column
 from pipelines.jobs.progress import one_line
-from pipelines.reporting.ranking import (
-    FRONT,
-    MISSES,
-    NO_FURTHER,
-    ON_FRONT,
-    misses_success,
-    standing,
-)
+from pipelines.reporting.ranking import FRONT, MISSES, NO_FURTHER, ON_FRONT, misses_success, standing
 from pipelines.store.layout import KEYS
 
 NOTHING = "–"

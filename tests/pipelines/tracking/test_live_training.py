@@ -11,7 +11,8 @@ pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import live_training, rebuild
+from pipelines.tracking import rebuild
+from pipelines.tracking.runs import live_training
 from tests.pipelines.conftest import PARAMETERS, client, curve, forked, runs
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 pytest.importorskip("mlflow")
 
-from pipelines.tracking import DataRecord, NetworkRecord, Rebuilt, RunRecord, rebuild
-from pipelines.tracking.records import source_tags
+from pipelines.tracking import Rebuilt, rebuild
+from pipelines.tracking.records import DataRecord, NetworkRecord, RunRecord, source_tags
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 400  # until which a server or a page must have come, on a machine with other work too

@@ -16,8 +16,9 @@ pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import Unreachable, live_training, rebuild
-from pipelines.tracking.server import _url
+from pipelines.tracking import rebuild
+from pipelines.tracking.runs import live_training
+from pipelines.tracking.server import DEFAULT_URI, Unreachable, _url, tracking_uri
 from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
 
 
@@ -48,7 +49,7 @@ def test_nothing_is_written_outside_the_folder_of_the_database(repository, recor
 
 
 def test_the_environment_names_another_database(repository, record, tmp_path, monkeypatch):
-    assert tracking.tracking_uri() == tracking.DEFAULT_URI == "sqlite:///mlflow/mlflow.db"
+    assert tracking_uri() == DEFAULT_URI == "sqlite:///mlflow/mlflow.db"
     shutil.move("mlflow/mlflow.db", tmp_path / "a b.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a b.db")
     rebuild("digits", [record])

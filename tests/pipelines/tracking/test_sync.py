@@ -13,7 +13,8 @@ pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
 from pipelines import tracking
-from pipelines.tracking import DataRecord, NetworkRecord, RunRecord, rebuild
+from pipelines.tracking import rebuild
+from pipelines.tracking.records import DataRecord, NetworkRecord, RunRecord
 from pipelines.tracking.runs import suite_networks, suite_runs
 from tests.pipelines.conftest import artifacts, client, curve, histories, runs
 
