@@ -140,8 +140,7 @@ def apply(
     out: Annotated[Path, typer.Option(help="Where to write it with the patch; a model that is there is replaced.")],
 ) -> None:
     """Put a patch into the model that it was made for; the model itself stays as it is."""
-    if _same_place(out, model):
-        raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
+    _check_other(model, out)
     loaded = patches.load(patch)
     _check_place(model, out)
     with _all_or_nothing(out.parent) as folder:
@@ -193,8 +192,7 @@ def _numbers(option: str, text: str | None, low: float, high: float) -> tuple[fl
 
 def _check_out(model: Path, out: Path) -> None:
     """:raises InputError: unless all places that are written to are free, or hold an earlier patch by this command."""
-    if _same_place(out, model):
-        raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
+    _check_other(model, out)
     beside = _beside(model, out)
     patch_file, ours = beside.pop(".patch.safetensors"), []
     if os.path.lexists(patch_file):
@@ -220,24 +218,21 @@ def _check_place(model: Path, out: Path, ours: Sequence[str] | None = None) -> N
         raise InputError(f"{out} must end in {model.suffix}: a patched file keeps the format of {model}")
     places = [out / WEIGHTS, out / DESCRIPTION] if model.is_dir() else [out]
     if any(map(os.path.lexists, places)):
-        found = _fingerprint(places[0])
-        if found is None or (ours is not None and found not in ours):
+        try:
+            found = checkpoint_files.fingerprint(checkpoint_files.read(places[0]))
+        except InputError:
+            raise _taken(out) from None
+        if ours is not None and found not in ours:
             raise _taken(out)
-
-
-def _fingerprint(weights: Path) -> str | None:
-    try:
-        return checkpoint_files.fingerprint(checkpoint_files.read(weights))
-    except InputError:
-        return None
 
 
 def _taken(path: Path) -> InputError:
     return InputError(f"{path} is there already, and not of an earlier patch: give another --out, or remove it")
 
 
-def _same_place(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+def _check_other(model: Path, out: Path) -> None:
+    if out.exists() and model.exists() and out.samefile(model):
+        raise InputError(f"--out is the model itself, {model}: give another name, so that the original stays")
 
 
 def _stem(model: Path, out: Path) -> Path:

@@ -31,7 +31,9 @@ def prepare(
     files = _files_named(chosen.data.options)
     if any(folder.resolve() in file.resolve().parents for file in files):
         raise InputError(f"{benchmark}: data.options: {folder} is where prepared data go, not raw files")
-    identity = fingerprint([chosen.data.model_dump(), *map(_stamp, files)], task.data_code(chosen))
+    # By size and time: a folder of a million images need not be read to see that it is the same.
+    stamps = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    identity = fingerprint([chosen.data.model_dump(), *stamps], task.data_code(chosen))
     if is_made_of(folder / MADE_OF, identity, folder / task.data_file):
         print(f"prepare {benchmark}: unchanged")
     else:
@@ -48,12 +50,6 @@ def _files_named(options: dict[str, Any]) -> list[Path]:
     """The files that options name, or that lie in the folders they name: data are prepared anew when one changes."""
     paths = [Path(value) for value in options.values() if isinstance(value, str)]
     return sorted(file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-
-
-def _stamp(file: Path) -> list[Any]:
-    """Name, size and time of a file: a folder of a million images need not be read to see that it is the same."""
-    known = file.stat()
-    return [str(file), known.st_size, known.st_mtime_ns]
 
 
 if __name__ == "__main__":

@@ -211,6 +211,9 @@ def _page(found: Found) -> list[str]:
     counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
     machine = escape(run.get("machine") or machine_of(run["hardware"]))
+    # For readers who wonder how lucky the best row is.
+    trials = sum(len(pd.read_csv(path)) for path in sorted((found.folder / "tuned").rglob("*.csv")))
+    tried = f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
     return [
         f"# {name}",
         "",
@@ -221,17 +224,11 @@ def _page(found: Found) -> list[str]:
         *_pictures(found),
         _list_of_files(found),
         "",
-        f"Data: {escape(run['data']['source'])}{_tried(found.folder)}",
+        f"Data: {escape(run['data']['source'])}{tried}",
         "",
         f"Made on {machine} at commit {code(commit[:12])}{changed}; {again}.{elsewhere}",
         "",
     ]
-
-
-def _tried(folder: Path) -> str:
-    """How often hyperparameters were tried, for readers who wonder how lucky the best row is."""
-    trials = sum(len(pd.read_csv(path)) for path in sorted((folder / "tuned").rglob("*.csv")))
-    return f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
 
 
 def _headline(found: Found) -> list[str]:

@@ -126,15 +126,17 @@ def _lines(report: PatchReport, sheet: str) -> Iterator[str]:
     values = ", ".join(f"{name} {_range(name, report.hyperparameters)}" for name in report.hyperparameters[0])
     how = f"{editor_look(report.editor).title} on {escape(report.layers)}{f' ({values})' if values else ''}"
     changed = sum(report.changed.values())
-    share = 100 * changed / report.parameters
+    share, kib = 100 * changed / report.parameters, report.patch_bytes / 2**10
+    size = f"{kib / 2**10:.1f} MiB" if kib >= 2**10 else f"{kib:.1f} KiB"
     views = f", also for {_plural(report.views, 'augmented copy', 'augmented copies')}" if report.views else ""
     order = ", one image after the other" if report.one_by_one else ", all images together" if several else ""
     yield f"\n- **How**: {how}{views}{order}."
     yield (
-        f"- **Size**: {_bytes(report.patch_bytes)}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
+        f"- **Size**: {size}, {_plural(len(report.changed), 'tensor')} with {changed:,} of "
         f"{report.parameters:,} parameters ({share:.1f} %)."
     )
-    yield f"- **Flips**: {len(effects.flips)} of {effects.images} control images, {_percent(effects.flip_rate)}."
+    flips = f"{len(effects.flips)} of {effects.images} control images"
+    yield f"- **Flips**: {flips}, {_interval(effects.flip_rate, '%', '.2f')}."
     if effects.known is None:
         yield "- **Errors**: unknown, because the control images do not lie in class folders."
     for note in report.notes:
@@ -220,17 +222,9 @@ def _range(name: str, hyperparameters: Sequence[Mapping[str, float]]) -> str:
     return f"{values[0]:g}" if values[0] == values[-1] else f"{values[0]:g} to {values[-1]:g}"
 
 
-def _percent(estimate: Estimate) -> str:
-    return _interval(estimate, "%", ".2f")
-
-
 def _interval(estimate: Estimate, unit: str, form: str) -> str:
     return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}] {unit}"
 
 
 def _plural(count: int, noun: str, many: str | None = None) -> str:
     return f"{count} {noun if count == 1 else many or noun + 's'}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"

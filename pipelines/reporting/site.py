@@ -96,16 +96,14 @@ def _row(found: Found, sheet: Sheet, position: int, file: str) -> dict[str, Any]
         "chosen": hyperparameters(row, sheet.chosen),
         "note": sheet.notes[position],
         "paper": _number(published, 4),
-        "values": {name: _values(row, name, column.digits + 1) for name, column in sheet.columns.items()},
+        "values": {
+            name: [_number(row.get(f"{name}{end}", math.nan), column.digits + 1) for end in ("", "_low", "_high")]
+            for name, column in sheet.columns.items()
+        },
         "links": [
             [words, quote(f"{found.name}/{path}")] for path, words in links.items() if (found.folder / path).exists()
         ],
     }
-
-
-def _values(row: Mapping[str, Any], name: str, digits: int) -> list[float | None]:
-    """A metric with the ends of its interval."""
-    return [_number(row.get(f"{name}{end}", math.nan), digits) for end in ("", "_low", "_high")]
 
 
 def _number(value: float, digits: int) -> float | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from benchmarks.errors import InputError
 from pipelines.store.layout import KEYS
 
+_Content = TypeVar("_Content")
 VARIANCES = (50, 80, 90, 95)
 """Percent of the variance of edits, of which a table says how many components hold it."""
 
@@ -85,12 +86,7 @@ class Table:
         :param again: the advice that makes it anew, as the end of a sentence; ``options`` of ``pandas.read_csv``.
         :raises InputError: naming the file, if it is missing or holds something else.
         """
-        try:
-            return self.check(pd.read_csv(path, **options), rows)
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: {again}") from error
-        except (OSError, ValueError, OverflowError) as error:
-            raise InputError(f"{path} {reason(error)}: remove it and {again}") from error
+        return _read(path, again, lambda: self.check(pd.read_csv(path, **options), rows))
 
 
 _VIEWS = {f"{name}_{when}": "views" for name in ("views", "own", "similar") for when in ("before", "after")}
@@ -98,18 +94,8 @@ _CONTROL = dict.fromkeys(("wrong_before", "wrong_after", "flips", "changed"), "c
 RECORDS = Table(
     needed=("edit", "trivial", "succeeded", "steps"),
     counts=(
-        "edit",
-        "image",
-        "label",
-        "sentence",
-        "steps",
-        "views",
-        "rank",
-        "tokens",
-        "control_images",
-        "control_size",
-        *_VIEWS,
-        *_CONTROL,
+        *("edit", "image", "label", "sentence", "steps", "views", "rank", "tokens"),
+        *("control_images", "control_size", *_VIEWS, *_CONTROL),
     ),
     flags=("trivial", "succeeded"),
     numbers=("loss", "kl"),
@@ -184,12 +170,7 @@ class Description(BaseModel):
         :param again: the advice that makes it anew, as the end of a sentence.
         :raises InputError: naming the file, if it is missing or says something else.
         """
-        try:
-            return cls.check(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: {again}") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} {reason(error)}: remove it and {again}") from error
+        return _read(path, again, lambda: cls.check(json.loads(path.read_text(encoding="utf-8"))))
 
 
 class Tuned(Description):
@@ -307,6 +288,15 @@ def kind_of(name: str) -> Table | type[Description]:
             name.rpartition("/")[2], Description
         )
     return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
+
+
+def _read(path: Path, again: str, content: Callable[[], _Content]) -> _Content:
+    try:
+        return content()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: {again}") from error
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} {reason(error)}: remove it and {again}") from error
 
 
 def reason(error: Exception) -> str:

@@ -73,13 +73,13 @@ class _Meter:
     """A scorer that counts edits that are made and looked at; everything is passed on to the real one."""
 
     def __init__(self, scorer: Any, budget: float) -> None:
-        self._scorer, self._budget, self.edits, self.looks = scorer, budget, 0, 0
+        self._scorer, self.budget, self.edits, self.looks = scorer, budget, 0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scorer, name)
 
     def edit(self, editor: editors.Editor, rows: Any) -> Any:
-        if self.edits + self.looks > self._budget:
+        if self.edits + self.looks > self.budget:
             raise _SpentError
         self.edits += len(rows)
         return self._scorer.edit(editor, rows)
@@ -135,6 +135,7 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
         try:
             table = look(trials=count, progress=progress)
         except _SpentError:
+            meter.budget = np.inf  # finalists are looked at in any case
             table = look(trials=progress.done, progress=progress)
     best = table[table["chosen"]].iloc[0]
     values = {one.name: float(best[one.name]) for one in parameters}

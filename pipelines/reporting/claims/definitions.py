@@ -105,11 +105,6 @@ class Metric:
     digits: int
     source: Literal["edits", "mistakes", "quality", "measurement", "joint"]
 
-    @property
-    def of_edits(self) -> bool:
-        """Whether it is a mean over edits, of test data or of mistakes, which can be compared in pairs."""
-        return self.source in ("edits", "mistakes")
-
 
 MEASURED = {
     "cost_ratio": Metric("time of a training step", "plain steps", 2, "measurement"),
@@ -180,6 +175,14 @@ class Row:
         return "/".join(part for part in (self.cell, self.edits) if part)
 
 
+_OF = {
+    1: "a training alone",
+    3: "single edits: training/editor/layers",
+    6: "many edits together: training/editor/layers/source/count/manner",
+}
+"""What a row of so many parts names."""
+
+
 class Condition(Strict):
     """One thing that must hold: how ``metric`` of one row stands to that of each row of ``than``, or to a bound.
 
@@ -242,19 +245,12 @@ class Condition(Strict):
         metric = metrics[self.metric]
         if self.or_of and metric.source != "measurement":
             raise InputError(f"'or_of' is for what was measured besides edits, not for {self.metric}")
-        if self.within_percent is not None and not metric.of_edits:
+        if self.within_percent is not None and metric.source not in ("edits", "mistakes"):
             raise InputError(f"'within_percent' needs pairs of edits, {self.metric} has none: use 'within'")
+        parts = 1 if self.metric == "cost_ratio" else 6 if metric.source == "joint" else 3
         for row in (*self.rows, *self.stand_ins):
-            if (row.editor == "") != (self.metric == "cost_ratio"):
-                wanted = "a training alone" if self.metric == "cost_ratio" else "training/editor/layers"
-                raise InputError(f"{self.metric} is that of {wanted}, not of {str(row)!r}")
-            if bool(row.edits) != (metric.source == "joint"):
-                of = (
-                    "many edits together: training/editor/layers/source/count/manner"
-                    if not row.edits
-                    else "single edits"
-                )
-                raise InputError(f"{self.metric} is that of {of}, not of {str(row)!r}")
+            if len(str(row).split("/")) != parts:
+                raise InputError(f"{self.metric} is that of {_OF[parts]}, not of {str(row)!r}")
         looked_up = metric.source in ("edits", "quality")
         if of_paper and not looked_up and self.published is None:
             raise InputError(f"'published' must say what the paper shows of {self.metric}")

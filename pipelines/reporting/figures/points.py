@@ -58,7 +58,7 @@ def scatter(
     failing, poor = (~reaches_success(rows)).to_numpy(), (~carries_further(rows)).to_numpy()
     points, competes = rows[[x, y]].to_numpy(dtype=float), ~(failing | poor)
     front = on_front(frame, y)[rows.index].to_numpy()
-    usual = _usual(rows["training"])
+    usual = rows["training"].value_counts(sort=False).idxmax()
     elsewhere, one_editor = (rows["training"] != usual).to_numpy(), rows["editor"].nunique() == 1
     named, keyed, others = _named(rows, front, elsewhere, y)
 
@@ -168,12 +168,6 @@ def _named(
     if others:
         others.append(keyed.pop())
     return named, [editor for editor in keyed if (~named & (editors == editor)).any()], others
-
-
-def _usual(trainings: pd.Series) -> str:
-    """The training of most rows, the first row's if there are several."""
-    most = set(trainings.mode())
-    return next(training for training in trainings if training in most)
 
 
 def _name(row: pd.Series, usual: str) -> str:

@@ -129,41 +129,27 @@ def write_tables(
     tables = {table.name: table.rows(mistakes if table.of_mistakes else results) for table in told.tables}
     words = _words(board, mistakes)
     words |= {name: text.format(**words) for name, text in told.words(settings, layout.benchmark).items()}
-    note, quality = settings.benchmark(layout.benchmark).note, results[0].quality
-    notes = [escape(note)]
+    drawdown, quality = told.measures.drawdown, results[0].quality
+    notes = [escape(settings.benchmark(layout.benchmark).note)]
     if quality.signature:
         notes.append(f"{told.measures.columns[quality.name].label}: {code(quality.signature)}.")
-    chosen = hyperparameters_of(results)
-    for table in told.tables:
-        if tables[table.name].empty:
-            for suffix in (".md", ".csv"):
-                (layout.results / f"{table.name}{suffix}").unlink(missing_ok=True)
-        else:
-            _write(layout, table, told, tables[table.name], chosen, words, notes)
     ranked = replace(told.leaderboard, caption=f"{READING} {_ORDER}\n\n{told.leaderboard.caption}")
-    _write(layout, ranked, told, board, chosen, words, notes)
+    for table, frame in (*((table, tables[table.name]) for table in told.tables), (ranked, board)):
+        data, page = (layout.results / f"{table.name}{suffix}" for suffix in (".csv", ".md"))
+        if frame.empty:
+            data.unlink(missing_ok=True)
+            page.unlink(missing_ok=True)
+            continue
+        write_csv(data, frame, digits=6)
+        # Most rows of the leaderboard have no published counterpart: of the paper's numbers, it shows the drawdown.
+        if table is ranked:
+            frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
+        chosen = [name for name in hyperparameters_of(results) if name in frame]
+        title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
+        sheet = Sheet(title, frame, columns, drawdown, table.keys, chosen)
+        write_atomically(page, to_markdown(sheet, caption=table.caption.format(**words), notes=notes))
     write_csv(layout.results / "timings.csv", timings(results), digits=6)
     return board, tables
-
-
-def _write(
-    layout: Layout,
-    table: Table,
-    told: Presentation,
-    frame: pd.DataFrame,
-    chosen: Sequence[str],
-    words: dict[str, str],
-    notes: Sequence[str],
-) -> None:
-    write_csv(layout.results / f"{table.name}.csv", frame, digits=6)
-    drawdown = told.measures.drawdown
-    # Most rows of the leaderboard have no published counterpart: of the paper's numbers, it shows the drawdown only.
-    if table.name == told.leaderboard.name:
-        frame = frame.drop(columns=set(frame.filter(like="published_")) - {f"published_{drawdown}"})
-    title, columns = table.title.format(benchmark=layout.benchmark), told.columns(table.columns, frame)
-    sheet = Sheet(title, frame, columns, drawdown, table.keys, [name for name in chosen if name in frame])
-    text = to_markdown(sheet, caption=table.caption.format(**words), notes=notes)
-    write_atomically(layout.results / f"{table.name}.md", text)
 
 
 def _words(board: pd.DataFrame, mistakes: Sequence[CellResult]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from benchmarks.seeds import seed
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import KEYS, Cell, read_tuned
 from pipelines.jobs.progress import Progress
+from pipelines.reporting.tables.results import ends
 from pipelines.store.layout import cell as file_name
 from pipelines.store.schemas import VARIANCES
 from pipelines.tasks import data_of, identity, scorer_of, tuned_editor
@@ -126,7 +127,7 @@ def _summary(
     }
     row: dict[str, float] = {"edits": len(edits), "descriptors": int(moved.sum())}
     for name, estimate in estimates.items():
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= ends(name, estimate)
     return pd.DataFrame([row])
 
 

@@ -18,6 +18,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, tuned_cells
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.reporting.tables.results import ends
 from pipelines.store.fingerprint import fingerprint
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.schemas import SEQUENCE, Description
@@ -126,5 +127,5 @@ def _summary(similar: CellRecords) -> pd.DataFrame:
     described = Description.read(similar.file(".json"), again)
     row = {"embedding": described["embedding"], "edits": described["edits"]}
     for name, estimate in accuracies(SEQUENCE.read(similar.file(), again)).items():
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= ends(name, estimate)
     return pd.DataFrame([row])

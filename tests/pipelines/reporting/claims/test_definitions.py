@@ -167,10 +167,13 @@ WRONG = {
     ),
     "empty range": ({**COST, "below": 1}, r"'above' \(2\) must be smaller than 'below' \(1\)"),
     "row of a cost": ({**COST, "of": "plain/gd/all"}, "cost_ratio is that of a training alone, not of 'plain/gd/all'"),
-    "training of an edit": ({**GOOD, "of": "plain"}, "drawdown is that of training/editor/layers, not of 'plain'"),
+    "training of an edit": (
+        {**GOOD, "of": "plain"},
+        "drawdown is that of single edits: training/editor/layers, not of 'plain'",
+    ),
     "many edits of a metric of single ones": (
         {**GOOD, "of": "plain/rmsprop/chain3/random/25/jointly"},
-        "drawdown is that of single edits, not of 'plain/rmsprop/chain3/random/25/jointly'",
+        "drawdown is that of single edits: training/editor/layers, not of 'plain/rmsprop/chain3/random/25/jointly'",
     ),
     "a single edit of a metric of many": (
         {**GOOD, "metric": "joint_fixed"},
