@@ -34,7 +34,9 @@ def test_degrees_are_those_of_all_pairs_and_another_benchmark_keeps_its_rows(tra
     assert found["degree_max"] == degrees.max()
     assert found["degree_mean"] == pytest.approx(degrees.mean().item(), rel=1e-5)
     assert found["degree_99th"] == pytest.approx(degrees.quantile(0.99).item(), rel=1e-5)
-    assert found["unanimous"] == pytest.approx(100 * (agree == agree[:, :1]).all(dim=1).double().mean().item(), rel=1e-5)
+    assert found["unanimous"] == pytest.approx(
+        100 * (agree == agree[:, :1]).all(dim=1).double().mean().item(), rel=1e-5
+    )
     assert found["training_error"] == pytest.approx(100 * errors.mean().item(), rel=1e-5)
 
 
