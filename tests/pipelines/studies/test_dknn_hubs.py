@@ -22,7 +22,7 @@ def test_degrees_are_those_of_all_pairs_and_another_benchmark_keeps_its_rows(tra
     rows = pd.read_csv(trained.folder / RESULTS).set_index("benchmark")
     assert rows["k"].to_dict() == {"other": 5, "digits": 3}
     data = dataset.load(trained.folder / "data/digits")
-    network, described = load_model(trained.folder / "models/digits/plain", torch.device("cpu"))
+    network, _ = load_model(trained.folder / "models/digits/plain", torch.device("cpu"))
     embed = Embedding(network, ("chain2", "chain3", "chain4"))
     with torch.no_grad():
         train, test = (embed(data.inputs(split.images)).double() for split in (data.train, data.test))
