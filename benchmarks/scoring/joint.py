@@ -136,26 +136,31 @@ class JointScorer(EditedPart):
         control = torch.ones_like(self._labels, dtype=torch.bool).index_fill(0, places, False)
         before, labels = self._before, self._labels
         classes = len(self._dataset.classes)
-        kinds = (labels * classes + before)[places[targets == labels[places]]]
-        alike = control & (before != labels) & torch.isin(labels * classes + before, kinds)
-        fixed = int((after[places] == targets).sum())
+        kinds = labels * classes + before
+        mended = kinds[places].where(targets == labels[places], -1)
+        alike = control & (before != labels) & torch.isin(kinds, mended)
         wanted = targets.repeat_interleave(GENERALITY_COPIES)
+        counted = {
+            "fixed": after[places] == targets,
+            "control_size": control,
+            "wrong_before": control & (before != labels),
+            "wrong_after": control & (after != labels),
+            "flips": control & (after != before),
+            "alike": alike,
+            "alike_after": alike & (after == labels),
+            "views_before": self._answers(self.model, copies) == wanted,
+            "views_after": viewed == wanted,
+        }
+        # All come from the device at once, which the host waits for.
+        counts = dict(zip(counted, torch.stack([which.sum() for which in counted.values()]).tolist(), strict=True))
         record = JointRecord(
             draw=draw.number,
             count=len(places),
             manner=manner,
-            fixed=fixed,
-            succeeded=fixed == len(places),
+            succeeded=counts["fixed"] == len(places),
             steps=steps,
-            control_size=int(control.sum()),
-            wrong_before=int((before != labels)[control].sum()),
-            wrong_after=int((after != labels)[control].sum()),
-            flips=int((after != before)[control].sum()),
-            alike=int(alike.sum()),
-            alike_after=int((after == labels)[alike].sum()),
             views=len(wanted),
-            views_before=int((self._answers(self.model, copies) == wanted).sum()),
-            views_after=int((viewed == wanted).sum()),
+            **counts,
         )
         return record, seconds
 

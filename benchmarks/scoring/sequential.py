@@ -68,7 +68,7 @@ class SequentialScorer(EditedPart):
         device = next(model.parameters()).device
         self._looked_at = torch.cat([self.inputs(some.images) for some in (control, images)])
         self._edited = self._looked_at[len(control) :]
-        self._targets, self._labels = images.labels.to(device), control.labels.to(device)
+        self._targets, self._labels = images.labels.cpu(), control.labels.to(device)
         self._requests = [
             self._asked(
                 images.images[place : place + 1].to(device),
@@ -88,7 +88,7 @@ class SequentialScorer(EditedPart):
         """
         model, records = self.model, list[SequentialRecord]()
         wrong, given = self._look(model)
-        chosen = torch.as_tensor(places, dtype=torch.int64, device=self._targets.device)
+        chosen = torch.as_tensor(places, dtype=torch.int64)
         targets = self._targets[chosen]
         for number, place in enumerate(places):
             features, target, request = self._edited[place : place + 1], int(targets[number]), self._requests[place]
@@ -122,10 +122,13 @@ class SequentialScorer(EditedPart):
         return [replace(record, in_force_at_end=holds) for record, holds in zip(records, at_end, strict=True)]
 
     def _look(self, model: nn.Module) -> tuple[int, Tensor]:
-        """The number of control images that are misclassified, and the answers to all images that may be edited."""
+        """The number of control images that are misclassified, and the answers to all images that may be edited, on the
+        CPU: the host waits for them once.
+        """
         labels = answers(activations(model, self._looked_at)).labels
         control, edited = labels.split([len(self._labels), len(self._targets)])
-        return int((control != self._labels).sum()), edited
+        wrong, *given = torch.cat([(control != self._labels).sum()[None], edited]).tolist()
+        return wrong, torch.tensor(given)
 
 
 def turn(count: int, order: int, *axes: str | int) -> list[int]:

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import editors
+from benchmarks.scoring.joint import JointScorer
 from benchmarks.scoring.requests import draw_requests
 from benchmarks.scoring.scorer import Scorer
 from benchmarks.scoring.sequential import SequentialScorer
 from pipelines.timing import subjects
 
 EDITOR = editors.build("rmsprop", lr=1e-3, max_steps=4)
+STRONG = editors.build("rmsprop", lr=1e-2, max_steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -73,5 +75,36 @@ def test_edits_in_a_row_are_those_of_a_cpu(network, images, device):
     for where in ("cpu", device):
         model = copy.deepcopy(network).to(where)
         one = SequentialScorer(model, "chain3", images, images.test.select(torch.arange(5)), images.test)
-        rows.append(one.run(EDITOR, range(5)))
+        rows.append(one.run(STRONG, range(5)))
     assert rows[0] == rows[1]
+    assert any(row.succeeded and row.steps for row in rows[0])
+
+
+def test_a_look_after_an_edit_in_a_row_waits_once(network, images, device, counting):
+    some = images.test.select(torch.arange(12))
+    one = SequentialScorer(copy.deepcopy(network).to(device), "chain3", images, some, images.test)
+    one.run(STRONG, range(12))
+    with counting() as found:
+        rows = one.run(STRONG, range(12))
+    changed = sum(row.steps > 0 and row.succeeded for row in rows)
+    assert changed
+    edits = sum(row.steps + 1 for row in rows)  # an edit waits for its loss before each step, and after the last
+    assert sum(found.counts.syncs.values()) <= 1 + changed + edits, found.places
+
+
+@pytest.mark.usefixtures("strict")
+def test_images_edited_together_are_those_of_a_cpu(network, images, device, counting):
+    records, waits = [], []
+    for where in ("cpu", device):
+        one = JointScorer(copy.deepcopy(network).to(where), "chain3", images, images.test)
+        for count in (2, 5):
+            draw = one.draw_random(count, 0, "together")
+            one.record(STRONG, draw)
+            with counting() as found:
+                records.append(one.record(STRONG, draw)[0])
+            waits.append(sum(found.counts.syncs.values()))
+    assert records[:2] == records[2:]
+    assert any(record.flips for record in records)
+    assert waits[:2] == [0, 0]
+    beside = [count - record.steps for count, record in zip(waits[2:], records[2:], strict=True)]
+    assert beside[0] == beside[1] <= 12, found.places  # not more for more images

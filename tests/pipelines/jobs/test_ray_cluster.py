@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,7 @@ from tests.pipelines.conftest import PARAMS, ROOT
 os.environ |= ray_cluster.ENVIRONMENT | {"RAY_AUTH_TOKEN": "0" * 32}  # Ray reads them when it is imported
 os.environ |= {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
 ray = pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = pytest.mark.slow  # a cluster takes ten seconds to start, and every worker imports torch
@@ -36,17 +38,27 @@ DEADLINE = 300.0
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without CPUs, and nothing else; the working directory is the test's own."""
+def cluster_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Makes a head without CPUs, with Ray's own settings, and nothing else; the working directory is the test's own."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield made
+    before, made = torch.get_num_threads(), []
+
+    def make(**system: object) -> Any:
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": system}
+        made.append(cluster_utils.Cluster(initialize_head=True, head_node_args=head))
+        return made[0]
+
+    yield make
     ray.shutdown()
-    made.shutdown()
+    made[0].shutdown()
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cluster(cluster_of: Callable[..., Any]) -> Any:
+    return cluster_of()
 
 
 def settings(cluster: Any, **changes: object) -> Settings:
@@ -70,6 +82,17 @@ def always_killed(piece: int) -> int:
     with Path(f"tried-{piece}").open("a") as tries:
         tries.write("x")
     os.kill(os.getpid(), signal.SIGKILL)
+    return piece
+
+
+def hungry_at_first(piece: int) -> int:
+    """Takes 4 GB the first time, until it is killed for that."""
+    seen = Path(f"hungry-{piece}")
+    if not seen.exists():
+        seen.touch()
+        taken = [np.ones(2**25) for _ in range(16)]
+        time.sleep(DEADLINE)
+        return len(taken)
     return piece
 
 
@@ -100,6 +123,17 @@ def test_pieces_come_in_order_and_lost_workers_are_replaced_but_bad_input_is_not
     assert issubclass(ray.exceptions.OutOfMemoryError, ray.exceptions.RayError)
     assert not issubclass(ray.exceptions.OutOfMemoryError, ray.exceptions.RayTaskError)
     assert not list((tmp_path / "unfinished").iterdir())
+
+
+def test_a_worker_that_is_killed_for_memory_is_replaced(cluster_of, capsys):
+    memory = psutil.virtual_memory()
+    enough = (memory.total - memory.available + 2.5e9) / memory.total  # of which Ray's own processes take a part
+    cluster = cluster_of(memory_usage_threshold=enough, memory_monitor_refresh_ms=100)
+    cluster.add_node(num_cpus=1)
+    assert share_out(settings(cluster), hungry_at_first, range(2)) == [0, 1]
+    told = [line for line in capsys.readouterr().err.splitlines() if "it goes on elsewhere" in line]
+    assert len(told) == 2
+    assert all("memory" in line for line in told)
 
 
 def test_what_a_cluster_must_have_is_said_at_the_start(cluster, tmp_path, monkeypatch):
