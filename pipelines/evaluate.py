@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run, read_times, read_tuned, unfinished
 from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
-from pipelines.store.layout import EDITOR, LEARNED, Layout, remove_others, write_json
+from pipelines.store.layout import EDITOR, LEARNED, Layout, read_json, remove_others, write_json
 from pipelines.store.provenance import git_commit, kind_of, timed
 from pipelines.store.schemas import Description, Learned
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
@@ -197,19 +196,15 @@ def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: b
 
 def _is_up_to_date(settings: Settings, asked: _Asked) -> bool:
     """Whether the records lie there; a later tuning that chose the same values is then noted beside them."""
-    result = asked.result
-    try:
-        described = json.loads(result.read_text())
-        files = [result.with_suffix(kind) for kind in (".csv", ".timing.csv", *([LEARNED] if asked.learned else []))]
-        files += task_of(settings, asked.cell.benchmark).kept(asked.cell)
-        if described["fingerprint"] != asked.identity or not all(file.exists() for file in files):
-            return False
-        tuned = {name: asked.tuned[name] for name in _OF_TUNING}
-        if described != described | tuned:
-            write_json(result, described | tuned)
-        return True
-    except (OSError, ValueError, KeyError, TypeError):
+    result, described = asked.result, read_json(asked.result)
+    files = [result.with_suffix(kind) for kind in (".csv", ".timing.csv", *([LEARNED] if asked.learned else []))]
+    files += task_of(settings, asked.cell.benchmark).kept(asked.cell)
+    if described.get("fingerprint") != asked.identity or not all(file.exists() for file in files):
         return False
+    tuned = {name: asked.tuned[name] for name in _OF_TUNING}
+    if described != described | tuned:
+        write_json(result, described | tuned)
+    return True
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.config.params import Settings
-from pipelines.store.layout import KEYS, TIMING, Layout, cell, repeated
+from pipelines.store.layout import KEYS, TIMING, Layout, cell, read_json, repeated
 from pipelines.store.schemas import Tuned
 
 PROTOCOL = 2
@@ -163,7 +162,4 @@ def read_tuned(cell: Cell) -> dict[str, Any]:
 
 def read_times(folder: Path) -> dict[str, float | None]:
     """Seconds of the studies in a folder by cell, also of an earlier run: what is unchanged keeps its time."""
-    try:
-        return dict(json.loads((folder / TIMING).read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return read_json(folder / TIMING)

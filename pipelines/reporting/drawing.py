@@ -25,7 +25,7 @@ from pipelines.reporting.figures import bars, classes, curves, points, style
 from pipelines.reporting.tables import other_stages
 from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.results import CellResult
-from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, remove_others
+from pipelines.store.layout import HISTORY, KEYS, RANKS, Layout, read_json, remove_others
 from pipelines.store.schemas import CURVES, EPOCHS, FIGURE2, TRIALS, Trained
 
 _Draw = partial[Figure]
@@ -72,10 +72,7 @@ def write(drawn: Mapping[str, _Draw], folder: Path, memory: Path, processes: int
 
     :param memory: the file that remembers what each figure was drawn from.
     """
-    try:
-        before = json.loads(memory.read_text())
-    except (OSError, ValueError):
-        before = {}
+    before = read_json(memory)
     pieces = [(folder / name, figure, before.get(name)) for name, figure in drawn.items()]
     made = dict(zip(drawn, parallel_map(_write, pieces, processes, torch.device("cpu")), strict=True))
     write_atomically(memory, json.dumps(made, indent=1) + "\n")

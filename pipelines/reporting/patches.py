@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -22,6 +21,7 @@ from benchmarks.scoring.side_effects import NEAR
 from pipelines.jobs.progress import one_line
 from pipelines.reporting.figures.style import editor_look, new_figure, save, shown, styled
 from pipelines.reporting.tables.sheet import escape
+from pipelines.store.layout import read_json, write_json
 
 SHOWN = 24
 """Most flips on the sheet and in the Markdown, and most images of each kind; the JSON file has all."""
@@ -98,20 +98,15 @@ def write(report: PatchReport, stem: Path, mode: str) -> str:
             print(f"the sheet of flips is left out: {one_line(str(error))}", file=sys.stderr, flush=True)
     text = "\n".join(_lines(report, sheet)) + "\n"
     write_atomically(stem.with_name(f"{stem.name}.md"), text)
-    content = json.dumps({"succeeded": not report.missed, **asdict(report)}, indent=2, default=str)
-    write_atomically(stem.with_name(f"{stem.name}.json"), content + "\n")
+    write_json(stem.with_name(f"{stem.name}.json"), {"succeeded": not report.missed, **asdict(report)}, default=str)
     return text
 
 
 def is_report(path: Path) -> bool:
     """Whether a file is part of an earlier report, ``<stem>.md``, ``.json`` or ``.flips.png``, and not a user's own."""
-    try:
-        if path.suffix == ".md":
-            return path.read_text().startswith(_TITLE)
-        data = path.with_name(path.name.removesuffix(_SHEET).removesuffix(".json") + ".json")
-        return "succeeded" in json.loads(data.read_text())
-    except (OSError, ValueError, TypeError):
-        return False
+    if path.suffix == ".md":
+        return path.is_file() and path.read_bytes().startswith(_TITLE.encode())
+    return "succeeded" in read_json(path.with_name(path.name.removesuffix(_SHEET).removesuffix(".json") + ".json"))
 
 
 def _lines(report: PatchReport, sheet: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
+from pipelines.store.layout import read_json
 
 MADE_OF = "made_of.json"
 """Beside results of several files: the fingerprint that all of them have."""
@@ -60,10 +61,7 @@ def write_made_of(path: Path, found: str) -> None:
 
 def is_made_of(path: Path, wanted: str, *others: Path) -> bool:
     """Whether the JSON file ``path``, and with it the ``others``, are there and have the fingerprint ``wanted``."""
-    try:
-        return json.loads(path.read_text())[_FINGERPRINT] == wanted and all(one.exists() for one in others)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return read_json(path).get(_FINGERPRINT) == wanted and all(one.exists() for one in others)
 
 
 def drop_unless_made_of(folder: Path, wanted: str) -> None:

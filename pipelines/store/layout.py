@@ -139,6 +139,15 @@ def write_json(path: Path, content: Mapping[str, Any], **options: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, **options) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a small file; nothing where there is none, or none that says anything."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def remove_others(folder: Path, wanted: Collection[str]) -> None:
     """Remove from a folder of results, made if need be, what belongs to none of them any more."""
     folder.mkdir(parents=True, exist_ok=True)  # DVC misses an output that is not there, even if it is empty

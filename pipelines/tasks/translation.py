@@ -36,7 +36,7 @@ from pipelines.reporting.tables.paper import DIRECTORY, LEADERBOARD, in_papers_o
 from pipelines.reporting.tables.presentation import Presentation, Table
 from pipelines.reporting.tables.sheet import escape
 from pipelines.store.fingerprint import fingerprint, is_made_of, write_made_of
-from pipelines.store.layout import Layout, repeated, write_csv
+from pipelines.store.layout import Layout, read_json, repeated, write_csv
 from pipelines.tasks import register
 from pipelines.tasks.base import EditSet, Made, OnEpoch, Task
 
@@ -288,10 +288,8 @@ class TranslationTask(Task):
 
     def edits_from(self, settings: Settings, cell: Cell, edits: EditSet) -> list[Any]:
         path = _requests(cell.benchmark, edits)
-        try:
-            drawn = json.loads(path.with_suffix(".json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is missing: run the stage that draws it first") from error
+        if not (drawn := read_json(path.with_suffix(".json"))):
+            raise InputError(f"{path} is missing: run the stage that draws it first")
         return [drawn, settings.benchmark(cell.benchmark).requests.score]
 
     def scorer(

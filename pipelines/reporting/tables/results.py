@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
 from pipelines.reporting.ranking import REQUIRED_SUCCESS
 from pipelines.store.layout import LEARNED as LEARNED_RECORDS
-from pipelines.store.layout import ORIGIN
+from pipelines.store.layout import ORIGIN, read_json
 from pipelines.store.schemas import RECORDS, TIMING, Measured
 
 if TYPE_CHECKING:
@@ -154,11 +153,9 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
 
 def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
     """On which machine the cell's model was trained, if another one edited it and both were written down."""
-    try:
-        trained = str(json.loads((cell.model.described / ORIGIN).read_text())["machine"])
-        return f"trained on {trained}" if trained != description["made"]["machine"] else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    trained, made = read_json(cell.model.described / ORIGIN).get("machine"), description.get("made") or {}
+    edited = made.get("machine")
+    return f"trained on {trained}" if trained and edited and trained != edited else ""
 
 
 def read_records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:

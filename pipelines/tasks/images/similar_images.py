@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.reporting.tables.results import ends
 from pipelines.store.fingerprint import fingerprint
-from pipelines.store.layout import Layout, write_json
+from pipelines.store.layout import Layout, read_json, write_json
 from pipelines.store.schemas import SEQUENCE, Description
 from pipelines.tasks import CellRecords, data_of, demand_of, make_records, tuned_editor, write_table
 from pipelines.tasks.images import edits
@@ -65,19 +64,15 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     decides = [edits.identity(settings, benchmark, first), name, asked.edits, PROTOCOL]
     wanted = fingerprint(decides, code)
     path = layout.similar / _NEIGHBOURS
-    try:
-        known = json.loads(path.read_text())
-        if known["identity"] == wanted:
-            return _Neighbours(tuple(known["positions"]), name, wanted)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    known = read_json(path)
+    if known.get("identity") == wanted:
+        return _Neighbours(tuple(known["positions"]), name, wanted)
     data = data_of(settings, benchmark, layout.data)
     network = edits.load_network(settings, model, data)
     images = edits.to_true_labels(settings, benchmark, data, asked.edits).images
     embed = embedding.embedding(name, network, data)
     positions = embedding.nearest(embed(images.images), embed(data.test.images)).tolist()
-    content = {"embedding": name, "positions": positions, "identity": wanted}
-    write_json(path, content)
+    write_json(path, {"embedding": name, "positions": positions, "identity": wanted})
     return _Neighbours(tuple(positions), name, wanted)
 
 
