@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from pipelines.tracking import runs, server
-from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, TAKES, RunRecord, fingerprint, in_order
+from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, TAKES, RunRecord, fingerprint
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
     :raises InputError: for a name MLflow refuses or a broken database.
     :raises Unreachable: if the server does not answer.
     :raises OSError: for an unreadable artifact.
-    :raises ValueError: for contradicting records.
     """
-    ordered, fingerprints = in_order(records), {}
+    by_key = {record.key: record for record in records}
+    order = TopologicalSorter({record.key: record.takes for record in records}).static_order()
+    ordered, fingerprints = [by_key[key] for key in order], {}  # a network before what takes it
     for record in ordered:
         fingerprints[record.key] = fingerprint(record, [fingerprints[key] for key in record.takes])
     target = uri or server.tracking_uri()

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -96,46 +95,19 @@ class RunRecord:
 
     @property
     def points(self) -> list[tuple[str, int, float]]:
-        """Every finite number as (name, step, value).
-
-        :raises ValueError: for a name that has a single number and a curve.
-        """
-        if both := self.metrics.keys() & self.series.keys():
-            raise ValueError(f"run {self.key}: {min(both)} is in both metrics and series")
+        """Every finite number as (name, step, value)."""
         curves = [(name, *point) for name, curve in self.series.items() for point in curve]
         return sorted(finite([*((name, 0, value) for name, value in self.metrics.items()), *curves]))
 
     @property
     def files(self) -> dict[str, Path]:
-        """The artifacts by their path inside the run.
-
-        :raises ValueError: for two of one name.
-        """
-        folders = [FOLDERS.get(path.suffix.lower(), "") for path in self.artifacts]
-        files = {posixpath.join(folder, path.name): path for path, folder in zip(self.artifacts, folders, strict=True)}
-        if len(files) != len(self.artifacts):
-            raise ValueError(f"run {self.key}: two artifacts have the same name")
-        return files
+        """The artifacts by their path inside the run."""
+        return {posixpath.join(FOLDERS.get(one.suffix.lower(), ""), one.name): one for one in self.artifacts}
 
     @property
     def texts(self) -> dict[str, str]:
         """The tables as MLflow's ``log_table`` writes them, by their path inside the run."""
         return {name: table.to_json(orient="split", index=False) for name, table in self.tables.items()}
-
-
-def in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records, those whose networks others take before these.
-
-    :raises ValueError: for two records of one key, and for one that takes a network that no record makes before it.
-    """
-    by_key = {record.key: record for record in records}
-    if len(by_key) != len(records):
-        raise ValueError("two records have the same key")
-    order = TopologicalSorter({record.key: record.takes for record in records})
-    try:
-        return [by_key[key] for key in order.static_order()]
-    except (KeyError, CycleError) as error:
-        raise ValueError(f"runs take a network that no other run makes first: {error}") from error
 
 
 def fingerprint(record: RunRecord, taken: Sequence[str]) -> str:

@@ -303,7 +303,5 @@ def at_equal_failures(values: Sequence[np.ndarray], succeeded: Sequence[np.ndarr
 
 
 def _paired(first: np.ndarray, second: np.ndarray, statistic: Callable[..., np.ndarray], name: str) -> Estimate:
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"pairs need two samples of one length, found {first.shape} and {second.shape}")
     found = bootstrap([first, second], statistic, seeded(name), resamples=_RESAMPLES, batch=500)
     return found if math.isfinite(found.value) else _NOTHING

@@ -84,16 +84,9 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
 
     One that does not hold refutes the claim; else one that was not measured leaves it not measured, and one that is
     undecided leaves it undecided.
-
-    :raises ValueError: for no verdicts at all.
     """
     found = set(verdicts)
-    if not found:
-        raise ValueError("a claim needs at least one comparison")
-    for verdict in (Verdict.FAILS, Verdict.NOT_MEASURED, Verdict.UNDECIDED):
-        if verdict in found:
-            return verdict
-    return Verdict.HOLDS
+    return next(one for one in (Verdict.FAILS, Verdict.NOT_MEASURED, Verdict.UNDECIDED, Verdict.HOLDS) if one in found)
 
 
 @dataclass(frozen=True)
