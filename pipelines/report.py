@@ -14,7 +14,7 @@ from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.reporting import drawing
-from pipelines.reporting.claims import definitions, judging, together
+from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.comparing import Evidence
 from pipelines.reporting.claims.page import claims_markdown
 from pipelines.reporting.index import write_index
@@ -77,7 +77,7 @@ def _write_claims(
     names = {told.published_training(settings, layout.benchmark, name) for name in block.trainings}
     claims = definitions.about(layout.benchmark, names | {*block.trainings}, told.claims, told.measures)
     measured = judging.measurements(layout, block.trainings, settings.training_seeds[0])
-    curves, many = judging.trade_offs(layout), together.read(layout)
+    curves, many = judging.trade_offs(layout), judging.many_edits(layout)
     judged = judging.judge(claims, Evidence(told.measures, found, mistakes, measured, curves, many))
     text = claims_markdown(judged, title=f"The paper's claims on {layout.benchmark}", scale_note=block.note)
     write_atomically(layout.results / "claims.md", text)

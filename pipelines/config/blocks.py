@@ -301,16 +301,13 @@ def check_options(what: str, name: str, given: Mapping[str, Any], known: Mapping
     for key in given:
         check_known(f"options of {what} {name!r}", key, known, "it has")
     for key, parameter in known.items():
-        if key in given:
-            _check_type(f"option {key!r} of {what} {name!r}", given[key], parameter.annotation)
-        elif parameter.default is inspect.Parameter.empty:
-            raise InputError(f"{what} {name!r} needs the option {key!r}")
-
-
-def _check_type(what: str, value: Any, annotation: Any) -> None:
-    try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
-    except ValidationError as error:
-        wanted = getattr(annotation, "__name__", None) or str(annotation)
-        wanted = wanted.replace("None", "null").replace(" | ", " or ")
-        raise InputError(f"{what} must be {wanted}, not {value!r}") from error
+        if key not in given:
+            if parameter.default is inspect.Parameter.empty:
+                raise InputError(f"{what} {name!r} needs the option {key!r}")
+            continue
+        try:
+            TypeAdapter(parameter.annotation).validate_python(given[key], strict=True)
+        except ValidationError as error:
+            wanted = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation)
+            wanted = wanted.replace("None", "null").replace(" | ", " or ")
+            raise InputError(f"option {key!r} of {what} {name!r} must be {wanted}, not {given[key]!r}") from error

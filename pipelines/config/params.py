@@ -84,17 +84,14 @@ class Settings(Strict):
         :raises InputError: for a benchmark that has none, or one that cannot be.
         """
         if name not in self._read:
-            self._read[name] = self._load(name)
+            check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
+            path = self._folder / f"{name}.yaml"
+            content = read_extended(path)
+            if "task" not in content:
+                raise InputError(f"{path}: task is missing; there are: {', '.join(self._kinds)}")
+            check_known(f"{path}: task", content["task"], self._kinds, "there are")
+            self._read[name] = validated(self._kinds[content["task"]], content, path)
         return self._read[name]
-
-    def _load(self, name: str) -> Benchmark:
-        check_known("benchmark", name, available(self._folder), f"{self._folder} describes")
-        path = self._folder / f"{name}.yaml"
-        content = read_extended(path)
-        if "task" not in content:
-            raise InputError(f"{path}: task is missing; there are: {', '.join(self._kinds)}")
-        check_known(f"{path}: task", content["task"], self._kinds, "there are")
-        return validated(self._kinds[content["task"]], content, path)
 
     def compiles(self, benchmark: str, name: str) -> bool:
         """Whether steps of the editor of a block are compiled: those that follow a gradient can be."""

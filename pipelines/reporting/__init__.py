@@ -6,15 +6,14 @@ The way through, as ``pipelines/report.py`` walks it:
    cell: records, description, and how good its model was before any edit. Its ``row`` holds every metric with its 95 %
    interval. What the metrics are says :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals
    are computed in ``benchmarks/metrics.py``. ``tables/other_stages.py`` tells what other stages wrote.
-2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper.
-   A table is a small definition, a
-   :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a kind of task, tables included,
-   is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its adapter in ``pipelines/tasks``
-   gives. ``write_tables`` writes them, ``tables/sheet.py`` is how they look. Which rows
+2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper. A
+   table is a small definition, a :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a
+   kind of task, tables included, is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its
+   adapter in ``pipelines/tasks`` gives. ``write_tables`` writes them, ``tables/sheet.py`` is how they look. Which rows
    compete and which win says ``ranking.py``, to tables, pages and figures.
-3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is and which
-   verdicts there are, ``comparing.py`` finds its rows and compares them, ``together.py`` those of many edits of one
-   network, ``judging.py`` decides, ``page.py`` tells it.
+3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is,
+   ``comparing.py`` finds its rows and compares them, ``statistics.py`` has the intervals and what they decide,
+   ``judging.py`` decides on claims, ``page.py`` tells it.
 4. ``prose.py`` fills the numbers of pages of prose, whose templates lie in ``results/pages``.
 5. ``index.py`` writes results/README.md. Text of other people's passes through ``escape`` or ``code`` of
    ``tables/sheet.py``.

@@ -231,15 +231,14 @@ def edit_differences(ours: list[editors.EditResult], others: list[naive.Edited])
     """Largest difference of a parameter, and how many edits ended otherwise or after another number of steps."""
     pairs = list(zip(ours, others, strict=True))
     return {
-        "parameters": max(_largest_difference(one, other) for one, other in pairs),
+        "parameters": max(
+            float((value - other.model.get_parameter(name).detach()).abs().max())
+            for one, other in pairs
+            for name, value in one.parameters.items()
+        ),
         "success flags": sum(one.succeeded != other.succeeded for one, other in pairs),
         "steps": sum(one.steps != other.steps for one, other in pairs),
     }
-
-
-def _largest_difference(one: editors.EditResult, other: naive.Edited) -> float:
-    values = dict(other.model.named_parameters())
-    return max(float((value - values[name].detach()).abs().max()) for name, value in one.parameters.items())
 
 
 def record_differences(ours: list[EditRecord], others: list[tuple[float, int]]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,16 +11,14 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.errors import InputError
-from benchmarks.metrics import Estimate, Measures, bootstrap, seeded
+from benchmarks.metrics import Estimate, Measures
+from benchmarks.scoring import joint
 from benchmarks.trade_off import TradeOff, at_success
-from pipelines.reporting.claims import definitions, together
-from pipelines.reporting.claims.definitions import BEST, MISTAKES, TOGETHER, Z_POWER, Condition, Metric, Row, Verdict, Z
+from pipelines.reporting.claims import definitions, statistics
+from pipelines.reporting.claims.definitions import BEST, MISTAKES, TOGETHER, Condition, Metric, Row
+from pipelines.reporting.claims.statistics import Z_POWER, Verdict, Z
 from pipelines.reporting.tables.paper import best_part
 from pipelines.reporting.tables.results import CellResult, shortfall
-
-_RESAMPLES = 10_000
-"""More than tables need: near a bound, the verdict should not hang on the seed."""
-_NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Comparison:
     metric: Metric
     sides: tuple[Side, ...]
     missing: tuple[str, ...] = ()
-    estimate: Estimate = _NOTHING
+    estimate: Estimate = statistics.NOTHING
     method: str = ""
     caveats: tuple[str, ...] = ()
     bought: bool = False
@@ -65,7 +63,7 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """See :meth:`pipelines.reporting.claims.definitions.Allowed.p_value`."""
+        """See :meth:`pipelines.reporting.claims.statistics.Allowed.p_value`."""
         return 1.0 if self.missing or self.bought else self.condition.allowed.p_value(self.estimate)
 
     @property
@@ -121,7 +119,7 @@ def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence
     possible = (row for row in (asked, *condition.stand_ins) if f"{condition.metric}/{row}" in measured)
     rows = [next(possible, asked), *rows[1:]]
     keys = [f"{condition.metric}/{row}" for row in rows]
-    found = [measured.get(key, _NOTHING) for key in keys]
+    found = [measured.get(key, statistics.NOTHING) for key in keys]
     sides = tuple(Side(row, False, math.nan, estimate.value) for row, estimate in zip(rows, found, strict=True))
     if missing := tuple(key for key in keys if key not in measured):
         return Comparison(condition, metric, sides, missing)
@@ -129,13 +127,13 @@ def _numbers(condition: Condition, metric: Metric, rows: Sequence[Row], evidence
     caveats = (*instead, *_caveats([cell for row in rows if (cell := evidence.cell(row, metric))]))
     if len(found) == 1:
         return Comparison(condition, metric, sides, (), found[0], "as measured", caveats)
-    return Comparison(condition, metric, sides, (), independent_difference(*found), "not paired", caveats)
+    return Comparison(condition, metric, sides, (), statistics.independent_difference(*found), "not paired", caveats)
 
 
 def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
     """Of many edits of one network; beside each row stands the share of them that hold."""
     found, held = (
-        [together.by_draw(evidence.together.get(row.cell), row, name) for row in rows]
+        [by_draw(evidence.together.get(row.cell), row, name) for row in rows]
         for name in (condition.metric, f"{TOGETHER}fixed")
     )
     shares = [math.nan if condition.metric == f"{TOGETHER}fixed" else float(values.mean()) for values in held]
@@ -145,7 +143,34 @@ def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidenc
     )
     if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.empty):
         return Comparison(condition, metric, sides, missing)
-    return Comparison(condition, metric, sides, (), *together.compare(rows, found))
+    return Comparison(condition, metric, sides, (), *_over_draws(rows, found))
+
+
+def by_draw(records: pd.DataFrame | None, row: Row, metric: str) -> pd.Series:
+    """A metric of a row for each draw, in their order; empty where such edits were not made."""
+    if records is None:
+        return pd.Series(dtype=float)
+    source, count, manner = row.edits.split("/")
+    asked = (records["source"] == source) & (records["count"].astype(str) == count) & (records["manner"] == manner)
+    rows = records[asked].set_index("draw").sort_index()
+    return joint.measured(rows)[metric.removeprefix(TOGETHER)].dropna()
+
+
+def _over_draws(rows: Sequence[Row], values: Sequence[pd.Series]) -> tuple[Estimate, str]:
+    """The mean over draws of one row, or of its difference from another, with Student's interval; and how it was made.
+
+    :raises InputError: if both rows did not meet the same edits.
+    """
+    first, *others = values
+    for row, other in zip(rows[1:], others, strict=True):
+        same = {(one.training, *one.edits.split("/")[:2]) for one in (rows[0], row)}
+        random = rows[0].edits.split("/")[:2] == row.edits.split("/")[:2] and row.edits.startswith("random/")
+        if not (len(same) == 1 or random) or not first.index.equals(other.index):
+            raise InputError(f"{rows[0]} and {row} are not about the same edits")
+        first = first - other
+    _, count, _ = rows[0].edits.split("/")
+    draws = f"{len(first)} draws of {count} images; Student's t"
+    return statistics.student(first.to_numpy()), f"paired, the same {draws}" if others else draws
 
 
 def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: Evidence) -> Comparison:
@@ -216,12 +241,12 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
     if len(values) == 1:
         found = metrics.mean(values[0], name)
         return replace(found, low=min(found.low, metrics.mean(least[0], name).low)), edits, None
-    compute = paired_ratio if condition.scale == "ratio" else paired_difference
+    compute = statistics.paired_ratio if condition.scale == "ratio" else statistics.paired_difference
     found = compute(*values, name)
     if least is not values:
         low, high = compute(least[0], values[1], name).low, compute(values[0], least[1], name).high
         found = replace(found, low=min(low, found.low), high=max(high, found.high))
-    equal = at_equal_failures(values, succeeded) if metric == measures.drawdown else None
+    equal = statistics.at_equal_failures(values, succeeded) if metric == measures.drawdown else None
     return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
 
 
@@ -235,7 +260,7 @@ def _bought(
 ) -> tuple[str, ...]:
     """Why a comparison of drawdowns decides nothing: at equal failures its verdict is another one.
 
-    :param matched: the estimate at equal failures, see :func:`at_equal_failures`; None if the row with the smaller
+    :param matched: the estimate of ``statistics.at_equal_failures``; None if the row with the smaller
         drawdown failed no more often.
     """
     allowed = condition.allowed
@@ -251,57 +276,3 @@ def _bought(
 
 def _names(cells: Sequence[CellResult]) -> str:
     return " and ".join(cell.name for cell in cells)
-
-
-def paired_difference(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
-    """Mean of ``first - second`` over pairs ``(N,)`` with a bootstrap interval over pairs.
-
-    Percentile method, seeded by ``name``; no interval (``nan``) for fewer than two pairs.
-    """
-    return _paired(first, second, lambda one, other, axis: np.mean(one - other, axis=axis), name)
-
-
-def paired_ratio(first: np.ndarray, second: np.ndarray, name: str) -> Estimate:
-    """``mean(first) / mean(second)`` with its interval, as :func:`paired_difference`.
-
-    ``nan`` where the second mean is 0; no interval where that of a resample is.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _paired(first, second, lambda one, other, axis: one.mean(axis=axis) / other.mean(axis=axis), name)
-
-
-def independent_difference(first: Estimate, second: Estimate) -> Estimate:
-    """``first - second`` of two estimates from independent samples, the interval made from theirs.
-
-    Newcombe's square-and-add method (*Statistics in Medicine* 17, 1998, method 10, where both are shares with
-    Wilson's interval). For samples that are positively correlated it is too wide, never too narrow.
-    """
-    value = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
-    return Estimate(value, value - below, value + above)
-
-
-def at_equal_failures(values: Sequence[np.ndarray], succeeded: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """Two rows' drawdowns ``(N,)`` as if both had failed equally often.
-
-    Smaller steps break less and fail more, whatever the editor. So of the row with the larger mean, the costliest
-    edits that succeeded cost nothing, as if they had not been made: as many as the other one failed more often. That
-    favours the larger as much as so many failures can.
-
-    :param succeeded: bool ``(N,)`` of each row, over the same edits.
-    :returns: None if the smaller mean is that of the row that failed no more often.
-    """
-    smaller, larger = sorted((0, 1), key=lambda row: float(values[row].mean()))
-    more = int(succeeded[larger].sum()) - int(succeeded[smaller].sum())
-    if more <= 0:
-        return None
-    matched = [row.copy() for row in values]
-    costs = np.where(succeeded[larger], values[larger], -np.inf)
-    matched[larger][np.argsort(-costs, kind="stable")[:more]] = 0.0
-    return matched
-
-
-def _paired(first: np.ndarray, second: np.ndarray, statistic: Callable[..., np.ndarray], name: str) -> Estimate:
-    found = bootstrap([first, second], statistic, seeded(name), resamples=_RESAMPLES, batch=500)
-    return found if math.isfinite(found.value) else _NOTHING

@@ -8,21 +8,20 @@ goes on with what is edited, how many, and how they are made: ``…/random/25/jo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from statistics import NormalDist
 from typing import Literal
 
 import pandas as pd
 from pydantic import Field, model_validator
 
 from benchmarks.errors import InputError, check_known
-from benchmarks.metrics import Estimate, Measures
+from benchmarks.metrics import Measures
 from pipelines.config import params
 from pipelines.config.blocks import Name, Strict
+from pipelines.reporting.claims.statistics import Allowed
 from pipelines.reporting.tables import paper
 from pipelines.reporting.tables.results import PAPERS_PARTS
 from pipelines.store.schemas import VARIANCES
@@ -31,62 +30,10 @@ OURS = paper.DIRECTORY.parent / "claims.yaml"
 """Claims that this suite makes, of which the paper knows nothing."""
 BEST = "best"
 """In place of a part of the model: the one where tuning found the smallest drawdown."""
-Z, Z_POWER = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
-"""Standard errors from a value to the end of its 95 % interval, and what a power of 80 % takes besides."""
 MISTAKES = "mistakes_"
 """Begins the names of metrics of edits of realistic mistakes."""
 TOGETHER = "joint_"
 """Begins the names of metrics of many edits of one network, see :func:`benchmarks.scoring.joint.measured`."""
-
-
-class Verdict(StrEnum):
-    """What the numbers say about a claim."""
-
-    HOLDS = "holds"
-    FAILS = "does not hold"
-    UNDECIDED = "undecided"
-    NOT_MEASURED = "not measured"
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """Where a number must lie for a claim to hold: strictly above ``low`` and strictly below ``high``."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    def decide(self, estimate: Estimate) -> Verdict:
-        """``holds`` if the whole interval lies inside, ``does not hold`` if the whole of it lies outside.
-
-        An interval that touches an edge, or that is not known (``nan``), decides nothing.
-        """
-        if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-            return Verdict.UNDECIDED
-        if self.low < estimate.low and estimate.high < self.high:
-            return Verdict.HOLDS
-        if estimate.high < self.low or self.high < estimate.low:
-            return Verdict.FAILS
-        return Verdict.UNDECIDED
-
-    def p_value(self, estimate: Estimate) -> float:
-        """That of :meth:`decide`, two-sided, normal with the widths of the interval; 1 if nothing is decided."""
-        above, below = estimate.value - self.low, self.high - estimate.value
-        down, up = estimate.value - estimate.low, estimate.high - estimate.value
-        verdict = self.decide(estimate)
-        if verdict is Verdict.UNDECIDED:
-            return 1.0
-        sides = [(above, down), (below, up)] if verdict is Verdict.HOLDS else [max((-above, up), (-below, down))]
-        return max(math.erfc(Z * distance / width / math.sqrt(2)) if width > 0 else 0.0 for distance, width in sides)
-
-
-def combine(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim all of whose comparisons must hold.
-
-    One that does not hold refutes the claim; else one that was not measured leaves it not measured, and one that is
-    undecided leaves it undecided.
-    """
-    found = set(verdicts)
-    return next(one for one in (Verdict.FAILS, Verdict.NOT_MEASURED, Verdict.UNDECIDED, Verdict.HOLDS) if one in found)
 
 
 @dataclass(frozen=True)

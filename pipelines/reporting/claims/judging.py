@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from benchmarks.trade_off import TradeOff
 from pipelines.reporting.claims.comparing import Comparison, Evidence, compare
-from pipelines.reporting.claims.definitions import MEASURED, Claim, Verdict, combine, metrics_of
+from pipelines.reporting.claims.definitions import MEASURED, Claim, metrics_of
+from pipelines.reporting.claims.statistics import Verdict, combine, holm
 from pipelines.reporting.tables.other_stages import costs
 from pipelines.store.layout import KEYS, Layout
-from pipelines.store.schemas import CURVES, MODELS, reason
+from pipelines.store.schemas import CURVES, JOINT, MODELS, Description, reason
 
 _NAMES = dict.fromkeys(KEYS, str)
 
@@ -28,7 +28,7 @@ _NAMES = dict.fromkeys(KEYS, str)
 class Judged:
     """A claim with its comparisons and the verdict that follows from them.
 
-    :ivar corrected: the verdict's p-value, corrected for the number of claims on a page, see :func:`holm`.
+    :ivar corrected: the verdict's p-value, corrected for the number of claims on a page, see ``statistics.holm``.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Judged:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """See :func:`pipelines.reporting.claims.definitions.combine`."""
+        """See :func:`pipelines.reporting.claims.statistics.combine`."""
         return combine(comparison.verdict for comparison in self.comparisons)
 
     @property
@@ -70,16 +70,6 @@ def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:
     measured = [one for one in judged if one.verdict is not Verdict.NOT_MEASURED]
     corrected = dict(zip((one.name for one in measured), holm([one.p_value for one in measured]), strict=True))
     return [replace(one, corrected=corrected.get(one.name, math.nan)) for one in judged]
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values (N,) corrected for their number: all verdicts at most 0.05 together err with a probability of 5 %.
-
-    Holm's step-down method (*Scandinavian Journal of Statistics* 6, 1979).
-    """
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(np.sort(values) * np.arange(len(values), 0, -1))
-    return list(np.minimum(stepped, 1.0)[np.argsort(order, kind="stable")])
 
 
 def table(judged: Iterable[Judged]) -> pd.DataFrame:
@@ -118,6 +108,18 @@ def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dic
                 value, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
                 if not math.isnan(value):
                     found["/".join((name, *(row[key] for key in KEYS)))] = Estimate(value, low, high)
+    return found
+
+
+def many_edits(layout: Layout) -> dict[str, pd.DataFrame]:
+    """The records of requests of many edits by ``training/editor/layers``; none where the stage was not run.
+
+    :raises InputError: naming the file that is broken.
+    """
+    again, found = layout.again("joint"), {}
+    for path in sorted(layout.joint.glob("*.json")):
+        described = Description.read(path, again)
+        found["/".join(str(described.get(key)) for key in KEYS)] = JOINT.read(path.with_suffix(".csv"), again)
     return found
 
 

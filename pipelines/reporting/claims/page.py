@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from pipelines.reporting.claims.comparing import Comparison
-from pipelines.reporting.claims.definitions import Condition, Verdict
+from pipelines.reporting.claims.definitions import Condition
 from pipelines.reporting.claims.judging import Judged, count
+from pipelines.reporting.claims.statistics import Verdict
 from pipelines.reporting.tables.sheet import NOTHING, code, escape, markdown_table, printed
 
 _SIGNS = {"smaller": "<", "larger": ">", "not_larger": "≲", "equivalent": "≈"}

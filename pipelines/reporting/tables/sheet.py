@@ -80,7 +80,7 @@ class Sheet:
             words.append(f"† is {NO_FURTHER}, so it never wins")
         if any(self.misses):
             words.append(f"‡ is {MISSES}")
-        if "num_steps" in self.columns and without_steps(self.frame).any():
+        if "num_steps" in self.columns and (self.frame["num_steps"].isna() & self.frame["success_rate"].notna()).any():
             words.append(f"{NOTHING} under steps: the editor takes no gradient steps")
         return "; ".join(words) + "."
 
@@ -150,13 +150,6 @@ def hyperparameters(row: Mapping[str, Any], names: Sequence[str]) -> str:
         return values
     by = f", by {row['proposed_by']}" if isinstance(row.get("proposed_by"), str) and row["proposed_by"] else ""
     return f"{values} ({trials:.0f} {'trial' if trials == 1 else 'trials'}{by})"
-
-
-def without_steps(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether it was measured and has no number of steps: its editor takes none along a gradient."""
-    if not {"num_steps", "success_rate"} <= set(frame.columns):
-        return pd.Series(False, index=frame.index)
-    return frame["num_steps"].isna() & frame["success_rate"].notna()
 
 
 def name_of(value: object) -> str:

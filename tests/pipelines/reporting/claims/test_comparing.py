@@ -12,8 +12,9 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import judging
-from pipelines.reporting.claims.comparing import Evidence, at_equal_failures
-from pipelines.reporting.claims.definitions import Claim, Condition, Verdict
+from pipelines.reporting.claims.comparing import Evidence
+from pipelines.reporting.claims.definitions import Claim, Condition
+from pipelines.reporting.claims.statistics import Verdict, at_equal_failures
 from tests.pipelines.reporting.cells import image_cell as cell
 from tests.pipelines.reporting.cells import positions
 

@@ -12,7 +12,8 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate
 from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
-from pipelines.reporting.claims.definitions import Row, Verdict, in_paper, metrics_of, published_value
+from pipelines.reporting.claims.definitions import Row, in_paper, metrics_of, published_value
+from pipelines.reporting.claims.statistics import Verdict
 from pipelines.tasks import kinds, load_settings, task_of
 from pipelines.tasks.images import CLASSIFIERS
 

@@ -16,7 +16,8 @@ from benchmarks.scoring.measures import IMAGES
 from benchmarks.translation.metrics import TRANSLATIONS
 from pipelines.reporting.claims import definitions, judging
 from pipelines.reporting.claims.comparing import Evidence
-from pipelines.reporting.claims.definitions import Claim, Condition, Verdict
+from pipelines.reporting.claims.definitions import Claim, Condition
+from pipelines.reporting.claims.statistics import Verdict
 from pipelines.store.layout import Layout, write_csv
 from pipelines.tasks.images import CLASSIFIERS
 from tests.optional import needs

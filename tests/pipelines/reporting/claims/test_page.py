@@ -10,8 +10,9 @@ from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.comparing import Comparison, Evidence, Side
 from pipelines.reporting.claims.definitions import Claim, Condition, Row, metrics_of
-from pipelines.reporting.claims.judging import Judged, holm, judge
+from pipelines.reporting.claims.judging import Judged, judge
 from pipelines.reporting.claims.page import claims_markdown
+from pipelines.reporting.claims.statistics import holm
 from pipelines.tasks.images import CLASSIFIERS
 
 CLAIMS = definitions.load(CLASSIFIERS.claims)

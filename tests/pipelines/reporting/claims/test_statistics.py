@@ -9,9 +9,15 @@ import pytest
 from scipy import stats
 
 from benchmarks.metrics import Estimate, mean, share
-from pipelines.reporting.claims.comparing import independent_difference, paired_difference, paired_ratio
-from pipelines.reporting.claims.definitions import Allowed, Verdict, combine
-from pipelines.reporting.claims.judging import holm
+from pipelines.reporting.claims.statistics import (
+    Allowed,
+    Verdict,
+    combine,
+    holm,
+    independent_difference,
+    paired_difference,
+    paired_ratio,
+)
 
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = Verdict
 

@@ -11,10 +11,11 @@ from scipy import stats
 
 from benchmarks.errors import InputError
 from benchmarks.scoring.measures import IMAGES
-from pipelines.reporting.claims import judging, together
+from pipelines.reporting.claims import comparing, judging
 from pipelines.reporting.claims.comparing import Evidence
-from pipelines.reporting.claims.definitions import Claim, Condition, Row, Verdict
+from pipelines.reporting.claims.definitions import Claim, Condition, Row
 from pipelines.reporting.claims.page import claims_markdown
+from pipelines.reporting.claims.statistics import Verdict
 from pipelines.store.layout import Layout
 
 HERE = Path(__file__).parents[4]
@@ -65,7 +66,7 @@ def test_rows_are_compared_draw_by_draw_with_students_interval():
     [("joint_fixed", [100, 90, 100]), ("joint_generality", [40] * 3), ("joint_alike", [25] * 3)],
 )
 def test_a_number_of_a_row_alone_is_its_mean_over_draws(metric, values):
-    of_draws = together.by_draw(FIRST, Row.parse(RANDOM), metric)
+    of_draws = comparing.by_draw(FIRST, Row.parse(RANDOM), metric)
     assert of_draws.tolist() == pytest.approx(values)
     judged = judge({"plain/gd/all": FIRST}, rule="between", metric=metric, of=RANDOM, above=1.0, reason="r")
     assert judged.comparisons[0].estimate.value == pytest.approx(np.mean(values))
@@ -95,12 +96,12 @@ def test_other_edits_are_not_compared():
 
 def test_the_tables_of_the_repository_are_means_of_these_numbers():
     layout = Layout("digits", HERE)
-    found, table = together.read(layout), pd.read_csv(layout.results / "joint.csv")
+    found, table = judging.many_edits(layout), pd.read_csv(layout.results / "joint.csv")
     assert len(found) == len(table[["training", "editor", "layers"]].drop_duplicates())
     for row in table.to_dict("records"):
         name = "/".join(str(row[key]) for key in ("training", "editor", "layers", "source", "count", "manner"))
         for column in ("fixed", "drawdown_signed"):
-            of_draws = together.by_draw(found[Row.parse(name).cell], Row.parse(name), f"joint_{column}")
+            of_draws = comparing.by_draw(found[Row.parse(name).cell], Row.parse(name), f"joint_{column}")
             assert of_draws.mean() == pytest.approx(row[column], rel=1e-5)
 
 
@@ -112,7 +113,7 @@ def test_broken_records_are_refused_by_name(tmp_path, old, new):
     columns = ["draw", *(name for name in FIRST if name != "draw")]
     text = FIRST[columns].to_csv(index=False)
     (layout.joint / "a.csv").write_text(text)
-    assert list(together.read(layout)) == ["plain/gd/all"]
+    assert list(judging.many_edits(layout)) == ["plain/gd/all"]
     (layout.joint / "a.csv").write_text(text.replace(old, new, 1) if new != "\x00" else text[:40])
     with pytest.raises(InputError, match=r"a\.csv .*: remove it and run `python -m pipelines\.joint digits`"):
-        together.read(layout)
+        judging.many_edits(layout)
