@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +39,22 @@ def note(name: str, training: Training) -> str:
 
     :param name: the training's; weights of the terms that it holds are not said again.
     """
-    terms = [*_weights(name, training), *_terms(training), *_start(training)]
-    return f"trained with {', '.join(terms)}" if terms else ""
-
-
-def _weights(name: str, training: Training) -> Iterator[str]:
-    """c_edit and c_loc, which have no default, unless they are the one number in the name."""
-    both = [getattr(training, term, None) for term in ("c_edit", "c_loc")]
+    terms = []
+    both = [getattr(training, term, None) for term in ("c_edit", "c_loc")]  # which have no default
     if None not in both and (both[0] != both[1] or f"{both[0]:g}" not in name.split("-")):
-        yield from (f"{term} {value:g}" for term, value in zip(("c_edit", "c_loc"), both, strict=True))
-
-
-def _terms(training: Training) -> Iterator[str]:
+        terms += [f"{term} {value:g}" for term, value in zip(("c_edit", "c_loc"), both, strict=True)]
     for term, field in type(training).model_fields.items():
         value = getattr(training, term)
         if term not in _TOLD_ELSEWHERE and value != field.get_default(call_default_factory=True):
-            yield f"{term} {_shown(value)}"
-
-
-def _start(training: Training) -> Iterator[str]:
-    """Where the editor's hyperparameters start, or stay."""
-    fixed = ["lr"] if getattr(training, "learning_rate", "") == "fixed" else []
-    for name, value in getattr(training, "hyperparameters", {}).items():
-        yield f"{name} {'' if name in fixed else 'from '}{value:g}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value).lower()
-    return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+            if isinstance(value, list):
+                shown = " ".join(map(str, value))
+            else:
+                shown = str(value).lower() if isinstance(value, bool | str) else f"{value:g}"
+            terms.append(f"{term} {shown}")
+    stays = ["lr"] if getattr(training, "learning_rate", "") == "fixed" else []
+    for parameter, value in getattr(training, "hyperparameters", {}).items():
+        terms.append(f"{parameter} {'' if parameter in stays else 'from '}{value:g}")
+    return f"trained with {', '.join(terms)}" if terms else ""
 
 
 CLASSIFIERS = Presentation(
