@@ -96,11 +96,6 @@ class _Asked:
     learned: Mapping[str, Any] | None
     identity: str
 
-    @property
-    def result(self) -> Path:
-        """See :func:`_result`."""
-        return _result(self.cell, self.edits.source)
-
     def shards(self, size: int) -> Path:
         """The folder of records that are not complete, ``size`` in a file."""
         file = f"{self.cell.file}-{self.identity[:12]}-{size}"
@@ -121,7 +116,7 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
     cell, source = piece
     chosen, asked = settings.benchmark(cell.benchmark).evaluation, _Asked.of(settings, cell, source)
     task = task_of(settings, cell.benchmark)
-    tuned, learned, result = asked.tuned, asked.learned, asked.result
+    tuned, learned, result = asked.tuned, asked.learned, _result(cell, source)
     what = f"evaluate {cell}{'' if source == RANDOM else f' on {source}'}"
     progress = Progress(what, asked.edits.count * (2 if learned else 1), "edits")
     scorer = scorer_of(settings, cell, asked.edits, chosen.control_size)
@@ -196,7 +191,8 @@ def _shard(scorer: Scorer, editor: editors.Editor, rows: Sequence[int], every: b
 
 def _is_up_to_date(settings: Settings, asked: _Asked) -> bool:
     """Whether the records lie there; a later tuning that chose the same values is then noted beside them."""
-    result, described = asked.result, read_json(asked.result)
+    result = _result(asked.cell, asked.edits.source)
+    described = read_json(result)
     files = [result.with_suffix(kind) for kind in (".csv", ".timing.csv", *([LEARNED] if asked.learned else []))]
     files += task_of(settings, asked.cell.benchmark).kept(asked.cell)
     if described.get("fingerprint") != asked.identity or not all(file.exists() for file in files):

@@ -77,7 +77,7 @@ def test_pairs_see_what_separate_intervals_cannot():
 
 @pytest.mark.parametrize("compute", [paired_difference, paired_ratio])
 def test_the_paired_interval_covers_the_truth_about_95_times_in_100(compute, monkeypatch):
-    monkeypatch.setattr("pipelines.reporting.claims.comparing._RESAMPLES", 500)
+    monkeypatch.setattr("pipelines.reporting.claims.statistics._RESAMPLES", 500)
     rng = np.random.default_rng(1)
     truth = {paired_difference: -0.3, paired_ratio: 4.2 / 4.5}[compute]
     estimates = [compute(*correlated(rng, 100, -0.3), "test") for _ in range(300)]
@@ -86,7 +86,7 @@ def test_the_paired_interval_covers_the_truth_about_95_times_in_100(compute, mon
 
 
 def test_without_an_effect_a_verdict_is_rare(monkeypatch):
-    monkeypatch.setattr("pipelines.reporting.claims.comparing._RESAMPLES", 500)
+    monkeypatch.setattr("pipelines.reporting.claims.statistics._RESAMPLES", 500)
     rng = np.random.default_rng(2)
     verdicts = [Allowed(high=0).decide(paired_difference(*correlated(rng, 100, 0.0), "test")) for _ in range(200)]
     assert verdicts.count(UNDECIDED) >= 180
