@@ -103,24 +103,24 @@ def models_of(settings: Settings, benchmark: str, trainings: Sequence[str] | Non
     return [ModelKey(benchmark, name, seed) for seed in settings.training_seeds for name in names]
 
 
-def cells_of(settings: Settings, benchmark: str, editor: str, edit_seeds: Sequence[int] = (0,)) -> list[Cell]:
-    """The cells of one editor on one benchmark, with every training seed and each of the ``edit_seeds``."""
-    block = settings.benchmark(benchmark)
-    return [
-        Cell(benchmark, training, editor, layers, seed, edit_seed)
-        for training, parts in block.layers_of(editor).items()
-        for seed in settings.training_seeds
-        for edit_seed in edit_seeds
-        for layers in parts
-    ]
-
-
 def cells_of_run(
     settings: Settings, benchmark: str, names: Sequence[str] | None, edit_seeds: Sequence[int] = (0,)
 ) -> dict[str, list[Cell]]:
-    """The cells of the editors ``names``, or of all, by editor; those that edit nothing on this benchmark left out."""
-    editors = names or settings.benchmark(benchmark).editors
-    found = {name: cells_of(settings, benchmark, name, edit_seeds) for name in editors}
+    """The cells of the editors ``names``, or of all, by editor; those that edit nothing on this benchmark left out.
+
+    Each has every training seed and each of the ``edit_seeds``.
+    """
+    block = settings.benchmark(benchmark)
+    found = {
+        name: [
+            Cell(benchmark, training, name, layers, seed, edit_seed)
+            for training, parts in block.layers_of(name).items()
+            for seed in settings.training_seeds
+            for edit_seed in edit_seeds
+            for layers in parts
+        ]
+        for name in names or block.editors
+    }
     for name in [name for name in names or () if not found[name]]:
         print(f"{benchmark} {name}: nothing to do, its block names no `layers`")
     return {name: cells for name, cells in found.items() if cells}

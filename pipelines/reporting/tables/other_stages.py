@@ -1,5 +1,4 @@
-"""What stands beside the leaderboard: trainings and what they took, edits in a row, similar images, edits made
-together, and whom edits hurt."""
+"""Tables and pages beside the leaderboard: trainings, edits in a row and together, similar images, side effects."""
 
 from __future__ import annotations
 

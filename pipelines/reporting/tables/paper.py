@@ -1,5 +1,4 @@
-"""The paper's tables as data; which results stand in which table, in which order, beside which of these numbers; and
-Tables 1 to 5."""
+"""The paper's tables as data, and Tables 1 to 5: which results stand where, in which order, beside which numbers."""
 
 from __future__ import annotations
 
