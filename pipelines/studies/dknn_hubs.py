@@ -21,23 +21,21 @@ from pipelines.store.layout import Layout, write_csv
 from pipelines.tasks import data_of, load_settings
 from pipelines.tasks.images import edits
 
-RESULTS = Path("results/dknn_hubs.csv")
+RESULTS = Path("results/dknn_hubs")
 _CHUNK = 500  # images that go through a network together
 _CLOSE = 2  # votes: a single flipped label takes one from the first answer and may give it to the second
 
 
 def dknn_hubs(benchmark: command.Benchmark, params: command.Params = command.DEFAULT_PARAMS) -> None:
-    """Count, for each DkNN of a benchmark, whose neighbours its training images are; writes results/dknn_hubs.csv."""
+    """Count, for each DkNN of a benchmark, whose neighbours its training images are; writes results/dknn_hubs."""
     settings, layout = load_settings(params), Layout(benchmark)
     trainings = settings.benchmark(benchmark).trainings
     names = [name for name, training in trainings.items() if training.recipe == "dknn"]
     if not names:
         raise InputError(f"{benchmark}: none of its trainings has the recipe 'dknn'")
     data = data_of(settings, benchmark, layout.data)
-    rows = pd.DataFrame([{"benchmark": benchmark, **_row(settings, benchmark, name, data)} for name in names])
-    known = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame()
-    others = known[known["benchmark"] != benchmark] if len(known) else known
-    write_csv(RESULTS, pd.concat([others, rows], ignore_index=True), digits=6)
+    rows = pd.DataFrame([_row(settings, benchmark, name, data) for name in names])
+    write_csv(RESULTS / f"{benchmark}.csv", rows, digits=6)
     print(rows.to_string(index=False))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -122,3 +123,33 @@ def test_pages_are_short_and_their_links_lead_somewhere(template):
     assert text.count("\n") <= 120
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (RESULTS / link).exists(), link
+
+
+README_ROWS = {
+    ("plain", "gradient descent"): "plain/gd/chain3",
+    ("plain", "RMSProp"): "plain/rmsprop/chain3",
+    ("plain, trained as long as the editable one", "RMSProp"): "plain-longer/rmsprop/chain3",
+    ("plain", "RMSProp with EWC"): "plain/rmsprop_ewc/chain3",
+    ("DkNN, k = 10", "flipped labels"): "dknn-10/flip_labels/votes",
+    ("Editable Training, c = 0.1", "RMSProp"): "editable-0.1-rmsprop-chain3/rmsprop/chain3",
+    ("plain", "covariance (beyond the paper)"): "plain/covariance/chain3",
+    ("plain", "rank one, last layer (beyond the paper)"): "plain/rank_one/head",
+}
+"""What the first two columns of README's table call rows of cifar10_half."""
+
+
+def test_the_table_of_the_readme_is_that_of_the_leaderboard():
+    board = pd.read_csv(RESULTS / "cifar10_half" / "leaderboard.csv").set_index(["training", "editor", "layers"])
+    lines = (RESULTS.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("| training | editor |"))
+    told = {}
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :]):
+        training, editor, *numbers = (cell.strip() for cell in line.strip("|").split("|"))
+        told[training, editor] = numbers
+    assert told.keys() == README_ROWS.keys()
+    for names, numbers in told.items():
+        row = board.loc[tuple(README_ROWS[names].split("/"))]
+        drawdown = f"{row['drawdown']:.2f} [{row['drawdown_low']:.2f}, {row['drawdown_high']:.2f}]"
+        paper = f"{row['published_drawdown']:g}" if pd.notna(row["published_drawdown"]) else "–"
+        others = [f"{row[name]:.1f}" for name in ("success_rate", "generality")]
+        assert numbers == [f"{row['test_error']:.2f}", drawdown, *others, paper], names

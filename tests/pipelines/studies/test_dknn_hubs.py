@@ -10,17 +10,15 @@ from baselines.dknn import Embedding
 from baselines.model_files import load_model
 from benchmarks.data import dataset
 
-RESULTS = "results/dknn_hubs.csv"
+RESULTS = "results/dknn_hubs/digits.csv"
 
 
-def test_degrees_are_those_of_all_pairs_and_another_benchmark_keeps_its_rows(trained):
+def test_degrees_are_those_of_all_pairs(trained):
     trained.change(trainings__dknn={"recipe": "dknn", "network": "plain", "k": 3})
     trained.succeed("train", "digits", "dknn")
-    (trained.folder / RESULTS).write_text("benchmark,training,k\nother,dknn,5\n")
     trained.succeed("studies.dknn_hubs", "digits")
-    trained.succeed("studies.dknn_hubs", "digits")
-    rows = pd.read_csv(trained.folder / RESULTS).set_index("benchmark")
-    assert rows["k"].to_dict() == {"other": 5, "digits": 3}
+    (found,) = pd.read_csv(trained.folder / RESULTS).itertuples()
+    assert (found.training, found.k) == ("dknn", 3)
     data = dataset.load(trained.folder / "data/digits")
     network, _ = load_model(trained.folder / "models/digits/plain", torch.device("cpu"))
     embed = Embedding(network, ("chain2", "chain3", "chain4"))
@@ -30,14 +28,11 @@ def test_degrees_are_those_of_all_pairs_and_another_benchmark_keeps_its_rows(tra
     nearest = torch.cdist(test, train).topk(3, largest=False).indices
     degrees = torch.bincount(nearest.flatten(), minlength=len(train)).double()
     agree = data.train.labels[nearest]
-    found = rows.loc["digits"]
-    assert found["degree_max"] == degrees.max()
-    assert found["degree_mean"] == pytest.approx(degrees.mean().item(), rel=1e-5)
-    assert found["degree_99th"] == pytest.approx(degrees.quantile(0.99).item(), rel=1e-5)
-    assert found["unanimous"] == pytest.approx(
-        100 * (agree == agree[:, :1]).all(dim=1).double().mean().item(), rel=1e-5
-    )
-    assert found["training_error"] == pytest.approx(100 * errors.mean().item(), rel=1e-5)
+    assert found.degree_max == degrees.max()
+    assert found.degree_mean == pytest.approx(degrees.mean().item(), rel=1e-5)
+    assert found.degree_99th == pytest.approx(degrees.quantile(0.99).item(), rel=1e-5)
+    assert found.unanimous == pytest.approx(100 * (agree == agree[:, :1]).all(dim=1).double().mean().item(), rel=1e-5)
+    assert found.training_error == pytest.approx(100 * errors.mean().item(), rel=1e-5)
 
 
 def test_a_benchmark_without_one_is_named(trained):
