@@ -133,16 +133,12 @@ def test_results_that_were_deleted_come_back_byte_for_byte(finished):
     assert finished.runs().keys() == runs.keys()  # other runs, because they show wall times too
 
 
-def test_reporting_again_changes_nothing_and_a_server_that_is_away_costs_a_warning(finished):
+def test_reporting_again_changes_nothing(finished):
     before, runs = finished.reproducible(), finished.runs()
     index = (finished.folder / "results/README.md").read_text()
     finished.succeed(sys.executable, "-m", "pipelines.report", "digits")
     assert finished.runs() == runs
     assert (finished.folder / "results/README.md").read_text() == index
-    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    said = finished.succeed(sys.executable, "-m", "pipelines.report", "digits", **away)
-    assert "warning: MLflow was not filled: MLflow at http://127.0.0.1:9 does not answer" in said
-    assert "> **Warning:** MLflow was not filled" in (finished.folder / "results/README.md").read_text()
     assert finished.reproducible() == before
 
 
@@ -151,7 +147,7 @@ def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
     trained = weights.stat()
     example = (ROOT / "editors/README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
     (finished.folder / "editors/methods/nesterov.py").write_text(example)
-    row = {"nesterov": {"trials": 3, "layers": {"plain": ["all", "chain4"]}}}
+    row = {"nesterov": {"trials": 1, "max_steps": 5, "layers": {"plain": ["all"]}}}
     write_project(finished.folder, PARAMS | {"processes": 2}, digits=DIGITS | {"editors": DIGITS["editors"] | row})
     finished.repro()
     assert (weights.stat().st_ino, weights.stat().st_mtime_ns) == (trained.st_ino, trained.st_mtime_ns)
@@ -161,7 +157,7 @@ def test_a_new_editor_runs_its_own_cells_only_and_takes_its_place(finished):
             assert after[name] == content
     board = pd.read_csv(finished.folder / "results/digits/leaderboard.csv")
     assert set(board["editor"]) == {"gd", "rmsprop", "nesterov"}
-    assert {"plain/nesterov/all", "plain/nesterov/chain4"} < set(finished.runs())
+    assert "plain/nesterov/all" in finished.runs()
 
 
 @pytest.mark.slow

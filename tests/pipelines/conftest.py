@@ -1,7 +1,8 @@
 """Stages as processes of their own, a small project for them to work in, and a repository with an MLflow database.
 
-Importing torch, optuna and MLflow takes seconds. So one process imports them once and forks a child for every stage:
-a real process with real arguments, exit code and output, in a folder of its own, and it can be killed.
+Importing torch, optuna and MLflow takes seconds. So one process imports them once, with what they import late, and
+forks a child for every stage: a real process with real arguments, exit code and output, in a folder of its own, and it
+can be killed.
 """
 
 import copy
@@ -36,7 +37,8 @@ import importlib, json, os, resource, signal, sys, traceback
 for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"):
     importlib.import_module(f"pipelines.{name}")
 from benchmarks import datasets
-import editors, mlflow, sklearn.datasets, sklearn.model_selection
+import editors, matplotlib.backends.backend_svg, mlflow.store.tracking.sqlalchemy_store, optuna._gp.search_space
+import scipy.stats, sklearn.datasets, sklearn.manifold, sklearn.model_selection, torch._dynamo
 from pathlib import Path
 from pipelines import command, tasks
 datasets.available(), editors.available()
@@ -47,6 +49,7 @@ for path in with_imports(Path("pipelines").absolute().rglob("*.py")):
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
+    exec(asked["first"])
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -113,11 +116,14 @@ class Project:
 
     folder: Path
     server: subprocess.Popen[str]
+    first: str = ""
+    """Statements that import what only this project's stages need: once, in the process that forks them."""
 
     def start(self, stage: str, *arguments: str, **environment: str) -> Running:
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         asked = {"folder": str(self.folder), "stage": stage, "arguments": arguments, "environment": environment}
+        asked |= {"first": self.first}
         asked |= {name: str(logs / name) for name in ("stdout", "stderr")}
         self.server.stdin.write(json.dumps(asked) + "\n")
         self.server.stdin.flush()
@@ -152,7 +158,7 @@ class Project:
 
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("logs"))
-        return Project(folder, self.server)
+        return Project(folder, self.server, self.first)
 
     def weights(self, training: str) -> dict[str, torch.Tensor]:
         return load_file(self.folder / "models/digits" / training / "model.safetensors")
@@ -184,10 +190,10 @@ DIGITS = {
     "model": {"architecture": "resnet18", "options": {"width": 2}},
     "trainings": {"plain": {"recipe": "plain", "epochs": 2, "batch_size": 256, "lr": 2e-3, "schedule": "cosine"}},
     "editors": {
-        "gd": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
-        "rmsprop": {"trials": 3, "layers": {"plain": ["all", "chain4"]}},
+        "gd": {"trials": 3, "max_steps": 5, "layers": {"plain": ["all", "chain4"]}},
+        "rmsprop": {"trials": 3, "max_steps": 5, "layers": {"plain": ["all", "chain4"]}},
     },
-    "tuning": {"edits": 12, "control_size": 20, "min_success": 95.0},
+    "tuning": {"edits": 12, "control_size": 20, "min_success": 60.0},
     "evaluation": {"edits": 12, "control_size": None, "shard": 4},
     "analysis": {"edits": 12, "shard": 4, "cells": [["plain", "rmsprop", "chain4"]]},
     "sequences": {"edits": 6, "orders": 3, "cells": [["plain", "rmsprop", "chain4"], ["plain", "gd", "all"]]},

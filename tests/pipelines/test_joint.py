@@ -8,7 +8,7 @@ from benchmarks.scoring.joint import by_count
 from tests.pipelines.conftest import Project
 
 CELL = ["plain", "rmsprop", "chain4"]
-ASKED = {"counts": [1, 3, 59], "draws": 2, "sources": ["random"], "in_a_row": [3], "max_steps": 12, "cells": [CELL]}
+ASKED = {"counts": [1, 3, 59], "draws": 2, "sources": ["random"], "in_a_row": [3], "max_steps": 4, "cells": [CELL]}
 
 
 def read(project: Project, path: str) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def test_every_draw_has_a_record_and_what_is_not_asked_for_goes(tuned):
     pd.testing.assert_frame_equal(table[list(by_count(records))], by_count(records), rtol=1e-4)
     assert len(read(tuned, "timings-joint.csv")) == len(table) == 4
     described = json.loads((tuned.folder / "results/digits/joint/rmsprop-plain-chain4.json").read_text())
-    assert (described["draws"], described["max_steps"], described["test_images"]) == (2, 12, 60)
+    assert (described["draws"], described["max_steps"], described["test_images"]) == (2, 4, 60)
     before = tuned.files("results/digits")
     assert "joint digits: 1 of 1 unchanged" in tuned.succeed("joint", "digits").output
     assert tuned.files("results/digits") == before

@@ -97,7 +97,7 @@ def test_a_row_that_no_trial_made_feasible_says_so(reported):
     for stage in ("tune", "evaluate", "report"):
         reported.succeed(stage, "digits")
     board = pd.read_csv(reported.folder / RESULTS / "leaderboard.csv").set_index("editor")
-    assert "no trial of the tuning reached 100 % success" in board.loc["gd", "note"]
+    assert "no trial of the tuning reached 83.33 % success" in board.loc["gd", "note"]  # of 12 edits 2 may fail
     assert board.loc["gd", "note"] in (reported.folder / RESULTS / "leaderboard.md").read_text()
 
 

@@ -78,7 +78,7 @@ def test_the_first_edit_of_a_row_is_the_evaluated_single_edit(run):
 
 
 def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
-    tuned.change(sequences__orders=12)
+    tuned.change(sequences__orders=6)
     unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
     unbroken.succeed("sequences", "digits", "--params", "params.yaml")
     shards = tuned.folder / "unfinished/digits/sequences"

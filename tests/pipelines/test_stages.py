@@ -30,13 +30,13 @@ def shards(project: Project, editor: str) -> list[Path]:
 
 
 def test_a_study_killed_in_the_middle_ends_with_the_same_bytes(trained, tmp_path):
-    trained.change(editors__rmsprop__trials=12, editors__rmsprop__layers={"plain": ["chain4"]})
+    trained.change(editors__rmsprop__trials=6, editors__rmsprop__layers={"plain": ["chain4"]})
     unbroken = trained.copy(tmp_path / "unbroken")
     unbroken.succeed("tune", "digits", "rmsprop")
-    for trials in (2, 7):
+    for trials in (2, 4):  # the sampler fits a model to the fourth trial and those after it
         ended = trained.start("tune", "digits", "rmsprop").stop(lambda at=trials: finished_trials(trained) >= at)
         assert ended.code == -signal.SIGKILL
-        assert trials <= finished_trials(trained) < 12
+        assert trials <= finished_trials(trained) < 6
         assert not trained.files(TUNED)
     trained.succeed("tune", "digits", "rmsprop")
     files = trained.files(TUNED)
@@ -59,13 +59,13 @@ def test_workers_end_with_the_process_that_started_them(trained, tmp_path):
 
 
 def test_an_evaluation_killed_between_shards_ends_with_the_same_bytes(tuned):
-    tuned.change(evaluation={"edits": 60, "shard": 4}, editors__rmsprop__layers={"plain": ["all"]})
+    tuned.change(evaluation={"edits": 40, "shard": 4}, editors__rmsprop__layers={"plain": ["all"]})
     unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
     unbroken.succeed("evaluate", "digits", "rmsprop")
     before = tuned.files(f"{EDITS}/rmsprop")
     ended = tuned.start("evaluate", "digits", "rmsprop").stop(lambda: len(shards(tuned, "rmsprop")) >= 3)
     assert ended.code == -signal.SIGKILL
-    assert 3 <= len(shards(tuned, "rmsprop")) < 15
+    assert 3 <= len(shards(tuned, "rmsprop")) < 10
     assert tuned.files(f"{EDITS}/rmsprop") == before
     tuned.succeed("evaluate", "digits", "rmsprop")
     assert tuned.files(EDITS) == unbroken.files(EDITS)
@@ -74,7 +74,7 @@ def test_an_evaluation_killed_between_shards_ends_with_the_same_bytes(tuned):
 
 
 def test_a_shard_is_used_again_with_the_same_settings_only(tuned):
-    tuned.change(evaluation={"edits": 60, "shard": 4}, editors__gd__layers={"plain": ["all"]})
+    tuned.change(evaluation={"edits": 40, "shard": 4}, editors__gd__layers={"plain": ["all"]})
     tuned.start("evaluate", "digits", "gd").stop(lambda: len(shards(tuned, "gd")) >= 2)
     first = min(shards(tuned, "gd"))
     pd.read_csv(first).assign(steps=77).to_csv(first, index=False)
@@ -84,7 +84,7 @@ def test_a_shard_is_used_again_with_the_same_settings_only(tuned):
         project.succeed("evaluate", "digits", "gd")
         records = pd.read_csv(project.folder / EDITS / "gd/plain-all.csv")
         assert (records["steps"].head(4) == 77).all() == expected
-        assert (records["steps"].tail(56) <= 10).all()
+        assert (records["steps"].tail(36) <= 5).all()
 
 
 def test_a_training_killed_between_epochs_ends_with_the_same_bytes(trained):

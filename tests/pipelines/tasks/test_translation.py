@@ -43,6 +43,7 @@ SMALL = {
 }
 RUN = PARAMS | {"run": ["toy"]}
 RESULTS = "results/toy"
+IMPORTS = "import sacrebleu, sacremoses, subword_nmt.apply_bpe, benchmarks.translation.toolkit as kit; kit.fairseq()"
 STAGES = ("prepare", "train", "tune", "evaluate", "analyse", "report")
 
 
@@ -51,7 +52,7 @@ def made(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathF
     """A folder in which the stages have run once; not to be written to."""
     skip_without(*PREPARING)
     folder = write_project(tmp_path_factory.mktemp("translation"), RUN | {"training_seeds": [0, 1]}, toy=SMALL)
-    project = Project(folder, stage_server)
+    project = Project(folder, stage_server, IMPORTS)
     for stage in STAGES:
         project.succeed(stage, "toy")
     return project

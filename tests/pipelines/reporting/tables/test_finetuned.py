@@ -35,10 +35,10 @@ def small() -> dict:
         training |= {"options": {"extra_width": 8}} if "options" in training else {}
     block["trainings"]["pretrained"]["epochs"] = 3
     del block["trainings"][LEFT_OUT], block["analysis"], block["sequences"], block["similar"]
-    block["tuning"] |= {"edits": 12, "control_size": 20}
+    block["tuning"] = {"edits": 12, "control_size": 20, "min_success": 60.0}
     block["evaluation"] |= {"edits": 12, "shard": 4}
     block["mistakes"]["edits"] = 10
-    block["editors"] = {"rmsprop": {"trials": 2, "layers": block["editors"]["rmsprop"]["layers"]}}
+    block["editors"] = {"rmsprop": {"trials": 1, "max_steps": 5, "layers": block["editors"]["rmsprop"]["layers"]}}
     return block
 
 

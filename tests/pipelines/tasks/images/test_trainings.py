@@ -30,7 +30,7 @@ BENCHMARK = DIGITS | {
         **DIGITS["trainings"],
     },
     "editors": {
-        "rmsprop": {"trials": 2, "layers": {"plain": ["chain3"]}},
+        "rmsprop": {"trials": 1, "max_steps": 5, "layers": {"plain": ["chain3"]}},
         "condition_vector": {"trials": 1, "max_steps": 1},
         "flip_labels": {"trials": 1, "max_steps": 100},
         "lookup_cache": {"trials": 2, "max_steps": 1, "layers": {"plain": ["all"]}},
