@@ -318,10 +318,11 @@ class Overflowing(ConvNet):
         return logits.masked_fill(overflowed, torch.inf)
 
 
-def test_a_label_that_wins_by_an_overflow_is_never_a_success(build, model, images, graphs):
-    overflowing = Overflowing().double().eval()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_label_that_wins_by_an_overflow_is_never_a_success(build, model, images, graphs, dtype):
+    overflowing = Overflowing().to(dtype).eval()
     overflowing.load_state_dict(model.state_dict())
-    images = [one for one in images if answer(overflowing, one) != 1]
+    images = [one.to(dtype) for one in images if answer(overflowing, one.to(dtype)) != 1]
     editor, request = build(max_steps=20), predicts(1)
     edits = [editor.edit(overflowing, images[0], request)]
     edits += editor.edit_many(overflowing, [(one, request) for one in images])

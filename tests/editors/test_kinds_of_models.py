@@ -58,8 +58,10 @@ class TiedNet(nn.Module):
     ("layers", "expected"),
     [
         (None, ["embedding.weight", "middle.weight", "middle.bias"]),
+        ("embedding", ["embedding.weight"]),
         ("output", ["output.weight"]),
         (["embedding", "output"], ["embedding.weight"]),
+        ("middle", ["middle.weight", "middle.bias"]),
     ],
     ids=str,
 )
@@ -121,10 +123,12 @@ def left_is_small(outputs: Pair) -> Tensor:
 @pytest.mark.parametrize(
     "arrange",
     [
+        lambda left, right: (left, right),
+        lambda left, right: {"right": right, "left": left},
         lambda left, right: (left, right, 2.0),
-        lambda left, right: {"scale": 2.0, "right": right, "left": left},
+        lambda left, right: {"left": left, "right": right, "scale": 2.0},
     ],
-    ids=["tuple with a number", "dict with a number"],
+    ids=["tuple", "dict", "tuple with a number", "dict with a number"],
 )
 def test_inputs_may_be_tuples_and_mappings(editor, generator, arrange):
     torch.manual_seed(0)
@@ -133,9 +137,10 @@ def test_inputs_may_be_tuples_and_mappings(editor, generator, arrange):
     requests = [(arrange(one, other), left_is_small) for one, other in zip(left, right, strict=True)]
     many = editor.edit_many(model, requests)
     assert_same(many, one_by_one(editor, model, requests), atol=1e-12)
+    scale = 2.0 if len(arrange(left, right)) == 3 else 1.0
     patched = many[2].apply(model)
-    torch.testing.assert_close(many[2].loss, left_is_small(patched(left[2], right[2], 2.0)), rtol=0, atol=1e-12)
-    assert many[2].loss != left_is_small(model(left[2], right[2], 2.0))
+    torch.testing.assert_close(many[2].loss, left_is_small(patched(left[2], right[2], scale)), rtol=0, atol=1e-12)
+    assert many[2].loss != left_is_small(model(left[2], right[2], scale))
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (3,)], ids=["one row", "no batch dimension"])
