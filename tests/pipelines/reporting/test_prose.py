@@ -128,8 +128,7 @@ def test_pages_are_short_and_their_links_lead_somewhere(template):
 README_ROWS = {
     ("plain", "gradient descent"): "plain/gd/chain3",
     ("plain", "RMSProp"): "plain/rmsprop/chain3",
-    ("plain, trained as long as the editable one", "RMSProp"): "plain-longer/rmsprop/chain3",
-    ("plain", "RMSProp with EWC"): "plain/rmsprop_ewc/chain3",
+    ("plain, trained as long", "RMSProp"): "plain-longer/rmsprop/chain3",
     ("DkNN, k = 10", "flipped labels"): "dknn-10/flip_labels/votes",
     ("Editable Training, c = 0.1", "RMSProp"): "editable-0.1-rmsprop-chain3/rmsprop/chain3",
     ("plain", "covariance (beyond the paper)"): "plain/covariance/chain3",
