@@ -24,7 +24,7 @@ def fairseq() -> ModuleType:
     :raises InputError: if it is not installed.
     """
     warnings.filterwarnings("ignore", message=_NOISE)  # said of fairseq's attention at every first call
-    talking = logging.root.manager.disable
+    talking, level, handlers = logging.root.manager.disable, logging.root.level, logging.root.handlers[:]
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -36,3 +36,5 @@ def fairseq() -> ModuleType:
         raise InputError(f"translation needs fairseq ({error}): run `make .venv/translation` first") from error
     finally:
         logging.disable(talking)
+        logging.root.setLevel(level)  # it makes the logger of the whole process tell everything that libraries do
+        logging.root.handlers[:] = handlers
