@@ -20,6 +20,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs import search, trials, weakest
 from pipelines.jobs.cells import Cell, cells_of_run, read_times, unfinished
 from pipelines.jobs.engine import share_out
+from pipelines.jobs.parallel_map import tf32
 from pipelines.jobs.progress import Progress
 from pipelines.jobs.search import Space
 from pipelines.jobs.trials import Asked
@@ -61,7 +62,8 @@ def _identity(settings: Settings, cell: Cell) -> str:
         return identity(settings, cell, [chosen])
     edits = task_of(settings, cell.benchmark).edits_from(settings, cell, edits_of(settings, cell, "tuning"))
     code = [one.__file__ for one in (search, trials, weakest)]
-    return identity(settings, cell, [block.tuning.model_dump(), chosen, *edits], *code)
+    tuning = block.tuning.model_dump(exclude=None if block.tuning.tf32 else {"tf32"})  # as before there was a choice
+    return identity(settings, cell, [tuning, chosen, *edits], *code)
 
 
 def _is_tuned(settings: Settings, cell: Cell) -> bool:
@@ -77,7 +79,8 @@ def _tune(settings: Settings, cell: Cell) -> float:
     known = editors.describe(block.method(cell.editor)).hyperparameters
     if chosen.trials:
         space = Space(known, dict(chosen.ranges), chosen.fixed, chosen.max_steps)
-        table, asked, share = _search(settings, cell, space, found, progress)
+        with tf32(block.tuning.tf32):
+            table, asked, share = _search(settings, cell, space, found, progress)
         best = table[table["chosen"]].iloc[0]
         values = {parameter.name: float(best[parameter.name]) for parameter in known}
         content = {"feasible": bool(best["feasible"]), "tuning": _summary(table, asked, share)}

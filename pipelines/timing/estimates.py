@@ -100,7 +100,7 @@ def parts(settings: Settings, benchmark: str) -> Iterator[Part]:
     yield Part("tuning", searched, "", searched)
     finalists = {cell: min(number, FINALISTS) * asked.edits for cell, number in trials.items() if number > 1}
     hours, faster = (scored(finalists, tuning, rate) for rate in ("float32", "TF32"))
-    said = "TF32, which decides between trials and prints no drawdown: not there yet"
+    said = "`tuning.tf32: true`, which decides between trials and is in no reported drawdown"
     yield Part("finalists on the whole tuning split", hours, said, faster)
     most = block.evaluation.edits
     edits = {cell: min(block.editor(cell.editor).max_edits or most, most) for cell in cells}

@@ -225,6 +225,19 @@ def test_a_later_tuning_with_the_same_outcome_is_noted_and_nothing_edited_again(
     assert described == before | {"feasible": not chosen["feasible"], "min_success": 12.5}
 
 
+def test_tuning_with_fewer_digits_is_another_tuning_and_leaves_the_edits_alone(tuned):
+    """On a CPU, which has no TF32, it chooses the same."""
+    before = json.loads((tuned.folder / TUNED / "gd/plain-all.json").read_text())
+    tuned.change(tuning__tf32=False)
+    assert "tune digits gd: 2 of 2 unchanged" in tuned.succeed("tune", "digits", "gd").output
+    tuned.change(tuning__tf32=True)
+    assert "unchanged" not in tuned.succeed("tune", "digits", "gd").output
+    after = json.loads((tuned.folder / TUNED / "gd/plain-all.json").read_text())
+    assert before.pop("fingerprint") != after.pop("fingerprint")
+    assert after == before
+    assert "evaluate digits gd: 2 of 2 unchanged" in tuned.succeed("evaluate", "digits", "gd").output
+
+
 def test_a_second_run_of_a_stage_waits_for_the_first_and_says_for_whom(tuned):
     with one_at_a_time(Layout("digits", tuned.folder), "evaluate"):
         running = tuned.start("evaluate", "digits", "gd")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.errors import InputError
-from pipelines.jobs.parallel_map import parallel_map
+from pipelines.jobs.parallel_map import parallel_map, tf32
 
 CPU = torch.device("cpu")
 
@@ -69,3 +69,17 @@ def test_workers_are_gone_afterwards(tmp_path):
     while any(os.path.exists(f"/proc/{worker}") for worker in workers):
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_tf32_is_allowed_in_its_block_only():
+    kinds = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [kind.allow_tf32 for kind in kinds]
+
+    def fail() -> None:
+        assert [kind.allow_tf32 for kind in kinds] == [allowed, allowed]
+        raise InputError("afterwards")
+
+    for allowed in (True, False):
+        with pytest.raises(InputError, match="afterwards"), tf32(allowed):
+            fail()
+        assert [kind.allow_tf32 for kind in kinds] == before
