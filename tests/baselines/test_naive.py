@@ -114,8 +114,7 @@ def both_gradients(
     [
         *[(*one, "apart", False) for one in LEARNING_RATES],
         ("rmsprop", "chain3", "of_batch", False),
-        pytest.param("rmsprop", "head", "apart", True, marks=compiles),
-        pytest.param("rmsprop", "chain3", "apart", True, marks=[compiles, pytest.mark.slow]),
+        pytest.param("rmsprop", "chain3", "apart", True, marks=compiles),
         pytest.param("gd", "all", "apart", True, marks=[compiles, pytest.mark.slow]),
     ],
 )

@@ -226,7 +226,7 @@ def stage(body, **surroundings):
     )
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_a_terminal_cannot_show_is_written_another_way(encoding):
     ended = stage("print('caf\\u00e9 \\u2192 \\udcff')", PYTHONIOENCODING=encoding)
     assert ended.returncode == 0, ended.stderr

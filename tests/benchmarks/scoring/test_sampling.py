@@ -67,12 +67,7 @@ EFFECTS = {
 SMALL = list(EFFECTS)[:2]
 
 
-QUICK = ("mends as much as it breaks", "breaks ten points")
-"""One that whole sets decide, and one that its sample does."""
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in EFFECTS if name not in QUICK]
-
-
-@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+@pytest.mark.parametrize("name", EFFECTS)
 def test_intervals_cover_the_drawdown_of_the_whole_set(name: str) -> None:
     rng, effect = np.random.default_rng(0), EFFECTS[name]
     truth = float(change(effect.whole(400_000, rng)).abs().mean())

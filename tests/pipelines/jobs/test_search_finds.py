@@ -21,7 +21,7 @@ def run(landscape: Landscape, folder: Path, trials: int, seed: int = 0) -> pd.Da
     return search(Rule, space(), landscape, MEASURES, trials, ASKED, journal, (seed, "landscape"), progress, 20)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 def test_finds_the_optimum_where_a_bisection_of_the_learning_rate_alone_does_not(tmp_path, seed):
     landscape = Landscape(ASKED.edits)
     optimum, line = landscape.best(ASKED.allowed), at_defaults(landscape, ASKED.allowed)
@@ -53,11 +53,11 @@ def test_makes_far_fewer_edits_than_probing_with_all_of_them(tmp_path):
 
 
 KILLED_IN = {
-    "ask": (optuna.Study, (1, 6)),
-    "tell": (optuna.Study, (6,)),
+    "ask": (optuna.Study, (1, 4, 6)),
+    "tell": (optuna.Study, (1, 6)),
     "set_user_attr": (optuna.Trial, (1, 8, 17)),
-    "edit": (Landscape, (90,)),
-    "records": (Landscape, (8,)),
+    "edit": (Landscape, (3, 90)),
+    "records": (Landscape, (2, 8)),
 }
 
 

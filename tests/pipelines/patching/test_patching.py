@@ -211,7 +211,7 @@ def test_names_with_a_wrappers_prefix_are_kept(pictures: Path, run) -> None:
     assert Path("back.pth").read_bytes() == Path("wrapped.pth").read_bytes()
 
 
-FAST = ("googlenet", "shufflenet_v2_x0_5", "squeezenet1_1")  # two heads; the usual kind; a convolution at the end
+FAST = ("googlenet", "mnasnet0_5", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in torchvision_networks.names() if name not in FAST]
 
 
