@@ -13,7 +13,8 @@ def test_the_example_trains_a_model_and_its_editor(monkeypatch, tmp_path):
     assert "epochs=30" in code
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(code.replace("epochs=30", "epochs=1").replace('make("digits")', 'make("digits", test_size=1400)'), names)
+    # Some edits are drawn with the answer that the network gives already, and take no step: eight batches have others.
+    exec(code.replace("epochs=30", "epochs=1").replace('make("digits")', 'make("digits", test_size=1000)'), names)
     kept = names["trained"].kept
     assert kept.epoch == 1
     assert kept.parts["edit_steps"] > 0
