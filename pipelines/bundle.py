@@ -1,8 +1,8 @@
 """Carry a benchmark's results from one machine to another: everything that a report needs, without weights and data.
 
 ``python -m pipelines.bundle cifar10`` packs, ``python -m pipelines.bundle merge FILE`` puts the results beside what is
-there already; ``python -m pipelines.report`` then makes the tables of all of them. The stages ``analyse`` and
-``sequences`` write tables of what is edited here only: whoever runs them after a merge merges once more.
+there already; ``python -m pipelines.report`` then makes the tables of all of them. The stages ``analyse``,
+``sequences`` and ``joint`` write tables of what is edited here only: whoever runs them after a merge merges once more.
 
 A bundle is a zip file with run.json, the tables of several cells and every record below the folders of
 ``results/<benchmark>``: CSV and JSON. It is read as foreign input.
@@ -32,10 +32,10 @@ from pipelines.jobs.cells import PROTOCOL
 from pipelines.jobs.progress import one_line
 from pipelines.store.layout import KEYS, Layout
 from pipelines.store.provenance import machine_of
-from pipelines.store.schemas import Data, Measured, kind_of, reason
-from pipelines.tasks import load_settings
+from pipelines.store.schemas import Data, Measured, kind_of, reason, trained_on
+from pipelines.tasks import load_settings, task_of
 
-TABLES = ("curves.csv", "sequences.csv", "similar.csv")
+TABLES = ("curves.csv", "sequences.csv", "similar.csv", "joint.csv", "timings-joint.csv")
 """Tables of several cells, which are merged row by row, as those in ``figure2/`` are."""
 LARGEST_FILE, LARGEST_BUNDLE, MOST_FILES, MOST_COLUMNS = 32 * 2**20, 512 * 2**20, 20_000, 1000
 """Bytes when unpacked, of one file and of all, number of files, and columns of a table; the largest results so far have
@@ -65,9 +65,8 @@ def merge(
 ) -> None:
     """Put a bundle's results beside those that are here. Nothing is written if it does not fit."""
     found = read(file)
-    load_settings(params).benchmark(found.benchmark)
     layout = Layout(found.benchmark)
-    check_data(found, file, layout)
+    check_data(found, file, layout, task_of(load_settings(params), found.benchmark).data_file)
     taken, kept, trained = take(found, layout, replace)
     made = one_line(f"{found.machine} at commit {found.commit[:12]}")
     print(f"merge {found.benchmark}: took {taken} results of {made}")
@@ -192,7 +191,7 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
             continue
         if (protocol := found.get("protocol", PROTOCOL)) != PROTOCOL:
             raise ValueError(f"{name} has protocol {protocol}, this suite {PROTOCOL}: not comparable")
-        if found.get("dataset", data) != data:
+        if (trained_on(found) or data) != data:
             raise ValueError(f"{name} was measured on other data than its {_RUN} says")
         if found.get("benchmark", benchmark) != benchmark:
             raise ValueError(f"{name} is of {found['benchmark']!r}, not of {benchmark!r}")
@@ -218,12 +217,13 @@ def _table(content: bytes, **options: Any) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(content), keep_default_na=False, **options)
 
 
-def check_data(found: Bundle, file: Path, layout: Layout) -> None:
+def check_data(found: Bundle, file: Path, layout: Layout, data_file: str) -> None:
     """Compare a bundle's data with those of the results that are here.
 
+    :param data_file: the name of the description of prepared data.
     :raises InputError: if they are others, or a file that should tell is broken.
     """
-    told = [layout.data / "dataset.json", *sorted(layout.results.glob("edits/*/*.json"))]
+    told = [layout.data / data_file, *sorted(layout.results.glob("edits/*/*.json"))]
     for path in [path for path in told if path.exists()]:
         kind, key = (Data, "fingerprint") if path.parent == layout.data else (Measured, "dataset")
         if kind.read(path, "merge again")[key] != found.data:

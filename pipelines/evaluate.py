@@ -20,7 +20,7 @@ from pipelines.jobs.engine import share_out
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import EDITOR, LEARNED, Layout, read_json, remove_others, write_json
 from pipelines.store.provenance import git_commit, kind_of, timed
-from pipelines.store.schemas import Description, Learned
+from pipelines.store.schemas import Learned, Measured
 from pipelines.tasks import description, edits_of, identity, load_settings, scorer_of, task_of, tuned_editor
 from pipelines.tasks.base import RANDOM, EditSet, Scorer
 
@@ -48,7 +48,7 @@ def evaluate(
         for source in task.sources(block)
         for cell in unfinished(
             "evaluate" if source == RANDOM else f"evaluate {source} of",
-            cells,
+            cells if source == RANDOM else cells_of_run(settings, benchmark, names, settings.edit_seeds[:1]),
             lambda cell, source=source: _is_up_to_date(settings, _Asked.of(settings, cell, source)),
         )
     ]
@@ -69,8 +69,7 @@ def _computed_with(layout: Layout, todo: Sequence[tuple[Cell, str]]) -> set[str]
     """The kinds of processor that made the records which stay, where these say so."""
     replaced = {_result(cell, source) for cell, source in todo}
     stay = [path for path in (layout.results / "edits").glob("*/*.json") if path not in replaced]
-    made = [Description.read(path, layout.again("evaluate")).get("made", {}) for path in stay]
-    return {kind_of(one["machine"]) for one in made if "machine" in one}
+    return {kind_of(Measured.read(path, layout.again("evaluate"))["made"]["machine"]) for path in stay}
 
 
 def _result(cell: Cell, source: str) -> Path:

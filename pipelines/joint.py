@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from benchmarks.errors import InputError
 from benchmarks.scoring import joint as scoring
 from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
 from pipelines import command, tasks
@@ -14,7 +15,7 @@ from pipelines.jobs.cells import Cell, tuned_cells
 from pipelines.jobs.progress import Progress, in_shards, write_records
 from pipelines.store.layout import Layout, write_json
 from pipelines.store.provenance import timed
-from pipelines.store.schemas import JOINT
+from pipelines.store.schemas import ANYTHING, JOINT
 
 SECONDS, TIMES = "seconds", ".timing.csv"
 """How long each request took, beside the records: not the same in every run."""
@@ -57,6 +58,9 @@ def _run(settings: Settings, found: tasks.CellRecords) -> None:
         for manner in ([JOINTLY, IN_A_ROW] if count in asked.in_a_row else [JOINTLY])
         for draw in range(asked.draws)
     ]
+    if not pieces:
+        most = ", ".join(f"{scorer.most(source)} {source}" for source in asked.sources)
+        raise InputError(f"joint of {cell}: joint.counts, {asked.counts}, are all above the edits there are: {most}")
     progress = Progress(f"joint {cell}", len(pieces), "requests")
 
     def one(numbers: range) -> pd.DataFrame:
@@ -84,7 +88,8 @@ def _summary(found: tasks.CellRecords) -> pd.DataFrame:
 
 def _times(found: tasks.CellRecords) -> pd.DataFrame:
     """Mean seconds of a request over draws."""
-    records = _records(found).assign(**{SECONDS: pd.read_csv(found.file(TIMES))[SECONDS]})
+    records = _records(found)
+    records[SECONDS] = ANYTHING.read(found.file(TIMES), found.cell.layout.again("joint"), len(records))[SECONDS]
     return records.groupby(["source", "count", "manner"], sort=False)[SECONDS].mean().reset_index()
 
 

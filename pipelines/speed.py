@@ -208,12 +208,6 @@ def main(arguments: list[str] | None = None) -> None:
     said = "measure nothing: print what a benchmark of images should take on an H200, by arithmetic"
     parser.add_argument("--estimate", metavar="BENCHMARK", help=said)
     given = parser.parse_args(arguments)
-    if given.estimate:
-        from pipelines.tasks import load_settings  # these need the packages of all stages
-        from pipelines.timing import estimates
-
-        print(estimates.of_benchmark(load_settings(), given.estimate))
-        return
     if given.turns < 1:
         parser.error(f"--turns must be >= 1, not {given.turns}")
     if given.device == "cuda" and not torch.cuda.is_available():
@@ -222,6 +216,12 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     compute_reproducibly()  # as wherever a number is reported
     try:
+        if given.estimate:
+            from pipelines.tasks import load_settings  # these need the packages of all stages
+            from pipelines.timing import estimates
+
+            print(estimates.of_benchmark(load_settings(), given.estimate))
+            return
         measure(given.only, Conditions(torch.device(given.device), given.turns))
     except InputError as error:
         parser.error(str(error))

@@ -32,6 +32,7 @@ from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
 from pipelines.store.provenance import git_commit, made_here, now, one_at_a_time, timed
+from pipelines.store.schemas import trained_on
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking.records import metric_of_training, source_tags
@@ -107,7 +108,7 @@ def take(settings: Settings, key: ModelKey) -> None:
         make(settings, key)
         return
     description = json.loads((key.described / DESCRIPTION).read_text())
-    if description["dataset"] != data_fingerprint(settings, key.benchmark):
+    if trained_on(description) != data_fingerprint(settings, key.benchmark):
         raise InputError(f"{weights} was trained on other data than {Layout(key.benchmark).data} holds")
     (folder / DESCRIPTION).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:

@@ -120,6 +120,8 @@ class EditorSettings(Strict):
             tunable[key].check(high, f"{where}.ranges")
             if low > high:
                 raise InputError(f"{where}.ranges.{key}: {low:g} is above {high:g}")
+            if tunable[key].log and low <= 0:
+                raise InputError(f"{where}.ranges.{key}: is searched on a log scale, so it must begin above 0")
         for training, parts in self.layers.items():
             check_once(f"{where}.layers.{training}", [file_part(part) for part in parts])
 

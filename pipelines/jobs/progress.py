@@ -94,7 +94,7 @@ def in_shards(
         if not finished:
             write_records(path, run(rows))
         texts = {"keep_default_na": False, "na_values": [""]}  # one may be "null"
-        tables.append(ANYTHING.read(path, "evaluate again", len(rows), **texts))
+        tables.append(ANYTHING.read(path, "run the same command again", len(rows), **texts))
         (progress.resume if finished else progress.advance)(len(rows))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -61,8 +61,9 @@ def _benchmark(found: Found) -> dict[str, Any]:
     columns |= {name: measures.columns[name] for name in first[:3] if name in board}
     chosen = [name for name in board.loc[:, "layers" : measures.quality].columns[1:-1] if name not in _NOT_CHOSEN]
     sheet = Sheet(found.name, board, columns, measures.drawdown, chosen=chosen)
-    seeds = [found.run.get(name, [0])[0] for name in ("training_seeds", "edit_seeds")]
-    files = [cell(name_of(row["training"]), name_of(row["layers"]), *seeds) for _, row in board.iterrows()]
+    of_training, of_edits = (found.run.get(name, [0])[0] for name in ("training_seeds", "edit_seeds"))
+    names = [(name_of(row["training"]), name_of(row["layers"]), of_training) for _, row in board.iterrows()]
+    files = [cell(*one, of_edits) for one in names]
     before = board["generality_before"].median() if "generality_before" in board else math.nan
     return {
         "name": found.name,
@@ -73,18 +74,19 @@ def _benchmark(found: Found) -> dict[str, Any]:
             {"id": name, "label": one.label, "unit": one.unit, "digits": one.digits, "shown": name in first}
             for name, one in columns.items()
         ],
-        "rows": [_row(found, sheet, position, file) for position, file in enumerate(files)],
+        "rows": [_row(found, sheet, position, file, cell(*names[position])) for position, file in enumerate(files)],
         "pairs": _pairs(found, files, [name for name in first[:3] if name in measures.names and name in columns]),
     }
 
 
-def _row(found: Found, sheet: Sheet, position: int, file: str) -> dict[str, Any]:
+def _row(found: Found, sheet: Sheet, position: int, file: str, tuned: str) -> dict[str, Any]:
+    """One row of the leaderboard; ``file`` and ``tuned`` begin the names of its records and of its tuning."""
     row = sheet.frame.iloc[position]
     editor, published = name_of(row["editor"]), row.get(f"published_{sheet.drawdown}", math.nan)
     links = {
         f"edits/{editor}/{file}.csv": "a record per edit",
         f"edits/{editor}/{file}.json": "how they were made",
-        f"tuned/{editor}/{file}.csv": "trials of the tuning",
+        f"tuned/{editor}/{tuned}.csv": "trials of the tuning",
         f"figures/tuning-{editor}.png": "figure: the tuning",
         **{f"figures/{name}.png": f"figure: {words}" for name, words in _FIGURES.items()},
         "README.md": "the benchmark's page",

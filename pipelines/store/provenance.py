@@ -51,7 +51,7 @@ def machine(device: torch.device) -> str:
     """What computes, in words: the GPU, or the processor with its number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{cpu() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{cpu()}, {os.cpu_count()} cores"
 
 
 def machine_of(hardware: Mapping[str, Any]) -> str:
@@ -66,13 +66,13 @@ def kind_of(machine: str) -> str:
 
 @functools.cache
 def cpu() -> str:
-    """The processor's name."""
+    """The processor's name, or where it has none, its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
+        lines = []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def slug(name: str) -> str:

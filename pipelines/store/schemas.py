@@ -173,6 +173,12 @@ class Description(BaseModel):
         return _read(path, again, lambda: cls.check(json.loads(path.read_text(encoding="utf-8"))))
 
 
+class _Search(BaseModel):
+    trials: int = Field(ge=0)
+    edits: int = Field(ge=0)
+    success_rate: FiniteFloat = Field(ge=0, le=100)
+
+
 class Tuned(Description):
     """The values that a search chose for a cell."""
 
@@ -180,19 +186,24 @@ class Tuned(Description):
     max_steps: int = Field(ge=0)
     feasible: bool
     min_success: FiniteFloat = Field(ge=0, le=100)
-    tuning: dict[str, Any] | None
+    tuning: _Search | None
 
 
-class Measured(Description):
+class _Made(BaseModel):
+    commit: str
+    machine: str
+
+
+class Measured(Tuned):
     """A file of records: of which cell, how many, and what they follow from."""
 
     training: str
     editor: str
     layers: str
-    hyperparameters: dict[str, FiniteFloat]
     edits: int = Field(ge=0)
     dataset: str
     protocol: int
+    made: _Made
     fingerprint: str
 
 
@@ -202,6 +213,13 @@ class Trained(Description):
     training: str
     epoch: int = Field(ge=0)
     epochs: int = Field(ge=0)
+
+
+def trained_on(description: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the data that a description of a model or of records names; a translator's calls it
+    ``corpus``.
+    """
+    return description.get("dataset", description.get("corpus"))
 
 
 class Cost(Description):

@@ -240,13 +240,13 @@ def make_records(
     asked: Sequence[CellRecords],
     work: Callable[[Settings, CellRecords], None],
     keep: Iterable[str] = (),
-    endings: Iterable[str] = (".json", ".csv"),
+    endings: Sequence[str] = (".json", ".csv"),
 ) -> None:
     """Make those records in ``folder`` that are not up to date, and remove what belongs to no cell any more.
 
     :param keep: names of other files there; ``endings`` of the files of a cell.
     """
-    todo = [one for one in asked if not is_made_of(one.file(".json"), one.identity, one.file())]
+    todo = [one for one in asked if not is_made_of(one.file(".json"), one.identity, *map(one.file, endings))]
     if len(todo) < len(asked):
         print(f"{folder.name} {layout.benchmark}: {len(asked) - len(todo)} of {len(asked)} unchanged", flush=True)
     git_commit()  # looked up once, before there are workers

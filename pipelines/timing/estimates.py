@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import models
+from benchmarks.errors import InputError
 from benchmarks.networks.model_split import layers_of, split
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run
@@ -127,7 +128,13 @@ def operations(network: nn.Module, layers: str = "all") -> float:
 
 
 def of_benchmark(settings: Settings, benchmark: str) -> str:
-    """The parts as Markdown, with their sum."""
+    """The parts as Markdown, with their sum.
+
+    :raises InputError: for anything but a ResNet-18 on CIFAR-10.
+    """
+    block = settings.benchmark(benchmark).model_dump()
+    if (block["data"].get("dataset"), block["model"].get("architecture")) != ("cifar10", "resnet18"):
+        raise InputError(f"what is counted is a resnet18 on cifar10, which {benchmark} is not")
     found = list(parts(settings, benchmark))
     found.append(Part("all", sum(part.hours for part in found), "", sum(part.then for part in found)))
     lines = [[part.name, f"{part.hours:.1f} h", part.changed, f"{part.then:.1f} h"] for part in found]

@@ -123,7 +123,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
     if mistakes.exists():
         again = layout.again("evaluate", cell.editor)
         tables["mistakes.json"] = RECORDS.read(mistakes, again).assign(**cell.names)
-    commit = description.get("made", {}).get("commit", "")
+    commit = description["made"]["commit"]
     return RunRecord(
         key="/".join(cell.names.values()),
         parameters={

@@ -30,8 +30,9 @@ RUN = {
     "git_commit": "0123456789abcdef",
 }
 NAMED = {"benchmark": "digits", "training": "plain", "editor": "gd", "layers": "all", "fingerprint": "f1"}
-CELL = NAMED | {"dataset": "d1", "protocol": PROTOCOL, "edits": 1, "hyperparameters": {"lr": 0.1}}
 TUNED = NAMED | {"hyperparameters": {"lr": 0.1}, "max_steps": 10, "feasible": True, "min_success": 95.0, "tuning": None}
+MADE = {"commit": "0123456789abcdef", "machine": "a faster machine"}
+CELL = TUNED | {"dataset": "d1", "protocol": PROTOCOL, "edits": 1, "made": MADE}
 RECORDS = "edit,trivial,succeeded,steps,loss,control_size,wrong_before,wrong_after,note\n0,False,True,3,0.0,60,5,7,{}\n"
 HEAD = "training,editor,layers,edits,error\n"
 
@@ -158,7 +159,7 @@ def test_a_model_that_is_here_keeps_the_description_of_its_weights(run) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-@pytest.mark.parametrize("name", ["sequences", "figure2/variance"])
+@pytest.mark.parametrize("name", ["sequences", "joint", "timings-joint", "figure2/variance"])
 def test_tables_of_several_cells_are_merged_row_by_row(run, replace: bool, name: str) -> None:
     put(f"{name}.csv", f"{HEAD}plain,gd,all,0,2.0\nplain,gd,all,1,2.5\nplain,adam,all,0,3.10\n")
     run("digits")
@@ -182,6 +183,14 @@ def test_results_of_other_data_than_those_here_are_refused(run) -> None:
     Path("data/digits/dataset.json").write_text('{"fingerprint": "d2"}')
     refused(run("merge", BUNDLE), "measured on other data than data/digits/dataset.json")
     shutil.rmtree("data")
+    Path("data/toy_translation").mkdir(parents=True)
+    Path("data/toy_translation/corpus.json").write_text('{"fingerprint": "d2"}')
+    shutil.copytree(RESULTS, "results/toy_translation")
+    for path in Path("results/toy_translation").rglob("*.json"):
+        path.write_text(path.read_text().replace('"digits"', '"toy_translation"'))
+    run("toy_translation")
+    shutil.rmtree("results/toy_translation")
+    refused(run("merge", "toy_translation.bundle.zip"), "other data than data/toy_translation/corpus.json")
     put("edits/gd/plain-all.json", CELL | {"dataset": "d2"})
     refused(run("merge", BUNDLE), f"measured on other data than {RESULTS}/edits/gd/plain-all.json")
 

@@ -33,6 +33,13 @@ def test_every_draw_has_a_record_and_what_is_not_asked_for_goes(tuned):
     assert "joint digits: 1 of 1 unchanged" in tuned.succeed("joint", "digits").output
     assert tuned.files("results/digits") == before
     assert not tuned.files("unfinished")
+    (tuned.folder / "results/digits/joint/rmsprop-plain-chain4.timing.csv").unlink()
+    assert "unchanged" not in tuned.succeed("joint", "digits").output
+    assert tuned.files("results/digits/joint").keys() == {name for name in before if "/joint/" in name}
+    tuned.change(joint=ASKED | {"counts": [61, 70], "in_a_row": []})
+    ended = tuned.run("joint", "digits")
+    assert ended.code == 2
+    assert "joint.counts, [61, 70], are all above the edits there are: 59 random" in ended.errors
     tuned.change(joint=None)
     assert "nothing to do, its configuration has no block `joint`" in tuned.succeed("joint", "digits").output
     assert not (tuned.folder / "results/digits/joint.csv").exists()

@@ -141,7 +141,7 @@ def _together(condition: Condition, metric: Metric, rows: Sequence[Row], evidenc
         Side(row, False, math.nan, float(values.mean()), share)
         for row, values, share in zip(rows, found, shares, strict=True)
     )
-    if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.empty):
+    if missing := tuple(str(row) for row, values in zip(rows, found, strict=True) if values.isna().all()):
         return Comparison(condition, metric, sides, missing)
     return Comparison(condition, metric, sides, (), *_over_draws(rows, found))
 
@@ -153,7 +153,7 @@ def by_draw(records: pd.DataFrame | None, row: Row, metric: str) -> pd.Series:
     source, count, manner = row.edits.split("/")
     asked = (records["source"] == source) & (records["count"].astype(str) == count) & (records["manner"] == manner)
     rows = records[asked].set_index("draw").sort_index()
-    return joint.measured(rows)[metric.removeprefix(TOGETHER)].dropna()
+    return joint.measured(rows)[metric.removeprefix(TOGETHER)]
 
 
 def _over_draws(rows: Sequence[Row], values: Sequence[pd.Series]) -> tuple[Estimate, str]:
@@ -168,6 +168,7 @@ def _over_draws(rows: Sequence[Row], values: Sequence[pd.Series]) -> tuple[Estim
         if not (len(same) == 1 or random) or not first.index.equals(other.index):
             raise InputError(f"{rows[0]} and {row} are not about the same edits")
         first = first - other
+    first = first.dropna()  # a draw may have nothing to measure, as where no mistake is alike
     _, count, _ = rows[0].edits.split("/")
     draws = f"{len(first)} draws of {count} images; Student's t"
     return statistics.student(first.to_numpy()), f"paired, the same {draws}" if others else draws

@@ -98,7 +98,7 @@ def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dic
     :raises InputError: for a file that is there and cannot be read.
     """
     found = {
-        f"cost_ratio/{training}": Estimate(*(cost[f"cost_ratio{end}"] for end in ("", "_low", "_high")))
+        f"cost_ratio/{training}": Estimate(*(cost.get(f"cost_ratio{end}", math.nan) for end in ("", "_low", "_high")))
         for training, cost in costs(layout, trainings, seed).items()
     }
     path = layout.results / "figure2" / "summary.csv"

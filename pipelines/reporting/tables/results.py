@@ -17,7 +17,6 @@ from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, Quality, share
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
-from pipelines.reporting.ranking import REQUIRED_SUCCESS
 from pipelines.store.layout import LEARNED as LEARNED_RECORDS
 from pipelines.store.layout import ORIGIN, read_json
 from pipelines.store.schemas import RECORDS, TIMING, Measured
@@ -78,13 +77,13 @@ class CellResult:
     @property
     def tuning(self) -> dict[str, Any]:
         """How they were chosen; empty where they were given."""
-        tuning = self.description.get("tuning") or {}
-        return tuning if tuning.get("trials", 1) else {}
+        tuning = self.description["tuning"] or {}
+        return tuning if tuning.get("trials") else {}
 
     @property
     def required(self) -> float:
         """The success rate that its tuning had to reach, in percent."""
-        return self.description.get("min_success", REQUIRED_SUCCESS)
+        return self.description["min_success"]
 
     @property
     def success(self) -> Estimate:
@@ -100,9 +99,8 @@ class CellResult:
 
     @property
     def made(self) -> str:
-        """The machine and the commit that made its records; nothing if that was not written down."""
-        made = self.description.get("made")
-        return f"{made['machine']} at commit {made['commit'][:12]}" if made else ""
+        """The machine and the commit that made its records."""
+        return "{machine} at commit {commit:.12}".format(**self.description["made"])
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -117,7 +115,8 @@ def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "")
     :raises InputError: for a missing or broken file, or records made with another protocol.
     """
     groups: dict[tuple[str, ...], list[CellResult]] = {}
-    for cells in cells_of_run(settings, benchmark, None, settings.edit_seeds).values():
+    seeds = settings.edit_seeds[:1] if kind else settings.edit_seeds  # mistakes are the same with each
+    for cells in cells_of_run(settings, benchmark, None, seeds).values():
         for cell in cells:
             groups.setdefault(tuple(cell.names.values()), []).append(read_cell(settings, cell, told, kind))
     return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
@@ -153,9 +152,8 @@ def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = ""
 
 def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
     """On which machine the cell's model was trained, if another one edited it and both were written down."""
-    trained, made = read_json(cell.model.described / ORIGIN).get("machine"), description.get("made") or {}
-    edited = made.get("machine")
-    return f"trained on {trained}" if trained and edited and trained != edited else ""
+    trained = read_json(cell.model.described / ORIGIN).get("machine")
+    return f"trained on {trained}" if trained and trained != description["made"]["machine"] else ""
 
 
 def read_records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:
@@ -183,14 +181,13 @@ def with_origins(results: Sequence[CellResult]) -> list[CellResult]:
 
 def made_elsewhere(results: Sequence[CellResult]) -> dict[str, int]:
     """Numbers of results that were made elsewhere than most of them, by machine and commit."""
-    counts = Counter(result.made for result in results if result.made)
+    counts = Counter(result.made for result in results)
     return dict(sorted((made, count) for made, count in counts.items() if made != counts.most_common(1)[0][0]))
 
 
-def machine_of(results: Sequence[CellResult]) -> str | None:
-    """The machine that made most of the results; None if that was not written down."""
-    counts = Counter(result.description["made"]["machine"] for result in results if result.made)
-    return counts.most_common(1)[0][0] if counts else None
+def machine_of(results: Sequence[CellResult]) -> str:
+    """The machine that made most of the results."""
+    return Counter(result.description["made"]["machine"] for result in results).most_common(1)[0][0]
 
 
 def rows_of(results: Sequence[CellResult]) -> pd.DataFrame:

@@ -161,6 +161,11 @@ def test_what_is_wrong_in_params_is_named_with_what_is_needed(tmp_path, where, v
         ("editors.gd.ranges", {"beta": [0.1, 0.2]}, "editors.gd.ranges: unknown 'beta'; its hyperparameters: lr"),
         ("editors.gd.ranges", {"lr": [0.0, 1.0]}, "editors.gd.ranges.lr must be a number > 0, not 0"),
         ("editors.gd.ranges", {"lr": [0.2, 0.1]}, "editors.gd.ranges.lr: 0.2 is above 0.1"),
+        (
+            "editors.gd_ewc",
+            {"ranges": {"ewc_lambda": [0.0, 9.0]}},
+            "editors.gd_ewc.ranges.ewc_lambda: is searched on a log scale, so it must begin above 0",
+        ),
         ("editors.gd.layers", {"plane": ["all"]}, "gd.layers: unknown 'plane'; did you mean 'plain'? trainings: plain"),
         ("editors.gd.layers", {"plain": ["all", "all"]}, "editors.gd.layers.plain: 'all' is listed twice"),
         ("editors.gd.layers", {"plain": ["chain*", "chain?"]}, "'chain_' is listed twice"),  # the same file names

@@ -59,7 +59,7 @@ def test_shards_that_lie_there_are_not_made_again_and_must_be_whole(tmp_path):
     assert _made(tmp_path, 3).equals(first)
     lines = (tmp_path / "00000.csv").read_text().splitlines()
     (tmp_path / "00000.csv").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(InputError, match=r"00000\.csv has 2 rows, not 3: remove it and evaluate again"):
+    with pytest.raises(InputError, match=r"00000\.csv has 2 rows, not 3: remove it and run the same command again"):
         _made(tmp_path, 3)
 
 

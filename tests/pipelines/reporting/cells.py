@@ -19,6 +19,7 @@ from pipelines.jobs.cells import PROTOCOL, Cell
 from pipelines.reporting.tables.results import CellResult
 from pipelines.tasks import load_settings
 
+MADE = {"commit": "0123456789abcdef", "machine": "a processor, 2 cores"}
 EDITS = 100
 HARD = np.random.default_rng(0).integers(0, 60, EDITS)
 """Answers that each edit breaks, of 1,000, in every row: edits differ more than editors do."""
@@ -67,6 +68,7 @@ def image_cell(name: str, breaks: int = 0, **changes: Any) -> CellResult:
         "test_images": 1000,
         "wrong_before_editing": positions(range(50)),
         "protocol": PROTOCOL,
+        "made": MADE,
         **changes,
     }
     cell = Cell("digits", training, editor, layers, **seeds)
@@ -95,7 +97,8 @@ def translator_cell(name: str, drawdown: float, steps: int = 3, *, published: st
         **dict.fromkeys(("other_source", "other_before", "other_after"), ""),
     )
     method, _, rate = editor.partition("_")
-    description = {"hyperparameters": {"lr": float(rate or 2e-4)}, "edits": 40, "tuning": None, "protocol": PROTOCOL}
+    description = {"hyperparameters": {"lr": float(rate or 2e-4)}, "max_steps": 10, "edits": 40, "protocol": PROTOCOL}
+    description |= {"feasible": True, "min_success": 95.0, "tuning": None, "made": MADE}
     quality = Bleu(Estimate(66.0, 65.0, 67.0), counts, 1.5, "signed")
     measured = (records.assign(**changes), pd.Series([1.0] * 40, name="milliseconds"), TRANSLATIONS, quality, method)
     cell = Cell("toy_translation", training, editor, layers)

@@ -78,6 +78,19 @@ def test_rows_of_all_benchmarks_with_their_standing_and_links_to_what_is_there(t
     assert found["benchmarks"][1]["drawdown"] == "bleu_drawdown"
 
 
+def test_records_of_other_edits_are_linked_and_the_one_tuning_beside_them(tmp_path):
+    folder = report(tmp_path, "mine")
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"training_seeds": [0], "edit_seeds": [1]}))
+    found = data_of(site(tmp_path))["benchmarks"][0]["rows"][1]
+    training, editor, layers = found["keys"]
+    for kind, name in (("edits", f"{training}-{layers}@1"), ("tuned", f"{training}-{layers}")):
+        (folder / kind / editor).mkdir(parents=True)
+        (folder / kind / editor / f"{name}.csv").write_text("")
+    found = data_of(site(tmp_path))["benchmarks"][0]["rows"][1]
+    assert [words for words, _ in found["links"]] == ["a record per edit", "trials of the tuning"]
+
+
 def test_pairs_have_the_interval_of_their_differences():
     """Compared with the bootstrap of each difference alone, which the tables use."""
     rng = np.random.default_rng(0)

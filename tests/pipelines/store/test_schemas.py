@@ -109,13 +109,44 @@ def test_a_description_is_what_it_should_be_or_refused_by_its_field(tmp_path: Pa
         "max_steps": False,
         "feasible": isinstance(value, bool),
         "min_success": isinstance(value, float) and 0 <= value <= 100,
-        "tuning": value is None or isinstance(value, dict),
+        "tuning": value is None,
     }[name]
     if fine:
         assert schemas.Tuned.read(path, AGAIN)[name] == value or value != value
         return
     with pytest.raises(InputError, match=rf"tuned\.json says of {name}.*: remove it and {AGAIN}"):
         schemas.Tuned.read(path, AGAIN)
+
+
+SEARCH = {"trials": 5, "edits": 80, "success_rate": 96.25}
+MEASURED = TUNED | {"training": "plain", "editor": "gd", "layers": "all", "hyperparameters": {"lr": 0.1}, "edits": 1}
+MEASURED |= {"dataset": "d1", "protocol": 2, "fingerprint": "f1", "tuning": SEARCH}
+MEASURED |= {"made": {"commit": "0123456789abcdef", "machine": "a processor, 2 cores"}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("made", "here"),
+        ("made", {"commit": "0123456789abcdef"}),
+        ("made", {"commit": 1, "machine": "a processor, 2 cores"}),
+        ("feasible", None),
+        ("min_success", 101.0),
+        ("tuning", {"trials": 5, "edits": 80}),
+        ("tuning", SEARCH | {"success_rate": -1.0}),
+        ("tuning", SEARCH | {"trials": -1}),
+    ],
+)
+def test_what_a_report_reads_of_records_is_there_or_refused(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps(MEASURED))
+    assert schemas.Measured.read(path, AGAIN) == MEASURED
+    path.write_text(json.dumps(MEASURED | {field: value}))
+    with pytest.raises(InputError, match=rf"records\.json says of {field}.*: remove it and {AGAIN}"):
+        schemas.Measured.read(path, AGAIN)
+    path.write_text(json.dumps({name: one for name, one in MEASURED.items() if name != field}))
+    with pytest.raises(InputError, match=rf"records\.json says of {field}.*: remove it and {AGAIN}"):
+        schemas.Measured.read(path, AGAIN)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "3", "[" * 100_000, '{"max_steps": ' + "9" * 5000 + "}"])

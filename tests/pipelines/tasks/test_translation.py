@@ -109,6 +109,20 @@ def test_edits_are_of_their_own_split_and_a_searched_learning_rate_was_found_on_
     assert (given["hyperparameters"]["lr"], given["tuning"]) == (1e-3, None)
 
 
+def test_a_translator_that_came_with_the_results_is_taken_for_the_corpus_it_was_trained_on(made, tmp_path):
+    again = made.copy(tmp_path / "again")
+    described = again.folder / RESULTS / "models/plain"
+    shutil.copy(again.folder / "models/toy/plain/model.safetensors", described)
+    shutil.rmtree(again.folder / "models/toy/plain")
+    assert "took results/toy/models/plain/model.safetensors" in again.succeed("train", "toy", "--published").output
+    shutil.rmtree(again.folder / "models/toy/plain")
+    path = described / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": "another"}))
+    ended = again.run("train", "toy", "--published")
+    assert ended.code == 2
+    assert "model.safetensors was trained on other data than data/toy holds" in ended.errors
+
+
 def test_what_a_report_needs_of_the_translations_before_editing_lies_beside_the_records(made):
     folder = made.folder / RESULTS / "translations"
     models = [f"{training}{seed}" for training in ("plain", "editable-100") for seed in ("", "@1")]

@@ -46,6 +46,17 @@ def test_the_readme_shows_the_table(capsys, monkeypatch):
     assert capsys.readouterr().out in (ROOT / "pipelines/README.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["digits", "toy_translation", "nosuch"])
+def test_what_is_no_resnet18_on_cifar10_is_refused(name, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        speed.main(["--estimate", name])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert name in said.err.splitlines()[-1]
+
+
 def test_tasks_go_to_the_gpu_that_is_free_first():
     assert estimates.simulate([3, 1, 1, 2], 2) == estimates.Outcome(4.0, 7 / 8)  # 3 | 1, 1, 2
     assert estimates.simulate([1, 1, 1, 3], 2) == estimates.Outcome(4.0, 6 / 8)  # 1, 1 | 1, 3: the long one last

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -23,6 +24,7 @@ SHIPPED = {
     for name, claim in definitions.load(task.presentation.claims).items()
 }
 OURS = definitions.load(definitions.OURS)
+COMMITTED = sorted(definitions.OURS.parent.glob("*/claims.csv"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -65,6 +67,17 @@ def test_our_claims_are_about_rows_that_their_benchmarks_have(benchmark):
         assert tuple(row.cell.split("/")) in {tuple(cell) for cell in block.joint.cells}
         assert source in block.joint.sources
         assert int(count) in {"jointly": block.joint.counts, "in_a_row": block.joint.in_a_row}[manner]
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_committed_verdicts_are_on_todays_claims(path):
+    settings, benchmark = load_settings(), path.parent.name
+    told, trainings = task_of(settings, benchmark).presentation, {*settings.benchmark(benchmark).trainings}
+    names = {told.published_training(settings, benchmark, name) for name in trainings}
+    claims = definitions.about(benchmark, names | trainings, told.claims, told.measures)
+    judged = pd.read_csv(path).drop_duplicates("claim").set_index("claim")["says"]
+    again = f"run `python -m pipelines.report {benchmark}`"
+    assert judged.to_dict() == {name: claim.says for name, claim in claims.items()}, again
 
 
 @pytest.mark.parametrize(

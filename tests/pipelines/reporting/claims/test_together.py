@@ -73,6 +73,16 @@ def test_a_number_of_a_row_alone_is_its_mean_over_draws(metric, values):
     assert judged.comparisons[0].method == "3 draws of 10 images; Student's t"
 
 
+def test_a_draw_in_which_a_row_has_nothing_to_measure_is_left_out():
+    condition = {"rule": "larger", "metric": "joint_alike", "of": RANDOM, "than": [f"{OTHER}/random/10/jointly"]}
+    first, second = FIRST.assign(alike_after=[1, 2, 4]), SECOND.assign(alike=[4, 0, 4], alike_after=[0, 0, 1])
+    (comparison,) = judge({"plain/gd/all": first, OTHER: second}, **condition).comparisons
+    assert comparison.method == "paired, the same 2 draws of 10 images; Student's t"
+    assert comparison.estimate.value == pytest.approx((25.0 + 75.0) / 2)
+    nothing = {"plain/gd/all": first, OTHER: SECOND.assign(alike=0, alike_after=0)}
+    assert judge(nothing, **condition).comparisons[0].missing == (f"{OTHER}/random/10/jointly",)
+
+
 def test_what_was_not_made_is_not_measured_and_one_draw_decides_nothing():
     condition = {"rule": "larger", "metric": "joint_fixed", "of": RANDOM, "than": [f"{OTHER}/random/10/jointly"]}
     judged = judge({"plain/gd/all": FIRST}, **condition)

@@ -155,6 +155,20 @@ def test_what_is_done_is_left_alone_and_an_interrupted_evaluation_of_mistakes_go
     assert again.files(f"results/{NAME}/edits") == whole
 
 
+def test_mistakes_are_the_same_whichever_edits_are_drawn_so_they_are_evaluated_once(
+    finetuned: Project, tmp_path
+) -> None:
+    again = finetuned.copy(tmp_path / "again")
+    again.choose(edit_seeds=[0, 1])
+    again.succeed("evaluate", NAME)
+    names = {path.name for path in (again.folder / f"results/{NAME}/edits/rmsprop").glob("*.mistakes.json")}
+    assert names
+    assert not any("@" in name for name in names)
+    again.succeed("report", NAME)
+    assert "drawdown_edit_seeds_std" not in pd.read_csv(again.folder / f"results/{NAME}/table5.csv")
+    assert "drawdown_edit_seeds_std" in pd.read_csv(again.folder / f"results/{NAME}/leaderboard.csv")
+
+
 def test_other_mistakes_are_trained_on_and_evaluated_anew(finetuned: Project, tmp_path) -> None:
     again = finetuned.copy(tmp_path / "again")
     again.change(NAME, mistakes__edits=9)
