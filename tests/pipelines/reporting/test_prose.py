@@ -125,6 +125,19 @@ def test_pages_are_short_and_their_links_lead_somewhere(template):
         assert (RESULTS / link).exists(), link
 
 
+def test_what_is_said_of_another_processor_is_what_was_found_there():
+    text = " ".join((RESULTS / "MEASURES.md").read_text(encoding="utf-8").split())
+    both = pd.read_csv(RESULTS / "another_processor.csv")
+    left = ~both["drawdown_again"].between(both["drawdown_low"], both["drawdown_high"])
+    assert "about a third of the drawdowns on digits left the first run's intervals" in text
+    assert 0.29 < left.mean() < 0.38
+    verdicts = pd.read_csv(RESULTS / "another_processor_claims.csv")[["verdict", "verdict_again"]]
+    changed = verdicts[verdicts["verdict"] != verdicts["verdict_again"]]
+    assert "about a sixth were decided in one run and not in the other, and none was reversed" in text
+    assert 0.14 < len(changed) / len(verdicts) < 0.19
+    assert (changed == "undecided").any(axis=1).all()
+
+
 README_ROWS = {
     ("plain", "gradient descent"): "plain/gd/chain3",
     ("plain", "RMSProp"): "plain/rmsprop/chain3",
