@@ -57,7 +57,7 @@ def register(name: str, report: Path) -> str:
                 model.artifact_location,
                 run_id=model.source_run_id,
                 description=record.tags["mlflow.note.content"],
-                tags={"weights": str(told["out"]), "fingerprint": str(told["patched"])},
+                tags={key: record.network.tags[key] for key in ("weights", "fingerprint")},
             ).version
     except Unreachable as error:
         raise InputError(f"the patch is written, but not registered: {error}") from error

@@ -132,9 +132,7 @@ def _cell_run(run: _Benchmark, result: CellResult, row: Mapping[str, Any], asked
             **{name: value for name, value in asked.items() if value},
         },
         metrics={**metrics, "speed/milliseconds": float(result.milliseconds.mean())},
-        series={
-            f"in_a_row/{name}": _series(in_a_row, "edits", name) for name in ("error", "in_force") if len(in_a_row)
-        },
+        series={f"in_a_row/{name}": _series(in_a_row, "edits", name) for name in _IN_A_ROW if len(in_a_row)},
         tags={
             **run.tags("edits", "evaluate", commit, _about_cell(result, row), run.evaluated),
             **cell.names,
