@@ -14,15 +14,15 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-_LONGEST_FIRST = ("end_to_end", "pipelines", "baselines")
+_LONGEST_FIRST = ("tests/emulated_gpu/test_stages.py", "tests/end_to_end/", "tests/pipelines/", "tests/baselines/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Rooms with long files first: workers take whole files, and at the end none should work on one alone."""
+    """What takes longest first: workers take whole files, and at the end none should work on one alone."""
 
     def place(item: pytest.Item) -> int:
-        rooms = [number for number, room in enumerate(_LONGEST_FIRST) if room in item.path.parts]
-        return min(rooms, default=len(_LONGEST_FIRST))
+        found = [number for number, start in enumerate(_LONGEST_FIRST) if item.nodeid.startswith(start)]
+        return min(found, default=len(_LONGEST_FIRST))
 
     items.sort(key=place)
 

@@ -20,6 +20,8 @@ BESIDE = ("timing",)
 FOREIGN = {"mlflow": "pipelines", "optuna": "pipelines", "dvc": "pipelines", "ray": "pipelines", "typer": "pipelines"}
 FOREIGN |= {"fairseq": "benchmarks/translation/toolkit.py"}
 """Packages that are imported in one place only."""
+LATE = {"mlflow", "ray", "fairseq"}
+"""Of them those that take seconds, for which nobody should wait who does not use them."""
 
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
@@ -34,6 +36,14 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             assert node.level == 0, f"{file} imports relatively"
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         yield from ((name, id(node) in at_once) for name in names)
+
+
+def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements below a node that run where it does, and not once a function is called."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from outside_functions(child)
 
 
 def floor(name: str) -> str:
@@ -93,6 +103,17 @@ def test_some_packages_are_imported_in_one_place_only():
     used = [(name, file) for name, file in found if name in FOREIGN]
     assert {"mlflow", "optuna", "typer"} <= {name for name, _ in used}
     assert [(name, str(file)) for name, file in used if not file.is_relative_to(ROOT / FOREIGN[name])] == []
+
+
+def test_what_takes_seconds_to_import_is_imported_by_functions_only():
+    """Whether something else does, the process that forks all stages of tests looks: tests/pipelines/conftest.py."""
+    early = []
+    for file in FILES:
+        for node in outside_functions(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                early += [(str(file), name) for name in names if name.split(".")[0] in LATE]
+    assert early == []
 
 
 def test_files_that_dvc_reads_are_short_and_name_what_there_is():

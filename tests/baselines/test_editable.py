@@ -278,8 +278,8 @@ def test_an_editor_that_no_training_can_go_through_is_refused_with_those_that_it
     assert allowed.split(", ") == ["adam", "gd", "momentum", "polyak", "rmsprop", "rprop", "scaled_gd"]
 
 
-@pytest.mark.parametrize("editor", ["polyak", "rprop", *GRADIENT_EDITORS])
-def test_training_goes_through_every_editor_that_is_offered(model, step, editor):
+@pytest.mark.parametrize("editor", ["polyak", "rprop"])
+def test_training_goes_through_those_of_which_no_finite_differences_are_taken_above_too(model, step, editor):
     losses = objective(editor, hyperparameters={})(model, step)
     gradients = torch.autograd.grad(losses.total, list(model.parameters()))
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)

@@ -253,9 +253,6 @@ def test_bad_terms_are_one_sentence():
     [
         ("lookup_cache", "is not differentiable"),
         ("covariance", "needs statistics of a trained model"),
-        ("gd_ewc", "needs statistics of a trained model"),
-        ("rehearsal", "needs statistics of a trained model"),
-        ("retrain", "needs statistics of a trained model"),
     ],
 )
 def test_editors_that_no_training_can_go_through_are_refused_as_for_classifiers(editor, fault):

@@ -251,20 +251,21 @@ def test_models_that_cannot_be_edited_are_refused_with_what_to_do(name):
         assert message_of(editor.edit_many, model, [(torch.eye(3), predicts(1))] * 2).startswith(expected)
 
 
+KNOWING = [name for name in editors.available() if editors.build(name).needs_statistics]
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWING if name != "retrain"])  # which keeps them as they are
 def test_statistics_of_inputs_that_the_model_cannot_take_are_refused(name):
     editor, model = editors.build(name), nn.Linear(3, 2)
-    if not editor.needs_statistics or name == "retrain":  # which keeps them as they are
-        return
     message = message_of(editor.statistics, model, torch.zeros(2, 4), torch.tensor([0, 1]), None)
     assert message.startswith("the model fails on inputs of shape (")
     message = message_of(editor.statistics, model, torch.zeros(2, 3, device="meta"), torch.tensor([0, 1]), None)
     assert message == "the inputs are on meta, the model is on cpu"
 
 
+@pytest.mark.parametrize("name", KNOWING)
 def test_without_its_statistics_an_editor_says_what_it_needs(name):
     editor = editors.build(name)
-    if not editor.needs_statistics:
-        return
     for one in (editor, editor.informed(None)):
         for action in (one.edit, lambda *given, many=one.edit_many: many(given[0], [given[1:]])):
             message = message_of(action, nn.Linear(3, 2), torch.eye(3), predicts(1))

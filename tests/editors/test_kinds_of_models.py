@@ -1,6 +1,5 @@
 """What every registered editor promises of models, inputs and surroundings of all kinds."""
 
-import copy
 from typing import NamedTuple
 
 import pytest
@@ -12,13 +11,13 @@ from editors.constraints import predicts
 from tests.editors.conftest import assert_same, impossible, one_by_one, wrong_answer
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_results_have_the_dtype_of_the_model(editor, model, images, dtype):
-    model, images = model.to(dtype), images.to(dtype)
+def test_results_have_the_dtype_of_the_model(editor, model, images):
+    """Those of all other tests have float64."""
+    model, images = model.float(), images.float()
     requests = [(one, predicts(wrong_answer(model, one))) for one in images]
     many = editor.edit_many(model, requests)
-    assert {value.dtype for edit in many for value in (*edit.parameters.values(), edit.loss)} == {dtype}
-    assert_same(many, one_by_one(editor, model, requests), atol=1e-3 if dtype == torch.float32 else 1e-12)
+    assert {value.dtype for edit in many for value in (*edit.parameters.values(), edit.loss)} == {torch.float32}
+    assert_same(many, one_by_one(editor, model, requests), atol=1e-3)
 
 
 def test_a_model_of_several_dtypes_keeps_each(editor):
@@ -184,16 +183,3 @@ def test_hyperparameters_may_be_tensors_in_plain_edits(changing, build, model, i
     edits = build(max_steps=3, **tensors).edit_many(model, requests)
     assert_same(edits, plain.edit_many(model, requests), atol=1e-12)
     assert not any(value.requires_grad for edit in edits for value in edit.parameters.values())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_edits_on_cuda_equal_those_on_cpu(editor, model, images):
-    requests = [(one, predicts(wrong_answer(model, one))) for one in images]
-    expected = editor.edit_many(model, requests)
-    on_device = copy.deepcopy(model).cuda()
-    found = editor.edit_many(on_device, [(one.cuda(), constraint) for one, constraint in requests])
-    assert {value.device.type for edit in found for value in edit.parameters.values()} == {"cuda"}
-    assert [(edit.succeeded, edit.steps) for edit in found] == [(edit.succeeded, edit.steps) for edit in expected]
-    for one, other in zip(found, expected, strict=True):
-        for key, value in other.parameters.items():
-            torch.testing.assert_close(one.parameters[key].cpu(), value, rtol=0, atol=1e-9)

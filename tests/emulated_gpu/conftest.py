@@ -21,9 +21,9 @@ __all__ = ["stage_server"]
 Counting = Callable[[], AbstractContextManager[SimpleNamespace]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def device() -> torch.device:
-    """The GPU; without one there is no test here."""
+    """The GPU; without one there is no test here, and nothing is made for one."""
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU, or `python tests/emulated_gpu/emulate.py -m pytest tests/emulated_gpu`")
     return torch.device("cuda", 0)

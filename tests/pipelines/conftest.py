@@ -6,6 +6,7 @@ can be killed.
 """
 
 import copy
+import functools
 import json
 import multiprocessing
 import os
@@ -22,8 +23,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 
+from pipelines import tasks
+from pipelines.config.params import Settings
 from pipelines.tracking import rebuild, server
 from pipelines.tracking.records import RunRecord
 
@@ -36,14 +40,17 @@ _SERVER = """
 import importlib, json, os, resource, signal, sys, traceback
 for name in ("prepare", "train", "tune", "evaluate", "analyse", "sequences", "joint", "report"):
     importlib.import_module(f"pipelines.{name}")
+import editors
 from benchmarks import datasets
-import editors, matplotlib.backends.backend_svg, mlflow.store.tracking.sqlalchemy_store, optuna._gp.search_space
-import scipy.stats, sklearn.datasets, sklearn.manifold, sklearn.model_selection, torch._dynamo
 from pathlib import Path
 from pipelines import command, tasks
 datasets.available(), editors.available()
-from pipelines.store.fingerprint import code_hash, with_imports
 tasks.load_settings(Path("params.yaml"))  # imports torchvision
+early = {"mlflow", "ray", "fairseq"} & set(sys.modules)
+assert not early, f"{early} imported before anything of them is used, which takes seconds"
+import matplotlib.backends.backend_svg, mlflow.store.tracking.sqlalchemy_store, optuna._gp.search_space
+import scipy.stats, sklearn.datasets, sklearn.manifold, sklearn.model_selection, torch._dynamo
+from pipelines.store.fingerprint import code_hash, with_imports
 for path in with_imports(Path("pipelines").absolute().rglob("*.py")):
     code_hash(path)
 print("ready", flush=True)
@@ -214,6 +221,12 @@ def write_project(folder: Path, params: dict[str, Any] = PARAMS, **benchmarks: d
     return folder
 
 
+@functools.cache
+def committed() -> Settings:
+    """The repository's own settings, which take long to read; not to be changed."""
+    return tasks.load_settings(ROOT / "params.yaml")
+
+
 MISSING = object()
 
 
@@ -249,23 +262,67 @@ def stage_server() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="session")
-def trained_once(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after ``prepare`` and ``train``; not to be written to."""
-    project = Project(tmp_path_factory.mktemp("trained"), stage_server)
-    write_project(project.folder)
-    project.succeed("prepare", "digits")
-    project.succeed("train", "digits", "plain")
-    return project
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder of a name, filled by a function, or by another worker of pytest-xdist that needed it before."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        begun = tmp_path_factory.mktemp(name)
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            make(begun)
+            return begun
+        shared = tmp_path_factory.getbasetemp().parent / name  # a worker's own temporary folder lies in that of the run
+        with FileLock(f"{shared}.lock"):
+            if not shared.exists():
+                make(begun)
+                begun.rename(shared)
+        return shared
+
+    return made
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def tuned_once(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project_once(stage_server: subprocess.Popen[str], made_once: Once) -> Callable[..., Project]:
+    """A project that was made once, from ``before`` by further stages."""
+
+    def made(name: str, before: Project | None, *stages: tuple[str, ...]) -> Project:
+        def make(folder: Path) -> None:
+            project = before.copy(folder / "project") if before else Project(folder / "project", stage_server)
+            if before is None:
+                write_project(project.folder)
+            for stage in stages:
+                project.succeed(*stage)
+
+        return Project(made_once(name, make) / "project", stage_server)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained_once(project_once: Callable[..., Project]) -> Project:
+    """A project after ``prepare`` and ``train``; not to be written to."""
+    return project_once("trained", None, ("prepare", "digits"), ("train", "digits", "plain"))
+
+
+@pytest.fixture(scope="session")
+def tuned_once(project_once: Callable[..., Project], trained_once: Project) -> Project:
     """The same after ``tune`` and ``evaluate`` of both editors; not to be written to."""
-    project = trained_once.copy(tmp_path_factory.mktemp("tuned") / "project")
-    for stage in ("tune", "evaluate"):
-        for editor in ("gd", "rmsprop"):
-            project.succeed(stage, "digits", editor)
-    return project
+    stages = [(stage, "digits", editor) for stage in ("tune", "evaluate") for editor in ("gd", "rmsprop")]
+    return project_once("tuned", trained_once, *stages)
+
+
+@pytest.fixture(scope="session")
+def analysed_once(project_once: Callable[..., Project], tuned_once: Project) -> Project:
+    """The same after ``analyse``; not to be written to."""
+    return project_once("analysed", tuned_once, ("analyse", "digits"))
+
+
+@pytest.fixture(scope="session")
+def sequenced_once(project_once: Callable[..., Project], analysed_once: Project) -> Project:
+    """The same after ``sequences``; not to be written to."""
+    return project_once("sequenced", analysed_once, ("sequences", "digits"))
 
 
 @pytest.fixture
@@ -281,11 +338,9 @@ def tuned(tuned_once: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory) -> Path:
+def empty_database(made_once: Once) -> Path:
     """A database with MLflow's tables, made once because that takes seconds."""
-    folder = tmp_path_factory.mktemp("empty")
-    rebuild("made", [], f"sqlite:///{folder}/mlflow.db")
-    return folder / "mlflow.db"
+    return made_once("empty", lambda folder: rebuild("made", [], f"sqlite:///{folder}/mlflow.db")) / "mlflow.db"
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
-"""The stage of edits in a row and of similar images: records, tables, resuming, and what it says about mistakes."""
+"""The stage of edits in a row: records, tables, resuming, and what it says about mistakes."""
 
 import json
 import signal
-import subprocess
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks.scoring.sequential import turn
-from tests.pipelines.conftest import DIGITS, Project, write_project
+from tests.pipelines.conftest import Project
 
 CELLS = {"rmsprop-plain-chain4": ["plain", "rmsprop", "chain4"], "gd-plain-all": ["plain", "gd", "all"]}
 
@@ -18,35 +16,10 @@ def read(project: Project, path: str) -> pd.DataFrame:
     return pd.read_csv(project.folder / "results/digits" / path)
 
 
-@pytest.fixture(scope="module")
-def run(tuned_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after `sequences`; not to be written to."""
-    project = tuned_once.copy(tmp_path_factory.mktemp("rows") / "project")
-    project.succeed("sequences", "digits")
-    return project
-
-
-@pytest.fixture(scope="module")
-def with_mistakes(stage_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A tuned project whose data have images for mistakes; not to be written to."""
-    cells = [CELLS["rmsprop-plain-chain4"]]
-    changes = {
-        "data": {"dataset": "digits_finetune", "options": {"tuning_size": 60, "test_size": 60, "pool_size": 60}},
-        "editors": {"rmsprop": {"trials": 3, "layers": {"plain": ["chain4"]}}},
-        "mistakes": {"training": "plain", "edits": 10},
-        "sequences": {"edits": 8, "orders": 2, "source": "mistakes", "control_size": 40, "cells": cells},
-        "similar": {"augmentations": 3, "embedding": "pooled", "cells": cells},
-    }
-    project = Project(write_project(tmp_path_factory.mktemp("mistakes"), digits=DIGITS | changes), stage_server)
-    for stage in ("prepare", "train", "tune", "evaluate"):
-        project.succeed(stage, "digits")
-    return project
-
-
-def test_every_order_edits_the_same_images_and_the_table_follows_from_the_records(run):
-    summary = read(run, "sequences.csv")
+def test_every_order_edits_the_same_images_and_the_table_follows_from_the_records(sequenced_once):
+    summary = read(sequenced_once, "sequences.csv")
     assert summary[["training", "editor", "layers"]].drop_duplicates().to_numpy().tolist() == list(CELLS.values())
-    records = {name: read(run, f"sequences/{name}.csv") for name in CELLS}
+    records = {name: read(sequenced_once, f"sequences/{name}.csv") for name in CELLS}
     for name, frame in records.items():
         assert len(frame) == 18
         for order, rows in frame.groupby("order"):
@@ -61,23 +34,23 @@ def test_every_order_edits_the_same_images_and_the_table_follows_from_the_record
         np.testing.assert_allclose(rows["error"].iloc[-1], 100 * (last["wrong_after"] / 54).mean(), rtol=1e-4)
         np.testing.assert_allclose(rows["in_force"].iloc[-1], 100 * frame["in_force_at_end"].mean(), rtol=1e-4)
         np.testing.assert_allclose(rows["success_rate"].iloc[-1], 100 * frame["succeeded"].mean(), rtol=1e-4)
-    described = json.loads((run.folder / "results/digits/sequences/gd-plain-all.json").read_text())
-    tuned = json.loads((run.folder / "results/digits/tuned/gd/plain-all.json").read_text())
+    described = json.loads((sequenced_once.folder / "results/digits/sequences/gd-plain-all.json").read_text())
+    tuned = json.loads((sequenced_once.folder / "results/digits/tuned/gd/plain-all.json").read_text())
     assert described["hyperparameters"] == tuned["hyperparameters"]
     assert (described["source"], described["split"], described["edits"]) == ("random", "test", 6)
 
 
-def test_the_first_edit_of_a_row_is_the_evaluated_single_edit(run):
+def test_the_first_edit_of_a_row_is_the_evaluated_single_edit(sequenced_once):
     """Stage `evaluate` makes the same requests, each from the original weights."""
-    single = pd.read_csv(run.folder / "results/digits/edits/rmsprop/plain-chain4.csv").set_index("edit")
-    rows = read(run, "sequences/rmsprop-plain-chain4.csv")
+    single = pd.read_csv(sequenced_once.folder / "results/digits/edits/rmsprop/plain-chain4.csv").set_index("edit")
+    rows = read(sequenced_once, "sequences/rmsprop-plain-chain4.csv")
     for _, first in rows[rows["edit"] == 1].iterrows():
         expected = single.loc[first["image"]]
         for column in ("target", "predicted", "succeeded", "steps"):
             assert first[column] == expected[column]
 
 
-def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
+def test_rows_killed_between_orders_end_with_the_same_bytes(sequenced_once, tuned):
     tuned.change(sequences__orders=6)
     unbroken = tuned.copy(tuned.folder.with_name("unbroken"))
     unbroken.succeed("sequences", "digits", "--params", "params.yaml")
@@ -93,12 +66,12 @@ def test_rows_killed_between_orders_end_with_the_same_bytes(run, tuned):
     tables = [(project.folder / "results/digits/sequences.csv").read_bytes() for project in (tuned, unbroken)]
     assert tables[0] == tables[1]
     assert not tuned.files("unfinished")
-    rows = read(tuned, "sequences/gd-plain-all.csv")
-    assert rows[rows["order"] < 3].equals(read(run, "sequences/gd-plain-all.csv"))  # more orders, the first the same
+    rows, fewer = (read(project, "sequences/gd-plain-all.csv") for project in (tuned, sequenced_once))
+    assert rows[rows["order"] < 3].equals(fewer)  # more orders, the first the same
 
 
-def test_what_is_done_is_left_alone_and_what_is_not_asked_for_goes(run, tmp_path):
-    project = run.copy(tmp_path / "project")
+def test_what_is_done_is_left_alone_and_what_is_not_asked_for_goes(sequenced_once, tmp_path):
+    project = sequenced_once.copy(tmp_path / "project")
     before = project.files("results/digits")
     assert "sequences digits: 2 of 2 unchanged" in project.succeed("sequences", "digits").output
     assert project.files("results/digits") == before
@@ -116,8 +89,8 @@ def test_what_is_done_is_left_alone_and_what_is_not_asked_for_goes(run, tmp_path
     assert not project.files("results/digits/sequences")
 
 
-def test_a_study_may_edit_the_tuning_split_and_look_at_a_part_of_it(run, tmp_path):
-    project = run.copy(tmp_path / "project")
+def test_a_study_may_edit_the_tuning_split_and_look_at_a_part_of_it(sequenced_once, tmp_path):
+    project = sequenced_once.copy(tmp_path / "project")
     asked = {"edits": 5, "orders": 2, "split": "tuning", "control_size": 30, "cells": [CELLS["gd-plain-all"]]}
     project.change(sequences=asked)
     project.succeed("sequences", "digits")
@@ -129,39 +102,8 @@ def test_a_study_may_edit_the_tuning_split_and_look_at_a_part_of_it(run, tmp_pat
     assert read(project, "sequences.csv")["edits"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_mistakes_are_edited_to_their_true_labels_and_similar_images_looked_at(with_mistakes, tmp_path):
-    project = with_mistakes.copy(tmp_path / "project")
-    project.succeed("sequences", "digits")
-    single = pd.read_csv(project.folder / "results/digits/edits/rmsprop/plain-chain4.mistakes.csv").set_index("edit")
-    rows = read(project, "sequences/rmsprop-plain-chain4.csv")
-    assert len(rows) == 16
-    assert (rows["control_size"] == 40).all()
-    for _, first in rows[rows["edit"] == 1].iterrows():
-        for column in ("target", "predicted", "succeeded", "steps"):
-            assert first[column] == single.loc[first["image"], column]
-    similar = read(project, "sequences/similar/rmsprop-plain-chain4.csv")
-    neighbours = json.loads((project.folder / "results/digits/sequences/similar/neighbours.json").read_text())
-    assert len(similar) == 10 * 3
-    assert similar["target"].tolist() == single["label"].repeat(3).tolist()
-    assert similar["neighbour"].tolist() == np.repeat(neighbours["positions"], 3).tolist()
-    row = read(project, "similar.csv").iloc[0]
-    assert row["embedding"] == neighbours["embedding"] == "pooled"
-    expected = 100 * similar["similar_after"].sum() / similar["views"].sum()
-    assert row["similar_accuracy_low"] <= row["similar_accuracy"] <= row["similar_accuracy_high"]
-    np.testing.assert_allclose(row["similar_accuracy"], expected, rtol=1e-4)
-    before = project.files("results/digits")
-    assert "1 of 1 unchanged" in project.succeed("sequences", "digits").output
-    assert project.files("results/digits") == before
-    wanted = {f"rmsprop-plain-chain4.{kind}" for kind in ("csv", "json")} | {"neighbours.json"}
-    assert {path.name for path in (project.folder / "results/digits/sequences/similar").iterdir()} == wanted
-    project.change(similar=None)
-    project.succeed("sequences", "digits")
-    assert not (project.folder / "results/digits/similar.csv").exists()
-    assert not (project.folder / "results/digits/sequences/similar").exists()
-
-
-def test_more_edits_than_leave_an_image_to_look_at_are_refused(run, tmp_path):
-    project = run.copy(tmp_path / "project")
+def test_more_edits_than_leave_an_image_to_look_at_are_refused(sequenced_once, tmp_path):
+    project = sequenced_once.copy(tmp_path / "project")
     project.change(sequences__edits=60)
     ended = project.run("sequences", "digits")
     assert ended.code == 2, ended.output

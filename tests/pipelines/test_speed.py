@@ -103,8 +103,19 @@ def test_the_page_shows_medians_quartiles_ratios_and_verdicts():
     ids=["edits", "compiled edits", "evaluation", "both"],
 )
 def test_both_ways_of_a_loop_do_the_same(make):
+    ways = make(CPU)
+    found = ways.differences(ways.ours(), ways.naive())
+    assert found
+    assert all(value < 1e-3 for value in found.values())
+
+
+def test_a_comparison_is_of_what_both_ways_find_and_of_their_times():
+    def make(device: torch.device) -> loops.Ways:
+        small, large = torch.ones(50, 50, device=device), torch.ones(200, 200, device=device)
+        return loops.Ways(lambda: small @ small, lambda: large @ large, lambda *found: {"size": len(found[1])})
+
     record = loops.compare(make, Goal("a loop", 1, 2), ASKED)
-    assert all(value < 1e-3 for value in record.differences.values())
+    assert record.differences == {"size": 200}
     assert record.ratio.value == record.seconds["naive"][0] / record.seconds["ours"][0]
 
 

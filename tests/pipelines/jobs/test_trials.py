@@ -64,33 +64,39 @@ def test_fewer_may_fail_for_more_confidence_and_none_where_no_number_would_do():
     assert allowed_failures(40, 0.0, 0.9) == 40
 
 
+@pytest.fixture(scope="module")
+def every(images) -> dict[float, tuple[list[bool], list[float]]]:
+    """Whether each edit succeeds, and the damage that each does, with each learning rate."""
+    found = {}
+    for lr in LEARNING_RATES:
+        edits = images.edit(editors.build("gd", lr=lr), range(EDITS))[0]
+        records = [images.record(row, edit, generality=False) for row, edit in enumerate(edits)]
+        damages = [100 * abs(record.wrong_after - record.wrong_before) / record.control_size for record in records]
+        found[lr] = [edit.succeeded for edit in edits], damages
+    return found
+
+
 @pytest.mark.parametrize("lr", LEARNING_RATES)
 @pytest.mark.parametrize("required", [0.0, 60.0, 95.0, 100.0])
-def test_a_trial_stops_with_the_shard_that_decides_and_decides_as_all_edits_would(images, lr, required):
-    editor = editors.build("gd", lr=lr)
-    every = images.edit(editor, range(EDITS))[0]
-    failures = [row for row, edit in enumerate(every) if not edit.succeeded]
+def test_a_trial_stops_with_the_shard_that_decides_and_decides_as_all_edits_would(images, every, lr, required):
+    succeeded, damages = every[lr]
+    failures = [row for row in range(EDITS) if not succeeded[row]]
     allowed = asked(required).allowed
     feasible = len(failures) <= allowed
     counting = Counting(images)
-    found = try_edits(counting, editor, asked(required), IMAGES)
+    found = try_edits(counting, editors.build("gd", lr=lr), asked(required), IMAGES)
     assert found.feasible == feasible
     # The failure that is one too many decides; shards hold 25 edits.
     expected = EDITS if feasible else min(EDITS, 25 * (failures[allowed] // 25 + 1))
     assert counting.edits == found.edits == expected
     assert found.success_rate == pytest.approx(100 * (1 - sum(row < expected for row in failures) / expected))
     assert (found.success_rate >= required - 1e-9) == feasible
-    looked_at = range(EDITS if feasible else max(25, 25 * (failures[allowed] // 25)))
-    damage = [
-        100 * abs(record.wrong_after - record.wrong_before) / record.control_size
-        for record in (images.record(row, every[row]) for row in looked_at)
-    ]
+    damage = damages[: EDITS if feasible else max(25, 25 * (failures[allowed] // 25))]
     assert found.drawdown == pytest.approx(sum(damage) / len(damage), abs=1.0)  # batches differ in the last digits
 
 
-def test_the_cases_above_hold_feasible_and_infeasible_trials(images):
-    edited = [editors.build("gd", lr=lr) for lr in LEARNING_RATES]
-    rates = [try_edits(images, editor, asked(0.0), IMAGES).success_rate for editor in edited]
+def test_the_cases_above_hold_feasible_and_infeasible_trials(every):
+    rates = [100 * np.mean(succeeded) for succeeded, _ in every.values()]
     assert min(rates) < 50 < max(rates)
 
 

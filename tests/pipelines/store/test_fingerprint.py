@@ -10,7 +10,8 @@ from benchmarks.errors import InputError
 from pipelines.jobs.cells import Cell, ModelKey
 from pipelines.store import fingerprint as store
 from pipelines.store.fingerprint import MADE_OF, code_hash, drop_unless_made_of, is_made_of, with_imports, write_made_of
-from pipelines.tasks import load_settings, task_of
+from pipelines.tasks import task_of
+from tests.pipelines.conftest import committed
 
 ROOT = Path(editors.__file__).parents[1]
 DIGEST = "3822233b3583f7c4c166342294f9cb387b121dafa7dee67dd668a5cad53bc952"
@@ -145,13 +146,13 @@ def names(files: list[Path]) -> set[str]:
 
 
 def of_cell(benchmark: str, training: str, editor: str, layers: str) -> set[str]:
-    settings = load_settings(ROOT / "params.yaml")
+    settings = committed()
     code = task_of(settings, benchmark).scoring_code(settings, Cell(benchmark, training, editor, layers))
     return names([*code, editors.file_of(settings.benchmark(benchmark).method(editor))])
 
 
 def of_model(benchmark: str, training: str) -> set[str]:
-    settings = load_settings(ROOT / "params.yaml")
+    settings = committed()
     return names(task_of(settings, benchmark).made_from(settings, ModelKey(benchmark, training))[1])
 
 

@@ -1,8 +1,6 @@
 """Where numbers come from and how long they took is written down truly, and kept where nothing is made."""
 
 import importlib.metadata
-import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -117,19 +115,3 @@ def test_a_sum_is_of_all_stages_or_is_none():
     assert provenance.of_tables(times | {"sequences": {"seconds": 5.0}}) == 7.5
     del times["analyse"]
     assert provenance.of_tables(times) is None
-
-
-def test_every_stage_says_what_it_took_and_keeps_it_when_there_is_nothing_to_do(tuned):
-    for stage in ("analyse", "sequences"):
-        tuned.succeed(stage, "digits")
-    path = tuned.folder / "results/digits/stages.json"
-    first = json.loads(path.read_text())
-    assert set(first) == {"prepare", "train", "tune", "evaluate", "analyse", "sequences"}
-    marked = {stage: spent | {"seconds": 1234.5} for stage, spent in first.items()}
-    path.write_text(json.dumps(marked))
-    shutil.rmtree(tuned.folder / "results/digits/tuned/gd")
-    for stage in ("prepare", "train", "tune", "evaluate", "analyse", "sequences"):
-        tuned.succeed(stage, "digits")
-    after = json.loads(path.read_text())
-    assert after.pop("tune") != marked.pop("tune")
-    assert after == marked

@@ -106,9 +106,11 @@ def test_a_report_tells_it_without_a_paper_to_compare_with(project):
     assert "[sine](sine/README.md)" in Path("results/README.md").read_text()
     metrics = json.loads((folder / "metrics.json").read_text())["plain"]["gd"]["all"]
     assert metrics == {name: pytest.approx(row[name], abs=1e-4) for name in ("rmse", "rmse_drawdown", "success_rate")}
-    assert (
-        json.loads(Path("mlflow/sine.json").read_text())["created"] == 5
-    )  # three rows, a training, and what they share
+    shown = json.loads(Path("mlflow/sine.json").read_text())
+    assert (shown["created"], shown["kept"]) == (5, 0)  # three rows, a training, and what they share
+    report("sine")
+    shown = json.loads(Path("mlflow/sine.json").read_text())
+    assert (shown["created"], shown["kept"], shown["removed"]) == (0, 5, 0)  # the records of the same files agree
 
 
 def test_a_second_run_finds_nothing_to_do(project, capsys):

@@ -173,7 +173,7 @@ def test_pages_show_what_was_said_wanted_and_done(made):
 
 def test_again_it_changes_nothing_and_says_so_and_what_is_lost_comes_back_byte_by_byte(project):
     before = project.files(RESULTS) | project.files("models")
-    printed = "".join(project.succeed(stage, "toy").output for stage in STAGES)
+    printed = "".join(project.succeed(stage, "toy").output for stage in STAGES[:4])
     assert printed.count("unchanged") == 1 + 4 + (1 + 3) + (1 + 3)  # data, models, twice requests and editors
     assert project.files(RESULTS) | project.files("models") == before
     for lost in (f"{RESULTS}/edits", f"{RESULTS}/tuned", f"{RESULTS}/requests", "models/toy/editable-100"):

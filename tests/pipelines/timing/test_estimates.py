@@ -8,14 +8,13 @@ import torch
 from benchmarks import models
 from benchmarks.seeds import generator
 from pipelines import speed
-from pipelines.tasks import load_settings
 from pipelines.timing import estimates
-from tests.pipelines.conftest import ROOT
+from tests.pipelines.conftest import ROOT, committed
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return load_settings(ROOT / "params.yaml")
+    return committed()
 
 
 def test_operations_are_those_of_the_convolutions_behind_the_edited_part():

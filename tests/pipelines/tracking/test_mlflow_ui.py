@@ -60,10 +60,11 @@ def records(tmp_path_factory) -> list[RunRecord]:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory, records) -> Path:
+def repository(tmp_path_factory, empty_database, records) -> Path:
     """A folder to which MLflow's database was moved, from where `rebuild` made it."""
     folder = tmp_path_factory.mktemp("made") / "repository"
-    folder.mkdir()
+    (folder / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_database, folder / "mlflow/mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -5,8 +5,6 @@ import os
 import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from pipelines import tracking
 from pipelines.tracking import rebuild
 from pipelines.tracking.runs import live_training
 from pipelines.tracking.server import DEFAULT_URI, Unreachable, _url, tracking_uri
-from tests.pipelines.conftest import PARAMETERS, ROOT, artifacts, client, forked, runs
+from tests.pipelines.conftest import PARAMETERS, artifacts, client, forked, runs
 
 
 def test_nothing_is_written_anew_after_the_repository_moved(repository, record, tmp_path, monkeypatch):
@@ -91,11 +89,6 @@ def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp
     assert [process.exitcode for process in processes] == [0] * 4
     assert [run.info.run_name for run in runs("digits")] == [record.key]
     assert {run.info.run_name for run in runs("live")} == {f"training/{number}" for number in range(4)}
-
-
-def test_mlflow_is_imported_only_when_it_is_used():
-    program = "import sys, pipelines.tracking; sys.exit('mlflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 def test_an_unreachable_server_is_named(record, capfd):

@@ -15,8 +15,9 @@ from benchmarks.scoring.measures import IMAGES
 from pipelines.reporting.claims import definitions
 from pipelines.reporting.claims.definitions import Row, in_paper, metrics_of, published_value
 from pipelines.reporting.claims.statistics import Verdict
-from pipelines.tasks import kinds, load_settings, task_of
+from pipelines.tasks import kinds, task_of
 from pipelines.tasks.images import CLASSIFIERS
+from tests.pipelines.conftest import committed
 
 SHIPPED = {
     f"{task.name}: {name}": (claim, metrics_of(task.measures))
@@ -55,7 +56,7 @@ def test_bounds_are_those_that_their_reasons_derive_from_the_paper():
 
 @pytest.mark.parametrize("benchmark", sorted({name for claim in OURS.values() for name in claim.benchmarks}))
 def test_our_claims_are_about_rows_that_their_benchmarks_have(benchmark):
-    settings = load_settings()
+    settings = committed()
     block, measures = settings.benchmark(benchmark), task_of(settings, benchmark).measures
     claims = {name: claim for name, claim in OURS.items() if benchmark in claim.benchmarks}
     definitions.check(definitions.OURS, claims, measures)

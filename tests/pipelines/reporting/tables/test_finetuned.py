@@ -1,4 +1,4 @@
-"""Tables 4 and 5 on a small digits_finetune: every stage as a process, every number again from the records."""
+"""Tables 4 and 5, and mistakes in a row, on a small digits_finetune: every number again from the records."""
 
 from __future__ import annotations
 
@@ -199,3 +199,39 @@ def test_records_of_mistakes_say_what_they_are_of(finetuned: Project) -> None:
     assert described["wrong_before_editing"] == beside["wrong_before_editing"]
     assert described["fingerprint"] != beside["fingerprint"]
     assert (described["edits"], beside["edits"]) == (10, 12)
+
+
+def test_mistakes_in_a_row_are_edited_to_their_true_labels_and_similar_images_looked_at(
+    finetuned: Project, tmp_path
+) -> None:
+    project, cells = finetuned.copy(tmp_path / "project"), [["pretrained", "rmsprop", "chain3"]]
+    rows = {"edits": 8, "orders": 2, "source": "mistakes", "control_size": 40, "cells": cells}
+    project.change(NAME, sequences=rows, similar={"augmentations": 3, "embedding": "pooled", "cells": cells})
+    results = project.folder / f"results/{NAME}"
+    project.succeed("sequences", NAME)
+    single = pd.read_csv(results / "edits/rmsprop/pretrained-chain3.mistakes.csv").set_index("edit")
+    rows = pd.read_csv(results / "sequences/rmsprop-pretrained-chain3.csv")
+    assert len(rows) == 16
+    assert (rows["control_size"] == 40).all()
+    for _, first in rows[rows["edit"] == 1].iterrows():
+        for column in ("target", "predicted", "succeeded", "steps"):
+            assert first[column] == single.loc[first["image"], column]
+    similar = pd.read_csv(results / "sequences/similar/rmsprop-pretrained-chain3.csv")
+    neighbours = json.loads((results / "sequences/similar/neighbours.json").read_text())
+    assert len(similar) == 10 * 3
+    assert similar["target"].tolist() == single["label"].repeat(3).tolist()
+    assert similar["neighbour"].tolist() == np.repeat(neighbours["positions"], 3).tolist()
+    row = pd.read_csv(results / "similar.csv").iloc[0]
+    assert row["embedding"] == neighbours["embedding"] == "pooled"
+    expected = 100 * similar["similar_after"].sum() / similar["views"].sum()
+    assert row["similar_accuracy_low"] <= row["similar_accuracy"] <= row["similar_accuracy_high"]
+    np.testing.assert_allclose(row["similar_accuracy"], expected, rtol=1e-4)
+    before = project.files(f"results/{NAME}")
+    assert "1 of 1 unchanged" in project.succeed("sequences", NAME).output
+    assert project.files(f"results/{NAME}") == before
+    wanted = {f"rmsprop-pretrained-chain3.{kind}" for kind in ("csv", "json")} | {"neighbours.json"}
+    assert {path.name for path in (results / "sequences/similar").iterdir()} == wanted
+    project.change(NAME, similar=None)
+    project.succeed("sequences", NAME)
+    assert not (results / "similar.csv").exists()
+    assert not (results / "sequences/similar").exists()

@@ -7,19 +7,9 @@ import pytest
 from pipelines.reporting.tables import paper as published
 
 
-@pytest.mark.parametrize(
-    ("table", "rows"),
-    [
-        ("table1", 6),
-        ("table2", 10),
-        ("table3", 11),
-        ("table4", 10),
-        ("table5", 1),
-        ("table5_similar", 2),
-        ("table6", 3),
-    ],
-)
-def test_every_table_has_the_rows_of_the_paper(table, rows):
+@pytest.mark.parametrize(("table", "rows"), [("table2", 10), ("table5", 1)])
+def test_a_table_has_the_rows_of_the_paper(table, rows):
+    """Those that are not compared as a whole below."""
     assert len(published.load(table)) == rows
 
 

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 from benchmarks.errors import InputError
 from pipelines.reporting.tables import other_stages
 from pipelines.store.layout import Layout
-from pipelines.tasks import load_settings
 from pipelines.tasks.images import note
 from pipelines.tasks.images.settings import ImageTraining
+from tests.pipelines.conftest import committed
 from tests.pipelines.reporting.cells import image_cell, write_project
 
 PLAN = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "schedule": "cosine"}
@@ -56,7 +56,7 @@ def test_other_recipes_say_what_they_have():
 
 
 def test_every_editable_row_of_cifar10_small_says_where_p_comes_from():
-    described = load_settings().benchmark("cifar10_small").trainings
+    described = committed().benchmark("cifar10_small").trainings
     editable = {name: training for name, training in described.items() if training.recipe == "editable"}
     assert editable
     assert all("reference_mode train" in note(name, training) for name, training in editable.items())
