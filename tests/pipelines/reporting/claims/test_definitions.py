@@ -72,7 +72,7 @@ def test_our_claims_are_about_rows_that_their_benchmarks_have(benchmark):
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_committed_verdicts_are_on_todays_claims(path):
-    settings, benchmark = load_settings(), path.parent.name
+    settings, benchmark = committed(), path.parent.name
     told, trainings = task_of(settings, benchmark).presentation, {*settings.benchmark(benchmark).trainings}
     names = {told.published_training(settings, benchmark, name) for name in trainings}
     claims = definitions.about(benchmark, names | trainings, told.claims, told.measures)
