@@ -17,8 +17,9 @@ from benchmarks.errors import InputError
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell
+from pipelines.reporting.tables.results import ends, read_cell
 from pipelines.store.layout import Layout, write_csv
-from pipelines.tasks import data_of, load_settings
+from pipelines.tasks import data_of, load_settings, task_of
 from pipelines.tasks.images import edits
 
 RESULTS = Path("results/dknn_hubs")
@@ -27,7 +28,9 @@ _CLOSE = 2  # votes: a single flipped label takes one from the first answer and 
 
 
 def dknn_hubs(benchmark: command.Benchmark, params: command.Params = command.DEFAULT_PARAMS) -> None:
-    """Count, for each DkNN of a benchmark, whose neighbours its training images are; writes results/dknn_hubs."""
+    """Count, for each DkNN of a benchmark, whose neighbours its training images are, beside the drawdown of its edits,
+    which `evaluate` found; writes results/dknn_hubs.
+    """
     settings, layout = load_settings(params), Layout(benchmark)
     trainings = settings.benchmark(benchmark).trainings
     names = [name for name, training in trainings.items() if training.recipe == "dknn"]
@@ -41,8 +44,10 @@ def dknn_hubs(benchmark: command.Benchmark, params: command.Params = command.DEF
 
 @torch.no_grad()
 def _row(settings: Settings, benchmark: str, training: str, data: Any) -> dict[str, Any]:
-    """Counts of one DkNN, errors and shares in percent."""
+    """Counts of one DkNN: errors and shares in percent, labels that an edit flips, its drawdown in points."""
     cell = Cell(benchmark, training, "flip_labels", "votes")
+    told = task_of(settings, benchmark).presentation
+    edited = told.measures.summarise(read_cell(settings, cell, told).records)
     model = edits.load_network(settings, cell, data)
     network = Cell(benchmark, settings.benchmark(benchmark).training(training).network, "flip_labels", "votes")
     search, votes = model.neighbours, model.votes
@@ -60,6 +65,8 @@ def _row(settings: Settings, benchmark: str, training: str, data: Any) -> dict[s
         "degree_max": int(degrees.max()),
         "unanimous": 100 * float((first == search.k).double().mean()),
         "close": 100 * float((first - second <= _CLOSE).double().mean()),
+        "flipped": edited["num_steps"].value,
+        **ends(told.measures.drawdown, edited[told.measures.drawdown]),
     }
 
 
