@@ -35,6 +35,7 @@ RESULTS = Path("results/search_study")
 _RUN = ["training", "editor", "layers", "way", "seed"]
 _CLOSE = 0.1  # percentage points of drawdown
 _MOST = 60  # trials of a way that spends what another one did
+_FINALISTS = 3  # at most, whose edits are made and looked at once more in the end
 
 
 def _random(number: int) -> optuna.samplers.BaseSampler:
@@ -125,7 +126,9 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
         parameters = tuple(replace(one, stronger=None) for one in parameters)
     space = search.Space(parameters, dict(chosen.ranges), chosen.fixed, chosen.max_steps)
     count = {"bisection": 1, "nested_random": 4 * chosen.trials}.get(way, chosen.trials if WAYS[way].nested else _MOST)
-    meter = _Meter(scorer_of(settings, cell, EditSet("tuning", tuning.drawn), tuning.control_size), _budget(key, known))
+    scorer = scorer_of(settings, cell, EditSet("tuning", tuning.drawn), tuning.control_size)
+    decided = bool(tuning.control_size) and scorer.examples <= task.rescorable * tuning.control_size
+    meter = _Meter(scorer, _budget(key, known) - decided * _FINALISTS * 2 * tuning.edits)
     build = partial(editor_of, settings, cell)
     with tempfile.TemporaryDirectory() as folder:
         journal, axes = Path(folder, "a.journal"), (seed, "study", *key[:4])

@@ -15,10 +15,18 @@ RESULTS = "results/dknn_hubs/digits.csv"
 
 def test_degrees_are_those_of_all_pairs(trained):
     trained.change(trainings__dknn={"recipe": "dknn", "network": "plain", "k": 3})
+    trained.change(editors__flip_labels={"trials": 1, "max_steps": 9})
     trained.succeed("train", "digits", "dknn")
+    assert "edits/flip_labels/dknn-votes.json is missing" in trained.run("studies.dknn_hubs", "digits").errors
+    for stage in ("tune", "evaluate"):
+        trained.succeed(stage, "digits", "flip_labels")
     trained.succeed("studies.dknn_hubs", "digits")
     (found,) = pd.read_csv(trained.folder / RESULTS).itertuples()
     assert (found.training, found.k) == ("dknn", 3)
+    records = pd.read_csv(trained.folder / "results/digits/edits/flip_labels/dknn-votes.csv")
+    changes = 100 * (records["wrong_after"] - records["wrong_before"]).abs() / records["control_size"]
+    assert found.drawdown == pytest.approx(changes.mean(), rel=1e-5)
+    assert found.flipped == pytest.approx(records["steps"].mean(), rel=1e-5)
     data = dataset.load(trained.folder / "data/digits")
     network, _ = load_model(trained.folder / "models/digits/plain", torch.device("cpu"))
     embed = Embedding(network, ("chain2", "chain3", "chain4"))
