@@ -143,6 +143,7 @@ README_ROWS = {
     ("plain", "RMSProp"): "plain/rmsprop/chain3",
     ("plain, trained as long", "RMSProp"): "plain-longer/rmsprop/chain3",
     ("DkNN, k = 10", "flipped labels"): "dknn-10/flip_labels/votes",
+    ("Editable Training, c = 0.01", "RMSProp"): "editable-0.01-rmsprop-chain3/rmsprop/chain3",
     ("Editable Training, c = 0.1", "RMSProp"): "editable-0.1-rmsprop-chain3/rmsprop/chain3",
     ("plain", "covariance (beyond the paper)"): "plain/covariance/chain3",
     ("plain", "rank one, last layer (beyond the paper)"): "plain/rank_one/head",
