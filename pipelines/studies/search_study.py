@@ -206,11 +206,19 @@ def _write_page(benchmark: str) -> None:
         shown += [f"{regret.mean():.2f}", f"{regret.max():.2f}", (regret <= _CLOSE).sum()]
         shown += [f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
         table.append([*map(str, shown)])
+    overall = []
+    for way in (name for name in WAYS if name in set(runs["way"])):
+        rows = runs[runs["way"] == way]
+        regret, cells = rows["regret"], len(rows.drop_duplicates(_RUN[:3]))
+        counts = [cells, len(rows), rows["feasible"].astype(bool).sum(), (regret <= _CLOSE).sum()]
+        overall.append([f"`{way}`", *map(str, counts), f"{regret.mean():.2f}", f"{regret.max():.2f}"])
     lines = [
         "# Ways to search for hyperparameters",
         "",
         _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
         *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
+        "",
+        markdown_table(["way", "cells", "runs", "feasible", "close", "regret", "largest"], overall),
         "",
         markdown_table([*columns, "test drawdown", "test success"], table),
     ]
