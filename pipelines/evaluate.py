@@ -66,7 +66,7 @@ def evaluate(
 
 
 def _computed_with(layout: Layout, todo: Sequence[tuple[Cell, str]]) -> set[str]:
-    """The kinds of processor that made the records which stay, where these say so."""
+    """The kinds of processor that made the records which stay."""
     replaced = {_result(cell, source) for cell, source in todo}
     stay = [path for path in (layout.results / "edits").glob("*/*.json") if path not in replaced]
     return {kind_of(Measured.read(path, layout.again("evaluate"))["made"]["machine"]) for path in stay}

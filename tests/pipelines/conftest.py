@@ -1,4 +1,4 @@
-"""Stages as processes of their own, a small project for them to work in, and a repository with an MLflow database.
+"""Stages as processes of their own, and a small project for them to work in.
 
 Importing torch, optuna and MLflow takes seconds. So one process imports them once, with what they import late, and
 forks a child for every stage: a real process with real arguments, exit code and output, in a folder of its own, and it
@@ -8,7 +8,6 @@ can be killed.
 import copy
 import functools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -28,12 +27,10 @@ from safetensors.torch import load_file
 
 from pipelines import tasks
 from pipelines.config.params import Settings
-from pipelines.tracking import rebuild, server
-from pipelines.tracking.records import RunRecord
+from pipelines.tracking import rebuild
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 600.0
-PARAMETERS = {"lr": 1e-3, "max_steps": 10, "editor": "rmsprop"}
 """Those of a run in MLflow."""
 
 _SERVER = """
@@ -341,64 +338,3 @@ def tuned(tuned_once: Project, tmp_path: Path) -> Project:
 def empty_database(made_once: Once) -> Path:
     """A database with MLflow's tables, made once because that takes seconds."""
     return made_once("empty", lambda folder: rebuild("made", [], f"sqlite:///{folder}/mlflow.db")) / "mlflow.db"
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch, empty_database) -> Path:
-    """An empty repository as the working directory, with a database at the default place."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "repository" / "mlflow").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "repository")
-    shutil.copy(empty_database, "mlflow/mlflow.db")
-    return tmp_path / "repository"
-
-
-@pytest.fixture
-def record(tmp_path) -> RunRecord:
-    files = {"scatter.png": b"\x89PNG\r\n\x1a\n", "table1.csv": b"a,b\n1,2\n", "notes.txt": b"hello"}
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    return RunRecord(
-        key="plain/rmsprop/chain3",
-        parameters=PARAMETERS,
-        metrics={"drawdown": 0.25, "success_rate": 1.0},
-        series={"tuning_error": [(1, 0.5), (2, 0.25), (3, 0.125)]},
-        tags={"git_commit": "abc", "editor": "rmsprop"},
-        artifacts=[tmp_path / name for name in files],
-    )
-
-
-def client():
-    from mlflow import MlflowClient
-
-    return MlflowClient(f"sqlite:///{Path.cwd()}/mlflow/mlflow.db")
-
-
-def runs(experiment="digits"):
-    return client().search_runs([client().get_experiment_by_name(experiment).experiment_id])
-
-
-def artifacts(run) -> Path:
-    """The folder of a run's files, as ``mlflow ui --artifacts-destination mlflow/artifacts`` finds it."""
-    return Path("mlflow/artifacts", run.info.artifact_uri.removeprefix("mlflow-artifacts:/"))
-
-
-def histories(run) -> dict[str, list[tuple[int, float, int]]]:
-    return {
-        name: [(m.step, m.value, m.timestamp) for m in client().get_metric_history(run.info.run_id, name)]
-        for name in sorted(run.data.metrics)
-    }
-
-
-def curve(run, name: str) -> list[tuple[int, float]]:
-    return [(step, value) for step, value, _ in histories(run)[name]]
-
-
-def forked(target, *arguments) -> multiprocessing.Process:
-    """A process of its own that need not import MLflow, which takes seconds."""
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs fork()")
-    server.import_mlflow()
-    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
-    process.start()
-    return process

@@ -13,7 +13,7 @@ from benchmarks.errors import InputError
 from pipelines import tracking
 from pipelines.tracking import rebuild
 from pipelines.tracking.runs import live_training
-from tests.pipelines.conftest import PARAMETERS, client, curve, forked, runs
+from tests.pipelines.tracking.conftest import PARAMETERS, client, curve, forked, runs
 
 
 def test_a_live_training_is_seen_while_it_runs_and_ends_finished(repository):

@@ -12,7 +12,7 @@ from benchmarks.errors import InputError
 from benchmarks.patching.side_effects import Errors, Known, SideEffects
 from pipelines.reporting.patches import EditedImage, PatchReport, write
 from pipelines.tracking import registry
-from tests.pipelines.conftest import artifacts, client, runs
+from tests.pipelines.tracking.conftest import artifacts, client, runs
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pipelines import tracking
 from pipelines.tracking import rebuild
 from pipelines.tracking.runs import live_training
 from pipelines.tracking.server import DEFAULT_URI, Unreachable, _url, tracking_uri
-from tests.pipelines.conftest import PARAMETERS, artifacts, client, forked, runs
+from tests.pipelines.tracking.conftest import PARAMETERS, artifacts, client, forked, runs
 
 
 def test_nothing_is_written_anew_after_the_repository_moved(repository, record, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from pipelines import tracking
 from pipelines.tracking import rebuild
 from pipelines.tracking.records import DataRecord, NetworkRecord, RunRecord, fingerprint
 from pipelines.tracking.runs import suite_networks, suite_runs
-from tests.pipelines.conftest import artifacts, client, curve, histories, runs
+from tests.pipelines.tracking.conftest import artifacts, client, curve, histories, runs
 
 DATA = {
     name: DataRecord(f"digits {name}", "5f6215f0635c", "data/digits", "Handwritten digits.", rows)
