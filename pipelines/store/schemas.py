@@ -159,8 +159,8 @@ class Description(BaseModel):
             cls.model_validate(content, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "it"
-            raise ValueError(f"says of {where}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+            where, said = ".".join(map(str, first["loc"])) or "it", first["msg"].partition(" or instance of ")[0]
+            raise ValueError(f"says of {where}: {said[:1].lower()}{said[1:]}") from error
         return content
 
     @classmethod
