@@ -46,19 +46,35 @@ def train(
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="Take weights that came with the results, whatever code made them.")
+        bool, typer.Option("--published", help="Take weights that came with the results; make those that are named only.")
     ] = False,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
     settings = load_settings(params)
-    names = _with_sources(settings, benchmark, trainings or list(settings.benchmark(benchmark).trainings))
+    default = _published(settings, benchmark) if published and not trainings else settings.benchmark(benchmark).trainings
+    names = _with_sources(settings, benchmark, trainings or list(default))
     _tell_what_is_no_longer_made(settings, benchmark)
     for wave in _waves(settings, benchmark, names):
         # Those that edit in every step take longest: first, so that no worker ends alone.
         wave = sorted(wave, key=lambda name: not hasattr(settings.benchmark(benchmark).training(name), "c_edit"))
         keys = models_of(settings, benchmark, wave)
         share_out(settings, partial(take if published else make, settings), keys, threads=settings.threads)
+
+
+def _published(settings: Settings, benchmark: str) -> list[str]:
+    """The trainings whose weights came with the results.
+
+    :raises InputError: if there are none.
+    """
+    keys = models_of(settings, benchmark)
+    found = list(dict.fromkeys(key.training for key in keys if (key.described / WEIGHTS).exists()))
+    if not found:
+        raise InputError(f"--published: no weights came with {Layout(benchmark).results / 'models'}")
+    others = [name for name in settings.benchmark(benchmark).trainings if name not in found]
+    if others:
+        print(f"train {benchmark}: no weights came of {', '.join(others)}; name those that are to be made")
+    return found
 
 
 def _tell_what_is_no_longer_made(settings: Settings, benchmark: str) -> None:

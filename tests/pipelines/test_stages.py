@@ -114,8 +114,12 @@ def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(tr
     shutil.copy(weights, described)
     shutil.rmtree(trained.folder / "models")
     trained.change(trainings__plain__epochs=1)  # as another version of the code would, this asks for another model
+    trained.change(trainings__other={"recipe": "plain", "epochs": 1, "batch_size": 64, "lr": 1e-3, "schedule": "cosine"})
     said = trained.succeed("train", "digits", "--published").output
     assert "took results/digits/models/plain/model.safetensors, made on" in said
+    assert "no weights came of other; name those that are to be made" in said
+    assert not (trained.folder / "models/digits/other").exists()
+    trained.change(trainings__other=None)
     assert weights.read_bytes() == content
     assert (described / "history.csv").read_bytes() == history
     assert "unchanged" in trained.succeed("train", "digits").output
@@ -125,6 +129,8 @@ def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(tr
     assert ended.code == 2
     assert "model.safetensors was trained on other data than data/digits holds" in ended.errors
     assert weights.read_bytes() == content
+    (described / weights.name).unlink()
+    assert "no weights came with results/digits/models" in trained.run("train", "digits", "--published").errors
 
 
 def test_one_process_and_two_give_the_same_bytes(tuned_once, tuned):
