@@ -46,14 +46,15 @@ def train(
         list[str] | None, typer.Argument(help="Names under the benchmark's `trainings`; all of them, if none.")
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="Take weights that came with the results; make those that are named only.")
+        bool, typer.Option("--published", help="Take weights that came with the results; make only what is named.")
     ] = False,
     params: command.Params = command.DEFAULT_PARAMS,
 ) -> None:
     """Make models, keep of each the epoch that the tuning split chooses, and write them to models/<benchmark>."""
     settings = load_settings(params)
-    default = _published(settings, benchmark) if published and not trainings else settings.benchmark(benchmark).trainings
-    names = _with_sources(settings, benchmark, trainings or list(default))
+    if not trainings:
+        trainings = _published(settings, benchmark) if published else list(settings.benchmark(benchmark).trainings)
+    names = _with_sources(settings, benchmark, trainings)
     _tell_what_is_no_longer_made(settings, benchmark)
     for wave in _waves(settings, benchmark, names):
         # Those that edit in every step take longest: first, so that no worker ends alone.

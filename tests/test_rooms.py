@@ -116,6 +116,26 @@ def test_what_takes_seconds_to_import_is_imported_by_functions_only():
     assert early == []
 
 
+def headings(page: Path) -> set[str]:
+    """The anchors of a page of Markdown, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_each_room_has_a_page_of_a_screen_or_two_whose_links_lead_somewhere():
+    pages = [*ROOT.glob("README.md"), *ROOT.glob("*/README.md"), *(ROOT / "pipelines").glob("*/README.md")]
+    assert {page.parent for page in pages} >= {ROOT, *(ROOT / room for room in ROOMS)}
+    lost = []
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert len(text.splitlines()) <= 150, page
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+            found = page.parent / target if target else page
+            if not found.exists() or (anchor and found.suffix == ".md" and anchor not in headings(found)):
+                lost.append((str(page), target, anchor))
+    assert lost == []
+
+
 def test_files_that_dvc_reads_are_short_and_name_what_there_is():
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 150
     assert len((ROOT / "params.yaml").read_text().splitlines()) <= 80

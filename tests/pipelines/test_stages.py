@@ -114,7 +114,8 @@ def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(tr
     shutil.copy(weights, described)
     shutil.rmtree(trained.folder / "models")
     trained.change(trainings__plain__epochs=1)  # as another version of the code would, this asks for another model
-    trained.change(trainings__other={"recipe": "plain", "epochs": 1, "batch_size": 64, "lr": 1e-3, "schedule": "cosine"})
+    other = {"recipe": "plain", "epochs": 1, "batch_size": 64, "lr": 1e-3, "schedule": "cosine"}
+    trained.change(trainings__other=other)
     said = trained.succeed("train", "digits", "--published").output
     assert "took results/digits/models/plain/model.safetensors, made on" in said
     assert "no weights came of other; name those that are to be made" in said

@@ -42,7 +42,7 @@ def test_a_plain_training_takes_three_forward_passes_of_each_image(settings):
 def test_the_readme_shows_the_table(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     speed.main(["--estimate", "cifar10"])
-    assert capsys.readouterr().out in (ROOT / "pipelines/README.md").read_text()
+    assert capsys.readouterr().out in (ROOT / "pipelines/timing/README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["digits", "toy_translation", "nosuch"])
