@@ -29,7 +29,7 @@ import editors
 from baselines.model_files import WEIGHTS
 from pipelines.config import params
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import PROTOCOL, Cell, read_tuned
+from pipelines.jobs.cells import PROTOCOL, Cell, read_times, read_tuned
 from pipelines.jobs.engine import share_out
 from pipelines.store.fingerprint import fingerprint, is_made_of, made_hash
 from pipelines.store.layout import Layout, remove_others, write_csv
@@ -250,6 +250,8 @@ def make_records(
     if len(todo) < len(asked):
         print(f"{folder.name} {layout.benchmark}: {len(asked) - len(todo)} of {len(asked)} unchanged", flush=True)
     git_commit()  # looked up once, before there are workers
+    # What took longest to tune takes longest: first, so that no worker ends alone.
+    todo.sort(key=lambda one: read_times(one.cell.tuned.parent).get(one.cell.file) or 0.0, reverse=True)
     share_out(settings, partial(work, settings), todo)
     remove_others(folder, {one.file(ending).name for one in asked for ending in endings} | {*keep})
     shutil.rmtree(layout.unfinished(folder.name), ignore_errors=True)
