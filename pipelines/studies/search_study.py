@@ -1,7 +1,8 @@
 """A study by hand of the search itself: ways to propose trials, compared at equal cost on the same cells.
 
-Every run of a way is a row of results/search_study/runs.csv, its trials are those of trials.csv; search.md is the
-comparison. Runs that are there are not made again, so the study can be stopped, and continued with more seeds.
+Every run of a way is a row of results/search_study/runs.csv, its trials are those of trials.csv, the drawdowns of its
+test edits a row of test_drawdowns.csv; search.md is the comparison. Runs that are there are not made again: the study
+can be stopped, and continued with more seeds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs import search, trials
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
+from pipelines.reporting.claims.statistics import paired_difference
 from pipelines.reporting.tables.sheet import markdown_table
 from pipelines.store.layout import write_csv
 from pipelines.tasks import editor_of, load_settings, scorer_of, task_of
@@ -35,6 +37,7 @@ RESULTS = Path("results/search_study")
 _RUN = ["training", "editor", "layers", "way", "seed"]
 _CLOSE = 0.1  # percentage points of drawdown
 _MOST = 60  # trials of a way that spends what another one did
+_DRAWDOWNS = "test_drawdowns.csv"
 _FINALISTS = 3  # at most, whose edits are made and looked at once more in the end
 
 
@@ -147,11 +150,14 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
     tested = scorer_of(settings, cell, EditSet("test", block.evaluation.edits), block.evaluation.control_size)
     editor = build(tested, **values, max_steps=chosen.max_steps)
     rows = range(block.evaluation.edits)
-    records = map(asdict, tested.records(rows, tested.edit(editor, rows)[0]))
-    found = task.measures.summarise(pd.DataFrame(records))
+    records = pd.DataFrame(map(asdict, tested.records(rows, tested.edit(editor, rows)[0])))
+    found = task.measures.summarise(records)
     for name, metric in (("success_rate", "success_rate"), ("drawdown", task.measures.drawdown)):
         run |= {f"test_{name}{end}": getattr(found[metric], part) for end, part in _ENDS.items()}
-    _append("trials.csv", table.assign(**dict(zip(_RUN, key, strict=True))))
+    named = dict(zip(_RUN, key, strict=True))
+    drawdowns = task.measures.per_edit(task.measures.drawdown, records)
+    _append("trials.csv", table.assign(**named))
+    _append(_DRAWDOWNS, pd.DataFrame([named | {str(edit): value for edit, value in enumerate(drawdowns)}]))
     _append("runs.csv", pd.DataFrame([run | values]))
     progress.finish(f"drawdown {run['drawdown']:.2f} at {run['success_rate']:.1f} %, {meter.edits + meter.looks} edits")
 
@@ -160,8 +166,11 @@ _EXPLAINED = """\
 Made by `python -m pipelines.studies.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs
 that are missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same
 edits, and the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run
-found in that cell, in percentage points; *close* are runs with a regret of at most {close}; *cost* is edits made plus
-edits looked at. Ways that are not nested spend what the nested search with a Gaussian process did.
+found in that cell, in percentage points; *close* are runs with a regret of at most {close}. A smallest value of many is
+small by luck, too. So the test edits, on which nothing was chosen, ask again: *on test* is the mean difference of their
+drawdowns to those of that smallest run, and *level* are runs that are close, or whose 95 % interval of this difference,
+paired over edits, reaches 0. *Cost* is edits made plus edits looked at. Ways that are not nested spend what the nested
+search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
@@ -190,37 +199,56 @@ def _append(name: str, rows: pd.DataFrame) -> None:
     write_csv(RESULTS / name, table[[*first, *(one for one in table if one not in first)]], digits=6)
 
 
+def _compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, with their regret, their difference to the best run of the cell on its test edits, and verdicts."""
+    drawdowns = _read(_DRAWDOWNS).set_index(_RUN)
+    compared = []
+    for cell, rows in runs.groupby(_RUN[:3], sort=True):
+        feasible = rows["feasible"].astype(bool)
+        best = rows.loc[rows["drawdown"].where(feasible).idxmin()]
+        least = drawdowns.loc[tuple(best[_RUN])].to_numpy(dtype=float)
+        for (_, row), holds in zip(rows.iterrows(), feasible, strict=True):
+            regret = row["drawdown"] - best["drawdown"] if holds else np.nan
+            values = drawdowns.loc[tuple(row[_RUN])].to_numpy(dtype=float)
+            worse = paired_difference(values, least, "/".join(map(str, (*cell, row["way"], row["seed"]))))
+            close = regret <= _CLOSE
+            verdicts = {"feasible": holds, "close": close, "level": holds and bool(close or worse.low <= 0)}
+            compared.append({**row, "regret": regret, "worse": worse.value, **verdicts})
+    return pd.DataFrame(compared).assign(cost=lambda one: one["edits"] + one["looks"])
+
+
+_COUNTS = ("feasible", "close", "level")
+_MEANS = {"regret": "regret", "worse": "on test"}
+
+
+def _row(rows: pd.DataFrame) -> list[str]:
+    """What both tables say of the runs of one way."""
+    counted = [str(len(rows)), *(str(int(rows[name].sum())) for name in _COUNTS)]
+    return [*counted, *(f"{rows[name].mean():.2f}" for name in _MEANS), f"{rows['regret'].max():.2f}"]
+
+
 def _write_page(benchmark: str) -> None:
-    runs = _read("runs.csv")
-    complete = runs[runs["feasible"].astype(bool)]
-    best = complete.groupby(_RUN[:3])["drawdown"].min().rename("best")
-    runs = runs.merge(best, left_on=_RUN[:3], right_index=True)
-    runs["regret"] = (runs["drawdown"] - runs["best"]).where(runs["feasible"].astype(bool))
-    runs["cost"] = runs["edits"] + runs["looks"]
-    runs = runs.sort_values(_RUN[:3], kind="stable")
-    columns = [*_RUN[:4], "runs", "cost", "feasible", "drawdown", "regret", "largest", "close"]
-    table = []
-    for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
-        feasible, means, regret = rows["feasible"].astype(bool).sum(), rows.mean(numeric_only=True), rows["regret"]
-        shown = [*cell, f"`{way}`", len(rows), round(means["cost"]), feasible, f"{means['drawdown']:.2f}"]
-        shown += [f"{regret.mean():.2f}", f"{regret.max():.2f}", (regret <= _CLOSE).sum()]
-        shown += [f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
-        table.append([*map(str, shown)])
-    overall = []
-    for way in (name for name in WAYS if name in set(runs["way"])):
+    runs = _compared(_read("runs.csv"))
+    ways = [name for name in WAYS if name in set(runs["way"])]
+    told = ["runs", *_COUNTS, *_MEANS.values(), "largest regret"]
+    overall, table = [], []
+    for way in ways:
         rows = runs[runs["way"] == way]
-        regret, cells = rows["regret"], len(rows.drop_duplicates(_RUN[:3]))
-        counts = [cells, len(rows), rows["feasible"].astype(bool).sum(), (regret <= _CLOSE).sum()]
-        overall.append([f"`{way}`", *map(str, counts), f"{regret.mean():.2f}", f"{regret.max():.2f}"])
+        overall.append([f"`{way}`", str(len(rows.drop_duplicates(_RUN[:3]))), *_row(rows)])
+    for (*cell, way), rows in runs.groupby(_RUN[:4], sort=False):
+        means = rows.mean(numeric_only=True)
+        ended = [f"{means['drawdown']:.2f}", f"{means['test_drawdown']:.2f}", f"{means['test_success_rate']:.1f}"]
+        table.append([*cell, f"`{way}`", *_row(rows), f"{means['cost']:.0f}", *ended])
+    shown = [*_RUN[:4], *told, "cost", "drawdown", "test drawdown", "test success"]
     lines = [
         "# Ways to search for hyperparameters",
         "",
         _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
-        *(f"- `{name}`: {way.description}." for name, way in WAYS.items() if name in set(runs["way"])),
+        *(f"- `{name}`: {WAYS[name].description}." for name in ways),
         "",
-        markdown_table(["way", "cells", "runs", "feasible", "close", "regret", "largest"], overall),
+        markdown_table(["way", "cells", *told], overall),
         "",
-        markdown_table([*columns, "test drawdown", "test success"], table),
+        markdown_table(shown, table),
     ]
     write_atomically(RESULTS / "search.md", "\n".join(lines) + "\n")
 
