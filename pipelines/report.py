@@ -42,10 +42,10 @@ def report(
     settings, layout = load_settings(params), Layout(benchmark)
     task = task_of(settings, benchmark)
     told, block = task.presentation, settings.benchmark(benchmark)
-    found = results.read(settings, benchmark, told)
+    found = told.read(settings, benchmark)
     if not found:
         raise InputError(f"there is nothing to report on {benchmark}: no editor's block names `layers`")
-    mistakes = results.read(settings, benchmark, told, MISTAKES) if base.MISTAKES in task.sources(block) else []
+    mistakes = told.read(settings, benchmark, MISTAKES) if base.MISTAKES in task.sources(block) else []
     board, tables = write_tables(settings, layout, told, found, mistakes)
     other_stages.write_ranks(settings, layout, mistakes)
     _write_claims(settings, layout, told, found, mistakes)

@@ -2,15 +2,16 @@
 
 The way through, as ``pipelines/report.py`` walks it:
 
-1. ``tables/results.py`` reads what ``evaluate`` wrote. A :class:`~pipelines.reporting.tables.results.CellResult` is one
-   cell: records, description, and how good its model was before any edit. Its ``row`` holds every metric with its 95 %
-   interval. What the metrics are says :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals
-   are computed in ``benchmarks/metrics.py``. ``tables/other_stages.py`` tells what other stages wrote.
+1. All that is particular to a kind of task is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which
+   its adapter in ``pipelines/tasks`` gives. Its ``read`` reads what ``evaluate`` wrote: a
+   :class:`~pipelines.reporting.tables.results.CellResult` is one cell, with records, description, and how good its model
+   was before any edit. Its ``row`` holds every metric with its 95 % interval. What the metrics are says
+   :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals are computed in
+   ``benchmarks/metrics.py``. ``tables/other_stages.py`` tells what other stages wrote.
 2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper. A
-   table is a small definition, a :class:`~pipelines.reporting.tables.presentation.Table`; all that is particular to a
-   kind of task, tables included, is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which its
-   adapter in ``pipelines/tasks`` gives. ``write_tables`` writes them, ``tables/sheet.py`` is how they look. Which rows
-   compete and which win says ``ranking.py``, to tables, pages and figures.
+   table is a small definition, a :class:`~pipelines.reporting.tables.presentation.Table`. ``write_tables`` writes them,
+   ``tables/sheet.py`` is how they look. Which rows compete and which win says ``ranking.py``, to tables, pages and
+   figures.
 3. ``claims/`` holds results against claims, the paper's and our own: ``definitions.py`` is what a claim is,
    ``comparing.py`` finds its rows and compares them, ``statistics.py`` has the intervals and what they decide,
    ``judging.py`` decides on claims, ``page.py`` tells it.

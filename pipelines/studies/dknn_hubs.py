@@ -17,7 +17,7 @@ from benchmarks.errors import InputError
 from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell
-from pipelines.reporting.tables.results import ends, read_cell
+from pipelines.reporting.tables.results import ends
 from pipelines.store.layout import Layout, write_csv
 from pipelines.tasks import data_of, load_settings, task_of
 from pipelines.tasks.images import edits
@@ -47,7 +47,7 @@ def _row(settings: Settings, benchmark: str, training: str, data: Any) -> dict[s
     """Counts of one DkNN: errors and shares in percent, labels that an edit flips, its drawdown in points."""
     cell = Cell(benchmark, training, "flip_labels", "votes")
     told = task_of(settings, benchmark).presentation
-    edited = told.measures.summarise(read_cell(settings, cell, told).records)
+    edited = told.measures.summarise(told.read_cell(settings, cell).records)
     model = edits.load_network(settings, cell, data)
     network = Cell(benchmark, settings.benchmark(benchmark).training(training).network, "flip_labels", "votes")
     search, votes = model.neighbours, model.votes

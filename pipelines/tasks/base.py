@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 from torch import nn
@@ -22,9 +22,7 @@ from benchmarks.metrics import Measures
 from pipelines.config.blocks import Benchmark, SequenceSettings
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, ModelKey
-
-if TYPE_CHECKING:
-    from pipelines.reporting.tables.presentation import Presentation
+from pipelines.reporting.tables.presentation import Presentation
 
 RANDOM, MISTAKES = "random", "mistakes"
 

@@ -1,4 +1,6 @@
-"""How the results of one kind of task are told: what its adapter gives a report, and the tables written from that."""
+"""How the results of one kind of task are told: what its adapter gives a report, the results that are read by that, and
+the tables that are written of them.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,18 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column, Measures, Quality
 from pipelines.config.params import Settings
-from pipelines.jobs.cells import KEYS, Cell
+from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
 from pipelines.reporting.ranking import READING
-from pipelines.reporting.tables.results import LEARNED, CellResult, hyperparameters_of, timings
+from pipelines.reporting.tables.results import CellResult, hyperparameters_of, read_records, timings, with_origins
 from pipelines.reporting.tables.sheet import Sheet, code, escape, to_markdown
-from pipelines.store.layout import Layout, write_csv
+from pipelines.store.layout import KEYS, LEARNED, ORIGIN, Layout, read_json, write_csv
+from pipelines.store.schemas import TIMING, Measured
 
-_DERIVED = {LEARNED: ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
+_DERIVED = {"_learned": ", learned", "_seeds_std": ", sd over trainings", "_edit_seeds_std": ", sd over sets of edits"}
 """Endings of columns that follow from a metric's, and of their labels."""
 EXTRA = {"already_right": Column("Already right", "%", 1)}
 """Columns that are no metric of a task."""
@@ -112,6 +116,51 @@ class Presentation:
             if (metric := self.measures.columns.get(name.removesuffix(ending))) and name.endswith(ending):
                 return Column(metric.label + words, metric.unit, metric.digits)
         return self.measures.columns.get(name, EXTRA.get(name))
+
+    def read(self, settings: Settings, benchmark: str, kind: str = "") -> list[CellResult]:
+        """Every cell of the benchmark, in the order of its editors; repetitions with the first of their kind.
+
+        :param kind: of records; :data:`pipelines.store.layout.MISTAKES` for those of realistic mistakes.
+        :raises InputError: for a missing or broken file, or records made with another protocol.
+        """
+        groups: dict[tuple[str, ...], list[CellResult]] = {}
+        seeds = settings.edit_seeds[:1] if kind else settings.edit_seeds  # mistakes are the same with each
+        for cells in cells_of_run(settings, benchmark, None, seeds).values():
+            for cell in cells:
+                groups.setdefault(tuple(cell.names.values()), []).append(self.read_cell(settings, cell, kind))
+        return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
+
+    def read_cell(self, settings: Settings, cell: Cell, kind: str = "") -> CellResult:
+        """One cell; see :meth:`read`."""
+        path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
+        again = cell.layout.again("evaluate", cell.editor)
+        description = Measured.read(path, again)
+        if (protocol := description["protocol"]) != PROTOCOL:
+            raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
+        timing = TIMING.read(path.with_suffix(".timing.csv"), again, description["edits"])
+        try:
+            records = read_records(path.with_suffix(".csv"), self.measures, description, again)
+            learned = path.with_suffix(LEARNED) if description.get("learned") else None
+            learned = read_records(learned, self.measures, description, again) if learned else None
+            quality = self.quality(cell, description)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
+        return CellResult(
+            *(cell, description, records, timing["milliseconds"], self.measures, quality),
+            method=settings.benchmark(cell.benchmark).method(cell.editor),
+            published_training=self.published_training(settings, cell.benchmark, cell.training),
+            learned=learned,
+            edited="mistakes" if kind else self.edited,
+            notes=tuple(filter(None, [_trained_elsewhere(cell, description), self.note(settings, cell)])),
+        )
+
+
+def _trained_elsewhere(cell: Cell, description: Mapping[str, Any]) -> str:
+    """On which machine the cell's model was trained, if another one edited it and both were written down."""
+    trained = read_json(cell.model.described / ORIGIN).get("machine")
+    return f"trained on {trained}" if trained and trained != description["made"]["machine"] else ""
 
 
 def write_tables(

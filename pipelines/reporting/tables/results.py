@@ -1,4 +1,4 @@
-"""The result of a cell, for every kind of task: read from what ``evaluate`` wrote, and as a row of numbers."""
+"""The result of a cell, for every kind of task: what ``evaluate`` wrote of it, and the row of numbers it makes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 import editors
-from benchmarks.errors import InputError
 from benchmarks.metrics import Estimate, Measures, Quality, share
-from pipelines.config.params import Settings
-from pipelines.jobs.cells import PROTOCOL, Cell, cells_of_run
-from pipelines.store.layout import LEARNED as LEARNED_RECORDS
-from pipelines.store.layout import ORIGIN, read_json
-from pipelines.store.schemas import RECORDS, TIMING, Measured
-
-if TYPE_CHECKING:
-    from pipelines.reporting.tables.presentation import Presentation
+from pipelines.jobs.cells import Cell
+from pipelines.store.schemas import RECORDS
 
 PAPERS_PARTS = {"condition": "chain3", "votes": ""}
 """Edited parts of models that the paper calls otherwise, or not at all: those of CNP and DkNN."""
-LEARNED = "_learned"
-"""Ends the names of metrics with the hyperparameters that training ended with."""
 _AT_MOST = (
     "drawdown at most that large: each edit was looked at on a sample of the control set, whose noise |·| adds up; the "
     "interval holds what all of it may show"
@@ -106,54 +97,6 @@ class CellResult:
     def row(self) -> dict[str, Any]:
         """Its names, every metric with its interval, and notes; costs thousands of resamples."""
         return _row(self)
-
-
-def read(settings: Settings, benchmark: str, told: Presentation, kind: str = "") -> list[CellResult]:
-    """Every cell of the benchmark, in the order of its editors; repetitions with the first of their kind.
-
-    :param kind: of records; :data:`pipelines.store.layout.MISTAKES` for those of realistic mistakes.
-    :raises InputError: for a missing or broken file, or records made with another protocol.
-    """
-    groups: dict[tuple[str, ...], list[CellResult]] = {}
-    seeds = settings.edit_seeds[:1] if kind else settings.edit_seeds  # mistakes are the same with each
-    for cells in cells_of_run(settings, benchmark, None, seeds).values():
-        for cell in cells:
-            groups.setdefault(tuple(cell.names.values()), []).append(read_cell(settings, cell, told, kind))
-    return with_origins([replace(first, repetitions=tuple(others)) for first, *others in groups.values()])
-
-
-def read_cell(settings: Settings, cell: Cell, told: Presentation, kind: str = "") -> CellResult:
-    """One cell; see :func:`read`."""
-    path = cell.layout.edits(cell.editor) / f"{cell.file}{kind}.json"
-    again = cell.layout.again("evaluate", cell.editor)
-    description = Measured.read(path, again)
-    if (protocol := description["protocol"]) != PROTOCOL:
-        raise InputError(f"{path} was made with protocol {protocol}, this is {PROTOCOL}: {again}")
-    edits = description["edits"]
-    milliseconds = TIMING.read(path.with_suffix(".timing.csv"), again, edits)["milliseconds"]
-    try:
-        records = read_records(path.with_suffix(".csv"), told.measures, description, again)
-        learned = path.with_suffix(LEARNED_RECORDS) if description.get("learned") else None
-        learned = read_records(learned, told.measures, description, again) if learned else None
-        quality = told.quality(cell, description)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the results at {path} are broken ({error}): remove them and {again}") from error
-    return CellResult(
-        *(cell, description, records, milliseconds, told.measures, quality),
-        method=settings.benchmark(cell.benchmark).method(cell.editor),
-        published_training=told.published_training(settings, cell.benchmark, cell.training),
-        learned=learned,
-        edited="mistakes" if kind else told.edited,
-        notes=tuple(filter(None, [_trained_elsewhere(cell, description), told.note(settings, cell)])),
-    )
-
-
-def _trained_elsewhere(cell: Cell, description: dict[str, Any]) -> str:
-    """On which machine the cell's model was trained, if another one edited it and both were written down."""
-    trained = read_json(cell.model.described / ORIGIN).get("machine")
-    return f"trained on {trained}" if trained and trained != description["made"]["machine"] else ""
 
 
 def read_records(path: Path, measures: Measures, description: Mapping[str, Any], again: str) -> pd.DataFrame:
@@ -250,7 +193,7 @@ def _row(result: CellResult) -> dict[str, Any]:
     if result.learned is not None:
         learned = measures.summarise(result.learned)
         for name in (measures.drawdown, "success_rate"):
-            row |= ends(f"{name}{LEARNED}", learned[name])
+            row |= ends(f"{name}_learned", learned[name])
     if result.repetitions:
         row |= _spread(result)
     notes = filter(None, [shortfall(result), _AT_MOST if measures.misleads(result.records) else "", *result.notes])

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def project(tmp_path, monkeypatch):
 
 
 def read(settings):
-    return results.read(settings, "digits", CLASSIFIERS)
+    return CLASSIFIERS.read(settings, "digits")
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -189,7 +190,7 @@ def test_times_are_those_of_the_shards_and_of_what_was_measured_with_the_quality
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
-    path = results.Path("results/digits/edits/gd/plain-all.json")
+    path = Path("results/digits/edits/gd/plain-all.json")
     content = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=sentence or "are broken .'test_images'"):
@@ -210,7 +211,7 @@ def test_a_description_that_does_not_fit_is_refused(project, change, sentence):
     ],
 )
 def test_a_missing_or_broken_file_is_refused_by_name(project, name, content, sentence):
-    path = results.Path("results/digits/edits/gd") / name
+    path = Path("results/digits/edits/gd") / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=sentence):
         read(project)
