@@ -3,9 +3,9 @@
 The way through, as ``pipelines/report.py`` walks it:
 
 1. All that is particular to a kind of task is its :class:`~pipelines.reporting.tables.presentation.Presentation`, which
-   its adapter in ``pipelines/tasks`` gives. Its ``read`` reads what ``evaluate`` wrote: a
-   :class:`~pipelines.reporting.tables.results.CellResult` is one cell, with records, description, and how good its model
-   was before any edit. Its ``row`` holds every metric with its 95 % interval. What the metrics are says
+   its adapter in ``pipelines/tasks`` gives. Its ``read`` reads what ``evaluate`` wrote: one cell is a
+   :class:`~pipelines.reporting.tables.results.CellResult`, with records, description, and how good its model was before
+   any edit. Its ``row`` holds every metric with its 95 % interval. What the metrics are says
    :class:`benchmarks.metrics.Measures`, one object for each kind of task; intervals are computed in
    ``benchmarks/metrics.py``. ``tables/other_stages.py`` tells what other stages wrote.
 2. ``tables/paper.py`` says which results stand in which table, in which order, beside which numbers of the paper. A

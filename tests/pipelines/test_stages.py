@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.store.layout import Layout
-from pipelines.store.locks import one_at_a_time
+from pipelines.store.provenance import one_at_a_time
 from tests.pipelines.conftest import DEADLINE, Project
 
 ROOT = Path(__file__).parents[2]
