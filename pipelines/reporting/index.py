@@ -21,7 +21,6 @@ from pipelines.reporting.claims.judging import count
 from pipelines.reporting.ranking import READING, on_front
 from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, code, escape, markdown_table, name_of, value
-from pipelines.store.provenance import machine_of
 
 _HEADINGS = ("benchmark, claims", "data, scale", "before edits", "best of the paper's rows", "best on the Pareto front")
 _MOST = 6
@@ -66,17 +65,14 @@ class Found:
     board: pd.DataFrame
     told: Presentation
 
-    @classmethod
-    def read(cls, folder: Path, told: Sequence[Presentation]) -> Found:
-        run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
-        kind = next((one for one in told if one.measures.drawdown in board), None)
-        if kind is None:
-            raise ValueError("leaderboard.csv has no drawdown of any kind of task")
-        return cls(folder, run, board, kind)
-
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def chosen(self) -> list[str]:
+        """The columns of the leaderboard that hold hyperparameters."""
+        return [*self.board.loc[:, "layers":"trials"]][1:-1]
 
     @classmethod
     def all(cls, results: Path, told: Sequence[Presentation]) -> list[Found]:
@@ -90,13 +86,17 @@ class Found:
         for folder in sorted({path.parent for path in results.glob("*/leaderboard.csv")}):
             if (folder / "run.json").exists():  # it is written last
                 with broken_results(folder):
-                    one = cls.read(folder, told)
+                    run, board = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "leaderboard.csv")
+                    kind = next((one for one in told if one.measures.drawdown in board), None)
+                    if kind is None:
+                        raise ValueError("leaderboard.csv has no drawdown of any kind of task")
+                    one = cls(folder, run, board, kind)
                     found.append((one.place(told), one))
         return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
     def place(self, told: Sequence[Presentation]) -> tuple[int, int, int, int, str]:
         """By kind of task and main table; large training sets and long leaderboards before small and short ones."""
-        size, tables = self.run["data"].get("sizes", {}).get("training", 0), self.told.tables
+        size, tables = self.run["data"]["sizes"].get("training", 0), self.told.tables
         there = (table.main and (self.folder / f"{table.name}.csv").exists() for table in tables)
         main = [*there, True].index(True)
         return told.index(self.told), main, -size, -len(self.board), self.name
@@ -169,8 +169,8 @@ def _picture(results: Path, names: Sequence[str]) -> list[str]:
 def _line(found: Found) -> list[str]:
     """The cells of a benchmark's line in the index."""
     name, board, data, measures = found.name, found.board, found.run["data"], found.told.measures
-    block = found.run.get("parameters", {}).get("benchmark", {})
-    size, model = data.get("sizes", {}).get("training"), block.get("model", {})
+    block = found.run["parameters"]["benchmark"]
+    size, model = data["sizes"].get("training"), block.get("model", {})
     options = [f"{option} {value}" for option, value in model.get("options", {}).items()]
     scale = [f"{size:,} to train on" if size else "", ", ".join(filter(None, [model.get("architecture"), *options]))]
     first = next((training for training in block.get("trainings", {}) if (board["training"] == training).any()), None)
@@ -205,19 +205,16 @@ def _page(found: Found) -> list[str]:
     """The lines of a benchmark's front page."""
     name, run, (commit, _, dirty) = found.name, found.run, found.run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
-    parameters = run.get("parameters", {})
-    with_them = "the parameters in [run.json](run.json) and " if parameters else ""
-    again = f"again with {with_them}{code(run['command'])}, once `params.yaml` lists {name} to be run"
-    counts = [f"{number} rows were made on {origin}" for origin, number in run.get("made_elsewhere", {}).items()]
+    again = f"again with the parameters in [run.json](run.json) and {code(run['command'])}"
+    counts = [f"{number} rows were made on {origin}" for origin, number in run["made_elsewhere"].items()]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
-    machine = escape(run.get("machine") or machine_of(run["hardware"]))
     # For readers who wonder how lucky the best row is.
     trials = sum(len(pd.read_csv(path)) for path in sorted((found.folder / "tuned").rglob("*.csv")))
     tried = f" Tuning tried {trials} configurations, all on edits of the tuning split." if trials else ""
     return [
         f"# {name}",
         "",
-        escape(parameters.get("benchmark", parameters).get("note", "")),
+        escape(run["parameters"]["benchmark"]["note"]),
         "",
         *_headline(found),
         "",
@@ -226,7 +223,8 @@ def _page(found: Found) -> list[str]:
         "",
         f"Data: {escape(run['data']['source'])}{tried}",
         "",
-        f"Made on {machine} at commit {code(commit[:12])}{changed}; {again}.{elsewhere}",
+        f"Made on {escape(run['machine'])} at commit {code(commit[:12])}{changed}; {again}, "
+        f"once `params.yaml` lists {name} to be run.{elsewhere}",
         "",
     ]
 
@@ -238,13 +236,12 @@ def _headline(found: Found) -> list[str]:
     if front.empty:
         return ["No row has enough success and carries further than the unedited network."]
     words = metrics_of(measures)[measures.drawdown].label
-    before = board.get("generality_before", board["edits"] * math.nan)
-    unedited = f" Before any edit it is {before.median():.0f} %." if before.notna().any() else ""
+    before = board["generality_before"].median()
+    unedited = "" if math.isnan(before) else f" Before any edit it is {before:.0f} %."
     names = (measures.quality, measures.drawdown, "generality", "success_rate")
     front = front.drop(columns=["note", *front.filter(like="published_")], errors="ignore")
-    chosen = [*front.loc[:, "layers":"trials"]][1:-1] if "trials" in front else []
     columns = {name: measures.columns[name] for name in names}
-    sheet = Sheet("front", front, columns, measures.drawdown, chosen=chosen)
+    sheet = Sheet("front", front, columns, measures.drawdown, chosen=found.chosen)
     return [
         f"**On the Pareto front of {words} and generality**, {len(front)} of {len(board)} rows "
         f"([leaderboard](leaderboard.md)): no other row with enough success breaks less and reaches further. "

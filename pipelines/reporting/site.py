@@ -32,8 +32,6 @@ SITE = "leaderboard.html"
 _PAGE = Path(__file__).with_name("site.html")
 """Its frame, style and script; the data take the place of ``_DATA``."""
 _DATA = "{{data}}"
-_NOT_CHOSEN = ("trials", "proposed_by", "standing")
-"""Columns among those of the chosen hyperparameters that are none."""
 _FIGURES = {"generality-drawdown": "drawdown against generality", "figure2": "Figure 2", "sequences": "edits in a row"}
 
 
@@ -58,24 +56,22 @@ def _benchmark(found: Found) -> dict[str, Any]:
     board, measures = found.board, found.told.measures
     columns = found.told.columns(found.told.leaderboard.columns, board)
     first = (measures.drawdown, "generality", "success_rate", "num_steps")
-    columns |= {name: measures.columns[name] for name in first[:3] if name in board}
-    chosen = [name for name in board.loc[:, "layers" : measures.quality].columns[1:-1] if name not in _NOT_CHOSEN]
-    sheet = Sheet(found.name, board, columns, measures.drawdown, chosen=chosen)
-    of_training, of_edits = (found.run.get(name, [0])[0] for name in ("training_seeds", "edit_seeds"))
+    columns |= {name: measures.columns[name] for name in first[:3]}
+    sheet = Sheet(found.name, board, columns, measures.drawdown, chosen=found.chosen)
+    of_training, of_edits = (found.run[name][0] for name in ("training_seeds", "edit_seeds"))
     names = [(name_of(row["training"]), name_of(row["layers"]), of_training) for _, row in board.iterrows()]
     files = [cell(*one, of_edits) for one in names]
-    before = board["generality_before"].median() if "generality_before" in board else math.nan
     return {
         "name": found.name,
-        "note": found.run.get("parameters", {}).get("benchmark", {}).get("note", ""),
+        "note": found.run["parameters"]["benchmark"]["note"],
         "drawdown": measures.drawdown,
-        "before": _number(before, 2),
+        "before": _number(board["generality_before"].median(), 2),
         "columns": [
             {"id": name, "label": one.label, "unit": one.unit, "digits": one.digits, "shown": name in first}
             for name, one in columns.items()
         ],
         "rows": [_row(found, sheet, position, file, cell(*names[position])) for position, file in enumerate(files)],
-        "pairs": _pairs(found, files, [name for name in first[:3] if name in measures.names and name in columns]),
+        "pairs": _pairs(found, files, first[:3]),
     }
 
 
