@@ -20,7 +20,7 @@ from benchmarks.patching.side_effects import Flip, Known, SideEffects
 from benchmarks.scoring.side_effects import NEAR
 from pipelines.jobs.progress import one_line
 from pipelines.reporting.figures.style import editor_look, new_figure, save, shown, styled
-from pipelines.reporting.tables.sheet import escape
+from pipelines.reporting.tables.sheet import escape, markdown_table
 from pipelines.store.layout import read_json, write_json
 
 SHOWN = 24
@@ -154,10 +154,11 @@ def _edited(report: PatchReport) -> Iterator[str]:
             yield f"**{kind}:** {', '.join(map(escape, names[:SHOWN]))}{' …' if len(names) > SHOWN else '.'}\n"
     if missed:
         yield "More `--max-steps`, other `--layers`, or `--editor covariance --training FOLDER` may correct more.\n"
-    yield "| image | should be | answer before | answer now |\n| --- | --- | --- | --- |"
+    rows = []
     for one in [*missed[:SHOWN], *done[:SHOWN]]:
         now = one.now if one.corrected or one.now != one.wanted else f"{one.now}, not on all copies"
-        yield f"| {' | '.join(map(escape, (one.image, one.wanted, one.before, now)))} |"
+        rows.append([*map(escape, (one.image, one.wanted, one.before, now))])
+    yield markdown_table(("image", "should be", "answer before", "answer now"), rows)
     if hidden := max(len(missed) - SHOWN, 0) + max(len(done) - SHOWN, 0):
         yield f"\n… and {hidden} more, in the JSON file."
 
@@ -172,12 +173,12 @@ def _errors(known: Known) -> Iterator[str]:
     }
     yield "## Errors on control images\n"
     columns = ("images", "error before (%)", "after (%)", "change (points)", "right → wrong", "wrong → right")
-    yield f"| control images | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}"
-    for name, found in groups.items():
-        if found is not None:
-            change = _interval(found.drawdown, "", "+.2f").strip()
-            shares = f"{found.before.value:.2f} | {found.after.value:.2f}"
-            yield f"| {name} | {found.images} | {shares} | {change} | {found.broken} | {found.mended} |"
+    rows = []
+    for name, found in ((name, found) for name, found in groups.items() if found is not None):
+        shares = (f"{found.before.value:.2f}", f"{found.after.value:.2f}")
+        change = _interval(found.drawdown, "", "+.2f").strip()
+        rows.append([name, str(found.images), *shares, change, str(found.broken), str(found.mended)])
+    yield markdown_table(("control images", *columns), rows, right=range(1, 7))
     before, after = known.calibration_before, known.calibration_after
     yield f"\nConfidence is off by {before:.2f} % before and {after:.2f} % after (expected calibration error).\n"
 
@@ -188,9 +189,8 @@ def _flips(effects: SideEffects, sheet: str) -> Iterator[str]:
     yield "## Control images with another answer\n"
     if sheet:
         yield f"![Control images with the answer before and after]({quote(sheet)})\n"
-    yield "| image | class | before | after |\n| --- | --- | --- | --- |"
-    for flip in effects.flips[:SHOWN]:
-        yield f"| {' | '.join(map(escape, (str(flip.file), flip.label or '–', flip.before, flip.after)))} |"
+    rows = [(str(flip.file), flip.label or "–", flip.before, flip.after) for flip in effects.flips[:SHOWN]]
+    yield markdown_table(("image", "class", "before", "after"), [[*map(escape, row)] for row in rows])
     hidden = len(effects.flips) - SHOWN
     yield f"\n… and {hidden} more, in the JSON file.\n" if hidden > 0 else ""
 
