@@ -17,9 +17,8 @@ from benchmarks.trade_off import TradeOff
 from pipelines.reporting.claims.comparing import Comparison, Evidence, compare
 from pipelines.reporting.claims.definitions import MEASURED, Claim, metrics_of
 from pipelines.reporting.claims.statistics import Verdict, combine, holm
-from pipelines.reporting.tables.other_stages import costs
-from pipelines.store.layout import KEYS, Layout
-from pipelines.store.schemas import CURVES, JOINT, MODELS, Description, reason
+from pipelines.store.layout import COST, KEYS, Layout
+from pipelines.store.schemas import CURVES, JOINT, MODELS, Cost, Description, reason
 
 _NAMES = dict.fromkeys(KEYS, str)
 
@@ -97,10 +96,12 @@ def measurements(layout: Layout, trainings: Iterable[str], seed: int = 0) -> dic
 
     :raises InputError: for a file that is there and cannot be read.
     """
-    found = {
-        f"cost_ratio/{training}": Estimate(*(cost.get(f"cost_ratio{end}", math.nan) for end in ("", "_low", "_high")))
-        for training, cost in costs(layout, trainings, seed).items()
-    }
+    found = {}
+    for training in trainings:
+        if (path := layout.described(training, seed) / COST).exists():
+            cost = Cost.read(path, layout.again("train", training))
+            ends = (cost.get(f"cost_ratio{end}", math.nan) for end in ("", "_low", "_high"))
+            found[f"cost_ratio/{training}"] = Estimate(*ends)
     path = layout.results / "figure2" / "summary.csv"
     if path.exists():
         for row in MODELS.read(path, layout.again("analyse"), dtype=_NAMES).to_dict("records"):

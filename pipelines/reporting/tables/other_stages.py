@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,16 +83,6 @@ def write_trainings(settings: Settings, layout: Layout, chosen_by: str) -> None:
     write_csv(layout.results / TRAININGS, pd.DataFrame(made, columns=columns), digits=6)
     columns = ["training", "seed", "seconds", *_COST, *_WHERE]
     write_csv(layout.results / TIMINGS, pd.DataFrame(timed, columns=columns), digits=6)
-
-
-def costs(layout: Layout, trainings: Iterable[str], seed: int) -> dict[str, dict[str, Any]]:
-    """What a step cost, by training, of those of which that was measured: ``cost_ratio`` in steps of plain training,
-    with ``_low`` and ``_high``, and whatever else stands there.
-
-    :raises InputError: for a file that cannot be read.
-    """
-    found = {name: _about(layout.described(name, seed), layout.again("train", name), COST, Cost) for name in trainings}
-    return {training: cost for training, cost in found.items() if cost}
 
 
 def _about(folder: Path, again: str, file: str, kind: type[Description]) -> dict[str, Any]:
