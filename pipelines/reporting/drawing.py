@@ -177,10 +177,9 @@ def _from_files(layout: Layout, told: Presentation, trade_offs: pd.DataFrame) ->
 def _studies(results: Sequence[CellResult]) -> dict[str, tuple[dict[str, pd.DataFrame], float]]:
     """By editor: all trials of each study that tuned anything, and the success that was asked of them, in percent."""
     found: dict[str, tuple[dict[str, pd.DataFrame], float]] = {}
-    for cell, tuning, required in ((result.cell, result.tuning, result.required) for result in results):
-        if tuning:
-            trials = TRIALS.read(cell.tuned.with_suffix(".csv"), cell.layout.again("tune", cell.editor))
-            if len(trials) > 1:
-                studies, _ = found.setdefault(cell.editor, ({}, tuning.get("required", required)))
-                studies[f"{cell.training}, {cell.layers}"] = trials
+    for cell, tuning in ((result.cell, result.tuning) for result in results if result.tuning):
+        trials = TRIALS.read(cell.tuned.with_suffix(".csv"), cell.layout.again("tune", cell.editor))
+        if len(trials) > 1:
+            studies, _ = found.setdefault(cell.editor, ({}, tuning["required"]))
+            studies[f"{cell.training}, {cell.layers}"] = trials
     return found

@@ -105,7 +105,7 @@ RECORDS = Table(
 """One row per edit."""
 TIMING = Table(needed=("edit", "milliseconds"), counts=("edit",), times=("milliseconds",), told_apart=("edit",))
 TRIALS = Table(
-    needed=("number", "success_rate", "drawdown", "feasible", "chosen"),
+    needed=("number", "success_rate", "drawdown", "rescored", "feasible", "chosen"),
     counts=("number", "edits", "scored"),
     flags=("feasible", "chosen"),
     numbers=("drawdown", "rescored"),
@@ -174,8 +174,9 @@ class Description(BaseModel):
 
 
 class _Search(BaseModel):
-    trials: int = Field(ge=0)
+    trials: int = Field(ge=1)
     edits: int = Field(ge=0)
+    required: FiniteFloat = Field(ge=0, le=100)
     success_rate: FiniteFloat = Field(ge=0, le=100)
 
 

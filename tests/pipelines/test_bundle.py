@@ -66,7 +66,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put("models/plain/model.json", {"training": "plain", "epoch": 3, "epochs": 4})
     put("models/plain/history.csv", "epoch,loss\n1,0.5\n")
     put("tuned/gd/plain-0.1-all.json", TUNED)
-    put("tuned/gd/plain-0.1-all.csv", "number,success_rate,drawdown,feasible,chosen\n0,100,1.5,True,True\n")
+    put("tuned/gd/plain-0.1-all.csv", "number,success_rate,drawdown,rescored,feasible,chosen\n0,100,1.5,,True,True\n")
     put("sequences/similar/rmsprop-plain-chain4.csv", "edit\n0\n")
     put("requests/drawn.jsonl", '{"a": 1}\n{"a": 2}\n')
     put("sequences.csv", HEAD + "plain,gd,all,0,2.0\n")

@@ -179,10 +179,10 @@ def tuning_panels(
     """Drawdown against success for the trials of some studies: feasible region shaded, chosen trial ringed.
 
     The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added. Each frame has the
-    columns ``number, success_rate, drawdown, feasible, chosen`` and the hyperparameters; a trial whose drawdown was not
-    looked at stands at the bottom. A diamond is ``rescored``, where that is known: the drawdown of a finalist on the
-    whole control set, which decides, so the ring is there. ``lr`` colours the points, where there is one, on a
-    logarithmic scale that all panels share.
+    columns ``number, success_rate, drawdown, rescored, feasible, chosen`` and the hyperparameters; a trial whose
+    drawdown was not looked at stands at the bottom. A diamond is ``rescored``, where there is one: the drawdown of a
+    finalist on the whole control set, which decides, so the ring is there. ``lr`` colours the points, where there is
+    one, on a logarithmic scale that all panels share.
 
     :param titles: of the axes.
     """
@@ -194,8 +194,7 @@ def tuning_panels(
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     words = {}
     for axes, (study, trials) in zip(panels, studies.items(), strict=False):
-        drawdown = trials["drawdown"]
-        decided = trials.assign(_decisive=trials["rescored"].fillna(drawdown) if "rescored" in trials else drawdown)
+        decided = trials.assign(_decisive=trials["rescored"].fillna(trials["drawdown"]))
         words[axes] = [style.shown(study), _draw_panel(axes, decided, threshold, norm)]
     for axes in panels[len(studies) :]:
         axes.set_visible(False)
@@ -229,11 +228,10 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNor
             axes.scatter(rows["success_rate"], rows["drawdown"], **look)
     unseen = trials.loc[trials["drawdown"].isna(), "success_rate"]
     axes.plot(unseen, [0.02] * len(unseen), transform=axes.get_xaxis_transform(), zorder=3, **_UNSEEN)
-    if "rescored" in trials:
-        finalists = trials[trials["rescored"].notna()]
-        where, before, after = finalists["success_rate"], finalists["drawdown"], finalists["rescored"]
-        axes.vlines(where, before, after, color=style.INK, linewidth=0.9)
-        axes.plot(where, after, "D", linestyle="none", zorder=3.5, **_DIAMOND)
+    finalists = trials[trials["rescored"].notna()]
+    where, before, after = finalists["success_rate"], finalists["drawdown"], finalists["rescored"]
+    axes.vlines(where, before, after, color=style.INK, linewidth=0.9)
+    axes.plot(where, after, "D", linestyle="none", zorder=3.5, **_DIAMOND)
     chosen = trials[trials["chosen"].astype(bool)]
     axes.plot(chosen["success_rate"], chosen["_decisive"], linestyle="none", zorder=4, **style.RING)
     drawdowns = pd.concat([trials["drawdown"], trials["_decisive"]]).fillna(0.0 if chosen.empty else np.nan)
@@ -275,7 +273,7 @@ def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str) -> 
         handles.append(style.marker_entry("infeasible trial", "X", **dot))
     if trials["drawdown"].isna().any():
         handles.append(style.marker_entry("drawdown not looked at", **_UNSEEN))
-    if "rescored" in trials and trials["rescored"].notna().any():
+    if trials["rescored"].notna().any():
         handles.append(style.marker_entry("finalist on the whole control set", "D", **_DIAMOND))
         title = f"{title}: finalists are decided on the whole control set"
     if trials["chosen"].astype(bool).any():

@@ -68,8 +68,7 @@ class CellResult:
     @property
     def tuning(self) -> dict[str, Any]:
         """How they were chosen; empty where they were given."""
-        tuning = self.description["tuning"] or {}
-        return tuning if tuning.get("trials") else {}
+        return self.description["tuning"] or {}
 
     @property
     def required(self) -> float:
@@ -171,7 +170,7 @@ def shortfall(result: CellResult) -> str:
     required, tuning = result.required, result.tuning
     if tuning and not result.description["feasible"]:
         return (
-            f"no trial of the tuning reached {tuning.get('required', required):g} % success; "
+            f"no trial of the tuning reached {tuning['required']:g} % success; "
             f"the one that came closest ({tuning['success_rate']:.1f} % of {tuning['edits']} edits) is shown"
         )
     if result.success.high >= required:

@@ -118,7 +118,7 @@ def test_a_description_is_what_it_should_be_or_refused_by_its_field(tmp_path: Pa
         schemas.Tuned.read(path, AGAIN)
 
 
-SEARCH = {"trials": 5, "edits": 80, "success_rate": 96.25}
+SEARCH = {"trials": 5, "edits": 80, "required": 95.0, "success_rate": 96.25}
 MEASURED = TUNED | {"training": "plain", "editor": "gd", "layers": "all", "hyperparameters": {"lr": 0.1}, "edits": 1}
 MEASURED |= {"dataset": "d1", "protocol": 2, "fingerprint": "f1", "tuning": SEARCH}
 MEASURED |= {"made": {"commit": "0123456789abcdef", "machine": "a processor, 2 cores"}}

@@ -31,7 +31,7 @@ def drawings(names: list[str]) -> dict:
     edits = pd.DataFrame({"edited_class": names, "target": names, "x": [1, 2, 3, 4], "y": 0.0}).assign(**model)
     variance = pd.DataFrame({"components": [1, 2], "explained": [50.0, 100.0]}).assign(**model)
     trials = pd.DataFrame({"number": [0, 1], "success_rate": [99.0, 90.0], "drawdown": [1.0, 2.0], "lr": [0.1, 0.01]})
-    trials = trials.assign(feasible=[True, False], chosen=[True, False])
+    trials = trials.assign(rescored=np.nan, feasible=[True, False], chosen=[True, False])
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0]})
     return {
         "bars": lambda: bars.table_bars(rows),

@@ -19,6 +19,7 @@ def trials() -> pd.DataFrame:
             "number": range(6),
             "success_rate": [99.0, 96.0, 95.0, 90.0, 80.0, 20.0],
             "drawdown": [6.0, 3.0, 2.0, 1.5, 1.2, 0.1],
+            "rescored": np.nan,
             "lr": [1e-1, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4],
             "feasible": [True, True, True, False, False, False],
             "chosen": [False, False, True, False, False, False],
@@ -133,7 +134,7 @@ def test_finalists_are_shown_by_what_decided_between_them(trials):
         assert text in words(figure)
     figure.canvas.draw()
     assert inside(figure, [figure.legends[0].get_window_extent()])
-    assert "finalist" not in words(panel(trials.assign(rescored=np.nan)))
+    assert "finalist" not in words(panel(trials))
 
 
 def test_the_ring_around_a_trial_without_drawdown_is_whole(trials):
