@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -279,34 +280,36 @@ class Run(Description):
     git_commit: str
 
 
+_OF_FILES: tuple[tuple[str, Table | type[Description]], ...] = (
+    ("*/timing.json", Description),
+    ("edits/*.timing.csv", TIMING),
+    ("edits/*.csv", RECORDS),
+    ("edits/*", Measured),
+    ("models/*/history.csv", EPOCHS),
+    ("models/*/model.json", Trained),
+    ("models/*/cost.json", Cost),
+    ("models/*/editor.json", Learned),
+    ("*.timing.csv", ANYTHING),
+    ("tuned/*.csv", TRIALS),
+    ("tuned/*", Tuned),
+    ("sequences/*.csv", SEQUENCE),
+    ("joint/*.csv", JOINT),
+    ("figure2/summary.csv", MODELS),
+    ("figure2/*.csv", FIGURE2),
+    ("curves.csv", CURVES),
+    ("sequences.csv", ROWS),
+    ("similar.csv", ROWS),
+    ("joint.csv", ROWS),
+    ("run.json", Run),
+    ("stages.json", Stages),
+    ("*.csv", ANYTHING),
+)
+"""What files hold, by patterns of their paths, of which the first that fits counts; those of none are descriptions."""
+
+
 def kind_of(name: str) -> Table | type[Description]:
     """What a file below ``results/<benchmark>/`` holds, by its path there."""
-    folder, _, file = name.partition("/")
-    if name.endswith(".csv"):
-        if folder == "edits":
-            return TIMING if name.endswith(".timing.csv") else RECORDS
-        if file == "":
-            return {"curves.csv": CURVES, "sequences.csv": ROWS, "similar.csv": ROWS, "joint.csv": ROWS}.get(
-                name, ANYTHING
-            )
-        if folder == "models":
-            return EPOCHS if name.endswith("/history.csv") else ANYTHING
-        if name.endswith(".timing.csv"):
-            return ANYTHING
-        if name == "figure2/summary.csv":
-            return MODELS
-        return {"tuned": TRIALS, "sequences": SEQUENCE, "joint": JOINT, "figure2": FIGURE2}.get(folder, ANYTHING)
-    if name == "run.json":
-        return Run
-    if name == "stages.json":
-        return Stages
-    if name.endswith("/timing.json"):
-        return Description
-    if folder == "models":
-        return {"model.json": Trained, "cost.json": Cost, "editor.json": Learned}.get(
-            name.rpartition("/")[2], Description
-        )
-    return {"edits": Measured, "tuned": Tuned}.get(folder, Description)
+    return next((kind for pattern, kind in _OF_FILES if fnmatchcase(name, pattern)), Description)
 
 
 def _read(path: Path, again: str, content: Callable[[], _Content]) -> _Content:
