@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import models
 from benchmarks.errors import InputError
 from benchmarks.networks.model_split import layers_of, split
+from pipelines import timing
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run
 from pipelines.reporting.tables.sheet import markdown_table
@@ -122,9 +122,7 @@ def operations(network: nn.Module, layers: str = "all") -> float:
     prefix, suffix = split(network.eval(), layers_of(layers))
     with torch.no_grad():
         features = prefix(torch.zeros(1, 3, 32, 32))
-        with FlopCounterMode(display=False) as counted:
-            suffix(features)
-    return float(counted.get_total_flops())
+        return float(timing.operations(lambda: suffix(features)))
 
 
 def of_benchmark(settings: Settings, benchmark: str) -> str:
@@ -141,29 +139,22 @@ def of_benchmark(settings: Settings, benchmark: str) -> str:
     return markdown_table(["part", "as configured", "with what", "then"], lines)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """:ivar seconds: from start to end; ``busy`` the share of all GPUs' time that edits and scores are computed in."""
-
-    seconds: float
-    busy: float
-
-
 def simulate(
     work: Sequence[float], gpus: int, begin: float = 0.0, start: float = 0.0, handed_out: float = 0.0
-) -> Outcome:
+) -> tuple[float, float]:
     """Tasks that take ``work`` seconds, in this order, each on the GPU that is free first.
 
     :param begin: seconds until every node has the data.
     :param start: seconds that each task takes before its work.
     :param handed_out: seconds between two tasks' beginnings, at least.
+    :returns: seconds from start to end, and the share of all GPUs' time that edits and scores are computed in.
     """
     free, driver = [begin] * gpus, 0.0
     for seconds in work:
         driver += handed_out
         heapq.heapreplace(free, max(free[0], driver) + start + seconds)
     end = max(free)
-    return Outcome(end, sum(work) / (end * gpus))
+    return end, sum(work) / (end * gpus)
 
 
 def recorded(results: Path) -> list[float]:
@@ -189,8 +180,8 @@ def of_cluster(results: Path) -> str:
     for pieces, speed in ((1, 10), (10, 10), (100, 10), (10, 1), (10, 100)):
         work = [seconds / pieces for seconds in whole for _ in range(pieces)]
         begin = READ * -(-GPUS // GPUS_OF_A_NODE) / (speed * 1e9)
-        found = simulate(work, GPUS, begin, START + CHECK, HANDED_OUT)
-        spent = [f"{begin / 60:.0f} min", f"{found.seconds / 3600:.1f} h", f"{100 * found.busy:.0f} %"]
+        seconds, busy = simulate(work, GPUS, begin, START + CHECK, HANDED_OUT)
+        spent = [f"{begin / 60:.0f} min", f"{seconds / 3600:.1f} h", f"{100 * busy:.0f} %"]
         lines.append([str(pieces), f"{len(work):,}", f"{speed} GB/s", *spent])
     return markdown_table([*headings, "all done after", "GPUs busy"], lines)
 

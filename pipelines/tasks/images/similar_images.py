@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -43,20 +45,10 @@ def measure(settings: Settings, benchmark: str) -> None:
     write_table(layout.results / "similar.csv", similar, _summary)
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """The test images most like each of the edited mistakes.
-
-    :ivar embedding: by which they are alike; ``identity`` a hash of what decides them.
+def _neighbours(settings: Settings, benchmark: str) -> dict[str, Any]:
+    """The ``positions`` of the test images most like each of the edited mistakes, the ``embedding`` by which they are
+    alike, and their ``identity``, a hash of what decides them: those that lie there already, or new ones.
     """
-
-    positions: tuple[int, ...]
-    embedding: str
-    identity: str
-
-
-def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
-    """Those that lie there already, or new ones."""
     layout, asked = Layout(benchmark), settings.benchmark(benchmark).similar
     first, name = settings.training_seeds[0], embedding.chosen(asked.embedding)
     model = Cell(benchmark, settings.benchmark(benchmark).mistakes.training, "", "", first)
@@ -66,22 +58,23 @@ def _neighbours(settings: Settings, benchmark: str) -> _Neighbours:
     path = layout.similar / _NEIGHBOURS
     known = read_json(path)
     if known.get("identity") == wanted:
-        return _Neighbours(tuple(known["positions"]), name, wanted)
+        return known
     data = data_of(settings, benchmark, layout.data)
     network = edits.load_network(settings, model, data)
     images = edits.to_true_labels(settings, benchmark, data, asked.edits).images
     embed = embedding.embedding(name, network, data)
     positions = embedding.nearest(embed(images.images), embed(data.test.images)).tolist()
-    write_json(path, {"embedding": name, "positions": positions, "identity": wanted})
-    return _Neighbours(tuple(positions), name, wanted)
+    found = {"embedding": name, "positions": positions, "identity": wanted}
+    write_json(path, found)
+    return found
 
 
-def _asked(settings: Settings, cell: Cell, found: _Neighbours) -> CellRecords:
-    decides = [found.identity, settings.benchmark(cell.benchmark).similar.augmentations]
+def _asked(settings: Settings, cell: Cell, found: Mapping[str, Any]) -> CellRecords:
+    decides = [found["identity"], settings.benchmark(cell.benchmark).similar.augmentations]
     return CellRecords.of(settings, cell, cell.layout.similar, decides, scoring.__file__)
 
 
-def _measure_cell(found: _Neighbours, settings: Settings, similar: CellRecords) -> None:
+def _measure_cell(found: Mapping[str, Any], settings: Settings, similar: CellRecords) -> None:
     cell, asked = similar.cell, settings.benchmark(similar.cell.benchmark).similar
     data = data_of(settings, cell.benchmark, cell.layout.data)
     model = edits.load_network(settings, cell, data)
@@ -94,7 +87,7 @@ def _measure_cell(found: _Neighbours, settings: Settings, similar: CellRecords) 
         data,
         edited.images,
         data.test,
-        found.positions,
+        found["positions"],
         edited.seeds,
         asked.augmentations,
         Demand(**demand_of(settings, cell)),
@@ -107,7 +100,7 @@ def _measure_cell(found: _Neighbours, settings: Settings, similar: CellRecords) 
 
     records = in_shards(similar.shards, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
     write_records(similar.file(), records)
-    described = {**cell.names, "embedding": found.embedding, "edits": count, "fingerprint": similar.identity}
+    described = {**cell.names, "embedding": found["embedding"], "edits": count, "fingerprint": similar.identity}
     write_json(similar.file(".json"), described)
     shares = accuracies(records)
     progress.finish(
