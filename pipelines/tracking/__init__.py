@@ -9,29 +9,20 @@ touched. What a rebuild replaces goes to MLflow's trash (``mlflow gc`` empties i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from pipelines.tracking import runs, server
 from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, TAKES, RunRecord, fingerprint
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """How many runs a rebuild wrote, found unchanged and moved to the trash."""
-
-    created: int
-    kept: int
-    removed: int
-
-
-def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = None) -> Rebuilt:
+def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = None) -> dict[str, int]:
     """Make the suite's runs and models in ``experiment`` equal to ``records``; doing it twice changes nothing.
 
     A run with the fingerprint of its record stays as it is (same run id). Other records are written, then the runs they
     replace are deleted, and those of no record too, except a training under way; models go with their runs.
     An interrupted rebuild heals in the next one, because a fingerprint is set last.
 
+    :returns: how many runs were ``created``, ``kept`` as they were and ``removed`` to the trash.
     :raises InputError: for a name MLflow refuses or a broken database.
     :raises Unreachable: if the server does not answer.
     :raises OSError: for an unreadable artifact.
@@ -64,7 +55,7 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
         for model in models:
             if model.source_run_id not in kept:
                 client.delete_logged_model(model.model_id)
-    return Rebuilt(created=len(records) - len(kept), kept=len(kept), removed=len(removed))
+    return {"created": len(records) - len(kept), "kept": len(kept), "removed": len(removed)}
 
 
 def _shows(target: str, run, record: RunRecord, expected: str, taken: Sequence[str | None], made_by) -> bool:

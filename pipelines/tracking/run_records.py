@@ -4,7 +4,7 @@ and one with the tables and figures of all."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -40,7 +40,7 @@ def fill(benchmark: str, runs: Sequence[RunRecord]) -> str:
     """
     warning, counts = "", {}
     try:
-        counts = asdict(rebuild(benchmark, runs))
+        counts = rebuild(benchmark, runs)
     except server.Unreachable as error:
         warning = f"MLflow was not filled: {error}"
         typer.echo(f"warning: {warning}", err=True)

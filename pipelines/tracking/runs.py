@@ -98,12 +98,12 @@ def write_run(
     run_id = begin_run(client, experiment_id, record.key, tags, began)
     network = record.network
     model_id = _write_network(client, experiment_id, run_id, network, record.key) if network else None
-    made = (model_id, network.epoch) if network and model_id else None
+    made = (model_id, network.epoch) if network else None
     log_batches(client, run_id, record.parameters, record.points, ended, made, record.data)
     if record.data or taken:
         models = [LoggedModelInput(model_id=one) for one in taken]
         client.log_inputs(run_id, [_dataset(context, one) for context, one in record.data.items()], models)
-    if model_id and network:
+    if network:
         client.log_outputs(run_id, [LoggedModelOutput(model_id=model_id, step=network.epoch)])
     _write_files(target, client, run_id, record)
     client.set_terminated(run_id, "FINISHED", ended)

@@ -84,20 +84,20 @@ def test_a_rebuild_replaces_a_live_run_by_its_record(repository, record, ends, c
     training.__enter__()({"loss": 2.0}, 1)
     if ends:
         training.__exit__(None, None, None)
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=1)
+    assert rebuild("digits", [record]) == {"created": 1, "kept": 0, "removed": 1}
     if not ends:
         training.__exit__(None, None, None)
         assert "The training goes on" in capsys.readouterr().err
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
+    assert rebuild("digits", [record]) == {"created": 0, "kept": 1, "removed": 0}
     assert [tracking.LIVE in run.data.tags for run in runs()] == [False]
 
 
 def test_a_rebuild_leaves_a_training_under_way_alone(repository, record):
     with live_training("digits", "plain", PARAMETERS, {}) as log:
-        assert rebuild("digits", [record]).removed == 0
+        assert rebuild("digits", [record])["removed"] == 0
         log({"loss": 1.0}, 1)
     assert len(runs()) == 2
-    assert rebuild("digits", [record]).removed == 1
+    assert rebuild("digits", [record])["removed"] == 1
 
 
 def test_a_training_survives_the_loss_of_its_run(repository, capsys):

@@ -21,7 +21,7 @@ from PIL import Image
 
 pytest.importorskip("mlflow")
 
-from pipelines.tracking import Rebuilt, rebuild
+from pipelines.tracking import rebuild
 from pipelines.tracking.records import DataRecord, NetworkRecord, RunRecord, source_tags
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -245,9 +245,9 @@ def test_the_ui_serves_the_figure(ui, records):
 
 
 def test_runs_are_rebuilt_on_a_server_as_in_a_file(ui, records, tmp_path, capfd, monkeypatch):
-    assert rebuild("remote", records, ui) == Rebuilt(created=3, kept=0, removed=0)
-    assert rebuild("remote", records, ui) == Rebuilt(created=0, kept=3, removed=0)
-    assert rebuild("remote", [records[0], records[2]], ui) == Rebuilt(created=0, kept=2, removed=1)
+    assert rebuild("remote", records, ui) == {"created": 3, "kept": 0, "removed": 0}
+    assert rebuild("remote", records, ui) == {"created": 0, "kept": 3, "removed": 0}
+    assert rebuild("remote", [records[0], records[2]], ui) == {"created": 0, "kept": 2, "removed": 1}
     assert capfd.readouterr() == ("", "")
     from mlflow import MlflowClient
 

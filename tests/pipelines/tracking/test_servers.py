@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("mlflow")
 
 from benchmarks.errors import InputError
-from pipelines import tracking
 from pipelines.tracking import rebuild
 from pipelines.tracking.runs import live_training
 from pipelines.tracking.server import DEFAULT_URI, Unreachable, _url, tracking_uri
@@ -28,7 +27,7 @@ def test_nothing_is_written_anew_after_the_repository_moved(repository, record, 
     (run,) = runs()
     assert str(repository) not in run.info.artifact_uri
     assert (artifacts(run) / "figures/scatter.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
+    assert rebuild("digits", [record]) == {"created": 0, "kept": 1, "removed": 0}
 
 
 @pytest.mark.parametrize("location", ["mlflow/artifacts/1", None])
@@ -37,7 +36,7 @@ def test_an_experiment_with_a_folder_of_its_own_keeps_it(repository, record, loc
     rebuild("digits", [record])
     (run,) = runs()
     assert Path(run.info.artifact_uri, "figures/scatter.png").is_file()
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=0)
+    assert rebuild("digits", [record]) == {"created": 0, "kept": 1, "removed": 0}
 
 
 def test_nothing_is_written_outside_the_folder_of_the_database(repository, record):

@@ -61,7 +61,7 @@ def edited(record) -> RunRecord:
 
 
 def test_a_run_shows_everything_its_record_holds(repository, record):
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=0)
+    assert rebuild("digits", [record]) == {"created": 1, "kept": 0, "removed": 0}
     (run,) = runs()
     assert run.info.run_name == "plain/rmsprop/chain3"
     assert run.info.status == "FINISHED"
@@ -156,13 +156,13 @@ def test_a_run_takes_the_network_that_another_made_and_follows_it(repository, tr
 
     (first,) = networks()
     assert taken() == [first.model_id]
-    assert rebuild("digits", [training, edited]) == tracking.Rebuilt(created=0, kept=2, removed=0)
+    assert rebuild("digits", [training, edited]) == {"created": 0, "kept": 2, "removed": 0}
     changed = replace(training, metrics={"test/error": 3.0})
-    assert rebuild("digits", [changed, edited]) == tracking.Rebuilt(created=2, kept=0, removed=2)
+    assert rebuild("digits", [changed, edited]) == {"created": 2, "kept": 0, "removed": 2}
     (second,) = networks()
     assert taken() == [second.model_id] != [first.model_id]
     client().delete_logged_model(second.model_id)
-    assert rebuild("digits", [changed, edited]).created == 2
+    assert rebuild("digits", [changed, edited])["created"] == 2
     assert taken() == [networks()[0].model_id]
 
 
@@ -188,7 +188,7 @@ def test_a_second_rebuild_changes_nothing(repository, record, training, edited):
     records = [edited, training, replace(record, key="plain/adam/chain3")]
     rebuild("digits", records)
     before = everything()
-    assert rebuild("digits", records) == tracking.Rebuilt(created=0, kept=3, removed=0)
+    assert rebuild("digits", records) == {"created": 0, "kept": 3, "removed": 0}
     assert everything() == before
 
 
@@ -197,7 +197,7 @@ def test_only_the_changed_run_is_written_anew(repository, record):
     rebuild("digits", [record, other])
     before = {run.info.run_name: run.info.run_id for run in runs()}
     changed = replace(record, metrics={"drawdown": 0.5})
-    assert rebuild("digits", [changed, other]) == tracking.Rebuilt(created=1, kept=1, removed=1)
+    assert rebuild("digits", [changed, other]) == {"created": 1, "kept": 1, "removed": 1}
     after = {run.info.run_name: run.info.run_id for run in runs()}
     assert after.keys() == before.keys()
     assert after[other.key] == before[other.key]
@@ -230,7 +230,7 @@ def test_a_change_of_any_part_of_a_record_is_noticed(record, field):
 def test_runs_of_no_record_go_and_runs_of_the_user_stay(repository, record):
     rebuild("digits", [record, replace(record, key="old")])
     own = client().create_run(runs()[0].info.experiment_id, run_name="by hand").info.run_id
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=0, kept=1, removed=1)
+    assert rebuild("digits", [record]) == {"created": 0, "kept": 1, "removed": 1}
     assert {run.info.run_name for run in runs()} == {record.key, "by hand"}
     assert client().get_run(own).info.lifecycle_stage == "active"
 
@@ -239,7 +239,7 @@ def test_an_interrupted_rebuild_heals_in_the_next_one(repository, record):
     rebuild("digits", [])
     experiment_id = client().get_experiment_by_name("digits").experiment_id
     half = client().create_run(experiment_id, tags={tracking.KEY: record.key}, run_name=record.key)
-    assert rebuild("digits", [record]) == tracking.Rebuilt(created=1, kept=0, removed=1)
+    assert rebuild("digits", [record]) == {"created": 1, "kept": 0, "removed": 1}
     (run,) = runs()
     assert run.info.run_id != half.info.run_id
     assert run.info.status == "FINISHED"
@@ -248,14 +248,14 @@ def test_an_interrupted_rebuild_heals_in_the_next_one(repository, record):
 def test_a_run_whose_artifacts_were_lost_is_written_anew(repository, record):
     rebuild("digits", [record])
     shutil.rmtree("mlflow/artifacts")
-    assert rebuild("digits", [record]).created == 1
+    assert rebuild("digits", [record])["created"] == 1
     assert len(list(Path("mlflow/artifacts").rglob("scatter.png"))) == 1
 
 
 def test_a_run_or_experiment_deleted_by_the_user_comes_back(repository, record):
     rebuild("digits", [record])
     client().delete_run(runs()[0].info.run_id)
-    assert rebuild("digits", [record]).created == 1
+    assert rebuild("digits", [record])["created"] == 1
     client().delete_experiment(runs()[0].info.experiment_id)
     rebuild("digits", [record])
     assert [run.info.run_name for run in runs()] == [record.key]
