@@ -15,7 +15,7 @@ from pipelines.tracking import runs, server
 from pipelines.tracking.records import FINGERPRINT, KEY, LIVE, TAKES, RunRecord, fingerprint
 
 
-def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = None) -> dict[str, int]:
+def rebuild(experiment: str, records: Sequence[RunRecord]) -> dict[str, int]:
     """Make the suite's runs and models in ``experiment`` equal to ``records``; doing it twice changes nothing.
 
     A run with the fingerprint of its record stays as it is (same run id). Other records are written, then the runs they
@@ -32,7 +32,7 @@ def rebuild(experiment: str, records: Sequence[RunRecord], uri: str | None = Non
     ordered, fingerprints = [by_key[key] for key in order], {}  # a network before what takes it
     for record in ordered:
         fingerprints[record.key] = fingerprint(record, [fingerprints[key] for key in record.takes])
-    target = uri or server.tracking_uri()
+    target = server.tracking_uri()
     with server.failing_as_unreachable(target), server.locked(target):
         client, experiment_id = server.connect(target, experiment)
         existing, models = runs.suite_runs(client, experiment_id), runs.suite_networks(client, experiment_id)

@@ -151,7 +151,7 @@ def _write_files(target: str, client, run_id: str, record: RunRecord) -> None:
 
 @contextmanager
 def live_training(
-    experiment: str, model: str, parameters: records.Parameters, tags: Mapping[str, str], uri: str | None = None
+    experiment: str, model: str, parameters: records.Parameters, tags: Mapping[str, str]
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
     """Yield ``log(metrics, epoch)``, which shows a training's numbers in MLflow while it goes on.
 
@@ -162,7 +162,7 @@ def live_training(
 
     :raises InputError: on entering, for a name MLflow refuses or a broken database.
     """
-    key, target = f"training/{model}", uri or server.tracking_uri()
+    key, target = f"training/{model}", server.tracking_uri()
     records.check_names(key, [*parameters, *tags])
     client, run_id, logged = None, "", set()  # no client: lost
 

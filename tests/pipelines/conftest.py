@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from pipelines import tasks
 from pipelines.config.params import Settings
-from pipelines.tracking import rebuild
+from pipelines.tracking.server import connect
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 600.0
@@ -337,4 +337,4 @@ def tuned(tuned_once: Project, tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def empty_database(made_once: Once) -> Path:
     """A database with MLflow's tables, made once because that takes seconds."""
-    return made_once("empty", lambda folder: rebuild("made", [], f"sqlite:///{folder}/mlflow.db")) / "mlflow.db"
+    return made_once("empty", lambda folder: connect(f"sqlite:///{folder}/mlflow.db", "made")) / "mlflow.db"

@@ -227,8 +227,7 @@ def curve_looks(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def curve_keys(frame: pd.DataFrame, **looks: Any) -> list[Line2D]:
     """Entries of a legend for the curves of a frame, at most 11."""
-    pairs = zip(frame[KEYS].drop_duplicates().to_dict("records"), curve_looks(frame), strict=True)
-    keys = [Line2D([], [], label=row_title(row), **look | looks) for row, look in pairs]
+    keys = [Line2D([], [], label=row_title(rows.iloc[0]), **look | looks) for look, rows in curves(frame)]
     if len(keys) <= _CURVES:
         return keys
     return [*keys[: _CURVES - 1], Line2D([], [], color=OTHER, label=f"{len(keys) - _CURVES + 1} more")]

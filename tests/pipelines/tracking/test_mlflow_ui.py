@@ -245,16 +245,16 @@ def test_the_ui_serves_the_figure(ui, records):
 
 
 def test_runs_are_rebuilt_on_a_server_as_in_a_file(ui, records, tmp_path, capfd, monkeypatch):
-    assert rebuild("remote", records, ui) == {"created": 3, "kept": 0, "removed": 0}
-    assert rebuild("remote", records, ui) == {"created": 0, "kept": 3, "removed": 0}
-    assert rebuild("remote", [records[0], records[2]], ui) == {"created": 0, "kept": 2, "removed": 1}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ui)
+    assert rebuild("remote", records) == {"created": 3, "kept": 0, "removed": 0}
+    assert rebuild("remote", records) == {"created": 0, "kept": 3, "removed": 0}
+    assert rebuild("remote", [records[0], records[2]]) == {"created": 0, "kept": 2, "removed": 1}
     assert capfd.readouterr() == ("", "")
     from mlflow import MlflowClient
 
     client = MlflowClient(ui)
     remote = client.get_experiment_by_name("remote").experiment_id
     (run,) = client.search_runs([remote], "tags.`suite.key` = 'plain/rmsprop/chain3'")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", ui)
     assert len(client.load_table(remote, "edits.json", [run.info.run_id])) == 2
     figure = client.download_artifacts(run.info.run_id, "figures/scatter.png", str(tmp_path))
     assert Path(figure).read_bytes() == records[0].artifacts[0].read_bytes()

@@ -90,29 +90,32 @@ def test_four_processes_may_be_the_first_to_touch_a_database_and_say_nothing(tmp
     assert {run.info.run_name for run in runs("live")} == {f"training/{number}" for number in range(4)}
 
 
-def test_an_unreachable_server_is_named(record, capfd):
+def test_an_unreachable_server_is_named(record, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(Unreachable, match="http://127.0.0.1:9 ") as raised:
-        rebuild("digits", [record], "http://127.0.0.1:9")
+        rebuild("digits", [record])
     assert "\n" not in str(raised.value)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_training_goes_on_without_a_server_and_says_so_once(capsys):
-    with live_training("digits", "plain", PARAMETERS, {}, "http://127.0.0.1:9") as log:
+def test_a_training_goes_on_without_a_server_and_says_so_once(capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with live_training("digits", "plain", PARAMETERS, {}) as log:
         log({"loss": 1.0}, 1)
     warned = capsys.readouterr().err
     assert warned.startswith("warning: MLflow at http://127.0.0.1:9 does not answer")
     assert warned.count("\n") == 1
 
 
-def test_a_password_in_the_address_is_not_shown(record):
+def test_a_password_in_the_address_is_not_shown(record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     with pytest.raises(Unreachable) as raised:
-        rebuild("digits", [record], "http://me:secret@127.0.0.1:9")
+        rebuild("digits", [record])
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("answer", ["404", "<html>hello</html>", "{}"])
-def test_a_server_that_is_not_mlflow_is_told(record, answer):
+def test_a_server_that_is_not_mlflow_is_told(record, answer, monkeypatch):
     class NotMlflow(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -128,8 +131,9 @@ def test_a_server_that_is_not_mlflow_is_told(record, answer):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotMlflow) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         with pytest.raises(Unreachable, match=f"{address} "):
-            rebuild("digits", [record], address)
+            rebuild("digits", [record])
         server.shutdown()
 
 
@@ -137,14 +141,16 @@ def test_a_server_that_never_answers_is_given_up(record, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         with pytest.raises(Unreachable, match=f"{address} "):
-            rebuild("digits", [record], address)
+            rebuild("digits", [record])
 
 
 @pytest.mark.parametrize("address", ["./mlruns", "sqlite:mlflow.db", "nonsense://x"])
-def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address):
+def test_an_address_that_mlflow_cannot_use_is_named(repository, record, address, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(Unreachable, match=f"{address} "):
-        rebuild("digits", [record], address)
+        rebuild("digits", [record])
 
 
 @pytest.mark.parametrize("sign", "?#%")
