@@ -278,6 +278,10 @@ class Run(Description):
     data: Data
     hardware: _Hardware
     git_commit: str
+    machine: str
+    parameters: dict[str, Any]
+    training_seeds: list[int]
+    edit_seeds: list[int]
 
 
 _OF_FILES: tuple[tuple[str, Table | type[Description]], ...] = (

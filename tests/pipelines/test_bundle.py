@@ -28,6 +28,10 @@ RUN = {
     "data": {"source": "somewhere", "fingerprint": "d1"},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "a faster machine"},
     "git_commit": "0123456789abcdef",
+    "machine": "an EPYC, 2 cores",
+    "parameters": {"benchmark": {"note": ""}},
+    "training_seeds": [0],
+    "edit_seeds": [0],
 }
 NAMED = {"benchmark": "digits", "training": "plain", "editor": "gd", "layers": "all", "fingerprint": "f1"}
 TUNED = NAMED | {"hyperparameters": {"lr": 0.1}, "max_steps": 10, "feasible": True, "min_success": 95.0, "tuning": None}
