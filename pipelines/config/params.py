@@ -174,14 +174,19 @@ def read_extended(path: Path) -> dict[str, Any]:
     """A file's content on top of that of the file beside it which it ``extends``, and so on.
 
     Blocks are merged key by key, lists are replaced, and so is a block that names another ``dataset`` or ``recipe``; in
-    ``trainings`` and ``editors``, null takes an entry away.
+    ``trainings`` and ``editors``, null takes an entry away, a training with what editors say of its ``layers``.
 
     :raises InputError: for a file that is missing or not YAML, and for files that extend each other.
     """
-    content = _extended(path, ())
+    content, gone = _extended(path, ()), set()
     for block in _REMOVABLE:
         if isinstance(content.get(block), dict):
-            content[block] = {name: value for name, value in content[block].items() if value is not None}
+            gone |= {(block, name) for name, value in content[block].items() if value is None}
+            content[block] = {name: value for name, value in content[block].items() if (block, name) not in gone}
+    for editor in content["editors"].values() if isinstance(content.get("editors"), dict) else ():
+        if isinstance(editor, dict) and isinstance(editor.get("layers"), dict):
+            kept = {name: parts for name, parts in editor["layers"].items() if ("trainings", name) not in gone}
+            editor["layers"] = kept
     return content
 
 

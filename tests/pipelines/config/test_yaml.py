@@ -79,6 +79,12 @@ def test_null_takes_an_entry_away_among_trainings_and_editors_and_is_a_value_els
     assert (found["mistakes"], found["tuning"]) == (None, {"edits": None})
 
 
+def test_a_training_that_is_taken_away_takes_its_layers_along(tmp_path: Path):
+    parent = {"extends": "base", "editors": {"gd": {"layers": {"cnp": ["head"], "plain": ["head"]}}}}
+    found = extended(tmp_path, parent=parent, mine={"extends": "parent", "trainings": {"cnp": None}})
+    assert found["editors"]["gd"] == {"layers": {"plain": ["head"]}}
+
+
 def test_another_recipe_or_dataset_replaces_its_block_and_the_same_one_does_not(tmp_path: Path):
     changes = {"data": {"dataset": "cifar10"}, "trainings": {"plain": {"recipe": "dknn", "k": 3}, "cnp": {"edits": 4}}}
     found = extended(tmp_path, mine={"extends": "base", **changes})
