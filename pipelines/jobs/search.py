@@ -103,6 +103,7 @@ def search(
     progress: Progress,
     rescorable: int,
     sampler: Sampler = gaussian_process,
+    patience: int = 2,
 ) -> pd.DataFrame:
     """Run a study of ``trials`` trials, or the rest of one that was interrupted.
 
@@ -110,8 +111,8 @@ def search(
     of every trial a sampler proposes all hyperparameters but the editor's strength, edits alone find the weakest
     strength at which enough of them succeed, and drawdown is looked at only there. The first trial has the defaults, or
     the middle of a range that leaves the default out. An editor with nothing to propose has that trial alone. All
-    trials meet the same edits and control examples. In the end the best few are looked at on the whole split, which
-    decides between them.
+    trials meet the same edits and control examples. A study in which none is feasible yet goes on, up to ``patience``
+    times as long. In the end the best few are looked at on the whole split, which decides between them.
 
     :param build: makes the editor, informed of the training data, of hyperparameters by name and ``max_steps``.
     :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
@@ -123,9 +124,9 @@ def search(
         the drawdown of a finalist on the whole split, ``probes`` the strengths that were tried).
     """
     study = _opened(journal)
-    trials = trials if space.others else min(trials, 1)
+    trials, most = (trials, patience * trials) if space.others else (1, 1)
     progress.resume(len(_complete(study)))
-    while (number := len(_complete(study))) < trials:
+    while (number := len(_complete(study))) < (trials if any(map(_is_feasible, _complete(study))) else most):
         # A sampler of its own for every trial: a resumed study goes on exactly as an unbroken one would.
         study.sampler = sampler(seed(*axes, "trial", number) % 2**32)
         # One may wait already: a process that was killed here left it, and it is the same.
@@ -198,6 +199,8 @@ def _opened(journal: Path) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    # Of trials that are all infeasible to the same degree its Gaussian process learns nothing, and samples at random.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="optuna._gp")
     journal.parent.mkdir(parents=True, exist_ok=True)
     # A lock that ends with its process: after a kill, Optuna's own would be waited for without end.
     lock = FileLock(journal.with_suffix(".lock"))
@@ -213,6 +216,10 @@ def _opened(journal: Path) -> optuna.Study:
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _is_feasible(trial: optuna.trial.FrozenTrial) -> bool:
+    return _outcome(trial).feasible
 
 
 def _can_lead(trial: optuna.trial.FrozenTrial) -> bool:

@@ -16,7 +16,8 @@ from benchmarks.metrics import Measures
 from benchmarks.scoring.scorer import shards
 
 _SHARD = 25
-_FINALISTS = 3
+FINALISTS = 3
+"""Trials at most that are looked at on the whole split in the end."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def finalists(found: Sequence[Outcome]) -> list[int]:
 
     Fewer than two are no finalists: a trial that the best one beats on all edits is none.
     """
-    complete = sorted((one.drawdown, place) for place, one in enumerate(found) if one.complete)[:_FINALISTS]
+    complete = sorted((one.drawdown, place) for place, one in enumerate(found) if one.complete)[:FINALISTS]
     places = [place for _, place in complete]
     near = [place for place in places if not is_beaten(found[place].drawdowns, found[places[0]].drawdowns)]
     return near if len(near) > 1 else []

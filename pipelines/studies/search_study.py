@@ -38,7 +38,6 @@ _RUN = ["training", "editor", "layers", "way", "seed"]
 _CLOSE = 0.1  # percentage points of drawdown
 _MOST = 60  # trials of a way that spends what another one did
 _DRAWDOWNS = "test_drawdowns.csv"
-_FINALISTS = 3  # at most, whose edits are made and looked at once more in the end
 
 
 def _random(number: int) -> optuna.samplers.BaseSampler:
@@ -131,12 +130,13 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
     count = {"bisection": 1, "nested_random": 4 * chosen.trials}.get(way, chosen.trials if WAYS[way].nested else _MOST)
     scorer = scorer_of(settings, cell, EditSet("tuning", tuning.drawn), tuning.control_size)
     decided = bool(tuning.control_size) and scorer.examples <= task.rescorable * tuning.control_size
-    meter = _Meter(scorer, _budget(key, known) - decided * _FINALISTS * 2 * tuning.edits)
+    meter = _Meter(scorer, _budget(key, known) - decided * trials.FINALISTS * 2 * tuning.edits)
     build = partial(editor_of, settings, cell)
     with tempfile.TemporaryDirectory() as folder:
         journal, axes = Path(folder, "a.journal"), (seed, "study", *key[:4])
         look = partial(search.search, partial(build, meter), space, meter, task.measures, asked=asked, journal=journal)
         look = partial(look, axes=axes, rescorable=task.rescorable, sampler=WAYS[way].sampler)
+        look = partial(look, patience=2 if WAYS[way].nested else 1)
         progress = Progress(f"study {cell} {way} {seed}", count, "trials")
         try:
             table = look(trials=count, progress=progress)

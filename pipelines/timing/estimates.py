@@ -29,6 +29,7 @@ from benchmarks.networks.model_split import layers_of, split
 from pipelines import timing
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run
+from pipelines.jobs.trials import FINALISTS
 from pipelines.reporting.tables.sheet import markdown_table
 
 RATES = {"float32": 40e12, "TF32": 120e12, "bfloat16": 200e12}
@@ -41,7 +42,6 @@ FORWARDS = {"plain": 3.0, "editable": 6.2, "cnp": 6.2}
 """Operations of a step in forward passes of its batch: a backward pass is two, and an edited model answers too."""
 CHUNK, OF_CHUNK = 500, 70
 """Control images that pass a network at a time, and the launches that it takes."""
-FINALISTS = 3
 FACTORS = 7
 """Learning rates of a trade-off curve."""
 SAMPLE, TOGETHER = 2000, 3

@@ -67,6 +67,17 @@ def test_an_editor_whose_strength_is_all_there_is_to_search_has_one_trial(images
         assert (sum(failed) <= allowed) == feasible
 
 
+@pytest.mark.parametrize(("lr", "reachable"), [(1e-3, True), (1e-5, False)])
+def test_a_study_in_which_nothing_is_feasible_yet_goes_on_up_to_twice_as_long(tmp_path, lr, reachable):
+    table = run(Landscape(EDITS), tmp_path, "rmsprop", 3, fixed={"lr": lr, "eps": 1e-7})
+    feasible = table["feasible"].tolist()
+    assert not any(feasible[:3])  # the default of beta, and two that are drawn
+    assert len(table) == (1 + feasible.index(True) if reachable else 6)
+    assert any(feasible) == reachable
+    assert feasible[table["chosen"].tolist().index(True)] == reachable
+    assert len(run(Landscape(EDITS), tmp_path, "rmsprop", 3, fixed={"lr": lr, "eps": 1e-7})) == len(table)
+
+
 @pytest.mark.slow
 def test_a_study_depends_on_its_seed(images, tmp_path):
     tables = []
