@@ -24,11 +24,15 @@ def added(records: pd.DataFrame) -> pd.Series:
     """What sampling adds to each edit's |change| on average, in points, estimated from that edit; 0 on a whole set.
 
     The mean of |X| minus |μ| for a normal X with mean μ, where μ is the change that was found, and the variance that of
-    so many images drawn without replacement, of which as many change as flipped.
+    so many images drawn without replacement, of which so many became wrong or right. Records of earlier versions, which
+    do not say how many became wrong, count every flip: also those from one wrong answer to another, which a network
+    that is mostly wrong has many of.
     """
     looked_at, there = records["control_size"], records["control_images"]
-    found = change(records).abs()
-    spread = 1e4 * records["flips"] / looked_at - found**2
+    found, changed = change(records).abs(), records["flips"]
+    if "broken" in records:
+        changed = 2 * records["broken"] + records["wrong_before"] - records["wrong_after"]
+    spread = 1e4 * changed / looked_at - found**2
     deviation = np.sqrt(spread / (looked_at - 1).clip(lower=1) * (1 - looked_at / there))
     units = (found / deviation).where(deviation > 0, np.inf).to_numpy(dtype=float)
     return 2 * deviation * np.exp(-(units**2) / 2) / np.sqrt(2 * np.pi) - 2 * found * special.ndtr(-units)

@@ -69,7 +69,9 @@ class EditOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRecord(SideEffects, EditOutcome):
-    """The effects of one edit; where there are no views, as in tuning, there are no side effects either: they are 0."""
+    """The effects of one edit; where there are no views, as in tuning, only ``broken`` of the side effects is known and
+    the others are 0.
+    """
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,8 @@ class Scorer(EditedPart):
 
         A GPU is waited for once, at the end.
 
-        :param generality: look at the other pictures as well, and at side effects; without, records have neither, as in
-            tuning.
+        :param generality: look at the other pictures as well, and at side effects; without, records have neither but
+            for ``broken``, as in tuning.
         :param every: look at the whole split, whatever ``control_size`` is.
         """
         size = len(self._labels) if every or self.control_size is None else min(self.control_size, len(self._labels))
@@ -242,7 +244,8 @@ class Scorer(EditedPart):
         values = (self._predicted[row], loss, wrong_before, wrong_after, flips, divergence, views_before, views_after)
         exact = torch.stack([value.double() for value in values])  # also for counts
         if not generality:
-            return torch.cat([exact, exact.new_zeros(len(FIELDS))])
+            broken = ((after.labels != labels) & (before.labels == labels)).sum()
+            return torch.cat([exact, broken.double()[None], exact.new_zeros(len(FIELDS) - 1)])
         beside = on_control(before.log_probabilities, after.log_probabilities, labels)
         sizes = torch.stack([torch.full_like(none, len(self._corrupted[1])), corrupted, corrupted_after]).double()
         return torch.cat([exact, beside, sizes])
