@@ -48,7 +48,9 @@ def least_squares_change(rows: Tensor, logits: Tensor, labels: Tensor, margin: f
         flat = constraints.reshape(len(needed), -1)
         scale = max(needed.max(), np.finfo(float).tiny)
         stacked = np.concatenate([flat.T, needed[None] / scale])
-        weights, distance = nnls(stacked, np.eye(len(stacked))[-1], maxiter=30 * max(stacked.shape))
+        last = np.zeros(len(stacked))
+        last[-1] = 1.0
+        weights, distance = nnls(stacked, last, maxiter=30 * max(stacked.shape))
         if distance < _INFEASIBLE:
             return None
         residual = 1 - float(needed @ weights) / scale
