@@ -178,15 +178,14 @@ def read_extended(path: Path) -> dict[str, Any]:
 
     :raises InputError: for a file that is missing or not YAML, and for files that extend each other.
     """
-    content, gone = _extended(path, ()), set()
-    for block in _REMOVABLE:
-        if isinstance(content.get(block), dict):
-            gone |= {(block, name) for name, value in content[block].items() if value is None}
-            content[block] = {name: value for name, value in content[block].items() if (block, name) not in gone}
-    for editor in content["editors"].values() if isinstance(content.get("editors"), dict) else ():
+    content = _extended(path, ())
+    blocks = {name: content[name] for name in _REMOVABLE if isinstance(content.get(name), dict)}
+    for name, block in blocks.items():
+        content[name] = {entry: value for entry, value in block.items() if value is not None}
+    gone = {name for name, value in blocks.get("trainings", {}).items() if value is None}
+    for editor in content["editors"].values() if "editors" in blocks else ():
         if isinstance(editor, dict) and isinstance(editor.get("layers"), dict):
-            kept = {name: parts for name, parts in editor["layers"].items() if ("trainings", name) not in gone}
-            editor["layers"] = kept
+            editor["layers"] = {name: parts for name, parts in editor["layers"].items() if name not in gone}
     return content
 
 

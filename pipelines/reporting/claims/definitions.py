@@ -311,7 +311,7 @@ def check(path: Path, claims: Mapping[str, Claim], measures: Measures) -> None:
 
 
 def about(benchmark: str, trainings: set[str], path: Path | None, measures: Measures) -> dict[str, Claim]:
-    """The claims on a benchmark: the paper's about any of its trainings (all, if there are none), then our own.
+    """The claims on a benchmark: the paper's about any of its trainings, then our own; all of the paper's, if neither.
 
     :param trainings: the names of the benchmark's, ours and the paper's.
     :param path: the file of the paper's claims about this kind of task; None for none.
@@ -319,9 +319,9 @@ def about(benchmark: str, trainings: set[str], path: Path | None, measures: Meas
     """
     papers, ours = load(path) if path else {}, load(OURS)
     check(path, papers, measures)
-    spoken = {name: claim for name, claim in papers.items() if claim.trainings & trainings} or papers
+    spoken = {name: claim for name, claim in papers.items() if claim.trainings & trainings}
     mine = {name: claim for name, claim in ours.items() if benchmark in claim.benchmarks}
     check(OURS, mine, measures)
     if twice := spoken.keys() & mine.keys():
         raise InputError(f"{OURS}: claims.{min(twice)}: the paper's claims in {path} have one of that name")
-    return spoken | mine
+    return spoken | mine or papers

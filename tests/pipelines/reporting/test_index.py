@@ -87,6 +87,12 @@ def test_a_page_says_what_was_found_and_what_made_it(tmp_path):
     assert "Table 1" not in text
 
 
+def test_what_edited_is_named_not_what_is_there_now(tmp_path):
+    folder = report(tmp_path, "mine", hardware={"cpu": "AMD EPYC", "cores": 2, "gpu": "NVIDIA H200"})
+    index(tmp_path)
+    assert "Made on AMD EPYC, 2 cores at commit" in (folder / "README.md").read_text()
+
+
 def test_the_index_has_a_line_for_each_benchmark_with_the_front_of_the_papers_rows_and_of_all(tmp_path):
     block = {"note": "", "model": {"architecture": "resnet18", "options": {"width": 8}}, "trainings": {"plain": {}}}
     report(tmp_path, "mine", table3=TABLE, parameters={"benchmark": block})
