@@ -131,3 +131,5 @@ def test_flips_from_one_wrong_answer_to_another_add_nothing() -> None:
     corrected, by_flips = (found - added(records) for records in (sample, sample.drop(columns="broken")))
     assert corrected.mean() == pytest.approx(truth, abs=0.1)
     assert by_flips.mean() < truth - 0.5
+    without = sample.assign(flips=sample["broken"] + sample["mended"]).drop(columns="broken")
+    pd.testing.assert_series_equal(added(sample), added(without))
