@@ -32,7 +32,7 @@ class Adam(DescentEditor):
         0.9, low=0.1, high=0.99, domain=Domain("a number >= 0.1 and < 1", lambda value: 0.1 <= value < 1)
     )
     beta2: float | Tensor = hyperparameter(0.999, low=0.1, high=0.999, domain=FRACTION)
-    eps: float | Tensor = hyperparameter(1e-8, low=1e-10, high=1e-2, log=True)
+    eps: float | Tensor = hyperparameter(1e-8, low=1e-8, high=1.0, log=True)
 
     def init(self, parameters: Tensor) -> State:
         zeros = torch.zeros_like(parameters)

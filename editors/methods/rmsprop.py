@@ -23,12 +23,14 @@ class State(NamedTuple):
 class RMSProp(DescentEditor):
     """θ ← θ − α g / √(v + ε), with v₀ = g₀² and v ← β v + (1 − β) g² afterwards, so the first step is about α sign(g).
 
+    So it is while ε is small beside g². Where it is large, this is gradient descent with α / √ε; ε's range has both.
+
     Source: Sinitsin et al., ICLR 2020, section 4.1; Tieleman & Hinton 2012
     """
 
     lr: float | Tensor = hyperparameter(1e-3, low=1e-5, high=1e-1, log=True, stronger="larger")
     beta: float | Tensor = hyperparameter(0.5, low=0.0, high=0.99, domain=FRACTION)
-    eps: float | Tensor = hyperparameter(1e-6, low=1e-10, high=1e-2, log=True)
+    eps: float | Tensor = hyperparameter(1e-6, low=1e-8, high=1.0, log=True)
 
     def init(self, parameters: Tensor) -> State:
         return State(mean_square=torch.zeros_like(parameters), decay=torch.zeros_like(parameters[..., :1]))
