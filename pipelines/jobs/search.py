@@ -30,7 +30,7 @@ DEFAULT, BISECTION, SAMPLER = "default", "bisection", "sampler"
 """Who proposed a trial's values: all at their defaults, all but the strength, or the sampler all but the strength."""
 _RATIO = 1.03
 _STEPS = 256
-_ROUNDS = 12
+_ROUNDS = 5
 _RESCORED = "drawdowns of finalists on the whole split"
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
@@ -181,7 +181,7 @@ def _weakest(
     known = leader.user_attrs["values"][strength.name] if leader else _start(strength, *space.range(strength))
     start = space.strength_of(strength, known)
     hard = best.hardest if best else hardest(scorer, made(start)[1], asked)
-    weakest = Weakest(fails, hard, asked.allowed, start, space.resolution(strength))
+    weakest = Weakest(fails, asked.edits, hard, asked.allowed, start, space.resolution(strength))
     for _ in range(_ROUNDS):
         at = weakest.find()
         values, editor = made(weakest.likeliest if at is None else at)

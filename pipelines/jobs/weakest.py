@@ -16,16 +16,19 @@ _TOGETHER = 25
 class Weakest:
     """A search along a strength in [0, 1]: from a start outwards in growing steps, then by bisection.
 
-    Only the ``hardest`` edits are made: all others are taken to succeed. An edit that succeeded at some strength is
-    taken to succeed at larger ones, and one that failed to fail at smaller ones. What is found rests on that;
-    :meth:`learn` corrects it.
+    Only the ``hardest`` of the ``edits`` are made: all others are taken to succeed. An edit that succeeded at some
+    strength is taken to succeed at larger ones, and one that failed to fail at smaller ones. What is found rests on
+    that; :meth:`learn` corrects it, and where it has to twice, all edits are made from then on.
 
-    :param hardest: numbers of edits, of which at most ``allowed`` may fail.
+    :param edits: how many there are, of which at most ``allowed`` may fail; ``hardest`` are numbers of some of them.
     :param resolution: the largest distance between the strength that is found and one that is too weak.
     """
 
-    def __init__(self, fails: Fails, hardest: Sequence[int], allowed: int, start: float, resolution: float) -> None:
-        self._fails, self._allowed, self._start, self._resolution = fails, allowed, start, resolution
+    def __init__(
+        self, fails: Fails, edits: int, hardest: Sequence[int], allowed: int, start: float, resolution: float
+    ) -> None:
+        self._fails, self._edits, self._allowed, self._start, self._resolution = fails, edits, allowed, start, resolution
+        self._corrected = 0
         self._shares: dict[float, float] = {}
         self._enough: float | None = None
         self._forget(hardest)
@@ -55,6 +58,9 @@ class Weakest:
         strength = self._enough
         if strength is None:
             raise ValueError("nothing was found that could be wrong")
+        self._corrected += 1
+        if self._corrected > 1:
+            self._failed_at = dict.fromkeys(range(self._edits), -np.inf) | self._failed_at
         self._failed_at |= {row: max(strength, self._failed_at.get(row, -np.inf)) for row in failed}
         self._succeeded_at = {row: at for row, at in self._succeeded_at.items() if row not in set(failed)}
         self._start, self._weak, self._enough = strength, strength, None
