@@ -26,11 +26,14 @@ from pipelines.jobs.trials import Asked, Outcome, choose, finalists, hardest, re
 from pipelines.jobs.weakest import Weakest
 
 CONSTRAINT = "share of failed edits above the limit"
-DEFAULT, BISECTION, SAMPLER = "default", "bisection", "sampler"
-"""Who proposed a trial's values: all at their defaults, all but the strength, or the sampler all but the strength."""
+DEFAULT, BISECTION, DESIGN, SAMPLER = "default", "bisection", "design", "sampler"
+"""Who proposed a trial's values: all at their defaults, all but the strength, or all but the strength by a design that
+covers the ranges or by the sampler.
+"""
 _RATIO = 1.03
 _STEPS = 256
 _ROUNDS = 5
+_DESIGNED = 2
 _RESCORED = "drawdowns of finalists on the whole split"
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
@@ -67,10 +70,7 @@ class Space:
 
     def at(self, parameter: Hyperparameter, strength: float) -> float:
         """The value of the parameter that is bisected at a ``strength`` from 0, the weak end of its range, to 1."""
-        low, high = self.range(parameter)
-        share = strength if parameter.stronger == "larger" else 1 - strength
-        value = low * (high / low) ** share if parameter.log else low + (high - low) * share
-        return min(max(value, low), high)
+        return _between(parameter, *self.range(parameter), strength if parameter.stronger == "larger" else 1 - strength)
 
     def strength_of(self, parameter: Hyperparameter, value: float) -> float:
         """The strength, from 0 to 1, of a value of the parameter that is bisected."""
@@ -88,7 +88,7 @@ class Space:
 
 def gaussian_process(number: int) -> optuna.samplers.BaseSampler:
     """A sampler that models drawdown as a Gaussian process of what it proposes."""
-    return optuna.samplers.GPSampler(seed=number, n_startup_trials=3, deterministic_objective=True)
+    return optuna.samplers.GPSampler(seed=number, n_startup_trials=1 + _DESIGNED, deterministic_objective=True)
 
 
 def search(
@@ -110,9 +110,10 @@ def search(
     The smallest drawdown lies where the constraint just holds. That place can be found without any control example. So
     of every trial a sampler proposes all hyperparameters but the editor's strength, edits alone find the weakest
     strength at which enough of them succeed, and drawdown is looked at only there. The first trial has the defaults, or
-    the middle of a range that leaves the default out. An editor with nothing to propose has that trial alone. All
-    trials meet the same edits and control examples. A study in which none is feasible yet goes on, up to ``patience``
-    times as long. In the end the best few are looked at on the whole split, which decides between them.
+    the middle of a range that leaves the default out; the next two have one value in each half of every range, so that
+    none of them is left out by chance. An editor with nothing to propose has the first trial alone. All trials meet the
+    same edits and control examples. A study in which none is feasible yet goes on, up to ``patience`` times as long. In
+    the end the best few are looked at on the whole split, which decides between them.
 
     :param build: makes the editor, informed of the training data, of hyperparameters by name and ``max_steps``.
     :param scorer: see :class:`pipelines.tasks.base.Scorer`; ``measures`` say what its records' drawdown is.
@@ -125,13 +126,14 @@ def search(
     """
     study = _opened(journal)
     trials, most = (trials, patience * trials) if space.others else (1, 1)
+    first = _first(space, axes)
     progress.resume(len(_complete(study)))
     while (number := len(_complete(study))) < (trials if any(map(_is_feasible, _complete(study))) else most):
         # A sampler of its own for every trial: a resumed study goes on exactly as an unbroken one would.
         study.sampler = sampler(seed(*axes, "trial", number) % 2**32)
         # One may wait already: a process that was killed here left it, and it is the same.
-        if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial({one.name: _start(one, *space.range(one)) for one in space.others})
+        if number < len(first) and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(first[number])
         trial = study.ask()
         values = {one.name: trial.suggest_float(one.name, *space.range(one), log=one.log) for one in space.others}
         leader = min(filter(_can_lead, _complete(study)), key=lambda one: _outcome(one).drawdown, default=None)
@@ -235,6 +237,25 @@ def _outcome(trial: optuna.trial.FrozenTrial) -> Outcome:
     return Outcome(**values | {name: tuple(values[name]) for name in ("failed", "drawdowns")})
 
 
+def _first(space: Space, axes: tuple[str | int, ...]) -> list[dict[str, float]]:
+    """What the first trials propose: the defaults, then a Latin hypercube of the ranges."""
+    from scipy.stats import qmc  # takes a second
+
+    proposed = [{one.name: _start(one, *space.range(one)) for one in space.others}]
+    if space.others:
+        cube = qmc.LatinHypercube(len(space.others), rng=seed(*axes, "design")).random(_DESIGNED)
+        proposed += [
+            {one.name: _between(one, *space.range(one), share) for one, share in zip(space.others, point, strict=True)}
+            for point in cube.tolist()
+        ]
+    return proposed
+
+
+def _between(parameter: Hyperparameter, low: float, high: float, share: float) -> float:
+    value = low * (high / low) ** share if parameter.log else low + (high - low) * share
+    return min(max(value, low), high)
+
+
 def _start(parameter: Hyperparameter, low: float, high: float) -> float:
     """The default; the middle of the range where whoever chose the range left the default out."""
     if low <= parameter.default <= high:
@@ -245,11 +266,12 @@ def _start(parameter: Hyperparameter, low: float, high: float) -> float:
 def _table(study: optuna.Study, space: Space) -> pd.DataFrame:
     rows = []
     for number, (trial, found) in enumerate(zip(_complete(study), _outcomes(study), strict=True)):
-        first = BISECTION if space.strength else DEFAULT
+        default = BISECTION if space.strength else DEFAULT
+        by = default if not number else DESIGN if number <= _DESIGNED else SAMPLER
         shown = {name: getattr(found, name) for name in ("success_rate", "drawdown", "edits")}
         final = study.user_attrs.get(_RESCORED, {}).get(str(number), math.nan)
         scored = {"scored": len(found.drawdowns), "rescored": final, "feasible": found.feasible}
-        row = {"number": number, "proposed_by": SAMPLER if number else first, **shown, **scored}
+        row = {"number": number, "proposed_by": by, **shown, **scored}
         row |= {"beaten": found.beaten, "probes": trial.user_attrs["probes"]}
         rows.append({**row, **trial.user_attrs["values"]})
     trials = pd.DataFrame(rows)

@@ -45,7 +45,7 @@ def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaul
     assert (table["eps"] == 1e-7).all()
     assert table["beta"].nunique() == 4
     assert table["beta"][0] == pytest.approx(0.85)  # the middle: the default 0.5 is below the range
-    assert table["proposed_by"].tolist() == [search.BISECTION] + 3 * [search.SAMPLER]
+    assert table["proposed_by"].tolist() == [search.BISECTION, search.DESIGN, search.DESIGN, search.SAMPLER]
     assert table["chosen"].sum() == 1
 
 
@@ -65,6 +65,13 @@ def test_an_editor_whose_strength_is_all_there_is_to_search_has_one_trial(images
     for rate, feasible in ((lr, True), (lr / 1.05, False)):
         failed = [not edit.succeeded for edit in images.edit(editors.build("gd", lr=rate), range(EDITS))[0]]
         assert (sum(failed) <= allowed) == feasible
+
+
+def test_the_designed_trials_have_a_value_in_each_half_of_every_range(tmp_path):
+    for seed in range(3):
+        (tmp_path / str(seed)).mkdir()
+        designed = run(Landscape(EDITS), tmp_path / str(seed), "rmsprop", 3, seed=seed)[["beta", "eps"]].iloc[1:]
+        assert sorted(designed["beta"] > 0.495) == sorted(designed["eps"] > 1e-4) == [False, True]
 
 
 @pytest.mark.parametrize(("lr", "reachable"), [(1e-3, True), (1e-5, False)])
