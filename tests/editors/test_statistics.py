@@ -12,6 +12,7 @@ from editors.base import spread
 
 LABELLED = 40
 WITH_EXAMPLES = {"covariance": 5000, "rank_one": 5000, "rehearsal": 1000}
+WITH_EXAMPLES |= dict.fromkeys(("fisher", "gd_ewc", "rmsprop_ewc"), 10_000)
 
 
 @pytest.fixture
