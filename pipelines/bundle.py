@@ -16,6 +16,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,7 +32,6 @@ from pipelines import command
 from pipelines.jobs.cells import PROTOCOL
 from pipelines.jobs.progress import one_line
 from pipelines.store.layout import KEYS, Layout
-from pipelines.store.provenance import machine_of
 from pipelines.store.schemas import Data, Measured, kind_of, reason, trained_on
 from pipelines.tasks import load_settings, task_of
 
@@ -43,6 +43,7 @@ a tenth."""
 _RUN, _MANIFEST, _VERSION = "run.json", "manifest.json", 2
 _KINDS = (".csv", ".json", ".jsonl")
 _NAME = re.compile(r"\w[\w.@+-]*")
+_CELL = re.compile(r"results/[^/]+/edits/.*\.json")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same results give the same bytes
 
 
@@ -68,12 +69,17 @@ def merge(
     layout = Layout(found.benchmark)
     check_data(found, file, layout, task_of(load_settings(params), found.benchmark).data_file)
     taken, kept, trained = take(found, layout, replace)
-    made = one_line(f"{found.machine} at commit {found.commit[:12]}")
-    print(f"merge {found.benchmark}: took {taken} results of {made}")
+    made = _made([json.loads(files[path]) for files in taken.values() for path in files if _CELL.match(path)])
+    print(f"merge {found.benchmark}: took {len(taken)} results{made and f', cells made on {made}'}")
     if trained:
         print(f"kept the description of {len(trained)} models whose weights are here ({_few(trained)})")
     if kept:
         print(f"kept {len(kept)} that are here and differ ({_few(kept)}): --replace takes the bundle's")
+
+
+def _made(cells: list[dict[str, Any]]) -> str:
+    where = Counter(one_line(f"{one['made']['machine']} at commit {one['made']['commit'][:12]}") for one in cells)
+    return _few([name for name, _ in where.most_common()])
 
 
 def _few(names: list[str]) -> str:
@@ -82,11 +88,9 @@ def _few(names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds: ``files`` by path below the repository's root, and what its run.json says of all."""
+    """What a bundle holds: ``files`` by path below the repository's root, and the data of all."""
 
     benchmark: str
-    machine: str
-    commit: str
     data: str
     files: Mapping[str, bytes]
 
@@ -185,7 +189,7 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
     """
     parsed = {name: _parsed(name, content) for name, content in files.items()}
     run = parsed[f"results/{benchmark}/{_RUN}"]
-    data, machine, commit = run["data"]["fingerprint"], machine_of(run["hardware"]), run["git_commit"]
+    data = run["data"]["fingerprint"]
     for name, found in parsed.items():
         if not isinstance(found, dict):
             continue
@@ -198,7 +202,7 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
         for records in (f"{name.removesuffix('.json')}{kind}.csv" for kind in ("", ".timing") if "/edits/" in name):
             if (rows := len(parsed.get(records, ()))) != found["edits"]:
                 raise ValueError(f"{name} speaks of {found['edits']} edits, {records} has {rows}")
-    return Bundle(benchmark, machine, commit, data, files)
+    return Bundle(benchmark, data, files)
 
 
 def _parsed(name: str, content: bytes) -> Any:
@@ -230,13 +234,16 @@ def check_data(found: Bundle, file: Path, layout: Layout, data_file: str) -> Non
             raise InputError(f"{file} was measured on other data than {path} says: the results cannot stand together")
 
 
-def take(found: Bundle, layout: Layout, replace: bool) -> tuple[int, list[str], list[str]]:
+def take(
+    found: Bundle, layout: Layout, replace: bool
+) -> tuple[Mapping[str, Mapping[str, bytes]], list[str], list[str]]:
     """Take what is not here; of what differs, only if it shall ``replace`` what is here.
 
     A merge that was killed goes on when it is called again: of the files of a cell, the one that says what the others
     are is written last. A model's description stays with the weights that it describes, in any case.
 
-    :returns: how many units were taken, the names of those that were kept, and of the models whose weights are here.
+    :returns: the files of the units that were taken, the names of those that were kept, and of the models whose weights
+        are here.
     """
     taken: dict[str, dict[str, bytes]] = {}
     kept, trained = [], []
@@ -259,7 +266,7 @@ def take(found: Bundle, layout: Layout, replace: bool) -> tuple[int, list[str], 
     for files in taken.values():
         for path in sorted(files, key=lambda path: (path.endswith(".json"), path)):
             write_atomically(path, files[path])
-    return len(taken), kept, trained
+    return taken, kept, trained
 
 
 def _units(found: Bundle) -> dict[str, dict[str, bytes]]:

@@ -54,11 +54,6 @@ def machine(device: torch.device) -> str:
     return f"{cpu()}, {os.cpu_count()} cores"
 
 
-def machine_of(hardware: Mapping[str, Any]) -> str:
-    """The same of the ``hardware`` of :func:`surroundings`."""
-    return hardware.get("gpu") or f"{hardware['cpu']}, {hardware['cores']} cores"
-
-
 def kind_of(machine: str) -> str:
     """The kind of processor or GPU of a :func:`machine`, which decides last digits: however many cores it has."""
     return re.sub(r", \d+ cores$", "", machine)

@@ -106,7 +106,7 @@ def test_what_was_packed_is_merged_where_nothing_is_without_what_a_report_makes(
     shutil.rmtree("results")
     code, said, _ = run("merge", BUNDLE)
     assert code == 0
-    assert "of a faster machine at commit 0123456789ab" in said
+    assert "cells made on a faster machine at commit 0123456789ab" in said
     assert contents() == {name: packed[name] for name in packed if name not in ("table1.csv", "figures/table1.png")}
 
 
