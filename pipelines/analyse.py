@@ -40,10 +40,12 @@ def analyse(
 ) -> None:
     """Find out what other learning rates do (trade-off curves), and which examples edits hurt (Figure 2)."""
     settings, layout = load_settings(params), Layout(benchmark)
-    task = task_of(settings, benchmark)
-    asked = settings.benchmark(benchmark).analysis
+    task, block = task_of(settings, benchmark), settings.benchmark(benchmark)
+    asked = block.analysis
     cells, further = (tuned_cells(settings, benchmark, "analyse", names) for names in (asked.cells, asked.curves))
     drawn_of = list(dict.fromkeys([*cells, *further]))
+    if drawn_of:
+        task.draw(settings, benchmark, task.edit_set(block, "test"))
     # Side by side, so that no worker waits for the last cell of the one before those of the other begin.
     pieces = [*((task.analyse, cell) for cell in cells), *((_curve, cell) for cell in drawn_of)]
     made = share_out(settings, partial(_make, settings), pieces)
