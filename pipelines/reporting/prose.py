@@ -31,7 +31,7 @@ from pipelines.reporting.tables.sheet import NOTHING, escape, interval, markdown
 FIELD = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 TEMPLATES = "pages"
 """The folder of templates, in that of results."""
-_KEYS = ("training", "editor", "layers", "way", "seed", "source", "count", "manner", "edits")
+_KEYS = ("training", "editor", "layers", "way", "seed", "source", "count", "manner", "number", "edits")
 _OTHERS = {
     "error": Column("Error", "%", 1),
     "in_force": Column("In force", "%", 1),
