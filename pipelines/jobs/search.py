@@ -26,14 +26,14 @@ from pipelines.jobs.trials import Asked, Outcome, choose, finalists, hardest, re
 from pipelines.jobs.weakest import Weakest
 
 CONSTRAINT = "share of failed edits above the limit"
-DEFAULT, BISECTION, DESIGN, SAMPLER = "default", "bisection", "design", "sampler"
-"""Who proposed a trial's values: all at their defaults, all but the strength, or all but the strength by a design that
-covers the ranges or by the sampler.
+DEFAULT, BISECTION, HYPERCUBE, SAMPLER = "default", "bisection", "hypercube", "sampler"
+"""Who proposed a trial's values: all at their defaults, all but the strength, or all but the strength by a Latin
+hypercube of the ranges or by the sampler.
 """
 _RATIO = 1.03
 _STEPS = 256
 _ROUNDS = 5
-_DESIGNED = 2
+_IN_CUBE = 2
 _RESCORED = "drawdowns of finalists on the whole split"
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
@@ -88,7 +88,7 @@ class Space:
 
 def gaussian_process(number: int) -> optuna.samplers.BaseSampler:
     """A sampler that models drawdown as a Gaussian process of what it proposes."""
-    return optuna.samplers.GPSampler(seed=number, n_startup_trials=1 + _DESIGNED, deterministic_objective=True)
+    return optuna.samplers.GPSampler(seed=number, n_startup_trials=1 + _IN_CUBE, deterministic_objective=True)
 
 
 def search(
@@ -243,7 +243,7 @@ def _first(space: Space, axes: tuple[str | int, ...]) -> list[dict[str, float]]:
 
     proposed = [{one.name: _start(one, *space.range(one)) for one in space.others}]
     if space.others:
-        cube = qmc.LatinHypercube(len(space.others), rng=seed(*axes, "design")).random(_DESIGNED)
+        cube = qmc.LatinHypercube(len(space.others), rng=seed(*axes, "design")).random(_IN_CUBE)
         proposed += [
             {one.name: _between(one, *space.range(one), share) for one, share in zip(space.others, point, strict=True)}
             for point in cube.tolist()
@@ -267,7 +267,7 @@ def _table(study: optuna.Study, space: Space) -> pd.DataFrame:
     rows = []
     for number, (trial, found) in enumerate(zip(_complete(study), _outcomes(study), strict=True)):
         default = BISECTION if space.strength else DEFAULT
-        by = default if not number else DESIGN if number <= _DESIGNED else SAMPLER
+        by = default if not number else HYPERCUBE if number <= _IN_CUBE else SAMPLER
         shown = {name: getattr(found, name) for name in ("success_rate", "drawdown", "edits")}
         final = study.user_attrs.get(_RESCORED, {}).get(str(number), math.nan)
         scored = {"scored": len(found.drawdowns), "rescored": final, "feasible": found.feasible}

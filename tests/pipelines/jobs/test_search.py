@@ -45,7 +45,7 @@ def test_a_study_keeps_to_its_ranges_and_fixed_values_and_starts_from_the_defaul
     assert (table["eps"] == 1e-7).all()
     assert table["beta"].nunique() == 4
     assert table["beta"][0] == pytest.approx(0.85)  # the middle: the default 0.5 is below the range
-    assert table["proposed_by"].tolist() == [search.BISECTION, search.DESIGN, search.DESIGN, search.SAMPLER]
+    assert table["proposed_by"].tolist() == [search.BISECTION, search.HYPERCUBE, search.HYPERCUBE, search.SAMPLER]
     assert table["chosen"].sum() == 1
 
 
