@@ -180,7 +180,8 @@ def tuning_panels(
 
     The keys of ``studies`` are the panels' titles, to which the chosen trial's drawdown is added. Each frame has the
     columns ``number, success_rate, drawdown, rescored, feasible, chosen`` and the hyperparameters; a trial whose
-    drawdown was not looked at stands at the bottom. A diamond is ``rescored``, where there is one: the drawdown of a
+    drawdown was not looked at stands at the bottom, and one that is ``beaten`` is small: what is known of it is of the
+    edits before it was stopped. A diamond is ``rescored``, where there is one: the drawdown of a
     finalist on the whole control set, which decides, so the ring is there. ``lr`` colours the points, where there is
     one, on a logarithmic scale that all panels share.
 
@@ -224,7 +225,8 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNor
         rows = trials[trials["feasible"].astype(bool) == feasible]
         if not rows.empty:
             look = {"color": _TRAINING} if norm is None else {"c": rows["lr"], "cmap": "viridis", "norm": norm}
-            look |= {"marker": marker, "s": 46, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
+            look |= {"marker": marker, "s": np.where(_beaten(rows), 14, 46)}
+            look |= {"linewidths": 0.6, "edgecolors": "white", "zorder": 3}
             axes.scatter(rows["success_rate"], rows["drawdown"], **look)
     unseen = trials.loc[trials["drawdown"].isna(), "success_rate"]
     axes.plot(unseen, [0.02] * len(unseen), transform=axes.get_xaxis_transform(), zorder=3, **_UNSEEN)
@@ -244,6 +246,10 @@ def _draw_panel(axes: Axes, trials: pd.DataFrame, threshold: float, norm: LogNor
         axes.set_ylim(-_LOWEST * top if drawdowns.min() < _LOWEST * top else 0, top)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return ", ".join(f"chosen: {value:.2f}" for value in chosen["_decisive"])
+
+
+def _beaten(trials: pd.DataFrame) -> pd.Series:
+    return trials["beaten"].eq(True) if "beaten" in trials else pd.Series(False, trials.index)
 
 
 def _spread(success: np.ndarray) -> np.ndarray:
@@ -269,6 +275,8 @@ def _key(figure: Figure, trials: pd.DataFrame, threshold: float, title: str) -> 
     feasible = trials["feasible"].astype(bool)
     if feasible.any():
         handles.append(style.marker_entry("feasible trial", **dot))
+    if _beaten(trials).any():
+        handles.append(style.marker_entry("beaten: stopped after some of the edits", **dot | {"markersize": 4.5}))
     if (~feasible).any():
         handles.append(style.marker_entry("infeasible trial", "X", **dot))
     if trials["drawdown"].isna().any():
