@@ -27,13 +27,8 @@ class Weakest:
     def __init__(
         self, fails: Fails, edits: int, hardest: Sequence[int], allowed: int, start: float, resolution: float
     ) -> None:
-        self._fails, self._edits, self._allowed, self._start, self._resolution = (
-            fails,
-            edits,
-            allowed,
-            start,
-            resolution,
-        )
+        self._fails, self._edits, self._allowed = fails, edits, allowed
+        self._start, self._resolution = start, resolution
         self._corrected = 0
         self._shares: dict[float, float] = {}
         self._enough: float | None = None
