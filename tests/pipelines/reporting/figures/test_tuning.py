@@ -68,6 +68,15 @@ def test_feasible_infeasible_and_chosen_trials_are_told_apart(trials):
     }
 
 
+def test_a_trial_that_was_stopped_early_is_smaller(trials):
+    figure = panel(trials.assign(beaten=[True, False, False, False, False, False]))
+    sizes = figure.axes[0].collections[0].get_sizes()
+    assert sizes[0] < sizes[1] == sizes[2]
+    said = "beaten: stopped after some of the edits"
+    assert said in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said not in [text.get_text() for text in panel(trials).legends[0].get_texts()]
+
+
 def test_studies_share_a_logarithmic_scale_of_the_learning_rate(trials):
     figure = tuning_panels({"plain, all": trials, "plain, chain3": trials.assign(lr=trials["lr"] / 10)})
     left, right, bar = figure.axes
