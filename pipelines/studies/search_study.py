@@ -7,6 +7,7 @@ can be stopped, and continued with more seeds.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,7 +28,7 @@ from pipelines.config.params import Settings
 from pipelines.jobs import search, trials
 from pipelines.jobs.cells import Cell
 from pipelines.jobs.progress import Progress
-from pipelines.reporting.claims.statistics import paired_difference
+from pipelines.reporting.claims.statistics import Z, paired_difference
 from pipelines.reporting.tables.sheet import markdown_table
 from pipelines.store.layout import write_csv
 from pipelines.tasks import editor_of, load_settings, scorer_of, task_of
@@ -111,7 +112,7 @@ def search_study(
             for way in ways.split(","):
                 if way != "bisection" or not seed:  # it draws nothing
                     _run(settings, Cell(benchmark, training, editor, layers), way, seed)
-                    _write_page(benchmark)
+                    _write_page(benchmark, settings.benchmark(benchmark).tuning.edits)
 
 
 def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
@@ -166,11 +167,12 @@ _EXPLAINED = """\
 Made by `python -m pipelines.studies.search_study {benchmark} <training>/<editor>/<layers> ...`, which adds the runs
 that are missing; so far {runs}. Smallest drawdown at the required success on the tuning edits: every way has the same
 edits, and the same success is asked of it. *Regret* is the drawdown that a run chose minus the smallest that any run
-found in that cell, in percentage points; *close* are runs with a regret of at most {close}. A smallest value of many is
-small by luck, too. So the test edits, on which nothing was chosen, ask again: *on test* is the mean difference of their
-drawdowns to those of that smallest run, and *level* are runs that are close, or whose 95 % interval of this difference,
-paired over edits, reaches 0. *Cost* is edits made plus edits looked at. Ways that are not nested spend what the nested
-search with a Gaussian process did.
+found in that cell, in percentage points; *close* are runs with a regret of at most {close}, *within noise* those whose
+regret is at most that or half of the 95 % interval of a drawdown that {edits} tuning edits measure. A smallest value of
+many is small by luck, too. So the test edits, on which nothing was chosen, ask again: *on test* is the mean difference
+of their drawdowns to those of that smallest run, and *level* are runs that are close, or whose 95 % interval of this
+difference, paired over edits, reaches 0: differences much smaller than the interval of one drawdown show there. *Cost*
+is edits made plus edits looked at. Ways that are not nested spend what the nested search with a Gaussian process did.
 """
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
@@ -199,8 +201,11 @@ def _append(name: str, rows: pd.DataFrame) -> None:
     write_csv(RESULTS / name, table[[*first, *(one for one in table if one not in first)]], digits=6)
 
 
-def _compared(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs, with their regret, their difference to the best run of the cell on its test edits, and verdicts."""
+def _compared(runs: pd.DataFrame, edits: int) -> pd.DataFrame:
+    """The runs, with their regret, their difference to the best run of the cell on its test edits, and verdicts.
+
+    :param edits: whose drawdown tuning measures.
+    """
     drawdowns = _read(_DRAWDOWNS).set_index(_RUN)
     compared = []
     for cell, rows in runs.groupby(_RUN[:3], sort=True):
@@ -212,12 +217,18 @@ def _compared(runs: pd.DataFrame) -> pd.DataFrame:
             values = drawdowns.loc[tuple(row[_RUN])].to_numpy(dtype=float)
             worse = paired_difference(values, least, "/".join(map(str, (*cell, row["way"], row["seed"]))))
             close = regret <= _CLOSE
-            verdicts = {"feasible": holds, "close": close, "level": holds and bool(close or worse.low <= 0)}
+            noise = Z * values.std(ddof=1) / math.sqrt(edits)
+            verdicts = {
+                "feasible": holds,
+                "close": close,
+                "within noise": holds and regret <= max(noise, _CLOSE),
+                "level": holds and bool(close or worse.low <= 0),
+            }
             compared.append({**row, "regret": regret, "worse": worse.value, **verdicts})
     return pd.DataFrame(compared).assign(cost=lambda one: one["edits"] + one["looks"])
 
 
-_COUNTS = ("feasible", "close", "level")
+_COUNTS = ("feasible", "close", "within noise", "level")
 _MEANS = {"regret": "regret", "worse": "on test"}
 
 
@@ -227,8 +238,8 @@ def _row(rows: pd.DataFrame) -> list[str]:
     return [*counted, *(f"{rows[name].mean():.2f}" for name in _MEANS), f"{rows['regret'].max():.2f}"]
 
 
-def _write_page(benchmark: str) -> None:
-    runs = _compared(_read("runs.csv"))
+def _write_page(benchmark: str, edits: int) -> None:
+    runs = _compared(_read("runs.csv"), edits)
     ways = [name for name in WAYS if name in set(runs["way"])]
     told = ["runs", *_COUNTS, *_MEANS.values(), "largest regret"]
     overall, table = [], []
@@ -243,7 +254,7 @@ def _write_page(benchmark: str) -> None:
     lines = [
         "# Ways to search for hyperparameters",
         "",
-        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs)),
+        _EXPLAINED.format(benchmark=benchmark, close=_CLOSE, runs=len(runs), edits=edits),
         *(f"- `{name}`: {WAYS[name].description}." for name in ways),
         "",
         markdown_table(["way", "cells", *told], overall),
