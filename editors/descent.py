@@ -174,11 +174,12 @@ class DescentEditor(Editor):
                 edits[rows[place]] = EditResult(batch.model, values.result(place), satisfied[place], step, loss)
             if not going_on:
                 break
-            counted = torch.ones_like(losses)
+            counted = losses
             if len(going_on) < len(rows):
                 mask = [float(place in going_on) for place in range(len(rows))]
-                counted = sent(torch.tensor(mask, dtype=losses.dtype), losses.device)
-            gradients = torch.autograd.grad(losses, leaves, counted, allow_unused=True, materialize_grads=True)
+                counted = losses * sent(torch.tensor(mask, dtype=losses.dtype), losses.device)
+            # Of a sum: at the first gradient of several numbers torch imports half a second of symbolic algebra.
+            gradients = torch.autograd.grad(counted.sum(), leaves, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 order, losses = None, losses.detach()
                 if len(going_on) < len(rows):

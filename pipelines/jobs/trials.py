@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 import editors
 from benchmarks.metrics import Measures
@@ -84,10 +85,9 @@ def allowed_failures(edits: int, min_success: float, confidence: float) -> int:
     With a posterior probability of ``confidence`` under a uniform prior, as far as this many edits can tell: where not
     even none would do, none may fail.
     """
-    from scipy import stats  # takes a second
-
     failures = np.arange(edits + 1)
-    sure = stats.beta.sf(min_success / 100, 1 + edits - failures, 1 + failures) >= confidence
+    # `stats.beta.sf` is the same, and takes half a second to import.
+    sure = special.betaincc(1 + edits - failures, 1 + failures, min_success / 100) >= confidence
     return max(0, int(sure.sum()) - 1)
 
 
