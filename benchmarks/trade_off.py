@@ -66,7 +66,10 @@ def at_success(
     statistic: Callable[..., np.ndarray] = lambda one: one,
 ) -> Estimate:
     """A statistic of the drawdowns of curves of the same edits at equal success, by default that of one, with its
-    95 % interval over edits and over where the edge lies; ``nan`` where a resample has no edge.
+    95 % interval over edits and over where the edge lies; ``nan`` where the edits have none at all.
+
+    A resample without an edge, whose drawdowns there may be any, counts as smaller than the low end and as larger than
+    the high end: so the interval is infinite where they are more than the ends leave out.
 
     :param name: seeds the resamples.
     :raises ValueError: for curves of different numbers of edits.
@@ -77,5 +80,7 @@ def at_success(
     drawn = seeded(name).multinomial(count, np.full(count, 1 / count), _RESAMPLES) / count
     value = statistic(*(one.at(success, np.full((1, count), 1 / count)) for one in curves))
     found = statistic(*(one.at(success, drawn) for one in curves))
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    unknown = np.isnan(found)
+    low = np.quantile(np.where(unknown, -np.inf, found), (1 - CONFIDENCE) / 2, method="lower")
+    high = np.quantile(np.where(unknown, np.inf, found), (1 + CONFIDENCE) / 2, method="higher")
     return Estimate(float(value[0]), float(low), float(high))

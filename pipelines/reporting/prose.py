@@ -25,6 +25,7 @@ import pandas as pd
 
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Column
+from pipelines.reporting.claims.statistics import HOLM, Verdict
 from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.sheet import NOTHING, escape, interval, markdown_table, printed, value
 
@@ -169,7 +170,10 @@ def _row(frame: pd.DataFrame, file: str, names: str) -> pd.Series | None:
 
 
 def _verdict(comparisons: pd.DataFrame) -> str:
-    """A claim's verdict with the first of its comparisons that has it, such as ``**holds**: -2.46 [-3.08, -1.85]``."""
+    """A claim's verdict with the first of its comparisons that has it, such as ``**holds**: -2.46 [-3.08, -1.85]``.
+
+    With ° behind the verdict where it would be undecided among so many claims, as on a page of claims.
+    """
     verdict = str(comparisons["claim_verdict"].iloc[0])
     row = comparisons.sort_values("verdict", key=lambda column: column != verdict, kind="stable").iloc[0]
     if row[["estimate", "estimate_low", "estimate_high"]].isna().any():
@@ -177,4 +181,5 @@ def _verdict(comparisons: pd.DataFrame) -> str:
     sign = "" if row["scale"] == "ratio" or pd.isna(row["than"]) else "+"
     number, low, high = (f"{row[name]:{sign}z.2f}" for name in ("estimate", "estimate_low", "estimate_high"))
     of = "" if row["metric"].endswith("drawdown") else f"{row['metric'].replace('_', ' ')} "
-    return f"**{verdict}**: {of}{'× ' if row['scale'] == 'ratio' else ''}{number} [{low}, {high}]"
+    mark = " °" if Verdict(verdict).decided and comparisons["claim_p_holm"].iloc[0] > HOLM else ""
+    return f"**{verdict}**{mark}: {of}{'× ' if row['scale'] == 'ratio' else ''}{number} [{low}, {high}]"

@@ -9,7 +9,7 @@ import pandas as pd
 
 REQUIRED_SUCCESS = 95.0
 FRONT, BEATEN = "on the Pareto front", "beaten"
-NO_FURTHER = "no more general than the unedited network"
+NO_FURTHER = "not clearly more general than the unedited network"
 BELOW = f"success clearly below {REQUIRED_SUCCESS:.0f} %"
 STANDINGS = (FRONT, BEATEN, NO_FURTHER, BELOW)
 """How a row stands among others, the best first; the last two do not compete."""
@@ -36,7 +36,11 @@ def misses_success(frame: pd.DataFrame) -> pd.Series:
 
 
 def carries_further(frame: pd.DataFrame) -> pd.Series:
-    """For each row, whether its interval of generality lies above that of the unedited network, if both are known."""
+    """For each row, whether its interval of generality lies above that of the unedited network, if both are known.
+
+    Of other edits of the kind, that is: a point or two more, which only the same edits before and after can tell, are
+    no reach.
+    """
     before = frame.get("generality_before", pd.Series(np.nan, index=frame.index))
     return ~(_end(frame, "generality", "low") <= before)
 

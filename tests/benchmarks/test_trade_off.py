@@ -52,6 +52,24 @@ def test_intervals_hold_the_difference_at_equal_success(monkeypatch: pytest.Monk
     assert edges < 180
 
 
+def test_resamples_without_an_edge_count_for_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in a hundred leaves the interval wider, one in ten without ends."""
+    nothing = np.full((1, 4), 0.25)
+    for share, known in ((0.01, True), (0.1, False)):
+        answers = np.where(np.arange(1000) < 1000 * share, np.nan, np.arange(1000))
+        monkeypatch.setattr(
+            TradeOff,
+            "at",
+            lambda self, success, shares, answers=answers: (
+                np.array([500.0]) if shares.shape == nothing.shape else answers
+            ),
+        )
+        found = at_success((HALVES,), 95, "any")
+        assert found.value == 500
+        assert ((found.low, found.high) == (24, 985)) is known
+        assert np.isfinite([found.low, found.high]).tolist() == [known, known]
+
+
 def test_curves_are_read_from_a_table() -> None:
     rows = pd.DataFrame({SUCCEEDED: ["0 1", "1 1"], DRAWDOWNS: ["0.5 1", "2 3.25"]})
     found = TradeOff.read(rows)

@@ -183,18 +183,21 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     name = "/".join([condition.metric, *map(str, rows)])
     if metric.source == "quality":
         return Comparison(condition, metric, sides, (), *_of_quality(known, name))
+    short: tuple[str, ...] = ()
     if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
         curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
         if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
             # Both rows just succeed as often as tuning asks, wherever each row's search ended.
             required, edits = known[0].required, curves[0].edits
             estimate = at_success(curves, required, name, np.divide if condition.scale == "ratio" else np.subtract)
-            if math.isfinite(estimate.low):
+            if math.isfinite(estimate.high - estimate.low):
                 method = f"at {required:g} % success, read from trade-off curves of the same {edits} edits"
                 return Comparison(condition, metric, sides, (), estimate, method, _caveats(known))
+            short = (f"{known[0].name}: trade-off curves of so few edits do not tell where {required:g} % succeed",)
     estimate, method, matched = _of_edits(condition, known, name)
     paid = _bought(condition, sides, estimate, matched)
-    return Comparison(condition, metric, sides, (), estimate, method, (*_caveats(known), *paid), bool(paid))
+    caveats = (*_caveats(known), *short, *paid)
+    return Comparison(condition, metric, sides, (), estimate, method, caveats, bool(paid))
 
 
 def _side(row: Row, cell: CellResult | None, metric: Metric, name: str) -> Side:

@@ -127,8 +127,9 @@ class Condition(Strict):
     """One thing that must hold: how ``metric`` of one row stands to that of each row of ``than``, or to a bound.
 
     ``within``, ``by_more_than``, ``above`` and ``below`` are in the metric's unit, ``within_percent`` in percent of
-    the other row's value. ``published`` is what the paper prints of a metric that its tables do not have. The first of
-    ``or_of`` that was measured stands in for ``of`` where that was not.
+    the other row's value; ``times`` is the share of that value below which the first must lie. ``published`` is what
+    the paper prints of a metric that its tables do not have. The first of ``or_of`` that was measured stands in for
+    ``of`` where that was not.
     """
 
     rule: Literal["smaller", "larger", "not_larger", "equivalent", "between"]
@@ -137,6 +138,7 @@ class Condition(Strict):
     or_of: list[str] = Field(default_factory=list)
     than: list[str] = Field(default_factory=list)
     by_more_than: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    times: float | None = Field(default=None, gt=0, lt=1)
     within: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     within_percent: float | None = Field(default=None, gt=0, lt=100, allow_inf_nan=False)
     above: float | None = Field(default=None, allow_inf_nan=False)
@@ -159,7 +161,7 @@ class Condition(Strict):
         """What :attr:`allowed` is about."""
         if self.rule == "between":
             return "value"
-        return "difference" if self.within_percent is None else "ratio"
+        return "difference" if self.within_percent is None and self.times is None else "ratio"
 
     @property
     def allowed(self) -> Allowed:
@@ -168,7 +170,7 @@ class Condition(Strict):
             low, high = self.above, self.below
             return Allowed(-math.inf if low is None else low, math.inf if high is None else high)
         if self.rule == "smaller":
-            return Allowed(high=0.0 - self.by_more_than)
+            return Allowed(high=0.0 - self.by_more_than if self.times is None else self.times)
         if self.rule == "larger":
             return Allowed(low=self.by_more_than)
         if self.within_percent is not None:
@@ -185,8 +187,9 @@ class Condition(Strict):
         metric = metrics[self.metric]
         if self.or_of and metric.source != "measurement":
             raise InputError(f"'or_of' is for what was measured besides edits, not for {self.metric}")
-        if self.within_percent is not None and metric.source not in ("edits", "mistakes"):
-            raise InputError(f"'within_percent' needs pairs of edits, {self.metric} has none: use 'within'")
+        for key, instead in (("within_percent", "within"), ("times", "by_more_than")):
+            if getattr(self, key) is not None and metric.source not in ("edits", "mistakes"):
+                raise InputError(f"{key!r} needs pairs of edits, {self.metric} has none: use {instead!r}")
         parts = 1 if self.metric == "cost_ratio" else 6 if metric.source == "joint" else 3
         for row in (*self.rows, *self.stand_ins):
             if len(str(row).split("/")) != parts:
@@ -215,6 +218,8 @@ class Condition(Strict):
             raise InputError(f"rule {self.rule} needs a 'reason' for its bound")
         if self.within is not None and self.within_percent is not None:
             raise InputError("'within' and 'within_percent' exclude each other")
+        if self.times is not None and self.by_more_than:
+            raise InputError("'times' and 'by_more_than' exclude each other")
         if self.above is not None and self.below is not None and self.above >= self.below:
             raise InputError(f"'above' ({self.above:g}) must be smaller than 'below' ({self.below:g})")
         for text in (self.of, *self.than, *self.or_of):
@@ -223,7 +228,7 @@ class Condition(Strict):
 
 
 _TAKES = {
-    "smaller": {"than", "by_more_than"},
+    "smaller": {"than", "by_more_than", "times"},
     "larger": {"than", "by_more_than"},
     "not_larger": {"than", "within", "within_percent", "reason"},
     "equivalent": {"than", "within", "within_percent", "reason"},

@@ -16,7 +16,7 @@ from benchmarks.metrics import Estimate
 from benchmarks.trade_off import TradeOff
 from pipelines.reporting.claims.comparing import Comparison, Evidence, compare
 from pipelines.reporting.claims.definitions import MEASURED, Claim, metrics_of
-from pipelines.reporting.claims.statistics import Verdict, combine, holm
+from pipelines.reporting.claims.statistics import HOLM, Verdict, combine, holm
 from pipelines.store.layout import COST, KEYS, Layout
 from pipelines.store.schemas import CURVES, JOINT, MODELS, Cost, Description, reason
 
@@ -54,7 +54,7 @@ class Judged:
     @property
     def doubtful(self) -> bool:
         """Whether it is decided, but would not be if the page's verdicts together should err in one of twenty pages."""
-        return self.verdict in (Verdict.HOLDS, Verdict.FAILS) and self.corrected > 0.05
+        return self.verdict.decided and self.corrected > HOLM
 
 
 def judge(claims: Mapping[str, Claim], evidence: Evidence) -> list[Judged]:

@@ -14,6 +14,8 @@ from benchmarks.metrics import CONFIDENCE, Estimate, bootstrap, seeded
 
 Z, Z_POWER = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
 """Standard errors from a value to the end of its 95 % interval, and what a power of 80 % takes besides."""
+HOLM = 0.05
+"""The probability that any of a page's verdicts is wrong, up to which none of them is marked."""
 _RESAMPLES = 10_000
 """More than tables need: near a bound, the verdict should not hang on the seed."""
 NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -26,6 +28,11 @@ class Verdict(StrEnum):
     FAILS = "does not hold"
     UNDECIDED = "undecided"
     NOT_MEASURED = "not measured"
+
+    @property
+    def decided(self) -> bool:
+        """Whether the numbers decide."""
+        return self in (Verdict.HOLDS, Verdict.FAILS)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def table_bars(
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, the two named and, where known, their ``_low``
     and ``_high`` and ``published_…``. Rows without a measured drawdown are left out; bars clearly below 95 % success
-    are hatched, those of rows no more general than the unedited network striped; names of rows on the front are bold.
+    are hatched, those of rows not clearly more general than the unedited network striped; names of rows on the front
+    are bold.
 
     :param titles: of the two axes.
     :param group: a column whose values, in their order, keep rows together.

@@ -26,10 +26,18 @@ def results(tmp_path: Path) -> Path:
     drawdowns = {"drawdown": [7.176, 2.0], "drawdown_low": [6.2, 1.5], "drawdown_high": [8.11, 2.5]}
     board = pd.DataFrame({**names, **drawdowns, "generality": [44.8, 50.0], "published_drawdown": [5.3, None]})
     board.to_csv(folder / "leaderboard.csv", index=False)
-    claim = {"claim": "c", "claim_verdict": "undecided", "says": "One beats | another.", "scale": "difference"}
+    claim = {
+        "claim": "c",
+        "claim_verdict": "undecided",
+        "claim_p_holm": 1.0,
+        "says": "One beats | another.",
+        "scale": "difference",
+    }
     comparisons = {"verdict": ["holds", "undecided"], "metric": ["drawdown", "test_error"], "than": "plain/gd/chain3"}
     ends = {"estimate": [-3.0, 1.0], "estimate_low": [-4.0, -0.5], "estimate_high": [-2.0, 2.5]}
-    pd.DataFrame({**claim, **comparisons, **ends}).to_csv(folder / "claims.csv", index=False)
+    claims = pd.DataFrame({**claim, **comparisons, **ends})
+    doubtful = claims[:1].assign(claim="of_many", claim_verdict="holds", claim_p_holm=0.06)
+    pd.concat([claims, doubtful]).to_csv(folder / "claims.csv", index=False)
     counted = {**names, "count": [5, 25], "in_force": [100.0, 46.25], "in_force_std": [0.0, 12.6]}
     pd.DataFrame({**counted, "editor": "gd"}).to_csv(folder / "joint.csv", index=False)
     return tmp_path
@@ -53,6 +61,7 @@ def page(results: Path, template: str) -> tuple[str, list[str]]:
         "alternatives": ("mine/leaderboard other/gd,plain/rmsprop drawdown", "2.00 [1.50, 2.50]"),
         "a spread": ("mine/joint plain/gd/chain3/25 in_force", "46.2 % ± 12.6"),
         "a verdict": ("mine/claims c", "**undecided**: test error +1.00 [-0.50, +2.50]"),
+        "one of many": ("mine/claims of_many", "**holds** °: -3.00 [-4.00, -2.00]"),
         "another benchmark": ("other/leaderboard plain/gd/chain3 drawdown", "*not measured*"),
     }.values(),
 )

@@ -70,7 +70,7 @@ def test_rows_of_all_benchmarks_with_their_standing_and_links_to_what_is_there(t
     assert [one["name"] for one in found["benchmarks"]] == ["mine", "translated"]
     rows = found["benchmarks"][0]["rows"]
     assert [row["standing"] for row in rows] == [
-        "no more general than the unedited network", "on the Pareto front", "beaten",
+        "not clearly more general than the unedited network", "on the Pareto front", "beaten",
     ]  # fmt: skip
     assert rows[1]["values"]["drawdown"] == [1.25, 1.0, 1.5]
     assert rows[2]["paper"] == 1.77

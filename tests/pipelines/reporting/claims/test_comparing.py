@@ -39,6 +39,8 @@ HOLDS, FAILS, UNDECIDED, NOT_MEASURED = Verdict
         ({"rule": "smaller", "by_more_than": 0.2}, -5, HOLDS),
         ({"rule": "smaller", "by_more_than": 0.5}, -5, UNDECIDED),
         ({"rule": "smaller", "by_more_than": 1.0}, -5, FAILS),
+        ({"rule": "smaller", "times": 0.5}, -90, HOLDS),
+        ({"rule": "smaller", "times": 0.5}, -5, FAILS),
         ({"rule": "larger"}, 5, HOLDS),
         ({"rule": "larger"}, -5, FAILS),
         ({"rule": "not_larger", "within": 1.0, "reason": "r"}, 5, HOLDS),
@@ -58,7 +60,7 @@ def test_each_rule_on_records_where_the_answer_is_known(rule, breaks, verdict):
     (comparison,) = judged.comparisons
     assert judged.verdict is comparison.verdict is verdict
     assert comparison.caveats == ()
-    if "within_percent" not in rule:
+    if not {"within_percent", "times"} & set(rule):
         assert comparison.estimate.value == pytest.approx(breaks / 10, abs=0.1)
         assert comparison.estimate.high - comparison.estimate.low < 0.2
 

@@ -174,6 +174,8 @@ WRONG = {
     "no other row": ({**GOOD, "than": []}, "rule smaller needs 'than'"),
     "row not in the paper": ({**GOOD, "than": ["plain/sgd/all"]}, "claims.mine: the paper has no row 'plain/sgd/all'"),
     "a bound too many": ({**GOOD, "within": 1.0}, "rule smaller takes no 'within'"),
+    "two scales": ({**GOOD, "times": 0.5, "by_more_than": 1}, "'times' and 'by_more_than' exclude each other"),
+    "no pairs": ({**GOOD, "metric": "test_error", "times": 0.5}, "'times' needs pairs of edits"),
     "no bound": ({**GOOD, "rule": "equivalent", "reason": "r"}, "needs 'within' or 'within_percent'"),
     "two bounds": ({**WITHIN, "within_percent": 5}, "exclude each other"),
     "no reason": ({**WITHIN, "reason": None}, "needs a 'reason'"),

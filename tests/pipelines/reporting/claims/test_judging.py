@@ -60,7 +60,7 @@ def translators(**changes):
     """The rows of Table 6, with a training that has a name of its own."""
     return [
         translator_cell(f"plain/rmsprop_1e-3/{EDITED}", 0.8, 2),
-        translator_cell(f"mine/rmsprop_1e-3/{EDITED}", 0.4, 3, published=EDITABLE, **changes),
+        translator_cell(f"mine/rmsprop_1e-3/{EDITED}", 0.32, 3, published=EDITABLE, **changes),
         translator_cell(f"mine/rmsprop_3e-4/{EDITED}", 0.2, 5, published=EDITABLE),
     ]
 
@@ -75,7 +75,7 @@ def test_table_6_as_in_the_paper_holds():
     judged = judged_translators(translators())
     assert {name: one.verdict for name, one in judged.items()} == dict.fromkeys((HALVES, SMALLER_STEPS, COSTS), HOLDS)
     drawdown, quality = judged[HALVES].comparisons
-    assert drawdown.estimate.value == pytest.approx(-0.4)
+    assert drawdown.estimate.value == pytest.approx(0.4)
     assert [side.published for side in drawdown.sides] == [0.35, 0.76]
     assert str(drawdown.sides[0].row) == f"mine/rmsprop_1e-3/{EDITED}"
     assert drawdown.method == "paired, the same 40 edits of each of two models"
@@ -204,6 +204,11 @@ def test_rows_with_trade_off_curves_are_compared_at_equal_success(tmp_path):
     assert judged.verdict is FAILS
     assert comparison.method == "at 95 % success, read from trade-off curves of the same 40 edits"
     assert 2 < comparison.estimate.low < comparison.estimate.value < comparison.estimate.high
+    # At the largest strength 38 of 40 succeed, which are 95 % in about half of the resamples.
+    write_csv(layout.results / "curves.csv", pd.DataFrame(rows).query("factor < 8"), digits=6)
+    (judged,) = judging.judge(claims, Evidence(IMAGES, results, curves=judging.trade_offs(layout)))
+    assert judged.verdict is HOLDS
+    assert "do not tell where 95 % succeed" in judged.comparisons[0].caveats[0]
     (layout.results / "curves.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="curves.csv has no column training"):
         judging.trade_offs(layout)
