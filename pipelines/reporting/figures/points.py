@@ -46,7 +46,8 @@ def scatter(
     and ``success_rate``; rows without ``x`` or ``y`` are left out. Colour and shape tell the editor; points that do not
     compete (too little success, not clearly more general than the unedited network) are hollow. Up to 12 rows have
     names beside them: of more, those on the front, then those that no key could tell, and the key names editors. A name
-    is editor and part, and the training where it is not that of most rows; the training alone where there is one editor only.
+    is editor and part, and the training where it is not that of most rows; the training alone where there is one editor
+    only.
 
     :param titles: of the axes.
     :param logarithmic: let ``x`` have a logarithmic scale, as ``y`` has, when its values span magnitudes.
