@@ -17,7 +17,7 @@ from pipelines import command
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, cells_of_run, read_times, read_tuned, unfinished
 from pipelines.jobs.engine import share_out
-from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.jobs.progress import Progress, in_shards, write_described
 from pipelines.store.layout import EDITOR, LEARNED, Layout, read_json, remove_others, write_json
 from pipelines.store.provenance import git_commit, kind_of, timed
 from pipelines.store.schemas import Learned, Measured
@@ -139,14 +139,12 @@ def _evaluate(settings: Settings, piece: tuple[Cell, str]) -> None:
         **scorer.described(),
     }
     task.keep(scorer, cell)
-    write_records(result.with_suffix(".csv"), records)
-    write_records(result.with_suffix(".timing.csv"), timing)
-    if source == RANDOM:
-        result.with_suffix(LEARNED).unlink(missing_ok=True)
+    tables = {result.with_suffix(".csv"): records, result.with_suffix(".timing.csv"): timing}
     if learned:
-        with_learned = records_with(learned, folder / "learned")
-        write_records(result.with_suffix(LEARNED), with_learned.drop(columns="milliseconds"))
-    write_json(result, description(settings, cell, tuned, told, asked.identity))
+        tables[result.with_suffix(LEARNED)] = records_with(learned, folder / "learned").drop(columns="milliseconds")
+    elif source == RANDOM:
+        result.with_suffix(LEARNED).unlink(missing_ok=True)
+    write_described(result, description(settings, cell, tuned, told, asked.identity), tables)
     succeeded = 100 * records["succeeded"].mean()
     progress.finish(f"{len(records)} edits, {succeeded:.1f} % succeeded, {records['steps'].mean():.2f} steps")
 

@@ -12,8 +12,8 @@ from benchmarks.scoring.joint import IN_A_ROW, JOINTLY, by_count
 from pipelines import command, tasks
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, tuned_cells
-from pipelines.jobs.progress import Progress, in_shards, write_records
-from pipelines.store.layout import Layout, write_json
+from pipelines.jobs.progress import Progress, in_shards, write_described
+from pipelines.store.layout import Layout
 from pipelines.store.provenance import timed
 from pipelines.store.schemas import ANYTHING, JOINT
 
@@ -70,9 +70,9 @@ def _run(settings: Settings, found: tasks.CellRecords) -> None:
 
     records = in_shards(found.shards, len(pieces), 1, one, progress)
     told = {"feasible": tuned["feasible"], "draws": asked.draws, **scorer.described()}
-    write_records(found.file(), records.drop(columns=SECONDS))
-    write_records(found.file(TIMES), records[[SECONDS]])
-    write_json(found.file(".json"), tasks.description(settings, cell, tuned, told, found.identity))
+    described = tasks.description(settings, cell, tuned, told, found.identity)
+    tables = {found.file(): records.drop(columns=SECONDS), found.file(TIMES): records[[SECONDS]]}
+    write_described(found.file(".json"), described, tables)
     last = by_count(records[records["manner"] == JOINTLY]).iloc[-1]
     progress.finish(f"of {last['count']:.0f} edits together {last['fixed']:.0f} % hold")
 

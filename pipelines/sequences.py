@@ -10,8 +10,8 @@ from benchmarks.scoring import sequential
 from pipelines import command, tasks
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import Cell, tuned_cells
-from pipelines.jobs.progress import Progress, in_shards, write_records
-from pipelines.store.layout import Layout, write_json
+from pipelines.jobs.progress import Progress, in_shards, write_described
+from pipelines.store.layout import Layout
 from pipelines.store.provenance import timed
 from pipelines.store.schemas import SEQUENCE
 from pipelines.tasks.base import RANDOM, EditSet
@@ -61,8 +61,8 @@ def _run(settings: Settings, row: tasks.CellRecords) -> None:
         "orders": asked.orders,
         **scorer.described(),
     }
-    write_records(row.file(), records)
-    write_json(row.file(".json"), tasks.description(settings, cell, row.tuned, told, row.identity))
+    described = tasks.description(settings, cell, row.tuned, told, row.identity)
+    write_described(row.file(".json"), described, {row.file(): records})
     last = sequential.by_number(records).iloc[-1]
     progress.finish(
         f"after {scorer.count} edits {last['error']:.1f} % error and {last['in_force']:.0f} % of the edits in force "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
 import pandas as pd
 
 from benchmarks.scoring.scorer import shards
-from pipelines.store.layout import write_csv
+from pipelines.store.layout import write_csv, write_json
 from pipelines.store.schemas import ANYTHING
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -102,3 +103,14 @@ def in_shards(
 def write_records(path: Path, records: pd.DataFrame) -> None:
     """Write records to a CSV file, numbers with 7 significant digits."""
     write_csv(path, records, digits=7)
+
+
+def write_described(description: Path, content: Mapping[str, Any], tables: Mapping[Path, pd.DataFrame]) -> None:
+    """Write tables of records, and the JSON file that says what they follow from.
+
+    It comes last, and an earlier one goes first: whenever this ends, no description speaks of other records.
+    """
+    description.unlink(missing_ok=True)
+    for path, records in tables.items():
+        write_records(path, records)
+    write_json(description, content)

@@ -18,12 +18,12 @@ from benchmarks.scoring.similar import SimilarScorer, accuracies
 from pipelines.config.params import Settings
 from pipelines.jobs.cells import PROTOCOL, Cell, tuned_cells
 from pipelines.jobs.engine import share_out
-from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.jobs.progress import Progress, in_shards, write_described
 from pipelines.reporting.tables.results import ends
 from pipelines.store.fingerprint import fingerprint
 from pipelines.store.layout import Layout, read_json, write_json
 from pipelines.store.schemas import SEQUENCE, Description
-from pipelines.tasks import CellRecords, data_of, demand_of, make_records, tuned_editor, write_table
+from pipelines.tasks import CellRecords, data_fingerprint, data_of, demand_of, make_records, tuned_editor, write_table
 from pipelines.tasks.images import edits
 
 _NEIGHBOURS = "neighbours.json"
@@ -54,6 +54,7 @@ def _neighbours(settings: Settings, benchmark: str) -> dict[str, Any]:
     model = Cell(benchmark, settings.benchmark(benchmark).mistakes.training, "", "", first)
     code = [module.__file__ for module in (embedding, candidates, edits)]
     decides = [edits.identity(settings, benchmark, first), name, asked.edits, PROTOCOL]
+    decides.append(data_fingerprint(settings, benchmark))
     wanted = fingerprint(decides, code)
     path = layout.similar / _NEIGHBOURS
     known = read_json(path)
@@ -99,9 +100,8 @@ def _measure_cell(found: Mapping[str, Any], settings: Settings, similar: CellRec
         return pd.DataFrame([asdict(record) for place in places for record in images.run(editor, place)])
 
     records = in_shards(similar.shards, count, _IMAGES_IN_A_SHARD * asked.augmentations, some, progress)
-    write_records(similar.file(), records)
     described = {**cell.names, "embedding": found["embedding"], "edits": count, "fingerprint": similar.identity}
-    write_json(similar.file(".json"), described)
+    write_described(similar.file(".json"), described, {similar.file(): records})
     shares = accuracies(records)
     progress.finish(
         f"{shares['similar_accuracy'].value:.1f} % of similar images follow, {shares['own_accuracy'].value:.1f} % of "

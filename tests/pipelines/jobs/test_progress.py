@@ -9,7 +9,7 @@ import pytest
 from benchmarks.errors import InputError
 from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.scoring import TranslationRecord
-from pipelines.jobs.progress import Progress, in_shards, write_records
+from pipelines.jobs.progress import Progress, in_shards, write_described, write_records
 
 SUCCEEDED = [False, False, True, False]
 TEXTS = ["null", "nan", "NA", "null und nichtig"]
@@ -41,6 +41,21 @@ def test_a_failed_edit_of_a_translator_is_one_after_its_files(tmp_path, size):
         summary = TRANSLATIONS.summarise(table)
         assert summary["success_rate"].value == summary["success_rate_nontrivial"].value == 25.0
         assert summary["decoded_rate"].value == 0.0
+
+
+def test_no_description_speaks_of_other_records_whenever_writing_ends(tmp_path, monkeypatch):
+    """As a full disk or a kill leaves them: first of earlier records, then of none."""
+    described, records = tmp_path / "a.json", tmp_path / "a.csv"
+    write_described(described, {"of": 1}, {records: pd.DataFrame({"edit": [1]})})
+
+    def full(*given: object) -> None:
+        assert pd.read_csv(records)["edit"].tolist() == [2]
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("pipelines.jobs.progress.write_json", full)
+    with pytest.raises(OSError, match="no space"):
+        write_described(described, {"of": 2}, {records: pd.DataFrame({"edit": [2]})})
+    assert not described.exists()
 
 
 def test_what_an_earlier_run_finished_says_nothing_of_the_time_that_is_left(monkeypatch, capsys):
