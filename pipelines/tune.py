@@ -59,7 +59,7 @@ def _identity(settings: Settings, cell: Cell) -> str:
     block = settings.benchmark(cell.benchmark)
     chosen = block.editor(cell.editor).model_dump(exclude={"layers"})
     if not chosen["trials"]:
-        return identity(settings, cell, [chosen])
+        return identity(settings, cell, [chosen, block.tuning.min_success])
     edits = task_of(settings, cell.benchmark).edits_from(settings, cell, edits_of(settings, cell, "tuning"))
     code = [one.__file__ for one in (search, trials, weakest)]
     tuning = block.tuning.model_dump(exclude=None if block.tuning.tf32 else {"tf32"})  # as before there was a choice
@@ -84,6 +84,7 @@ def _tune(settings: Settings, cell: Cell) -> float:
         best = table[table["chosen"]].iloc[0]
         values = {parameter.name: float(best[parameter.name]) for parameter in known}
         content = {"feasible": bool(best["feasible"]), "tuning": _summary(table, asked, share)}
+        cell.tuned.unlink(missing_ok=True)  # until its trials are there as well
         write_atomically(cell.tuned.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
     else:
         values = {one.name: float(chosen.fixed.get(one.name, one.default)) for one in known}

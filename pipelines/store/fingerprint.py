@@ -94,7 +94,7 @@ def with_imports(files: Iterable[Path | str]) -> list[Path]:
         path = waiting.pop(0)
         if path not in found and _counts(path.read_bytes()):
             found[path] = None
-            waiting += [_ROOT / one for one in _imported(path.read_bytes()) if one.parts[0] in _ROOMS]
+            waiting += [_ROOT / one for one in _imported(path.read_bytes(), path.parent) if one.parts[0] in _ROOMS]
     return list(found)
 
 
@@ -141,14 +141,23 @@ def _counts(source: bytes) -> bool:
 
 
 @cache
-def _imported(source: bytes) -> tuple[Path, ...]:
-    """The files of this repository that a file names in its imports, relative to the repository."""
+def _imported(source: bytes, folder: Path) -> tuple[Path, ...]:
+    """The files of this repository that a file of ``folder`` names in its imports, relative to the repository."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join([*_package(folder, node.level), *([node.module] if node.module else [])])
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     paths = [Path(*name.split(".")) for name in names]
     files = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
     return tuple(dict.fromkeys(file for file in files if (_ROOT / file).is_file()))
+
+
+def _package(folder: Path, level: int) -> tuple[str, ...]:
+    """The package that an import with so many dots starts from; none without dots, or outside of this repository."""
+    if not level or not folder.is_relative_to(_ROOT):
+        return ()
+    parts = folder.relative_to(_ROOT).parts
+    return parts[: len(parts) - level + 1]

@@ -21,10 +21,9 @@ from baselines.translation import LabelSmoothed, SentencePairs, TranslationPlan,
 from benchmarks.errors import InputError
 from benchmarks.files import write_atomically
 from benchmarks.seeds import drawn_from
-from benchmarks.translation import bleu, corpora, corpus, requests, scoring, wording
+from benchmarks.translation import bleu, corpora, corpus, metrics, requests, scoring, wording
 from benchmarks.translation.corpus import Corpus
 from benchmarks.translation.examples import examples
-from benchmarks.translation.metrics import TRANSLATIONS
 from benchmarks.translation.model import LAST_DECODER_LAYER, Architecture, Translator
 from benchmarks.translation.scoring import TranslationScorer
 from editors.constraints import SCORES
@@ -182,7 +181,7 @@ def _kept(cell: Cell) -> list[Path]:
 
 _SPREAD = [f"{name}_{seeds}_std" for name in ("bleu_drawdown", "bleu") for seeds in ("seeds", "edit_seeds")]
 TRANSLATORS = Presentation(
-    measures=TRANSLATIONS,
+    measures=metrics.TRANSLATIONS,
     quality=lambda cell, description: bleu.Bleu.read(description, *_kept(cell)),
     tables=(
         Table(
@@ -273,9 +272,11 @@ class TranslationTask(Task):
         path, plain = _requests(benchmark, edits), ModelKey(benchmark, PLAIN, settings.training_seeds[0])
         chosen = settings.benchmark(benchmark).requests.model_dump(include={"temperature", "alternatives"})
         split, axes = _SPLITS[edits.split], (settings.seed, benchmark, *([edits.seed] if edits.seed else []))
-        found = fingerprint(
-            [PROTOCOL, split, edits.count, chosen, *axes], [requests.__file__], [plain.folder / WEIGHTS]
-        )
+        made_of = [
+            plain.folder / WEIGHTS,
+            Layout(benchmark).data / self.data_file,
+        ]  # sentences go by their numbers there
+        found = fingerprint([PROTOCOL, split, edits.count, chosen, *axes], [requests.__file__], made_of)
         what = f"draw {edits.split} edits of {benchmark}"
         if is_made_of(path.with_suffix(".json"), found, path):
             print(f"{what}: unchanged", flush=True)
@@ -304,7 +305,7 @@ class TranslationTask(Task):
         return TranslationScorer(model, cell.layers, data, asked, **options, views=demand["views"])
 
     def scoring_code(self, settings: Settings, cell: Cell) -> Sequence[str | Path]:
-        return [scoring.__file__]
+        return [scoring.__file__, metrics.__file__]  # by its measure, tuning chooses
 
     def keep(self, scorer: TranslationScorer, cell: Cell) -> None:
         table, timing = self.kept(cell)

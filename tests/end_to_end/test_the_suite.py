@@ -103,8 +103,10 @@ def test_one_command_makes_every_output(finished):
     assert not list(finished.folder.rglob(".partial-*"))
 
 
-def test_a_second_run_does_nothing(finished):
-    assert finished.repro() == []
+def test_a_second_run_looks_whether_the_data_are_what_they_were_and_does_nothing_else(finished):
+    lock = (finished.folder / "dvc.lock").read_bytes()
+    assert finished.repro() == ["prepare@digits"]
+    assert (finished.folder / "dvc.lock").read_bytes() == lock
 
 
 def test_dvc_shows_the_metrics_and_the_plots(finished):

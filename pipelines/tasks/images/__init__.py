@@ -10,6 +10,7 @@ from baselines import dknn, ranks, streaming
 from benchmarks import datasets, models
 from benchmarks.data import candidates, dataset, image_files
 from benchmarks.data.dataset import Dataset
+from benchmarks.scoring import sampling
 from benchmarks.scoring.measures import IMAGES, ErrorRate
 from pipelines.config.blocks import Training
 from pipelines.config.params import Settings
@@ -147,7 +148,7 @@ class ImageTask(Task):
 
     def scoring_code(self, settings: Settings, cell: Cell) -> Sequence[str | Path]:
         block = settings.benchmark(cell.benchmark)
-        code = [edits.__file__, models.file_of(block.model_of(cell.training).architecture)]
+        code = [edits.__file__, sampling.__file__, models.file_of(block.model_of(cell.training).architecture)]
         code += [dknn.__file__] if block.training(cell.training).recipe == "dknn" else []
         return code
 

@@ -99,15 +99,18 @@ def test_files_of_the_suite_have_a_hash_each_whatever_the_version_of_python(hash
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small repository of four modules."""
+    """A small repository."""
     for name, text in {
         "editors/first.py": "def f():\n    from benchmarks import second\n",
+        "editors/methods/near.py": "from . import beside\nfrom .own import deep\nfrom ..unseen import z\n",
+        "editors/methods/beside.py": "a = 1\n",
+        "editors/methods/own/deep.py": "b = 1\n",
         "benchmarks/second.py": "import torch\nfrom baselines.silent import x\nfrom pipelines.above import y\n",
         "baselines/silent.py": "from editors import unseen\nFINGERPRINTED = False\nx = 1\n",
         "editors/unseen.py": "z = 1\n",
         "pipelines/above.py": "y = 1\n",
     }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(store, "_ROOT", tmp_path)
     store._imported.cache_clear()
@@ -127,6 +130,12 @@ def test_imports_are_followed_down_the_rooms_but_not_into_modules_that_decide_no
         path = repository / name
         path.write_text(path.read_text() + "more = 2\n")
         assert (store.fingerprint(["a"], [first]) != found) == changes
+
+
+def test_relative_imports_are_followed_as_well(repository):
+    near = repository / "editors/methods/near.py"
+    others = ["editors/methods/beside.py", "editors/methods/own/deep.py", "editors/unseen.py"]
+    assert with_imports([near]) == [near, *(repository / name for name in others)]
 
 
 def test_settings_and_files_count_and_a_missing_file_is_named(repository):

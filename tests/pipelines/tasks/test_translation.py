@@ -109,6 +109,13 @@ def test_edits_are_of_their_own_split_and_a_searched_learning_rate_was_found_on_
     assert (given["hyperparameters"]["lr"], given["tuning"]) == (1e-3, None)
 
 
+def test_edits_are_drawn_anew_when_the_sentences_change_though_the_model_does_not(project):
+    assert "draw test edits of toy: unchanged" in project.succeed("evaluate", "toy", "rmsprop_1e-3").output
+    with (project.folder / "data/toy/corpus.json").open("a") as described:
+        described.write("\n")
+    assert "draw test edits of toy: 4 edits" in project.succeed("evaluate", "toy", "rmsprop_1e-3").output
+
+
 def test_a_translator_that_came_with_the_results_is_taken_for_the_corpus_it_was_trained_on(made, tmp_path):
     again = made.copy(tmp_path / "again")
     described = again.folder / RESULTS / "models/plain"
@@ -116,6 +123,11 @@ def test_a_translator_that_came_with_the_results_is_taken_for_the_corpus_it_was_
     shutil.rmtree(again.folder / "models/toy/plain")
     assert "took results/toy/models/plain/model.safetensors" in again.succeed("train", "toy", "--published").output
     shutil.rmtree(again.folder / "models/toy/plain")
+    again.change("toy", trainings__plain__epochs=4)
+    ended = again.run("train", "toy", "--published")
+    assert ended.code == 2
+    assert "model.safetensors was trained with epochs: 3, but toy plain asks for 4" in ended.errors
+    again.change("toy", trainings__plain__epochs=3)
     path = described / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": "another"}))
     ended = again.run("train", "toy", "--published")
