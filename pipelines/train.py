@@ -32,7 +32,7 @@ from pipelines.jobs.progress import Progress
 from pipelines.store.fingerprint import drop_unless_made_of, fingerprint, is_made_of
 from pipelines.store.layout import HISTORY, ORIGIN, TIMING, Layout, write_csv, write_json
 from pipelines.store.provenance import git_commit, made_here, now, one_at_a_time, timed
-from pipelines.store.schemas import trained_on
+from pipelines.store.schemas import Origin, Trained, trained_on
 from pipelines.tasks import data_fingerprint, data_of, load_settings, task_of
 from pipelines.tasks.base import Made
 from pipelines.tracking.records import metric_of_training, source_tags
@@ -125,22 +125,26 @@ def take(settings: Settings, key: ModelKey) -> None:
 
     They stand for what today's code and settings would make, until either changes.
 
-    :raises InputError: if they were trained on other data than those that are prepared here.
+    :raises InputError: if they were trained on other data than those that are prepared here, or with other settings.
     """
     weights, folder = key.described / WEIGHTS, key.folder
     if is_made(settings, key) or not weights.exists():
         make(settings, key)
         return
-    description = json.loads((key.described / DESCRIPTION).read_text())
+    again = Layout(key.benchmark).again("train", key.training)
+    description, made = Trained.read(key.described / DESCRIPTION, again), Origin.read(key.described / ORIGIN, again)
     if trained_on(description) != data_fingerprint(settings, key.benchmark):
         raise InputError(f"{weights} was trained on other data than {Layout(key.benchmark).data} holds")
+    asked = _asked(settings, key)
+    for name, value in made["asked"].items():
+        if asked.get(name) != value:
+            raise InputError(f"{weights} was trained with {name}: {value}, but {key} asks for {asked.get(name)}")
     (folder / DESCRIPTION).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         shutil.copyfile(weights, temporary)
     text = json.dumps(description | {"fingerprint": _identity(settings, key)}, indent=2) + "\n"
     for described in (folder, key.described):
         write_atomically(described / DESCRIPTION, text)
-    made = json.loads((key.described / ORIGIN).read_text())
     print(f"train {key}: took {weights}, made on {made['machine']} at commit {made['commit'][:12]}")
 
 
@@ -169,7 +173,7 @@ def make(settings: Settings, key: ModelKey) -> None:
 
         drop_unless_made_of(key.checkpoints, identity)
         made = task.make(settings, key, data, on_epoch)
-    where = made_here(settings.torch_device()) | {"threads": settings.threads}
+    where = made_here(settings.torch_device()) | {"threads": settings.threads, "asked": _asked(settings, key)}
     _write(key, made, replace(made.description, fingerprint=identity), where)
     shutil.rmtree(key.checkpoints, ignore_errors=True)
     progress.finish(made.outcome)
@@ -201,15 +205,18 @@ def train_across_ranks(
 
 def _make_share(settings: Settings, key: ModelKey) -> None:
     """Make a model: the first process as the stage does; the others compute along, and write nothing."""
-    made = [is_made(settings, key)]
-    dist.broadcast_object_list(made)  # before the first process writes what the others look at
-    if dist.get_rank() == 0:
-        with one_at_a_time(Layout(key.benchmark), "train"):
+    first = dist.get_rank() == 0
+    with one_at_a_time(Layout(key.benchmark), "train") if first else nullcontext():
+        made = [is_made(settings, key)]
+        if first and not made[0]:
+            drop_unless_made_of(key.checkpoints, _identity(settings, key))
+        dist.broadcast_object_list(made)  # all look at what is there before the first writes, and find the same
+        if first:
             make(settings, key)
-    elif not made[0]:
-        torch.set_num_threads(settings.threads)
-        data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
-        task_of(settings, key.benchmark).make(settings, key, data, lambda numbers: None)
+        elif not made[0]:
+            torch.set_num_threads(settings.threads)
+            data = data_of(settings, key.benchmark, Layout(key.benchmark).data)
+            task_of(settings, key.benchmark).make(settings, key, data, lambda numbers: None)
 
 
 def _said(numbers: Mapping[str, float]) -> str:
@@ -226,6 +233,15 @@ def _identity(settings: Settings, key: ModelKey) -> str:
     described += [settings.seed, settings.threads, str(key)]
     sources = [ModelKey(key.benchmark, name, key.seed).folder / WEIGHTS for name in block.sources_of(key.training)]
     return fingerprint(described, code, sources)
+
+
+def _asked(settings: Settings, key: ModelKey) -> dict[str, Any]:
+    """What params.yaml and the benchmark ask of a model, by name: seeds, its training, its architecture."""
+    chosen = settings.benchmark(key.benchmark).training(key.training).model_dump(mode="json")
+    asked = {"seed": settings.seed, "training_seed": key.seed, **chosen}
+    for more in task_of(settings, key.benchmark).made_from(settings, key)[0]:
+        asked |= more if isinstance(more, dict) else {}
+    return asked
 
 
 def _write(key: ModelKey, made: Made, description: Any, where: Mapping[str, Any]) -> None:

@@ -272,10 +272,19 @@ class _Hardware(BaseModel):
     gpu: str | None = None
 
 
+class Origin(Description):
+    """Where a model was made, and what was asked of it there, by name."""
+
+    commit: str
+    machine: str
+    asked: dict[str, Any] = Field(default_factory=dict)
+
+
 class Run(Description):
     """A report: on which machine, of which commit and data."""
 
     protocol: int
+    seed: int
     data: Data
     hardware: _Hardware
     git_commit: str
@@ -294,6 +303,7 @@ _OF_FILES: tuple[tuple[str, Table | type[Description]], ...] = (
     ("models/*/model.json", Trained),
     ("models/*/cost.json", Cost),
     ("models/*/editor.json", Learned),
+    ("models/*/made.json", Origin),
     ("*.timing.csv", ANYTHING),
     ("tuned/*.csv", TRIALS),
     ("tuned/*", Tuned),

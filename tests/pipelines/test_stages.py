@@ -113,7 +113,8 @@ def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(tr
     history = (described / "history.csv").read_bytes()
     shutil.copy(weights, described)
     shutil.rmtree(trained.folder / "models")
-    trained.change(trainings__plain__epochs=1)  # as another version of the code would, this asks for another model
+    model = described / "model.json"
+    model.write_text(json.dumps(json.loads(model.read_text()) | {"fingerprint": "of another version of the code"}))
     other = {"recipe": "plain", "epochs": 1, "batch_size": 64, "lr": 1e-3, "schedule": "cosine"}
     trained.change(trainings__other=other)
     said = trained.succeed("train", "digits", "--published").output
@@ -124,12 +125,20 @@ def test_weights_that_came_with_the_results_are_taken_where_one_asks_for_them(tr
     assert weights.read_bytes() == content
     assert (described / "history.csv").read_bytes() == history
     assert "unchanged" in trained.succeed("train", "digits").output
+    trained.change(trainings__plain__epochs=1)
+    ended = trained.run("train", "digits", "--published")
+    assert ended.code == 2
+    assert "model.safetensors was trained with epochs: 2, but digits plain asks for 1" in ended.errors
+    trained.change(trainings__plain__epochs=2)
+    assert "unchanged" in trained.succeed("train", "digits", "--published").output
     trained.change(data__options__tuning_size=50)
     trained.succeed("prepare", "digits")
     ended = trained.run("train", "digits", "--published")
     assert ended.code == 2
     assert "model.safetensors was trained on other data than data/digits holds" in ended.errors
     assert weights.read_bytes() == content
+    (described / "made.json").unlink()
+    assert "made.json is missing: run `python -m" in trained.run("train", "digits", "--published").errors
     (described / weights.name).unlink()
     assert "no weights came with results/digits/models" in trained.run("train", "digits", "--published").errors
 
@@ -194,6 +203,11 @@ def test_values_that_are_given_are_evaluated_without_a_search(tuned):
     assert (described["max_steps"], described["feasible"], described["tuning"]) == (7, True, None)
     tuned.change(tuning__edits=5)  # concerns searches only
     assert "1 of 1 unchanged" in tuned.succeed("tune", "digits", "rmsprop_2e_3").output
+    tuned.change(tuning__min_success=50.0)  # which the row is held against
+    tuned.succeed("tune", "digits", "rmsprop_2e_3")
+    tuned.succeed("evaluate", "digits", "rmsprop_2e_3")
+    for folder in (TUNED, EDITS):
+        assert json.loads((tuned.folder / folder / "rmsprop_2e_3/plain-chain4.json").read_text())["min_success"] == 50.0
 
 
 def test_small_drawdowns_are_counted_on_the_whole_control_set(tuned):

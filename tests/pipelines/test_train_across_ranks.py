@@ -9,8 +9,13 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from benchmarks.errors import InputError
+from pipelines import train as stage
+from pipelines.jobs.cells import ModelKey
+from pipelines.store.fingerprint import MADE_OF
+from pipelines.tasks import load_settings
 from pipelines.train import train, train_across_ranks
 from tests.pipelines.conftest import ROOT, TABLE_3_TRAINING
 
@@ -40,6 +45,20 @@ def test_two_processes_make_the_model_that_one_makes(project, tmp_path):
     described = [json.loads((one.folder / "models/digits/editable/model.json").read_text()) for one in (project, alone)]
     assert described[0] == described[1]
     assert "unchanged" in project.succeed("train", "digits", "editable").output
+
+
+def test_what_other_code_began_is_gone_before_another_process_looks_for_it(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    settings = load_settings()
+    key = ModelKey("digits", "editable", 0)
+    key.checkpoints.mkdir(parents=True)
+    (key.checkpoints / "epoch").write_text("of other code")
+    seen = []
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "broadcast_object_list", lambda made: seen.append((made, [*key.checkpoints.iterdir()])))
+    monkeypatch.setattr(stage, "make", lambda settings, key: seen.append(key))
+    stage._make_share(settings, key)
+    assert seen == [([False], [key.checkpoints / MADE_OF]), key]
 
 
 def test_a_number_of_processes_that_does_not_fit_is_refused_with_the_command(project, monkeypatch):

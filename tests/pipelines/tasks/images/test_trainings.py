@@ -72,7 +72,7 @@ def test_every_training_is_made_with_every_seed_and_described_beside_the_results
         copy = described(project, name) / "model.json"
         assert copy.read_bytes() == (project.folder / "models/digits" / name / "model.json").read_bytes()
         where = json.loads(copy.with_name("made.json").read_text())
-        assert where.keys() == {"commit", "machine", "device", "threads"}
+        assert where.keys() == {"commit", "machine", "device", "threads", "asked"}
 
 
 def test_editors_edit_the_models_that_were_prepared_for_them(project):
