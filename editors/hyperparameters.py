@@ -72,7 +72,12 @@ def hyperparameter(
     :param domain: the values that are valid at all, tuned or not.
     :param stronger: the values, ``larger`` or ``smaller`` ones, with which more edits succeed and more is broken:
         tuning looks for the weakest that will do. One hyperparameter of an editor may have this.
+    :raises EditError: for a range that is none.
     """
+    if not (low < high < math.inf and (low > 0 or (not log and low > -math.inf))):
+        raise EditError(
+            f"a hyperparameter's range must be low < high, and low > 0 with log=True, not {low:g} to {high:g}"
+        )
     declared = {"default": default, "low": low, "high": high, "log": log, "domain": domain, "stronger": stronger}
     return dataclasses.field(default=default, metadata={"hyperparameter": declared})
 

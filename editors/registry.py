@@ -43,7 +43,7 @@ def register(name: str) -> Callable[[_EditorClass], _EditorClass]:
 
     def decorate(editor_class: _EditorClass) -> _EditorClass:
         if not dataclasses.is_dataclass(editor_class):
-            raise TypeError(
+            raise EditError(
                 f"editor {name!r} must be a dataclass: put @dataclass(frozen=True, kw_only=True) below @register"
             )
         known = _registered.get(name)
@@ -51,7 +51,7 @@ def register(name: str) -> Callable[[_EditorClass], _EditorClass]:
             editor_class.__module__,
             editor_class.__qualname__,
         ):
-            raise ValueError(f"two editors are called {name!r}: {known.__module__} and {editor_class.__module__}")
+            raise EditError(f"two editors are called {name!r}: {known.__module__} and {editor_class.__module__}")
         _registered[name] = editor_class
         return editor_class
 

@@ -67,7 +67,13 @@ def merge(
     """Put a bundle's results beside those that are here. Nothing is written if it does not fit."""
     found = read(file)
     layout = Layout(found.benchmark)
-    check_data(found, file, layout, task_of(load_settings(params), found.benchmark).data_file)
+    settings = load_settings(params)
+    if found.seed != settings.seed:
+        raise InputError(
+            f"{file} was made with seed {found.seed}, but {params} has {settings.seed}: its edits are other edits, "
+            "and the results cannot stand together"
+        )
+    check_data(found, file, layout, task_of(settings, found.benchmark).data_file)
     taken, kept, trained = take(found, layout, replace)
     made = _made([json.loads(files[path]) for files in taken.values() for path in files if _CELL.match(path)])
     print(f"merge {found.benchmark}: took {len(taken)} results{made and f', cells made on {made}'}")
@@ -88,10 +94,11 @@ def _few(names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds: ``files`` by path below the repository's root, and the data of all."""
+    """What a bundle holds: ``files`` by path below the repository's root, and the data and the seed of all."""
 
     benchmark: str
     data: str
+    seed: int
     files: Mapping[str, bytes]
 
 
@@ -202,7 +209,7 @@ def _bundle(benchmark: str, files: Mapping[str, bytes]) -> Bundle:
         for records in (f"{name.removesuffix('.json')}{kind}.csv" for kind in ("", ".timing") if "/edits/" in name):
             if (rows := len(parsed.get(records, ()))) != found["edits"]:
                 raise ValueError(f"{name} speaks of {found['edits']} edits, {records} has {rows}")
-    return Bundle(benchmark, data, files)
+    return Bundle(benchmark, data, run["seed"], files)
 
 
 def _parsed(name: str, content: bytes) -> Any:

@@ -214,6 +214,8 @@ class JointSettings(Strict):
 
     @model_validator(mode="after")
     def _some(self) -> JointSettings:
+        for name in ("counts", "sources", "in_a_row"):
+            check_once(name, getattr(self, name))
         for count in self.in_a_row:
             if count not in self.counts:
                 raise InputError(f"in_a_row: {count} is none of counts, {', '.join(map(str, self.counts))}")

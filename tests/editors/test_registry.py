@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import editors
+from editors import EditError
 from tests.editors.conftest import ADDED, EXAMPLE, README
 
 USE = """
@@ -70,7 +71,7 @@ def test_a_new_file_in_methods_is_found_by_itself_as_the_readme_says(tmp_path):
 
 
 def test_two_editors_cannot_have_one_name():
-    with pytest.raises(ValueError, match=r"two editors are called 'gd': editors\.methods\.gd and "):
+    with pytest.raises(EditError, match=r"two editors are called 'gd': editors\.methods\.gd and "):
 
         @editors.register("gd")
         @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,14 @@ def test_two_editors_cannot_have_one_name():
     assert type(editors.build("gd")).__module__ == "editors.methods.gd"
 
 
+@pytest.mark.parametrize(("low", "high", "log"), [(1.0, 0.1, False), (0.0, 1.0, True), (0.1, float("inf"), True)])
+def test_a_range_that_cannot_be_searched_is_refused_where_it_is_declared(low, high, log):
+    with pytest.raises(EditError, match=f"low < high, and low > 0 with log=True, not {low:g} to {high:g}"):
+        editors.hyperparameters.hyperparameter(0.5, low=low, high=high, log=log)
+
+
 def test_an_editor_that_is_no_dataclass_is_refused():
-    with pytest.raises(TypeError, match="'plain' must be a dataclass"):
+    with pytest.raises(EditError, match="'plain' must be a dataclass"):
 
         @editors.register("plain")
         class Plain:

@@ -25,6 +25,7 @@ RESULTS = Path("results/digits")
 PARAMS = ("--params", Path(__file__).parents[2] / "params.yaml")
 RUN = {
     "protocol": PROTOCOL,
+    "seed": 0,
     "data": {"source": "somewhere", "fingerprint": "d1"},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "a faster machine"},
     "git_commit": "0123456789abcdef",
@@ -197,6 +198,14 @@ def test_results_of_other_data_than_those_here_are_refused(run) -> None:
     refused(run("merge", "toy_translation.bundle.zip"), "other data than data/toy_translation/corpus.json")
     put("edits/gd/plain-all.json", CELL | {"dataset": "d2"})
     refused(run("merge", BUNDLE), f"measured on other data than {RESULTS}/edits/gd/plain-all.json")
+
+
+def test_results_of_another_seed_which_are_of_other_edits_are_refused(run) -> None:
+    put("run.json", RUN | {"seed": 7})
+    run("digits")
+    shutil.rmtree("results")
+    refused(run("merge", BUNDLE), "was made with seed 7, but", "has 0: its edits are other edits")
+    assert not RESULTS.exists()
 
 
 def test_packing_needs_a_report_and_merging_a_bundle(run) -> None:

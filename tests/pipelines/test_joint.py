@@ -40,6 +40,8 @@ def test_every_draw_has_a_record_and_what_is_not_asked_for_goes(tuned):
     ended = tuned.run("joint", "digits")
     assert ended.code == 2
     assert "joint.counts, [61, 70], are all above the edits there are: 59 random" in ended.errors
+    tuned.change(joint=ASKED | {"counts": [1, 3, 3]})
+    assert "joint: counts: 3 is listed twice" in tuned.run("joint", "digits").errors
     tuned.change(joint=None)
     assert "nothing to do, its configuration has no block `joint`" in tuned.succeed("joint", "digits").output
     assert not (tuned.folder / "results/digits/joint.csv").exists()

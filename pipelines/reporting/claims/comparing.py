@@ -187,6 +187,7 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
         curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
         if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
+            _by_edit(known)
             # Both rows just succeed as often as tuning asks, wherever each row's search ended.
             required, edits = known[0].required, curves[0].edits
             estimate = at_success(curves, required, name, np.divide if condition.scale == "ratio" else np.subtract)
@@ -227,10 +228,7 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
 
     Edits of which no row has a value, as where nothing lies near the edited thing, are left out.
     """
-    records = [cell.records.sort_values("edit", kind="stable").reset_index(drop=True) for cell in cells]
-    asked = [frame[list(cell.measures.asked)] for frame, cell in zip(records, cells, strict=True)]
-    if not all(frame.equals(asked[0]) for frame in asked):
-        raise InputError(f"{_names(cells)} were not measured on the same edits: evaluate them again")
+    records = _by_edit(cells)
     metric, measures = condition.metric.removeprefix(MISTAKES), cells[0].measures
     values = [measures.per_edit(metric, frame).to_numpy(dtype=float) for frame in records]
     succeeded = [frame["succeeded"].to_numpy(dtype=bool) for frame in records]
@@ -252,6 +250,18 @@ def _of_edits(condition: Condition, cells: Sequence[CellResult], name: str) -> t
         found = replace(found, low=min(low, found.low), high=max(high, found.high))
     equal = statistics.at_equal_failures(values, succeeded) if metric == measures.drawdown else None
     return found, f"paired, the same {edits}", compute(*equal, name) if equal else None
+
+
+def _by_edit(cells: Sequence[CellResult]) -> list[pd.DataFrame]:
+    """The records of each row, in the order of edits.
+
+    :raises InputError: if not all rows met the same edits.
+    """
+    records = [cell.records.sort_values("edit", kind="stable").reset_index(drop=True) for cell in cells]
+    asked = [frame[list(cell.measures.asked)] for frame, cell in zip(records, cells, strict=True)]
+    if not all(frame.equals(asked[0]) for frame in asked):
+        raise InputError(f"{_names(cells)} were not measured on the same edits: evaluate them again")
+    return records
 
 
 def _caveats(cells: Sequence[CellResult]) -> tuple[str, ...]:
