@@ -274,9 +274,14 @@ def _list_of_files(found: Found) -> str:
         rows.append([told, "[claims.md](claims.md)", "[csv](claims.csv)"])
     tables = [(table.heading, (f"{table.name}.md",), f"{table.name}.csv") for table in found.told.tables]
     for what, pages, data in (*tables, *found.told.files, *_FILES):
-        if all((found.folder / file).exists() for file in [*pages, data]):
+        if all(_holds_something(found.folder / file) for file in [*pages, data]):
             links = [f"[{file.removeprefix('figures/') or file}]({file})" for file in (*pages, data) if file]
             rows.append([what, ", ".join(links[: len(pages)]), "".join(links[len(pages) :])])
     site = f"[leaderboard.html](../leaderboard.html#benchmark={quote(found.name)})"
     rows.append(["The leaderboards of all benchmarks, to sort, filter and compare", site, ""])
     return markdown_table(["what", "page", "data"], rows)
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether a file is there, or a folder with something in it: DVC wants empty ones, which git does not keep."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()

@@ -87,6 +87,16 @@ def test_a_page_says_what_was_found_and_what_made_it(tmp_path):
     assert "Table 1" not in text
 
 
+def test_an_empty_folder_which_git_does_not_keep_is_not_linked(tmp_path):
+    folder = report(tmp_path, "mine")
+    (folder / "joint").mkdir()
+    index(tmp_path)
+    assert "joint/" not in (folder / "README.md").read_text()
+    (folder / "joint/records.csv").write_text("draw\n0\n")
+    index(tmp_path)
+    assert "[joint/](joint/)" in (folder / "README.md").read_text()
+
+
 def test_what_edited_is_named_not_what_is_there_now(tmp_path):
     folder = report(tmp_path, "mine", hardware={"cpu": "AMD EPYC", "cores": 2, "gpu": "NVIDIA H200"})
     index(tmp_path)
@@ -127,6 +137,7 @@ def test_benchmarks_are_ordered_by_kind_main_table_and_size(tmp_path):
 def test_another_kind_of_task_is_told_in_its_own_words(tmp_path):
     folder = report(tmp_path, "mine", TRANSLATED, table6=TRANSLATED.assign(appendix=False))
     (folder / "translations").mkdir()
+    (folder / "translations/plain.csv").write_text("translation\n")
     assert "| BLEU 6.00 | **2.00** at 40.0 %" in index(tmp_path)
     text = (folder / "README.md").read_text()
     assert "**On the Pareto front of BLEU drawdown and generality**" in text
