@@ -151,6 +151,7 @@ README_ROWS = {
     ("plain", "gradient descent"): "plain/gd/chain3",
     ("plain", "RMSProp"): "plain/rmsprop/chain3",
     ("plain, trained as long", "RMSProp"): "plain-longer/rmsprop/chain3",
+    ("Editable+CNP", "condition vector, no steps"): "cnp/condition_vector/condition",
     ("DkNN, k = 10", "flipped labels"): "dknn-10/flip_labels/votes",
     ("Editable Training, c = 0.01", "RMSProp"): "editable-0.01-rmsprop-chain3/rmsprop/chain3",
     ("Editable Training, c = 0.1", "RMSProp"): "editable-0.1-rmsprop-chain3/rmsprop/chain3",
