@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,8 +50,19 @@ def prepare(
 
 def _files_named(options: dict[str, Any]) -> list[Path]:
     """The files that options name, or that lie in the folders they name: data are prepared anew when one changes."""
-    paths = [Path(value) for value in options.values() if isinstance(value, str)]
-    return sorted(file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    named = [Path(value) for value in options.values() if isinstance(value, str)]
+    files = [file for path in named for file in (_files_below(path) if path.is_dir() else [path])]
+    return sorted(file for file in files if file.is_file())
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files of a folder, those behind links to folders too, which readers of images follow; no circle twice."""
+    seen = {os.path.realpath(folder)}
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(where, name)) for name in folders}
+        folders[:] = sorted(name for name in folders if real[name] not in seen)
+        seen |= {*real.values()}
+        yield from (Path(where, name) for name in names)
 
 
 if __name__ == "__main__":
