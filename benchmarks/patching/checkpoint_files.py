@@ -59,7 +59,7 @@ def rewrite(source: str | os.PathLike[str], path: str | os.PathLike[str], tensor
     and of one that this version of torch wrote, all other bytes are too.
 
     :param tensors: by name, of the shape and dtype that they have in the file.
-    :raises InputError: for tensors that the file does not hold so.
+    :raises InputError: for tensors that the file does not hold so, or that share values with others.
     """
     source, path = Path(source), Path(path)
     state = read(source)
@@ -74,13 +74,22 @@ def rewrite(source: str | os.PathLike[str], path: str | os.PathLike[str], tensor
         return
     content = _loaded(source)
     state = _state_of(content, source)
-    with torch.no_grad():
-        for name, value in tensors.items():
-            state[name].copy_(value)  # in place, so that tensors that share their values go on to do so
+    try:
+        with torch.no_grad():
+            for name, value in tensors.items():
+                state[name].copy_(value)  # in place, so that tensors that share their values go on to do so
+        holds = all(bytes_of(state[name]) == bytes_of(value) for name, value in tensors.items())
+    except RuntimeError:  # values of one tensor that share their place
+        holds = False
+    if not holds:
+        raise InputError(f"{source} holds tensors that share their values, so they cannot change apart: {_ADVICE}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         saved = Path(folder, f"{_archive_name(source)}.pt")  # by which torch calls the archive inside
-        torch.save(content, saved)
+        try:
+            torch.save(content, saved)
+        except RuntimeError as error:  # as torch says it when the disk is full
+            raise OSError(f"{path} cannot be written, is the disk full? {str(error).splitlines()[0]}") from error
         with atomic_path(path) as temporary:
             os.replace(saved, temporary)
 

@@ -290,8 +290,10 @@ def attempts(method: Method) -> list[dict[str, float]]:
 
 def _as_stored(own: OwnModel, network: nn.Module) -> tuple[Patch, nn.Module]:
     """The patch, and the network as it comes back from the patched file, which may round to another dtype."""
-    edited = network.state_dict()
-    made = patches.make(own.weights, {name: edited[known] for name, known in own.names.items()})
+    edited, original = network.state_dict(), own.network.state_dict()
+    # What was not edited keeps the file's bits, also those that the network's dtype has no room for.
+    changed = {name: known for name, known in own.names.items() if not torch.equal(edited[known], original[known])}
+    made = patches.make(own.weights, {name: edited[known] for name, known in changed.items()})
     patched = copy.deepcopy(own.network)
     there = patched.state_dict()
     for name, value in made.after.items():

@@ -235,6 +235,10 @@ class ControlImage:
     label: int | None
 
 
+FLIPS = ".flips.png"
+"""How the name of a picture of flipped images ends, which a patch leaves beside its report: no control image."""
+
+
 def control_images(folder: Path, model: OwnModel, without: Iterable[Path]) -> tuple[ControlImage, ...]:
     """The images of a folder, which lie in it or in folders named as classes, but for the edited ones.
 
@@ -253,6 +257,7 @@ def control_images(folder: Path, model: OwnModel, without: Iterable[Path]) -> tu
             raise InputError(f"{folder / name} is not named as a class: {error}") from error
         found += [ControlImage(file, label) for file in files]
     edited = {file.resolve() for file in without}
+    found = [image for image in found if not image.file.name.endswith(FLIPS)]
     kept = tuple(image for image in found if image.file.resolve() not in edited)
     if not kept:
         raise InputError(f"{folder} holds no control images; read are files that end in {', '.join(SUFFIXES)}")

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.data.image_files import read_image
 from benchmarks.files import write_atomically
 from benchmarks.metrics import Estimate
+from benchmarks.patching.own_models import FLIPS
 from benchmarks.patching.side_effects import Flip, Known, SideEffects
 from benchmarks.scoring.side_effects import NEAR
 from pipelines.jobs.progress import one_line
@@ -27,7 +28,7 @@ SHOWN = 24
 """Most flips on the sheet and in the Markdown, and most images of each kind; the JSON file has all."""
 _COLUMNS = 6
 _CAPTION_SIZE = 8
-_TITLE, _SHEET = "# Patch of ", ".flips.png"
+_TITLE = "# Patch of "
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def write(report: PatchReport, stem: Path, mode: str) -> str:
     if report.effects.flips:
         try:
             save(_sheet(report.effects.flips[:SHOWN], mode), stem.with_name(f"{stem.name}.flips"), kinds=("png",))
-            sheet = f"{stem.name}{_SHEET}"
+            sheet = f"{stem.name}{FLIPS}"
         except Exception as error:  # a picture is never worth a report
             print(f"the sheet of flips is left out: {one_line(str(error))}", file=sys.stderr, flush=True)
     text = "\n".join(_lines(report, sheet)) + "\n"
@@ -106,7 +107,7 @@ def is_report(path: Path) -> bool:
     """Whether a file is part of an earlier report, ``<stem>.md``, ``.json`` or ``.flips.png``, and not a user's own."""
     if path.suffix == ".md":
         return path.is_file() and path.read_bytes().startswith(_TITLE.encode())
-    return "succeeded" in read_json(path.with_name(path.name.removesuffix(_SHEET).removesuffix(".json") + ".json"))
+    return "succeeded" in read_json(path.with_name(path.name.removesuffix(FLIPS).removesuffix(".json") + ".json"))
 
 
 def _lines(report: PatchReport, sheet: str) -> Iterator[str]:

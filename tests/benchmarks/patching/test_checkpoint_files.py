@@ -234,3 +234,13 @@ def test_rewriting_refuses_other_shapes_and_names_and_writes_nothing(checkpoint,
     with pytest.raises(InputError, match=r"ones is missing, not float32 \(4,\)"):
         checkpoint_files.rewrite(checkpoint, out, {"ones": torch.zeros(4)})
     assert not out.exists()
+
+
+@pytest.mark.parametrize("shared", ["two names", "one place"])
+def test_values_that_share_their_place_are_refused_before_anything_is_written(shared, tmp_path):
+    one = torch.zeros(4) if shared == "two names" else torch.zeros(1).expand(4)
+    torch.save({"a": one, "b": one}, tmp_path / "model.pth")
+    wanted = {"a": torch.arange(4.0), "b": torch.ones(4)}
+    with pytest.raises(InputError, match="tensors that share their values"):
+        checkpoint_files.rewrite(tmp_path / "model.pth", tmp_path / "out.pth", wanted)
+    assert not (tmp_path / "out.pth").exists()

@@ -245,6 +245,29 @@ def test_the_order_of_numbered_folders_is_said_unless_it_is_given(pictures: Path
     assert "Note" not in succeed(run(*arguments, "--classes", "classes.txt")).output
 
 
+def test_of_a_checkpoint_in_double_precision_only_what_was_edited_changes(pictures: Path, run) -> None:
+    """Elsewhere too, the network that was edited has no room for all bits of the file."""
+    state = checkpoint_files.read("model.pth")
+    exact = {
+        name: value.double() * (1 + 2**-40) if value.is_floating_point() else value for name, value in state.items()
+    }
+    torch.save(exact, "model.pth")
+    arguments = ("--input", "images/1.png", "--label", other_class("images/1.png"), "--control", "images")
+    succeed(run(*RESNET18, *arguments, "--layers", "layer3", "--out", "new.pth"))
+    after = checkpoint_files.read("new.pth")
+    assert {name.split(".")[0] for name, value in exact.items() if not value.equal(after[name])} == {"layer3"}
+
+
+def test_the_picture_of_an_earlier_patch_is_no_control_image(pictures: Path, run) -> None:
+    arguments = ("--input", "images/1.png", "--label", other_class("images/1.png"), "--control", "images")
+    said = []
+    for out in ("first.pth", "second.pth"):
+        succeed(run(*RESNET18, *arguments, "--out", out))
+        said.append(json.loads(Path(out).with_suffix(".json").read_text())["effects"])
+        shutil.copy("images/0.png", "images/first.flips.png")
+    assert said[0] == said[1]
+
+
 def test_half_precision_is_judged_as_it_is_stored(pictures: Path, run) -> None:
     state = checkpoint_files.read("model.pth")
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
