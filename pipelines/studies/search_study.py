@@ -106,6 +106,11 @@ def search_study(
     for way in ways.split(","):
         if way not in WAYS:
             raise InputError(f"--ways: there is no {way!r}; there are {', '.join(WAYS)}")
+    known = _read("runs.csv")
+    if others := {*known.get("benchmark", ())} - {benchmark}:
+        raise InputError(
+            f"{RESULTS} holds the study of {others.pop()}, and one is of one benchmark: move it away first"
+        )
     for seed in range(seeds):
         for name in cells:
             training, editor, layers = name.split("/")
@@ -146,7 +151,11 @@ def _run(settings: Settings, cell: Cell, way: str, seed: int) -> None:
             table = look(trials=progress.done, progress=progress)
     best = table[table["chosen"]].iloc[0]
     values = {one.name: float(best[one.name]) for one in parameters}
-    run = dict(zip(_RUN, key, strict=True)) | {"trials": len(table), "edits": meter.edits, "looks": meter.looks}
+    run = (
+        {"benchmark": cell.benchmark}
+        | dict(zip(_RUN, key, strict=True))
+        | {"trials": len(table), "edits": meter.edits, "looks": meter.looks}
+    )
     run |= {name: best[name] for name in ("feasible", "success_rate", "drawdown", "proposed_by")}
     tested = scorer_of(settings, cell, EditSet("test", block.evaluation.edits), block.evaluation.control_size)
     editor = build(tested, **values, max_steps=chosen.max_steps)
