@@ -187,7 +187,7 @@ def _cells(condition: Condition, metric: Metric, rows: Sequence[Row], evidence: 
     if metric.source == "edits" and condition.metric == evidence.measures.drawdown:
         curves = tuple(evidence.curves[cell.name] for cell in known if cell.name in evidence.curves)
         if len(curves) == len(known) == 2 and curves[0].edits == curves[1].edits:
-            _by_edit(known)
+            _by_edit(known)  # refuses rows of other edits
             # Both rows just succeed as often as tuning asks, wherever each row's search ended.
             required, edits = known[0].required, curves[0].edits
             estimate = at_success(curves, required, name, np.divide if condition.scale == "ratio" else np.subtract)
