@@ -14,7 +14,7 @@ from benchmarks.data import dataset
 from benchmarks.errors import InputError
 from benchmarks.patching import checkpoint_files
 from benchmarks.patching.own_models import OwnModel, Preprocessing, of_torchvision, read_classes
-from pipelines.store.layout import Layout
+from pipelines.store.layout import Layout, read_json
 
 
 def load(model: Path, architecture: str | None, classes: Path | None, preprocessing: Preprocessing) -> OwnModel:
@@ -56,16 +56,10 @@ def _of_suite(folder: Path, architecture: str | None, classes: Path | None, prep
 
 
 def _data_of(folder: Path, fingerprint: str) -> Path:
-    """The prepared data that the model in ``folder`` was trained on.
-
-    They lie beside ``models/``; those of a model that lies elsewhere, as a patched one does, in ``data/`` here.
-    """
+    """The prepared data that the model in ``folder`` was trained on, beside its ``models/`` or in ``data/`` here."""
     there = folder.resolve()
-    if there.parent.parent.name == "models":
-        where, folders = f"data/{there.parent.name}", [Layout(there.parent.name, there.parents[2]).data]
-    else:
-        where, folders = "any folder of data/", sorted(path.parent for path in Path("data").glob("*/dataset.json"))
-    for data in folders:
-        if dataset.load(data).fingerprint() == fingerprint:
+    beside = [Layout(there.parent.name, there.parents[2]).data] if there.parent.parent.name == "models" else []
+    for data in (*beside, *sorted(Path("data").glob("*/"))):
+        if read_json(data / "dataset.json").get("fingerprint") == fingerprint:
             return data
-    raise InputError(f"{folder} was trained on other data than {where} holds: prepare them, or train again")
+    raise InputError(f"no folder of data/ holds the data that {folder} was trained on: prepare them, or train again")

@@ -21,7 +21,7 @@ from benchmarks.errors import InputError
 from benchmarks.files import file_hash, write_atomically
 from benchmarks.patching import checkpoint_files, patches
 from benchmarks.patching.correction import Method, Mistake, attempts, correct, default_layers, read_mistakes
-from benchmarks.patching.own_models import Preprocessing, control_images, order_note
+from benchmarks.patching.own_models import FLIPS, Preprocessing, control_images, order_note
 from benchmarks.patching.side_effects import side_effects
 from pipelines import command, own_models
 from pipelines.config.params import device_of
@@ -67,8 +67,9 @@ def patch(
 ) -> None:
     """Edit a classifier until it gives the wanted answers, and say what else changed.
 
-    Exit code 1: a patch is written, but it does not correct all; the report names the others. Exit code 2: nothing is
-    written. `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a patch later.
+    Exit code 1: a patch is written, but it does not correct all, or MLflow did not take it; what is said names which.
+    Exit code 2: nothing is written. `python -m pipelines.patch apply --help` and `... remove --help` tell how to use a
+    patch later.
     """
     if register is not None:
         registry.check_name(register)
@@ -120,14 +121,18 @@ def patch(
         patches.save(made, folder / beside[".patch.safetensors"].name)
         text = write(report, folder / _stem(model, out).name, own.mode)
         if not effects.flips:
-            beside[".flips.png"].unlink(missing_ok=True)  # of an earlier patch
+            beside[FLIPS].unlink(missing_ok=True)  # of an earlier patch
     print(text)
-    if register is not None:
-        print(registry.register(register, beside[".json"]))
+    complaints = []
     if missed := correction.held.count(False):
-        typer.echo(
-            f"{missed} of {len(wanted)} images do not get the class that they should; {out} is written", err=True
-        )
+        complaints.append(f"{missed} of {len(wanted)} images do not get the class that they should; {out} is written")
+    if register is not None:
+        try:
+            print(registry.register(register, beside[".json"]))
+        except InputError as error:
+            complaints.append(f"error: {error}")
+    if complaints:
+        typer.echo("\n".join(complaints), err=True)
         raise typer.Exit(1)
 
 
@@ -243,7 +248,7 @@ def _stem(model: Path, out: Path) -> Path:
 def _beside(model: Path, out: Path) -> dict[str, Path]:
     """The files that are written beside a patched model, by what their names end in."""
     stem = _stem(model, out)
-    return {end: stem.with_name(f"{stem.name}{end}") for end in (".patch.safetensors", ".md", ".json", ".flips.png")}
+    return {end: stem.with_name(f"{stem.name}{end}") for end in (".patch.safetensors", ".md", ".json", FLIPS)}
 
 
 def _write(change: Callable[[Path, Path], Any], model: Path, out: Path) -> Any:

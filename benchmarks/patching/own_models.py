@@ -257,8 +257,7 @@ def control_images(folder: Path, model: OwnModel, without: Iterable[Path]) -> tu
             raise InputError(f"{folder / name} is not named as a class: {error}") from error
         found += [ControlImage(file, label) for file in files]
     edited = {file.resolve() for file in without}
-    found = [image for image in found if not image.file.name.endswith(FLIPS)]
-    kept = tuple(image for image in found if image.file.resolve() not in edited)
+    kept = tuple(one for one in found if not one.file.name.endswith(FLIPS) and one.file.resolve() not in edited)
     if not kept:
         raise InputError(f"{folder} holds no control images; read are files that end in {', '.join(SUFFIXES)}")
     return kept

@@ -22,6 +22,7 @@ KEY, FINGERPRINT, LIVE, TAKES = "suite.key", "suite.fingerprint", "suite.live", 
 LAYOUT = 2  # raise it when a record is shown in another way, so that old runs are made again
 FOLDERS = {".png": "figures", ".svg": "figures", ".md": "tables", ".csv": "tables", ".json": "tables"}
 LONGEST_NAME, LONGEST_PARAMETER, LONGEST_TAG = 250, 6000, 8000  # characters, MLflow's limits
+LONGEST_DESCRIPTION = 5000  # of a version of a registered model
 LONGEST_DIGEST = 12  # of a fingerprint, where MLflow takes 36; its pages show it after each name of a dataset
 
 _CONTEXTS = {"train": "training", "tuning": "tuning", "valid": "validation", "test": "test"}

@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import InputError
+from benchmarks.patching.own_models import FLIPS
 from pipelines.store.provenance import git_commit
-from pipelines.tracking.records import LONGEST_DIGEST, NetworkRecord, RunRecord, fingerprint, source_tags
+from pipelines.tracking.records import (
+    LONGEST_DESCRIPTION,
+    LONGEST_DIGEST,
+    NetworkRecord,
+    RunRecord,
+    clipped,
+    fingerprint,
+    source_tags,
+)
 from pipelines.tracking.runs import write_run
 from pipelines.tracking.server import Unreachable, connect, failing_as_unreachable, locked, tracking_uri
 
@@ -36,7 +45,7 @@ def register(name: str, report: Path) -> str:
     :raises InputError: if MLflow does not take it.
     """
     check_name(name)
-    told = json.loads(report.read_text())
+    told = json.loads(report.read_text(encoding="utf-8"))
     target = tracking_uri()
     record = _record(name, told, report)
     try:
@@ -56,7 +65,7 @@ def register(name: str, report: Path) -> str:
                 name,
                 model.artifact_location,
                 run_id=model.source_run_id,
-                description=record.tags["mlflow.note.content"],
+                **clipped({"description": record.tags["mlflow.note.content"]}, LONGEST_DESCRIPTION),
                 tags={key: record.network.tags[key] for key in ("weights", "fingerprint")},
             ).version
     except Unreachable as error:
@@ -72,8 +81,8 @@ def _record(name: str, told: Mapping[str, Any], report: Path) -> RunRecord:
         for key in told["hyperparameters"][0]
     }
     page = report.with_suffix(".md")
-    tags = source_tags("patch", git_commit()) | {"mlflow.note.content": page.read_text()}
-    beside = [report, page, report.with_suffix(".patch.safetensors"), report.with_suffix(".flips.png")]
+    tags = source_tags("patch", git_commit()) | {"mlflow.note.content": page.read_text(encoding="utf-8")}
+    beside = [report, page, report.with_suffix(".patch.safetensors"), report.with_suffix(FLIPS)]
     return RunRecord(
         key=f"{name} {told['patched'][:LONGEST_DIGEST]}",
         parameters={**chosen, **{key: told[key] for key in _SETTINGS}},

@@ -144,6 +144,11 @@ def test_a_patch_of_a_models_folder_is_applied_and_removed(digits: Path, run) ->
     _, image, label = a_mistake()
     arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--layers", "chain4")
     succeed(run(*arguments, "--control", "control", "--out", "patched"))
+    shutil.copytree("patched", "models/mine/patched")
+    Path("data/aaa").mkdir()
+    Path("data/aaa/dataset.json").write_text("broken")
+    elsewhere = ("--model", "models/mine/patched", "--input", image, "--label", (label + 1) % 10, "--layers", "chain4")
+    succeed(run(*elsewhere, "--control", "control", "--out", "elsewhere"))
     second = ("--model", "patched", "--input", image, "--label", (label + 1) % 10, "--layers", "chain4")
     succeed(run(*second, "--control", "control", "--out", "twice"))  # its data are found though it lies elsewhere
     succeed(run("apply", "patched.patch.safetensors", "--model", "models/digits/plain", "--out", "again"))
@@ -256,6 +261,15 @@ def test_of_a_checkpoint_in_double_precision_only_what_was_edited_changes(pictur
     succeed(run(*RESNET18, *arguments, "--layers", "layer3", "--out", "new.pth"))
     after = checkpoint_files.read("new.pth")
     assert {name.split(".")[0] for name, value in exact.items() if not value.equal(after[name])} == {"layer3"}
+
+
+def test_a_patch_that_mlflow_does_not_take_is_written_and_that_is_said(pictures: Path, run, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    arguments = ("--input", "images/1.png", "--label", other_class("images/1.png"), "--control", "images")
+    ended = run(*RESNET18, *arguments, "--out", "new.pth", "--register", "cats")
+    assert ended.code == 1
+    assert "error: the patch is written, but not registered: MLflow at http://127.0.0.1:9 " in ended.errors
+    assert Path("new.pth").exists()
 
 
 def test_the_picture_of_an_earlier_patch_is_no_control_image(pictures: Path, run) -> None:

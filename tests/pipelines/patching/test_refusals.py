@@ -311,7 +311,9 @@ def test_a_models_folder_without_its_data_is_refused(digits: Path, run) -> None:
     _, image, label = a_mistake()
     shutil.rmtree("data")
     arguments = ("--model", "models/digits/plain", "--input", image, "--label", label, "--control", "control")
-    refused(run(*arguments, "--out", "patched"), "data/digits/dataset.json is missing")
+    refused(
+        run(*arguments, "--out", "patched"), "no folder of data/ holds the data that models/digits/plain was trained on"
+    )
 
 
 def test_classes_of_one_name_are_told_apart_by_number(pictures: Path, run) -> None:

@@ -67,6 +67,15 @@ def test_each_patch_is_the_next_version_with_its_report(report):
     assert len(runs("patches")) == 2
 
 
+def test_a_long_report_is_described_as_far_as_any_database_takes_it(report):
+    with Path("patched.md").open("a", encoding="utf-8") as page:
+        page.write("– more\n" * 1000)
+    registry.register("cats", report)
+    (version,) = client().search_model_versions("name='cats'")
+    assert len(version.description) == 5000
+    assert version.description.endswith("…")
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "top.1", "100 %"])
 def test_a_name_that_mlflow_refuses_is_told(report, name):
     with pytest.raises(InputError, match="--register: .* cannot name a model in MLflow"):
