@@ -142,6 +142,7 @@ def test_a_browser_sorts_filters_opens_compares_and_remembers(tmp_path):
         records(flips).to_csv(f"{path}.csv", index=False)
         described = {"protocol": 2, "edits": 4, "hyperparameters": {}, "max_steps": 10, "feasible": True}
         described |= {"training": training, "editor": editor, "layers": layers, "dataset": "d", "fingerprint": "f"}
+        described |= {"min_success": 95.0, "tuning": None, "made": {"commit": "beef", "machine": "a computer"}}
         Path(f"{path}.json").write_text(json.dumps(described))
     report(tmp_path, "translated", TRANSLATED)
     site(tmp_path)
