@@ -33,8 +33,11 @@ class Layout:
         self._groups = [*([shared] if shared else []), *([name] for name in alone)]
 
     def start(self) -> list[Tensor]:
-        """The unedited parameters, vector by vector; those of one dtype that holds all, as a whole vector would be."""
-        dtype = _common([value.dtype for value in self.parameters.values()])
+        """The unedited parameters, vector by vector; those of one dtype that holds all, as a whole vector would be.
+
+        That is float32 at least: rules count in it what half precision would round away, such as Adam's 1 − β₂.
+        """
+        dtype = _common([torch.float32, *(value.dtype for value in self.parameters.values())])
         vectors = []
         for group in self._groups:
             parts = [self.parameters[name].reshape(-1).to(dtype) for name in group]

@@ -20,6 +20,16 @@ def test_results_have_the_dtype_of_the_model(editor, model, images):
     assert_same(many, one_by_one(editor, model, requests), atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_is_edited_by_rules_that_count_in_float32(build, model, images, dtype):
+    """Adam's 0.999 is 1 in bfloat16, so that its first steps would be none, and the later ones 0 / 0."""
+    model, images = model.to(dtype), images.to(dtype)
+    edit = build(max_steps=30).edit(model, images[0], predicts(wrong_answer(model, images[0])))
+    assert edit.succeeded
+    assert edit.steps <= 20
+    assert {value.dtype for value in edit.parameters.values()} <= {dtype}
+
+
 def test_a_model_of_several_dtypes_keeps_each(editor):
     class Mixed(nn.Module):
         def __init__(self) -> None:
