@@ -64,12 +64,18 @@ def _trace(model: nn.Module) -> dict[str, str]:
             and len(before.users) == 1
             and type(modules[before.target]) in _CONVOLUTIONS
             and type(modules[node.target]) in _NORMALISATIONS
+            and not any(_hooked(modules[target]) for target in (before.target, node.target))
             and modules[node.target].affine
             and modules[node.target].track_running_stats
             and uses[id(modules[node.target])] == uses[id(modules[before.target])] == 1
         ):
             pairs[node.target] = before.target
     return pairs
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether something else is called along with it, as by torch.nn.utils.weight_norm, which makes its weight."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _rebuilt(module: nn.Module, replaced: Mapping[str, nn.Module], name: str = "") -> nn.Module:

@@ -51,6 +51,23 @@ def test_it_answers_as_the_network_does(network, images, layers, graph):
     assert normalisations(network) == 20
 
 
+@pytest.mark.parametrize("kind", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_a_convolution_whose_weight_is_made_when_it_is_called_is_left_alone(images, kind):
+    def made() -> nn.Module:
+        return randomise(
+            nn.Sequential(kind(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+        )
+
+    network, loaded = made(), made()
+    state = {name: 3 * value if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    loaded.load_state_dict(state)
+    with torch.no_grad():
+        folded = fold(loaded, None)
+        assert normalisations(folded) == 1
+        torch.testing.assert_close(folded(images), loaded(images), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("layers", LAYERS)
 def test_an_edit_of_it_is_an_edit_of_the_network(network, images, layers):
     editor = editors.build("rmsprop", lr=1e-3, max_steps=5)
