@@ -43,7 +43,7 @@ def scorer(
     if asked.source == MISTAKES:
         # Those of the benchmark's pre-trained model, so every row of Table 5 meets the same ones.
         found = divide(settings, cell.benchmark, data, cell.seed).evaluation.images
-        found = found.select(torch.arange(min(asked.count, len(found))))
+        found = subset(found, asked.count, settings.seed, cell.benchmark, "mistakes")
         requests = corrections(found, settings.seed, cell.benchmark)
         return Scorer(model, cell.layers, data, data.test, requests, edited=found, **options)
     images: Split = getattr(data, asked.split)
@@ -201,18 +201,21 @@ def to_random_labels(settings: Settings, benchmark: str, data: Dataset, split: s
 
 
 def to_true_labels(settings: Settings, benchmark: str, data: Dataset, count: int | None) -> EditedImages:
-    """The mistakes kept for evaluation, at most ``count``; all test images are for control.
+    """The mistakes kept for evaluation, ``count`` of them drawn if there are more; all test images are for control.
 
     :raises InputError: for a benchmark without mistakes.
     """
     first = settings.training_seeds[0]
     found = divide(settings, benchmark, data, first).evaluation.images
-    found = found.select(torch.arange(min(count or len(found), len(found))))
+    found = subset(found, count, settings.seed, benchmark, "mistakes")
     return EditedImages(*_asked(found, corrections(found, settings.seed, benchmark)), data.test)
 
 
 def subset(images: Split, size: int | None, *axes: str | int) -> Split:
-    """``size`` of the images, the same whenever ``axes`` are; all for None."""
+    """``size`` of the images, the same whenever ``axes`` are; all for None.
+
+    They are drawn, because images may be in the order of their classes.
+    """
     if size is None or size >= len(images):
         return images
     chosen = torch.randperm(len(images), generator=generator(*axes, "control"))[:size]
