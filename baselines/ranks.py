@@ -65,12 +65,24 @@ class Shared(Objective):
                 found.append(Losses(*functional_call(self._bound, buffers, (own,))))
             else:
                 found.append(Losses(*self._bound(own)))
-        parts = {name: _mean([one.parts[name] for one in found]) for name in found[0].parts}
-        return Losses(_mean([one.total for one in found]), self._together(step, shares, found, alone), parts)
+        total, parts = _mean([one.total for one in found]), {}
+        for name in found[0].parts:
+            parts[name] = self._of_all(_mean([one.parts[name] for one in found]), alone)
+        # Its value is that of all shares; gradients, which are averaged as well, are those of its own.
+        total = total + (self._of_all(total, alone) - total.detach())
+        return Losses(total, self._together(step, shares, found, alone), parts)
 
     def of_share(self, model: nn.Module, step: Step) -> Losses:
         """The losses of one share."""
         return super().forward(model, step)
+
+    def _of_all(self, value: Tensor, alone: bool) -> Tensor:
+        """The mean over all processes of what each has of its share, without a gradient."""
+        value = value.detach().clone()
+        if not alone:
+            dist.all_reduce(value)
+            value /= self.ranks
+        return value
 
     def _together(self, step: Step, shares: Sequence[int], found: Sequence[Losses], alone: bool) -> Tensor:
         """The logits ``(N, C)`` of the whole batch."""

@@ -27,14 +27,18 @@ def made(name: str, model: nn.Module) -> Shared:
 
 
 def gradients(objective: Shared, model: nn.Module, step: Step) -> dict[str, torch.Tensor]:
-    """By parameter, in float64, after a second step as well: the first leaves its statistics behind."""
+    """By parameter, in float64, after a second step as well: the first leaves its statistics behind.
+
+    Beside them is what is logged.
+    """
     for _ in range(2):
         for value in (*model.parameters(), *objective.parameters()):
             value.grad = None
         losses = objective(model.train(), step)
         losses.total.backward()
     found = {name: value.grad for name, value in nn.ModuleList([model, objective]).named_parameters()}
-    return {name: value for name, value in found.items() if value is not None} | {"logits": losses.logits}
+    told = {"logits": losses.logits, "total": losses.total.detach(), **losses.parts}
+    return {name: value for name, value in found.items() if value is not None} | told
 
 
 def rank(number: int, folder: Path, work) -> None:
