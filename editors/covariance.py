@@ -168,9 +168,9 @@ def multiplied(rows: Tensor, inverse: Tensor, exact: bool) -> Tensor:
     sketch = torch.randn(width, outputs // 4 + 8, generator=source, dtype=rows.dtype)
     basis = torch.linalg.qr(rows @ sketch).Q
     few = basis.mT @ rows
-    some = width // _SAMPLED
-    left = rows[..., :some] - basis @ few[..., :some]
-    lost, norm = (part.norm(dim=(-2, -1)) for part in (left, rows[..., :some]))
+    some = rows[..., ::_SAMPLED]  # from everywhere: inputs that are zero may lie side by side
+    left = some - basis @ few[..., ::_SAMPLED]
+    lost, norm = (part.norm(dim=(-2, -1)) for part in (left, some))
     if (lost > 100 * torch.finfo(rows.dtype).eps * norm).any():  # of any edit, however small beside the others
         return rows @ inverse
     return basis @ (few @ inverse)

@@ -84,8 +84,13 @@ def hyperparameter(
 
 def check_steps(max_steps: Any) -> None:
     """Raise :class:`EditError` unless ``max_steps`` is a whole number >= 0."""
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
-        raise EditError(f"max_steps must be a whole number >= 0, not {max_steps!r}")
+    check_whole("max_steps", max_steps, 0)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise :class:`EditError` unless ``value`` is a whole number >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise EditError(f"{name} must be a whole number >= {least}, not {value!r}")
 
 
 def declared(editor_class: type) -> tuple[Hyperparameter, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from editors.descent import DescentEditor
+from editors.errors import EditError
 from editors.hyperparameters import hyperparameter
 
 
@@ -24,6 +25,11 @@ class PolyakStep(DescentEditor):
 
     overshoot: float | Tensor = hyperparameter(1.05, low=1.0, high=2.0, log=True, stronger="larger")
     longest: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.longest, bool) or not isinstance(self.longest, int | float) or not self.longest > 0:
+            raise EditError(f"longest must be a number above 0, not {self.longest!r}")
 
     def init(self, parameters: Tensor) -> Any:
         return None

@@ -16,7 +16,7 @@ from editors.base import check_statistics, uninformed
 from editors.batching import Batch
 from editors.descent import DescentEditor, Objective
 from editors.devices import sent
-from editors.hyperparameters import hyperparameter
+from editors.hyperparameters import check_whole, hyperparameter
 from editors.methods.adam import Adam
 
 _TOGETHER = 16  # edits whose training batches go through the model at once
@@ -45,6 +45,11 @@ class Replay(DescentEditor):
     batch_size: int = 64
     seed: int = 0
     data: TrainingData | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("batch_size", self.batch_size, 1)
+        check_whole("seed", self.seed, 0)
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -154,10 +154,16 @@ def _temporary_file() -> IO[bytes]:
     return tempfile.TemporaryFile(dir="/var/tmp" if not asked and os.access("/var/tmp", os.W_OK) else None)
 
 
+def check_side(image_size: Any) -> None:
+    """Raise :class:`InputError` unless images can be made so many pixels wide."""
+    if type(image_size) is not int or not 1 <= image_size <= LARGEST_SIDE:
+        raise InputError(f"image_size must be a whole number from 1 to {LARGEST_SIDE}, not {image_size!r}")
+
+
 def _listings(folder: str | Path, image_size: int | None, train: str, test: str) -> tuple[Listing, Listing]:
     """The files of two trees, which must have the same classes, and the size that is asked for checked."""
-    if image_size is not None and (type(image_size) is not int or not 1 <= image_size <= LARGEST_SIDE):
-        raise InputError(f"image_size must be a whole number from 1 to {LARGEST_SIDE}, not {image_size!r}")
+    if image_size is not None:
+        check_side(image_size)
     one, other = (list_images(Path(folder) / part) for part in (train, test))
     if list(one) != list(other):
         only = sorted(set(one) ^ set(other))

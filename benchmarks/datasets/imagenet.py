@@ -17,7 +17,7 @@ from benchmarks.data.candidates import Candidates
 from benchmarks.data.dataset import SPLITS, Dataset, Split
 from benchmarks.data.split import hold_out
 from benchmarks.datasets import candidates_of, register
-from benchmarks.datasets.image_folder import Listing, decoded, everything, labels_of, list_images
+from benchmarks.datasets.image_folder import Listing, check_side, decoded, everything, labels_of, list_images
 from benchmarks.errors import InputError
 
 NAME = "imagenet"
@@ -50,6 +50,7 @@ def imagenet(
     :raises InputError: naming the folder or file, for a tree that is missing, not whole, or of another number of
         classes, and for an image that cannot be read.
     """
+    check_side(image_size)
     train, test = _listings(folder, classes)
     labels = labels_of(train)
     _, drawn = hold_out(labels, _sum(train_size, tuning_size), NAME, "train", option="train_size + tuning_size")
@@ -84,6 +85,7 @@ def candidates(
     """
     if natural_adversarial is None:
         return None
+    check_side(image_size)
     known = {name: number for number, name in enumerate(_listings(folder, classes)[0])}
     listing = list_images(Path(natural_adversarial))
     if strange := [name for name in listing if name not in known]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from editors.base import Layers, spread
 from editors.forward import outputs_of
+from editors.hyperparameters import check_whole
 from editors.registry import register
 from editors.replay import Replay, TrainingData
 
@@ -29,6 +30,10 @@ class Rehearsal(Replay):
     """
 
     samples: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("samples", self.samples, 1)
 
     @property
     def examples(self) -> int:

@@ -211,6 +211,14 @@ def test_gradients_of_low_rank_take_less_work_and_are_multiplied_as_exactly(gene
     assert (counter.get_total_flops() < 0.75 * whole) == (rank < 200)
 
 
+def test_a_gradient_of_high_rank_is_multiplied_exactly_where_neighbouring_inputs_are_zero(generator):
+    rows, matrix = torch.randn(1, 256, 700, generator=generator).double(), torch.randn(700, 700).double()
+    rows[..., :300] = 0.0  # channels that a rectifier has switched off
+    expected = rows @ matrix
+    found = multiplied(rows, matrix, exact=False)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+
+
 def test_an_edit_of_high_rank_is_multiplied_exactly_beside_one_of_low_rank_and_far_larger_gradients(generator):
     low, high = torch.ones(256, 700, dtype=torch.float64), torch.randn(256, 700, generator=generator).double()
     rows, matrix = torch.stack([1e13 * low, high]), torch.eye(700, dtype=torch.float64)

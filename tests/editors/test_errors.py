@@ -83,6 +83,22 @@ def test_hyperparameter_out_of_its_domain_is_named_with_the_domain(name, key, va
     assert message.endswith(allowed)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value", "expected"),
+    [
+        ("retrain", "batch_size", 0, "a whole number >= 1"),
+        ("retrain", "batch_size", "a", "a whole number >= 1"),
+        ("rehearsal", "samples", -1, "a whole number >= 1"),
+        ("rehearsal", "seed", "x", "a whole number >= 0"),
+        ("polyak", "longest", -1.0, "a number above 0"),
+        ("polyak", "longest", float("nan"), "a number above 0"),
+        ("polyak", "longest", "x", "a number above 0"),
+    ],
+)
+def test_an_option_out_of_its_range_is_named(name, option, value, expected):
+    assert message_of(editors.build, name, **{option: value}) == f"{option} must be {expected}, not {value!r}"
+
+
 def test_max_steps_must_be_a_whole_number(name):
     for steps in (-1, 2.0, "3", True, None):
         message = message_of(editors.build, name, max_steps=steps)

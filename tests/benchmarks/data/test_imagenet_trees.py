@@ -56,6 +56,12 @@ def full(tmp_path: Path) -> Path:
     return tmp_path / "imagenet"
 
 
+@pytest.mark.parametrize("size", [0, -1, 10**6, 28.0])
+def test_a_size_that_no_image_can_have_is_an_error(full, size):
+    with pytest.raises(InputError, match=r"image_size must be a whole number from 1 to 4096, not "):
+        make("imagenet", folder=str(full), **FULL | {"image_size": size})
+
+
 def without(path: str) -> Callable:
     return lambda root: shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
 
