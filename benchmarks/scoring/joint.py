@@ -206,16 +206,27 @@ def measured(records: pd.DataFrame) -> pd.DataFrame:
 
     Columns: in percent ``fixed``, ``generality`` and ``generality_before``, and ``alike``, the share of the unedited
     mistakes of the same kind that the edit mends; in points ``drawdown``, |error after − before|, and
-    ``drawdown_signed``; ``steps``. What cannot be had is nan.
+    ``drawdown_signed``, and ``at_own_error``, which is at most what that would be on images that err as often as all
+    of the split; ``steps``. What cannot be had is nan.
 
-    :param records: columns as in :class:`JointRecord`.
+    Where mistakes are edited, what is left to look at errs less than the network does: few of its images can be mended,
+    and many can be lost. ``at_own_error`` weights both shares as all of the split would (direct standardization). Of
+    the images that were mended only those of the edited kind were counted, so it is a bound from above.
+
+    :param records: columns as in :class:`JointRecord`, and ``source``, what was edited.
     """
-    signed = 100.0 * (records["wrong_after"] - records["wrong_before"]) / records["control_size"]
+    lost = records["wrong_after"] - records["wrong_before"]
+    signed = 100.0 * lost / records["control_size"]
+    mended = records["alike_after"].clip(lower=(-lost).clip(lower=0))
+    right = records["control_size"] - records["wrong_before"]
+    error = (records["wrong_before"] + records["count"]) / (records["control_size"] + records["count"])
+    weighted = 100.0 * ((1 - error) * (lost + mended) / right - error * mended / records["wrong_before"])
     return pd.DataFrame(
         {
             "fixed": 100.0 * records["fixed"] / records["count"],
             "drawdown": signed.abs(),
             "drawdown_signed": signed,
+            "at_own_error": weighted.where(records["source"] == "mistakes", signed),
             "generality_before": 100.0 * records["views_before"] / records["views"],
             "generality": 100.0 * records["views_after"] / records["views"],
             "alike": 100.0 * records["alike_after"] / records["alike"].where(records["alike"] > 0),
@@ -230,7 +241,7 @@ def by_count(records: pd.DataFrame) -> pd.DataFrame:
     Columns: ``count``, ``manner``, ``draws``, and those of :func:`measured`, each with its standard deviation over
     draws in a column with ``_std``; what cannot be had is nan.
 
-    :param records: columns as in :class:`JointRecord`.
+    :param records: as for :func:`measured`.
     """
     of_each = measured(records)
     groups = of_each.groupby([records["count"], records["manner"]])

@@ -159,7 +159,10 @@ def _from_files(layout: Layout, told: Presentation, trade_offs: pd.DataFrame) ->
     if frames and not frames[0].empty:
         drawn["figure2"] = partial(classes.figure2, *frames)
     y = told.measures.drawdown
-    labels = {"fixed": "Edits that hold (%)", "drawdown_signed": "Error after − before (points)"}
+    labels = {
+        "fixed": "Edits that hold (%)",
+        "at_own_error": "Error after − before (points),\nat the network's own error",
+    }
     rows, together, hurt = (
         other_stages.table(layout, name) for name in ("sequences", "joint", other_stages.SIDE_EFFECTS)
     )

@@ -22,7 +22,7 @@ from pipelines.reporting.ranking import READING, on_front
 from pipelines.reporting.tables.presentation import Presentation
 from pipelines.reporting.tables.sheet import NOTHING, Sheet, code, escape, markdown_table, name_of, value
 
-_HEADINGS = ("benchmark, claims", "data, scale", "before edits", "best of the paper's rows", "best on the Pareto front")
+_HEADINGS = ("benchmark, claims", "data, scale", "before edits", "front of the paper's rows", "Pareto front")
 _MOST = 6
 """So many rows of a front are named in the index."""
 _PICTURES = {
@@ -206,7 +206,10 @@ def _page(found: Found) -> list[str]:
     name, run, (commit, _, dirty) = found.name, found.run, found.run["git_commit"].partition("-")
     changed = " with local changes to its code" if dirty else ""
     again = f"again with the parameters in [run.json](run.json) and {code(run['command'])}"
-    counts = [f"{number} rows were made on {origin}" for origin, number in run["made_elsewhere"].items()]
+    counts = [
+        f"{number} row{'s were' if number > 1 else ' was'} made on {origin}"
+        for origin, number in run["made_elsewhere"].items()
+    ]
     elsewhere = f" Of these, {escape('; '.join(counts))}." if counts else ""
     # For readers who wonder how lucky the best row is.
     trials = sum(len(pd.read_csv(path)) for path in sorted((found.folder / "tuned").rglob("*.csv")))
@@ -245,9 +248,11 @@ def _headline(found: Found) -> list[str]:
     return [
         f"**On the Pareto front of {words} and generality**, {len(front)} of {len(board)} rows "
         f"([leaderboard](leaderboard.md)): no other row with enough success breaks less and reaches further. "
-        f"Generality is the share of other pictures or forms of the edited thing that follow.{unedited}",
+        f"Generality is the share of altered copies, or other forms, of the edited thing that follow.{unedited}",
         "",
         sheet.markdown(),
+        "",
+        sheet.legend(),
     ]
 
 

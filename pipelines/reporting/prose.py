@@ -37,6 +37,7 @@ _OTHERS = {
     "error": Column("Error", "%", 1),
     "in_force": Column("In force", "%", 1),
     "fixed": Column("Hold", "%", 1),
+    "at_own_error": Column("At the network's own error, at most", "points", 2),
     "alike": Column("Unedited ones of the kind", "%", 1),
     "cost_ratio": Column("Cost of a step", "plain steps", 2),
     "test_drawdown": Column("Drawdown", "points", 2),

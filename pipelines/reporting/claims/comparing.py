@@ -282,7 +282,7 @@ def _bought(
         return ()
     smaller, other = sorted(sides, key=lambda side: side.measured)
     return (
-        f"{smaller.row}: its smaller drawdown comes with more failures ({smaller.success:.1f} % success, the other has "
+        f"{smaller.row} has the smaller drawdown, and more failures ({smaller.success:.1f} % success, the other has "
         f"{other.success:.1f} %). Had as many of the other's costliest edits failed without harm, it would be "
         f"{matched.value:.2f} [{matched.low:.2f}, {matched.high:.2f}]: undecided",
     )

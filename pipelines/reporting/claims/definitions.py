@@ -58,6 +58,7 @@ MEASURED = {
 OF_MANY = {
     f"{TOGETHER}fixed": Metric("share of many edits that hold in the end", "points", 1, "joint"),
     f"{TOGETHER}drawdown_signed": Metric("error after − before, of many edits", "points", 2, "joint"),
+    f"{TOGETHER}at_own_error": Metric("error after − before at the network's own error, at most", "points", 2, "joint"),
     f"{TOGETHER}generality": Metric("generality of many edits", "points", 1, "joint"),
     f"{TOGETHER}alike": Metric("unedited mistakes of the kind that are mended", "points", 1, "joint"),
 }

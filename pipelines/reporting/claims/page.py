@@ -51,7 +51,9 @@ def claims_markdown(judged: Sequence[Judged], *, title: str, scale_note: str) ->
     papers = [(number, claim) for number, claim in numbered if claim.claim.source]
     groups = [(papers, "the paper"), ([one for one in numbered if one not in papers], "our own")]
     counts = [(len(some), whose, count(claim.verdict for _, claim in some)) for some, whose in groups if some]
-    told = [f"Of {number} claims of {whose}, {verdicts}." for number, whose, verdicts in counts]
+    told = [
+        f"Of {number} claim{'s' if number > 1 else ''} of {whose}, {verdicts}." for number, whose, verdicts in counts
+    ]
     if doubtful := sum(claim.doubtful for claim in judged):
         told.append(f"Corrected for their number (Holm), {doubtful} of these verdicts would be undecided: see °.")
     parts = [f"# {title}", " ".join([*told, _SCOPE]), escape(scale_note)]

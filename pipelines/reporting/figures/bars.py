@@ -21,7 +21,7 @@ _LINE = 0.42  # inches of a row
 _BAR, _BELOW = 0.5, 0.3
 """Heights of a bar and of the line of published values below it, in rows: beside a bar stands its own number only."""
 _GAP = 0.6  # rows between two groups
-_ROWS = 12  # of side effects
+_ROWS = 14  # of side effects
 _SIDE_EFFECTS = {
     "worst_class": ("Worst class", "o"),
     "sensitive": ("Sensitive images", "D"),
@@ -31,7 +31,7 @@ _SIDE_EFFECTS = {
 _BARS = 20
 """Up to as many classes each rank has bars; of more, curves over a logarithmic axis."""
 _TRAINED, _EVALUATED = "#0072B2", "#E69F00"
-_COMPARABLE = 4.0
+_COMPARABLE = 2.0
 """A published value further beyond ours than this would flatten all bars: its number stands at the axis's end."""
 
 
@@ -81,7 +81,7 @@ def table_bars(
         _published(axes, places, _column(rows, f"published_{metric}"))
         low, high = (_column(rows, f"{metric}_{end}") for end in ("low", "high"))
         axes.hlines(places, low, high, color=style.INK, linewidth=1.1, zorder=3)
-        axes.set_xlabel(textwrap.fill(title, 60 if axes is left else 20))
+        axes.set_xlabel(textwrap.fill(title, 60 if axes is left else 16))
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
     ends = np.fmax(rows[drawdown], _column(rows, f"{drawdown}_high"))
@@ -132,7 +132,8 @@ def _scale(axes: Axes, rows: pd.DataFrame, metric: str, required: float | None) 
         axes.axvline(required, color=style.SOFT, linestyle="--", linewidth=1)
         return
     published = np.nanmax([*_column(rows, f"published_{metric}"), 0.0])
-    axes.set_xlim(0, 1.6 * furthest if published > _COMPARABLE * furthest else 1.25 * max(furthest, published))
+    reach = 1.6 * furthest if published > _COMPARABLE * furthest else 1.25 * max(furthest, published)
+    axes.set_xlim(0, min(reach, 108.0) if metric == "generality" else reach)
 
 
 def _published(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
@@ -193,18 +194,23 @@ def rank_bars(frame: pd.DataFrame) -> Figure:
 
 @style.styled
 def side_effect_dots(frame: pd.DataFrame, drawdown: str) -> Figure:
-    """Changes of the error on some images, beside the mean change on all: of every editor the row that breaks least.
+    """Changes of the error on some images, beside the mean change on all.
+
+    Of every editor there is the row that breaks least, and that of the model that most rows edit.
 
     ``frame`` has the columns ``training, editor, layers, success_rate``, ``drawdown``, the mean over all images, and
     those of side effects with ``_low`` and ``_high`` where known, in points.
     """
     rows = frame[reaches_success(frame)].sort_values(drawdown)
-    rows = (rows if len(rows) else frame.sort_values(drawdown)).drop_duplicates("editor").head(_ROWS)
+    rows = rows if len(rows) else frame.sort_values(drawdown)
+    usual = rows["training"] == rows["training"].value_counts(sort=False).idxmax()
+    least = [some.drop_duplicates("editor").index for some in (rows, rows[usual])]
+    rows = rows.loc[rows.index.isin(least[0].union(least[1]))].head(_ROWS)
     figure = style.new_figure(height=1.6 + _LINE * len(rows))
     axes, places = figure.subplots(), np.arange(len(rows), dtype=float)
     axes.barh(places, rows[drawdown], height=_BAR, color=[style.editor_look(name).colour for name in rows["editor"]])
     offsets = np.linspace(-0.22, 0.22, len(_SIDE_EFFECTS))
-    keys: list[Artist] = [Patch(color=style.SOFT, label="all images (|change|)")]
+    keys: list[Artist] = [Patch(color=style.SOFT, label="bars: all images (|change|)")]
     for offset, (name, (words, marker)), colour in zip(offsets, _SIDE_EFFECTS.items(), style.MUTED, strict=False):
         low, high = (_column(rows, f"{name}_{end}") for end in ("low", "high"))
         axes.hlines(places + offset, low, high, color=colour, linewidth=1.1, zorder=3)

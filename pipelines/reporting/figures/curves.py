@@ -118,6 +118,8 @@ def joint_curves(frame: pd.DataFrame, sources: Mapping[str, str], rows_of: Mappi
         grid[-1, column].xaxis.set_minor_locator(NullLocator())
     for axes, label in zip(grid[:, 0], rows_of.values(), strict=True):
         axes.set_ylabel(label)
+    for axes in grid[0]:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     keys = style.curve_keys(frame, markersize=5)
     if (frame["manner"] == "in_a_row").any():
         keys.append(Line2D([], [], color=style.SOFT, linestyle=":", label="pale: one after the other"))

@@ -159,8 +159,8 @@ def _named(
         named[[place for place in by_drawdown if wanted[place] and not named[place]][: min(most, free)]] = True
 
     name(front, style.MOST_NAMES)
-    counts = rows["editor"].value_counts()
-    unnamed = sorted(dict.fromkeys(editors[~np.isin(editors, editors[named])]), key=lambda editor: -counts[editor])
+    counts = rows.loc[~named, "editor"].value_counts()
+    unnamed = sorted(dict.fromkeys(editors[~named]), key=lambda editor: -counts[editor])
     keyed, rare = unnamed[: style.MOST_NAMES - _FIXED], unnamed[style.MOST_NAMES - _FIXED :]
     for editor in rare:
         name(editors == editor, 1)

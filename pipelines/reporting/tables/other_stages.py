@@ -44,7 +44,8 @@ _MANNERS = {"jointly": "together", "in_a_row": "one after the other"}
 _TOGETHER = {
     "fixed": "Hold in the end (%)",
     "drawdown_signed": "Error after − before (points)",
-    "generality": "Other pictures of them (%)",
+    "at_own_error": "At the network's own error, at most (points)",
+    "generality": "Altered copies of them (%)",
     "alike": "Unedited mistakes of the kind (%)",
     "steps": "Steps",
 }
@@ -175,7 +176,7 @@ def similar_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:
         f"pictures of the test image most like each (augmented, then turned and scaled a little) are then assigned to "
         f"that class? What is alike is judged by {_EMBEDDINGS.get(embedding, embedding)}. Where that image is of "
         f"another class, it should not follow; where it is of the same, it may have been right before. So both "
-        f"shares stand beside it, and the same for other pictures of the edited image itself. Intervals are over "
+        f"shares stand beside it, and the same for altered copies of the edited image itself. Intervals are over "
         f"edited images."
     )
     rows = beside(frame, load("table5_similar"), KEYS)
@@ -190,9 +191,11 @@ def joint_markdown(frame: pd.DataFrame, benchmark: str, note: str) -> str:
     caption = (
         "Many edits asked of a network together, as one request that is met only if all of them hold; and the same "
         "edits one after the other, each starting from what the earlier ones left. The error is that on test images "
-        "that are not edited, so for mistakes it says whether fresh images gain or lose; unedited mistakes of the kind "
-        "are test images of the same class that got the same wrong answer, and the share of them that is right "
-        "afterwards. Every editor has the hyperparameters that were tuned for single edits."
+        "that are not edited. Where mistakes are edited, fewer of those are wrong than of all, so that less can be "
+        "mended there; *at the network's own error* gives both the weight that they have in the whole test set, and is "
+        "a bound from above. Unedited mistakes of the kind are test images of the same class that got the same wrong "
+        "answer, and the share of them that is right afterwards. Every editor has the hyperparameters that were tuned "
+        "for single edits."
     )
     parts = [f"# Edits made together on {benchmark}", caption]
     for source, of_source in frame.groupby("source", sort=False):
@@ -216,7 +219,7 @@ def _spread(row: pd.Series, name: str) -> str:
     """A mean ± its standard deviation."""
     if pd.isna(row[name]):
         return NOTHING
-    digits = 2 if name == "drawdown_signed" else 1
+    digits = 2 if name in ("drawdown_signed", "at_own_error") else 1
     spread = NOTHING if pd.isna(row[f"{name}_std"]) else f"{row[f'{name}_std']:.{digits}f}"
     return f"{row[name]:.{digits}f} ± {spread}"
 

@@ -203,8 +203,8 @@ def _beside(results: Sequence[CellResult], paper: pd.DataFrame, on: Sequence[str
 
 
 _TERMS = (
-    "*Generality* is the share of five other pictures of the edited thing (augmented as in training, then turned by up "
-    "to 10 degrees and scaled by up to 10 %) that get the target after the edit. Brackets hold 95 % intervals over "
+    "*Generality* is the share of five altered copies of the edited image (augmented as in training, then turned by "
+    "up to 10 degrees and scaled by up to 10 %) that get the target after the edit. Brackets hold 95 % intervals over "
     "edits of one trained model (bootstrap, Wilson's for shares), those of test errors over test images; they say "
     "nothing of other trainings."
 )

@@ -73,9 +73,9 @@ class Sheet:
         if self.published:
             words.append(f'"paper" is the published value ({NOTHING} where there is none)')
         if FRONT in self.standings:
-            words.append(f"bold are rows {ON_FRONT}")
+            words.append(f"bold are rows {ON_FRONT} among these")
             if "appendix" in self.frame and self.frame["appendix"].astype(bool).any():
-                words[-1] += ", without those that the paper's table does not have"
+                words[-1] += " that the paper's table has"
         if NO_FURTHER in self.standings:
             words.append(f"† is {NO_FURTHER}, so it never wins")
         if any(self.misses):

@@ -126,7 +126,15 @@ def test_the_model_stays_as_it_is(model: nn.Module, dataset: Dataset) -> None:
 
 
 def test_means_over_draws_are_those_of_the_counts() -> None:
-    common = {"manner": "jointly", "succeeded": True, "control_size": 50, "flips": 3, "views": 10, "views_before": 1}
+    common = {
+        "source": "random",
+        "manner": "jointly",
+        "succeeded": True,
+        "control_size": 50,
+        "flips": 3,
+        "views": 10,
+        "views_before": 1,
+    }
     first = {"draw": 0, "count": 2, "fixed": 2, "steps": 4, "wrong_before": 5, "wrong_after": 8, "views_after": 6}
     second = {"draw": 1, "count": 2, "fixed": 1, "steps": 10, "wrong_before": 6, "wrong_after": 4, "views_after": 2}
     third = {"draw": 0, "count": 9, "fixed": 9, "steps": 1, "wrong_before": 5, "wrong_after": 5, "views_after": 1}
@@ -137,4 +145,19 @@ def test_means_over_draws_are_those_of_the_counts() -> None:
     assert found.loc[2, "drawdown"] == pytest.approx((6 + 4) / 2)
     assert found.loc[2, "drawdown_signed"] == pytest.approx((6 - 4) / 2)
     assert found.loc[2, "drawdown_signed_std"] == pytest.approx(np.std([6, -4], ddof=1))
+    assert found["at_own_error"].tolist() == found["drawdown_signed"].tolist()
     assert found.loc[9, ["draws", "fixed", "generality", "generality_before"]].tolist() == [1, 100.0, 10.0, 10.0]
+
+
+def test_taking_mistakes_out_of_the_control_set_does_not_pass_for_a_loss() -> None:
+    """Of 100 images 40 are wrong, 30 of which are edited; the edit loses a tenth of the right and mends half of the
+    wrong ones, as it would among all of them.
+    """
+    record = {"source": "mistakes", "manner": "jointly", "draw": 0, "count": 30, "fixed": 30, "succeeded": True}
+    record |= {"steps": 1, "control_size": 70, "wrong_before": 10, "wrong_after": 10 - 5 + 6, "flips": 11}
+    record |= {"views": 150, "views_before": 0, "views_after": 75}
+    found = by_count(pd.DataFrame([record | {"alike": 10, "alike_after": 5}])).iloc[0]
+    assert found["drawdown_signed"] == pytest.approx(100 * 1 / 70)
+    assert found["at_own_error"] == pytest.approx(60 * 0.1 - 40 * 0.5)
+    bound = by_count(pd.DataFrame([record | {"alike": 4, "alike_after": 2}])).iloc[0]
+    assert found["at_own_error"] < bound["at_own_error"] == pytest.approx(60 * 3 / 60 - 40 * 2 / 10)

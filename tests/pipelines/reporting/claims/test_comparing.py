@@ -153,7 +153,7 @@ def test_a_smaller_drawdown_that_is_paid_for_with_failures_decides_nothing(break
     rows = [cell(GD, failures=others_failures), cell(RMSPROP, breaks, failures=failures)]
     (comparison,) = judge(rows, than=[GD]).comparisons
     assert comparison.verdict is verdict
-    paid = [caveat for caveat in comparison.caveats if "comes with more failures" in caveat]
+    paid = [caveat for caveat in comparison.caveats if "has the smaller drawdown, and more failures" in caveat]
     assert len(paid) == (verdict is UNDECIDED)
 
 
