@@ -53,7 +53,7 @@ def test_a_line_holds_all_that_its_verdict_rests_on():
         "| 2.50 vs. 3.46 at 96.0 vs. 94.7 % success | -0.96 [-1.20, -0.70] points | below 0 | 0.36 points | holds |"
     ) in text
     assert "| 0.00 [-0.01, 0.00] points |" in page(judged(SMALLER, Estimate(-0.004, -0.0051, -0.001)))
-    assert "Of 1 claims of the paper, 1 holds, 0 do not hold, 0 are undecided, 0 were not measured." in text
+    assert "Of 1 claim of the paper, 1 holds, 0 do not hold, 0 are undecided, 0 were not measured." in text
     assert "| 1 | RMSProp beats GD \\| always. | drawdown 1.77 < 3.8 | **holds** | drawdown 0.36 points |" in text
     assert "### 1. RMSProp beats GD \\| always: holds\n\nTable 1: “it does”." in text
     assert "- Intervals: paired." in text
@@ -62,8 +62,8 @@ def test_a_line_holds_all_that_its_verdict_rests_on():
 
 def test_claims_of_our_own_have_a_table_of_theirs():
     text = page(judged(SMALLER, Estimate(-1.0, -1.2, -0.7)), judged(SMALLER, Estimate(-1.0, -1.2, -0.7), ours=True))
-    assert "Of 1 claims of the paper, 1 holds," in text
-    assert "Of 1 claims of our own, 1 holds," in text
+    assert "Of 1 claim of the paper, 1 holds," in text
+    assert "Of 1 claim of our own, 1 holds," in text
     head = "| | we say | in the paper | verdict here | detectable |\n| ---: | --- | --- | --- | --- |\n"
     assert f"{head}| 2 | RMSProp beats GD" in text
     assert "### 2. RMSProp beats GD \\| always: holds\n\nOur own." in text
